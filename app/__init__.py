@@ -1,0 +1,129 @@
+"""dilaton: derive, solve and confirm the phases of dilated diffusion models.
+
+The public names load on first use, so that ``import dilaton`` is instant and loads
+neither sympy nor numba, jax or torch.
+
+Examples
+--------
+>>> import dilaton
+>>> model = dilaton.Model(target=dilaton.two_modes())
+>>> model.interpolant == dilaton.LINEAR
+True
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import (
+        AdmissibilityError,
+        DerivationError,
+        DilatonError,
+        MissingExtra,
+        ModelError,
+        ShapeError,
+        SolveError,
+        StoreError,
+    )
+    from .numerics.solve import solve
+    from .spec import Spec, default_spec, load_spec
+    from .theory.derive import Limit, Phase, derive
+    from .theory.model import (
+        LINEAR,
+        TRIGONOMETRIC,
+        VARIANCE_EXPLODING,
+        VARIANCE_PRESERVING,
+        Autoencoder,
+        Data,
+        Feature,
+        Interpolant,
+        Model,
+        Target,
+        product,
+        two_modes,
+    )
+    from .theory.schedule import parse_schedule
+    from .theory.system import System
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "errors": (
+        "AdmissibilityError",
+        "DerivationError",
+        "DilatonError",
+        "MissingExtra",
+        "ModelError",
+        "ShapeError",
+        "SolveError",
+        "StoreError",
+    ),
+    "numerics.solve": ("solve",),
+    "spec": ("Spec", "default_spec", "load_spec"),
+    "theory.derive": ("Limit", "Phase", "derive"),
+    "theory.model": (
+        "LINEAR",
+        "TRIGONOMETRIC",
+        "VARIANCE_EXPLODING",
+        "VARIANCE_PRESERVING",
+        "Autoencoder",
+        "Data",
+        "Feature",
+        "Interpolant",
+        "Model",
+        "Target",
+        "product",
+        "two_modes",
+    ),
+    "theory.schedule": ("parse_schedule",),
+    "theory.system": ("System",),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "LINEAR",
+    "TRIGONOMETRIC",
+    "VARIANCE_EXPLODING",
+    "VARIANCE_PRESERVING",
+    "AdmissibilityError",
+    "Autoencoder",
+    "Data",
+    "DerivationError",
+    "DilatonError",
+    "Feature",
+    "Interpolant",
+    "Limit",
+    "MissingExtra",
+    "Model",
+    "ModelError",
+    "Phase",
+    "ShapeError",
+    "SolveError",
+    "Spec",
+    "StoreError",
+    "System",
+    "Target",
+    "__version__",
+    "default_spec",
+    "derive",
+    "load_spec",
+    "parse_schedule",
+    "product",
+    "solve",
+    "two_modes",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that defines it."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'dilaton' has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *globals()})

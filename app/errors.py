@@ -1,0 +1,51 @@
+"""Every error of dilaton: one message of three parts, the rule, the fact, the remedy."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class DilatonError(Exception):
+    """Base of every error that dilaton raises on purpose."""
+
+
+class ModelError(DilatonError, ValueError):
+    """The description is not well posed: a bad spec key, schedule or parameter."""
+
+
+class DerivationError(DilatonError, ValueError):
+    """The engine cannot resolve a window or a limit; it says which, and never guesses."""
+
+
+class ShapeError(DilatonError, ValueError):
+    """An array does not fit: a wrong length, a wrong batch, a callback's wrong output."""
+
+
+class AdmissibilityError(DilatonError, ValueError):
+    """No network has these overlaps: for example ``omega**2 > r``."""
+
+
+class SolveError(DilatonError, RuntimeError):
+    """A solver stopped early; `result` carries what it had when it stopped."""
+
+    def __init__(self, message: str, result: Any = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class StoreError(DilatonError, OSError):
+    """A file or folder cannot be read, written or trusted (checksum)."""
+
+
+class MissingExtra(DilatonError, ImportError):
+    """An optional dependency is not installed; the message says how to get it."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean `x`?"`` for the nearest known word, or ``"."``."""
+    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean `{near[0]}`?" if near else "."

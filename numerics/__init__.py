@@ -1,0 +1,1 @@
+"""numerics: from systems of equations to kernels and trajectories."""

@@ -1,0 +1,1 @@
+"""theory: models, windows, limits and their equations, by sympy alone."""

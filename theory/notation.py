@@ -1,0 +1,80 @@
+"""The notation table: one ASCII name, one symbol, one meaning per quantity.
+
+Every symbol of every system is made by `symbol`; docs/notation.md is printed from
+`TABLE` and compared with it by a test.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import sympy as sp
+
+
+class Quantity(NamedTuple):
+    """A row of the notation table."""
+
+    latex: str
+    meaning: str
+    order: str  # size as d grows
+    assumptions: str  # "real" or "positive"
+
+
+TABLE: dict[str, Quantity] = {
+    # times
+    "tau": Quantity(r"\tau", "base time of the interpolant", "[0, 1]", "positive"),
+    "t": Quantity("t", "dilated time", "[0, 1]", "positive"),
+    "s": Quantity("s", "time inside a phase", "[0, 1]", "positive"),
+    "train_time": Quantity(r"t_{\rm train}", "training time", "O(1)", "positive"),
+    # sizes
+    "d": Quantity("d", "dimension", "to infinity", "positive"),
+    "eps": Quantity(r"\varepsilon", "d^(-1/2)", "to 0", "positive"),
+    # the target and the data
+    "p": Quantity("p", "P(s = +1), weight of the + mode", "(0, 1)", "positive"),
+    "sigma": Quantity(r"\sigma", "spread of a mode", "O(1)", "positive"),
+    "rho": Quantity(r"\rho", "|mu|^2 = rho d^(1 - 2 delta)", "O(1)", "positive"),
+    "kappa": Quantity(r"\kappa", "scale of a dilated window", "O(1)", "positive"),
+    "n": Quantity("n", "number of training samples", "O(1)", "positive"),
+    "n_plus": Quantity("n_+", "samples with s = +1", "O(1)", "positive"),
+    "noise_draws": Quantity("n_0", "noise draws a sample and time", "O(1)", "positive"),
+    "ridge_u": Quantity(r"\lambda", "ridge on u", "O(1)", "positive"),
+    "ridge_w": Quantity(r"\ell", "ridge on w", "O(1)", "positive"),
+    # the autoencoder and its overlaps
+    "c": Quantity("c", "skip strength", "O(1), 0 in feature windows", "real"),
+    "c_hat": Quantity(r"\hat c", "sqrt(d) c in a feature window", "O(1)", "real"),
+    "b": Quantity("b", "bias of the hidden unit", "O(1)", "real"),
+    "m": Quantity("m", "u.mu/d: overlap of u with the mean", "O(1)", "real"),
+    "omega": Quantity(r"\omega", "w.mu/d: overlap of w with the mean", "O(1)", "real"),
+    "q": Quantity("q", "|u|^2/d", "O(1)", "positive"),
+    "r": Quantity("r", "|w|^2/d", "O(1)", "positive"),
+    "v": Quantity("v", "u.w/d", "O(1)", "real"),
+    "zeta_plus": Quantity(r"\zeta_+", "w.z/d, z noise of a + sample", "O(1)", "real"),
+    "zeta_minus": Quantity(r"\zeta_-", "w.z/d, z noise of a - sample", "O(1)", "real"),
+    "a_plus": Quantity("a_+", "u.z/d, z noise of a + sample", "O(1)", "real"),
+    "a_minus": Quantity("a_-", "u.z/d, z noise of a - sample", "O(1)", "real"),
+    "a": Quantity("a", "s u.z/d, z noise of any sample (saturated)", "O(1)", "real"),
+    "e": Quantity("e", "s u.x0/d, x0 a frozen noise draw", "O(1)", "real"),
+    # the sampled trajectory
+    "nu": Quantity(r"\nu", "mu.X/sqrt(d) in a feature window", "O(1)", "real"),
+    "g_plus": Quantity("g_+", "sum of z.X/sqrt(d n_+) over + samples", "O(1)", "real"),
+    "g_minus": Quantity("g_-", "sum of z.X/sqrt(d n_-) over - samples", "O(1)", "real"),
+    "M": Quantity("M", "mu.X/d once the mode is decided", "O(1)", "real"),
+    "V": Quantity("V", "variance of a coordinate in the bulk", "O(1)", "positive"),
+    "S": Quantity("S", "sign kept from the feature window", "-1 or 1", "real"),
+    "share_plus": Quantity(r"p^\kappa", "P(nu > 0) after the window", "[0, 1]", "real"),
+}
+
+
+def symbol(name: str) -> sp.Symbol:
+    """Return the symbol of a quantity; ``name_2`` is the second feature's `name`.
+
+    Raises `KeyError` for a name that the notation table does not have.
+    """
+    base = name if name in TABLE else re.sub(r"_\d+$", "", name)
+    return sp.Symbol(name, **{TABLE[base].assumptions: True})
+
+
+def latex_names() -> dict[sp.Symbol, str]:
+    """Return the LaTeX form of every plain symbol, for sympy's printer."""
+    return {symbol(name): row.latex for name, row in TABLE.items()}

@@ -1,0 +1,1 @@
+"""torchcheck: finite networks, trained and measured against the limit."""
