@@ -1,4 +1,4 @@
-"""Every error of dilaton: one message of three parts, the rule, the fact, the remedy."""
+"""Every error of dilaton. A message has three parts: the rule, the fact, the remedy."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class ModelError(DilatonError, ValueError):
 
 
 class DerivationError(DilatonError, ValueError):
-    """The engine cannot resolve a window or a limit; it says which, and never guesses."""
+    """The engine cannot resolve a window or a limit; it says which, never guesses."""
 
 
 class ShapeError(DilatonError, ValueError):
-    """An array does not fit: a wrong length, a wrong batch, a callback's wrong output."""
+    """An array does not fit: wrong length, wrong batch, a callback's wrong output."""
 
 
 class AdmissibilityError(DilatonError, ValueError):

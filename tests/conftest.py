@@ -1,0 +1,22 @@
+"""What every test shares: strict floating point, a private cache, a quiet display."""
+
+import os
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import numpy as np
+import pytest
+
+
+def pytest_configure(config):
+    """Keep compiled kernels between runs, away from the user's own cache."""
+    os.environ["DILATON_CACHE"] = str(config.cache.mkdir("dilaton"))
+
+
+@pytest.fixture(autouse=True)
+def strict_floats():
+    """An overflow, a division by zero or a nan is an error, not a warning."""
+    with np.errstate(all="raise", under="ignore"):
+        yield
