@@ -1,0 +1,650 @@
+"""Sweeps: a grid of parameters, chunk by chunk, on threads or on a Dask cluster.
+
+The rows of a sweep are the points of the grid of its axes, last axis fastest. They
+are cut into chunks that are computed independently and kept in a
+`dilaton.numerics.store.Store`, so a sweep that is killed goes on where it was and
+ends with the same bits. The numbers of one chunk come from a row function
+``rows(spec, columns, settings)``; each of its kernels runs on one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import (
+    DilatonError,
+    MissingExtra,
+    ModelError,
+    SolveError,
+    StoreError,
+    did_you_mean,
+)
+from ..spec import RULES, Spec, load_spec
+from .store import Damaged, Store, source_digest
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Columns = Mapping[str, np.ndarray]
+RowFunction = Callable[[Spec, Columns, Mapping[str, Any]], dict[str, np.ndarray]]
+"""``rows(spec, columns, settings)``: arrays whose first dimension is the row.
+
+Two-dimensional ones have time second; the coordinates along time are returned under
+``"@t"``, ``"@s"``, ``"@phase"``. ``"status"`` and ``"reason"`` are text.
+"""
+
+MAX_ROWS = 10**8
+"""A sweep larger than this is taken for a typing error."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One swept parameter and its values, in order."""
+
+    name: str
+    values: tuple[float, ...]
+
+
+def parse_axis(text: str) -> Axis:
+    """Read ``p=0.5:0.95:64``, ``kappa=0.5:6:64:log`` or ``n_plus=90,100``.
+
+    ``LOW:HIGH:COUNT`` is evenly spaced with both ends included; ``:log`` spaces the
+    logarithms evenly.
+
+    Raises
+    ------
+    ModelError
+        If the text is none of these forms.
+
+    Examples
+    --------
+    >>> parse_axis("p=0.5:0.9:3").values
+    (0.5, 0.7, 0.9)
+    >>> parse_axis("kappa=1:4:3:log").values
+    (1.0, 2.0, 4.0)
+    """
+    name, equals, tail = text.partition("=")
+    name = name.strip()
+    if not (equals and name.isidentifier()):
+        raise _bad_axis(text, "has no `NAME=`")
+    parts = tail.split(":")
+    if len(parts) == 1:
+        return _axis(name, [_number(word, text) for word in tail.split(",")], text)
+    spacing = parts.pop().strip() if len(parts) == 4 else "even"
+    if len(parts) != 3 or spacing not in ("even", "log"):
+        raise _bad_axis(text, f"has `{tail.strip()}` after the `=`")
+    low, high = _number(parts[0], text), _number(parts[1], text)
+    return _axis(name, _spaced(low, high, _count(parts[2], text), spacing, text), text)
+
+
+def _spaced(low: float, high: float, count: int, spacing: str, text: str) -> list:
+    if spacing == "log":
+        if low <= 0 or high <= 0:
+            raise _bad_axis(text, "spaces logarithms of numbers that are not positive")
+        inner = np.exp(np.linspace(math.log(low), math.log(high), count))
+    else:
+        inner = np.linspace(low, high, count)
+    # the decimals a person typed, not their neighbours in the last bit
+    rounded = [float(f"{x:.15g}") for x in inner]
+    return [low] if count == 1 else [low, *rounded[1:-1], high]
+
+
+def _axis(name: str, values: Iterable[float], text: str) -> Axis:
+    axis = Axis(name, tuple(float(v) for v in values))
+    if not axis.values or not all(map(math.isfinite, axis.values)):
+        raise _bad_axis(text, "has no value, or one that is not finite")
+    if len(set(axis.values)) != len(axis.values):
+        raise _bad_axis(text, "has a value twice")
+    return axis
+
+
+def _number(word: str, text: str) -> float:
+    try:
+        number = float(word)
+    except ValueError:
+        raise _bad_axis(text, f"has `{word.strip()}`, which is no number") from None
+    if not math.isfinite(number):
+        raise _bad_axis(text, "has a value that is not finite")
+    return number
+
+
+def _count(word: str, text: str) -> int:
+    if not re.fullmatch(r"\s*[0-9]{1,9}\s*", word) or int(word) == 0:
+        raise _bad_axis(text, f"has `{word.strip()}` as the number of values")
+    return int(word)
+
+
+def _bad_axis(text: str, fact: str) -> ModelError:
+    return ModelError(
+        "An axis must read `NAME=LOW:HIGH:COUNT`, optionally with `:log`, or "
+        f"`NAME=VALUE,VALUE`, but `{text.strip()[:80]}` {fact}. "
+        "Write for example `p=0.5:0.95:64`."
+    )
+
+
+def axes_of(over: Mapping[str, Any] | Iterable[Any]) -> tuple[Axis, ...]:
+    """Return the axes of `over`: texts, tuples, `Axis` objects, or name to values.
+
+    A tuple is ``("p", 0.5, 0.95, 64)``, optionally with ``"log"`` as fifth entry.
+    """
+    if isinstance(over, Mapping):
+        return tuple(
+            _axis(str(k), np.ravel(v), f"{k}={np.ravel(v)}") for k, v in over.items()
+        )
+    items = [over] if isinstance(over, str | Axis) else list(over)
+    return tuple(map(_one_axis, items))
+
+
+def _one_axis(item: Any) -> Axis:
+    if isinstance(item, Axis):
+        return item
+    if isinstance(item, str):
+        return parse_axis(item)
+    name, *rest = item
+    return parse_axis(f"{name}=" + ":".join(str(x) for x in rest))
+
+
+# --- the rows -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Job:
+    """A sweep, apart from where its chunks are kept; sent whole to every worker."""
+
+    spec: Spec
+    axes: tuple[Axis, ...]
+    rows: RowFunction
+    rows_per_chunk: int
+    settings: Mapping[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(axis.values) for axis in self.axes)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.size // self.rows_per_chunk)
+
+    def span(self, index: int) -> slice:
+        """The rows of chunk `index`."""
+        start = index * self.rows_per_chunk
+        return slice(start, min(start + self.rows_per_chunk, self.size))
+
+    def columns(self, index: int) -> dict[str, np.ndarray]:
+        """Every parameter of the rows of chunk `index`, each of shape (rows,)."""
+        span = self.span(index)
+        at = np.unravel_index(np.arange(span.start, span.stop), self.shape)
+        size = span.stop - span.start
+        values = {k: np.full(size, float(v)) for k, v in self.spec.values.items()}
+        for axis, where in zip(self.axes, at, strict=True):
+            values[axis.name] = np.asarray(axis.values)[where]
+        if follows_p(self.spec.values, self.axes):
+            values["n_plus"] = np.rint(values["p"] * values["n"])
+        return values
+
+    def recipe(self) -> dict[str, Any]:
+        """Everything that fixes the numbers of the sweep, as JSON."""
+        return {
+            "spec": self.spec.tables,
+            "axes": [[axis.name, list(axis.values)] for axis in self.axes],
+            "rows_per_chunk": self.rows_per_chunk,
+            "rows": f"{self.rows.__module__}.{self.rows.__qualname__}",
+            "settings": dict(self.settings),
+            "versions": versions(str(self.settings.get("backend", ""))),
+        }
+
+
+@cache
+def versions(backend: str) -> dict[str, str]:
+    """Return what the last bits of the numbers depend on besides the parameters."""
+    names = ["dilaton", "numpy", "scipy", "sympy"]
+    names += {"numba": ["numba", "llvmlite"], "jax": ["jax", "jaxlib"]}.get(backend, [])
+    here = Path(__file__).parent
+    sources = source_digest(here, here.with_name("theory"))
+    found = {name: metadata.version(name) for name in names}
+    return found | {"sources": sources, "machine": platform.machine()}
+
+
+def follows_p(values: Mapping[str, float], axes: Sequence[Axis]) -> bool:
+    """Whether ``n_plus = round(p*n)``: `p` is swept for n samples, `n_plus` is not.
+
+    For n samples only the realised share ``n_plus/n`` enters the equations, so a
+    sweep over `p` that kept `n_plus` would show nothing.
+    """
+    names = {axis.name for axis in axes}
+    return "n" in values and "p" in names and "n_plus" not in names
+
+
+def check_axes(spec: Spec, axes: Sequence[Axis]) -> None:
+    """Raise `ModelError` unless each axis is a number of the spec, named once."""
+    names = [axis.name for axis in axes]
+    known = sorted(spec.values)
+    for name in names:
+        if name not in known:
+            raise ModelError(
+                f"A sweep must go over numbers of the spec ({', '.join(known)}), but "
+                f"`{name}` was asked for{did_you_mean(name, known)}"
+            )
+    if not names or len(set(names)) != len(names):
+        raise ModelError(
+            "A sweep must name each parameter once and at least one, but has "
+            f"{names or 'none'}. Write for example `p=0.5:0.95:64`."
+        )
+    if "n" in names and not {"p", "n_plus"} & set(names):
+        raise ModelError(
+            "A sweep over `n` must say which samples are added, but `n_plus` stays at "
+            f"{spec.values.get('n_plus')}. Sweep `n_plus` too, or give `p` as an axis, "
+            f"for example `p={spec.values.get('p', 0.8)}`, for n_plus = round(p*n)."
+        )
+    if math.prod(len(axis.values) for axis in axes) > MAX_ROWS:
+        raise ModelError(
+            f"A sweep must have at most {MAX_ROWS} rows, but this one has more. "
+            "Lower the counts."
+        )
+
+
+def inadmissible(columns: Columns) -> np.ndarray:
+    """Return for each row why no such model exists, or an empty text."""
+    size = len(next(iter(columns.values())))
+    reasons = np.full(size, "", dtype="<U120")
+    for name, value in columns.items():
+        rule, holds = _rule(re.sub(r"_\d+$", "", name), value, columns)
+        for row in np.flatnonzero(~holds & (reasons == "")):
+            reasons[row] = f"`{name}` must be {rule}, but is {value[row]:g}."
+    return reasons
+
+
+def _rule(name: str, value: np.ndarray, columns: Columns) -> tuple[str, np.ndarray]:
+    rule = RULES.get({"rho": "scale"}.get(name, name))
+    if rule is None:
+        return "finite", np.isfinite(value)
+    holds = (rule.low < value) & (value < rule.high)
+    if rule.whole:
+        holds &= value == np.rint(value)
+    if name == "n_plus":
+        holds &= value < columns["n"]
+    return rule.words, holds
+
+
+def run_chunk(job: Job, index: int) -> dict[str, np.ndarray]:
+    """Compute chunk `index`; a row that fails keeps its status, the others go on."""
+    columns = job.columns(index)
+    reasons = inadmissible(columns)
+    good = np.flatnonzero(reasons == "")
+    size = len(reasons)
+    out = {
+        "status": np.where(reasons == "", "ok", "inadmissible").astype("<U16"),
+        "reason": reasons,
+    }
+    if follows_p(job.spec.values, job.axes):
+        out["n_plus"] = columns["n_plus"]
+    if good.size:
+        found = _guarded(job, {k: v[good] for k, v in columns.items()})
+        for name, array in found.items():
+            out[name] = _scatter(array, good, size, out.get(name), name)
+    return out
+
+
+def _guarded(job: Job, columns: Columns) -> dict[str, np.ndarray]:
+    """Run the row function; when it raises, run its rows one by one."""
+    size = len(next(iter(columns.values())))
+    try:
+        return dict(job.rows(job.spec, columns, job.settings))
+    except (DilatonError, ArithmeticError, np.linalg.LinAlgError) as error:
+        if size == 1:
+            return {
+                "status": np.array(["failed"]),
+                "reason": np.array([str(error)[:120]]),
+            }
+    single = [
+        _guarded(job, {k: v[i : i + 1] for k, v in columns.items()})
+        for i in range(size)
+    ]
+    return _stacked(single)
+
+
+def _stacked(single: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Stack one-row results, of which some have a status only."""
+    model: dict[str, np.ndarray] = {}
+    for row in single:
+        model = model | dict(row)
+    out = {}
+    for name, array in model.items():
+        if name.startswith("@"):
+            out[name] = array
+            continue
+        lack = np.full(array.shape, _blank(array), dtype=array.dtype)
+        out[name] = np.concatenate([row.get(name, lack) for row in single])
+    return out
+
+
+def _scatter(
+    array: np.ndarray, good: np.ndarray, size: int, base: np.ndarray | None, name: str
+) -> np.ndarray:
+    if name.startswith("@"):
+        return array
+    if base is None:
+        base = np.full((size, *array.shape[1:]), _blank(array), dtype=array.dtype)
+    base[good] = array
+    return base
+
+
+def _blank(array: np.ndarray) -> Any:
+    return "" if array.dtype.kind == "U" else np.nan if array.dtype.kind == "f" else 0
+
+
+# --- running --------------------------------------------------------------------
+
+
+def sweep(
+    spec: Spec | str | Path,
+    over: Mapping[str, Any] | Iterable[Any],
+    out: str | Path,
+    *,
+    backend: str = "numba",
+    device: str = "cpu",
+    s: Sequence[float] = (0.5, 1.0),
+    rtol: float = 1e-8,
+    scheduler: str | None = None,
+    chunk_index: int | None = None,
+    rows_per_chunk: int | None = None,
+    workers: int | None = None,
+    progress: bool = False,
+    rows: RowFunction | None = None,
+) -> xr.Dataset:
+    """Solve a spec at every point of a grid; what was finished is never redone.
+
+    Parameters
+    ----------
+    spec
+        A `Spec`, or the path of a spec file.
+    over
+        The axes: texts such as ``"p=0.5:0.95:64"``, tuples such as
+        ``("p", 0.5, 0.95, 64)``, or a mapping from names to values. With n samples
+        and `p` but not `n_plus` among them, ``n_plus = round(p*n)`` in each row.
+    out
+        The folder of the store. Chunks of other specs, grids and settings may lie
+        there too and are left alone. The finished result is also written there, as
+        ``sweep.nc``.
+    backend, device
+        ``numba``, ``jax`` or ``scipy``; ``cpu`` or ``gpu``.
+    s
+        Times in each phase, in [0, 1], at which the learned overlaps are kept.
+    rtol
+        Relative tolerance of the flow and of the averages.
+    scheduler
+        Address of a running Dask scheduler; its workers then compute the chunks.
+    chunk_index
+        Compute this chunk only: the rows that nobody has computed yet have the
+        status ``pending`` in the result.
+    rows_per_chunk
+        Rows in a chunk; by default a 64th of the sweep, between 64 and 4096.
+    workers
+        Threads; by default one for each core this process may use.
+    progress
+        Show a progress bar on standard error.
+    rows
+        Another row function in place of the solver.
+
+    Returns
+    -------
+    Dataset
+        Dimensions are the axes in order, then ``t`` for overlaps; `status` and
+        `reason` are text; the attribute ``json`` holds the recipe.
+
+    Raises
+    ------
+    ModelError
+        If an axis or a setting is not valid.
+    StoreError
+        If the folder cannot be written or read.
+    """
+    job = make_job(spec, over, rows, rows_per_chunk, backend, device, s, rtol)
+    store = Store(Path(out), job.recipe()).open()
+    wanted = _wanted(job, chunk_index)
+    pending = [i for i in wanted if _usable(store, i) is None]
+    if pending:
+        work = _on_cluster(job, pending, scheduler) if scheduler else None
+        work = work or _on_threads(job, pending, _threads(job, workers))
+        _keep(job, store, work, len(wanted) - len(pending), progress)
+    result, complete = collect(job, store)
+    if complete:
+        store.tidy()
+        write_netcdf(result, Path(out) / "sweep.nc")
+    return result
+
+
+def make_job(
+    spec: Spec | str | Path,
+    over: Mapping[str, Any] | Iterable[Any],
+    rows: RowFunction | None,
+    rows_per_chunk: int | None,
+    backend: str,
+    device: str,
+    s: Sequence[float],
+    rtol: float,
+) -> Job:
+    """Check what the user asked for and return it as a `Job`."""
+    _check_choice("backend", backend, ("numba", "jax", "scipy"))
+    _check_choice("device", device, ("cpu", "gpu"))
+    if device == "gpu" and backend != "jax":
+        raise ModelError(
+            f"`device` must be `cpu` for the backend `{backend}`, but is `gpu`. Only "
+            "`jax` runs on a GPU."
+        )
+    if isinstance(spec, str | Path):
+        spec = load_spec(spec)
+    axes = axes_of(over)
+    check_axes(spec, axes)
+    size = math.prod(len(axis.values) for axis in axes)
+    per_chunk = rows_per_chunk or min(max(-(-size // 64), 64), 4096)
+    times = [float(x) for x in s]
+    if per_chunk < 1 or not all(0 <= x <= 1 for x in times) or not rtol > 0:
+        raise ModelError(
+            "`s` must lie in [0, 1], `rtol` and `rows_per_chunk` must be positive, but "
+            f"are {times}, {rtol} and {rows_per_chunk}. Change them."
+        )
+    settings = {"backend": backend, "device": device, "s": times, "rtol": rtol}
+    return Job(spec, axes, rows or _solver(), per_chunk, settings)
+
+
+def _solver() -> RowFunction:
+    from .flow import sweep_rows
+
+    return sweep_rows
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ModelError(
+            f"`{name}` must be one of {', '.join(known)}, but is `{value}`"
+            + did_you_mean(value, known)
+        )
+
+
+def _wanted(job: Job, chunk_index: int | None) -> Sequence[int]:
+    if chunk_index is None:
+        return range(job.chunks)
+    if not 0 <= chunk_index < job.chunks:
+        raise ModelError(
+            f"`chunk_index` must be from 0 to {job.chunks - 1}, since the sweep has "
+            f"{job.chunks} chunks of {job.rows_per_chunk} rows, but is {chunk_index}. "
+            "Change it, or the size of the job array."
+        )
+    return [chunk_index]
+
+
+def _usable(store: Store, index: int) -> dict[str, np.ndarray] | None:
+    """Return a finished chunk; say so when one is damaged and will be redone."""
+    try:
+        return store.load(index)
+    except Damaged as damage:
+        say(f"Chunk {index} in `{store.folder}` is not used: {damage}; computing it.")
+        return None
+
+
+def say(text: str) -> None:
+    """Print one line for the user on standard error, clear of any progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(f"dilaton sweep: {text}", file=sys.stderr)
+
+
+Finished = Iterator[tuple[int, dict[str, np.ndarray]]]
+
+
+def _threads(job: Job, workers: int | None) -> int:
+    if workers is not None:
+        return max(1, workers)
+    if job.settings["backend"] != "numba":
+        return 1  # jax has its own threads; scipy holds the interpreter
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _on_threads(job: Job, pending: Sequence[int], workers: int) -> Finished:
+    """Compute chunks on threads; the kernels release the interpreter lock."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        futures = {pool.submit(run_chunk, job, index): index for index in pending}
+        for future in as_completed(futures):
+            index = futures.pop(future)
+            yield index, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _on_cluster(job: Job, pending: Sequence[int], address: str) -> Finished:
+    """Compute chunks on the workers of a running Dask scheduler."""
+    try:
+        from distributed import Client, as_completed
+    except ImportError as error:
+        raise MissingExtra(
+            "`scheduler` needs the package `distributed`, but it is not installed. "
+            "Run `pip install 'dilaton[distributed]'`."
+        ) from error
+    try:
+        client = Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise SolveError(
+            "`scheduler` must be the address of a running Dask scheduler, but "
+            f"`{address}` did not answer within 10 s. Start one with `dask scheduler`."
+        ) from error
+    with client:
+        known = job.recipe()["versions"]
+        futures = client.map(run_checked, [job] * len(pending), pending, known=known)
+        for future in as_completed(futures, loop=client.loop):
+            yield future.result()
+            future.release()
+
+
+def run_checked(
+    job: Job, index: int, known: Mapping[str, str]
+) -> tuple[int, dict[str, np.ndarray]]:
+    """Compute chunk `index` on a worker, provided that it runs the same code."""
+    here = versions(str(job.settings.get("backend", "")))
+    if here != known:
+        differ = sorted(k for k in {*here, *known} if here.get(k) != known.get(k))
+        raise SolveError(
+            "Every worker must run the same code as the client, but a worker differs "
+            f"in {', '.join(differ)}. Install the same versions on all machines."
+        )
+    return index, run_chunk(job, index)
+
+
+def _keep(job: Job, store: Store, work: Finished, ready: int, progress: bool) -> None:
+    """Write chunks to the store as they are finished."""
+    from tqdm import tqdm
+
+    bar = tqdm(
+        total=job.chunks,
+        initial=ready,
+        unit="chunk",
+        desc="sweep",
+        file=sys.stderr,
+        disable=not progress,
+    )
+    with bar:
+        for index, arrays in work:
+            store.save(index, arrays)
+            bar.update()
+
+
+# --- the result -----------------------------------------------------------------
+
+
+def collect(job: Job, store: Store) -> tuple[xr.Dataset, bool]:
+    """Return the chunks as one Dataset, and whether none is missing."""
+    table: dict[str, np.ndarray] = {
+        "status": np.full(job.size, "pending", dtype="<U16"),
+        "reason": np.full(job.size, "", dtype="<U120"),
+    }
+    complete = True
+    for index in range(job.chunks):
+        arrays = _usable(store, index)
+        complete &= arrays is not None
+        for name, array in (arrays or {}).items():
+            _place(table, name, array, job, job.span(index))
+    return _dataset(job, store, table), complete
+
+
+def _place(
+    table: dict[str, np.ndarray], name: str, array: np.ndarray, job: Job, span: slice
+) -> None:
+    if name.startswith("@"):
+        table[name] = array
+        return
+    if name not in table:
+        shape = (job.size, *array.shape[1:])
+        table[name] = np.full(shape, _blank(array), dtype=array.dtype)
+    table[name][span] = array
+
+
+def _dataset(job: Job, store: Store, table: Mapping[str, np.ndarray]) -> xr.Dataset:
+    import xarray as xr
+
+    dims = tuple(axis.name for axis in job.axes)
+    coords: dict[str, Any] = {a.name: np.asarray(a.values) for a in job.axes}
+    data: dict[str, Any] = {}
+    for name, array in table.items():
+        if name.startswith("@"):
+            coords[name[1:]] = ("t", array)
+            continue
+        tail = ("t",) if array.ndim == 2 else ()
+        shape = job.shape + array.shape[1:]
+        data[name] = ((*dims, *tail), array.reshape(shape))
+    about = {"key": store.key, **job.recipe()}
+    return xr.Dataset(data, coords, {"json": json.dumps(about, sort_keys=True)})
+
+
+def write_netcdf(result: xr.Dataset, path: Path) -> None:
+    """Write a Dataset as netCDF, whole or not at all."""
+    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        result.to_netcdf(temp, engine="scipy")
+        temp.replace(path)
+    except OSError as error:
+        temp.unlink(missing_ok=True)
+        raise StoreError(
+            f"The result must be written to a folder with space, but `{path}` could "
+            f"not be: {error.strerror or error}. Free space and run the command again; "
+            "the chunks are kept."
+        ) from error
