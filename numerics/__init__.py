@@ -1,1 +1,45 @@
-"""numerics: from systems of equations to kernels and trajectories."""
+"""numerics: from systems of equations to kernels and trajectories.
+
+The public names load on first use; none of them imports numba or jax before a
+kernel is made for it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_MODULE_OF = {
+    "Kernel": "kernel",
+    "make_kernel": "kernel",
+    "numba_module": "kernel",
+    "Rule": "quadrature",
+    "average": "quadrature",
+    "trapezoid": "quadrature",
+    "Flow": "integrate",
+    "Inputs": "inputs",
+    "integrate": "integrate",
+    "jax_solver": "jaxsolve",
+}
+
+__all__ = [
+    "Flow",
+    "Inputs",
+    "Kernel",
+    "Rule",
+    "average",
+    "integrate",
+    "jax_solver",
+    "make_kernel",
+    "numba_module",
+    "trapezoid",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that defines it."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'dilaton.numerics' has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value

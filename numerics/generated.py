@@ -1,0 +1,49 @@
+"""Stand-ins for the names of a generated numba module.
+
+Files whose text goes into generated modules import these names from here, so that
+they can be read, type-checked and run as plain Python. The import lines that start
+with ``from .`` are left out when the text is used; there the names are real.
+"""
+
+from numpy import empty, float64, int64, zeros
+
+STATES = INPUTS = PARAMETERS = 0
+LANES = 1
+
+
+def compiled(f):
+    """Stand for ``njit(cache=True, nogil=True, error_model="numpy")``."""
+    return f
+
+
+def inlined(f):
+    """Stand for ``njit(inline="always")``."""
+    return f
+
+
+def rhs(at, states, inputs, params, nodes, weights, out) -> float:
+    """Stand for a printed function, as are those below."""
+    raise NotImplementedError
+
+
+observables = jacobian = objective = gradient = hessian = newton = rhs
+
+__all__ = [
+    "INPUTS",
+    "LANES",
+    "PARAMETERS",
+    "STATES",
+    "compiled",
+    "empty",
+    "float64",
+    "gradient",
+    "hessian",
+    "inlined",
+    "int64",
+    "jacobian",
+    "newton",
+    "objective",
+    "observables",
+    "rhs",
+    "zeros",
+]
