@@ -1,5 +1,390 @@
-"""The command line."""
+"""The command line. Each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from . import __version__
+from .errors import DilatonError, ModelError
+
+app = typer.Typer(
+    help="Derive a model's equations, solve them, confirm them with finite networks.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SpecFile = Annotated[
+    Path,
+    typer.Argument(metavar="SPEC", help="The spec file (TOML).", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Backend = Annotated[
+    Literal["numba", "jax", "scipy"], typer.Option(help="What integrates.")
+]
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; an expected error is one message and exit code 2."""
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except DilatonError as error:
+        _fail(str(error))
+    except OSError as error:
+        name = f" `{error.filename}`" if error.filename else ""
+        _fail(
+            f"Files must be readable and writable, but{name} is not: "
+            f"{error.strerror or error}. Check the name, permissions and free space."
+        )
+
+
+def _fail(message: str) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(2)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"Note: {message}", file=sys.stderr)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dilaton {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print it."
+        ),
+    ] = False,
+) -> None:
+    """Derive a model's equations, solve them, confirm them with finite networks."""
+
+
+@app.command()
+def run(
+    spec: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[SPEC]", help="The spec file; the paper's if left out."
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A new folder.")
+    ] = Path("report"),
+    quick: Annotated[bool, typer.Option("--quick", help="Under a minute.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the run that the folder holds.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of every random number.", min=0)] = 0,
+    device: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="For training.")
+    ] = "cpu",
+) -> None:
+    """Derive, solve and confirm: write a report.
+
+    Everything in it is computed on the spot: the equations, the trajectories, the
+    trained networks and their distance from the limit.
+
+    \b
+    Example:
+      dilaton run -o report/
+      dilaton run my.toml -o my-report/ --quick
+    """
+    from .spec import default_spec, load_spec
+
+    chosen = default_spec() if spec is None else load_spec(spec)
+
+    from .report import write_report
+
+    page = write_report(
+        chosen, output, quick=quick, force=force, seed=seed, device=device
+    )
+    print(page)
+
+
+@app.command()
+def derive(
+    spec: SpecFile,
+    form: Annotated[
+        Literal["text", "latex", "markdown", "json"],
+        typer.Option("--format", help="How the derivation is written."),
+    ] = "text",
+) -> None:
+    """Print the phases of a model and their equations.
+
+    \b
+    Example:
+      dilaton derive my.toml --format latex > derivation.tex
+    """
+    from .documents import document
+    from .spec import load_spec
+
+    print(document(load_spec(spec), form))
+
+
+@app.command()
+def solve(
+    spec: SpecFile,
+    at: Annotated[
+        str, typer.Option("--at", help="Times s in each phase, between 0 and 1.")
+    ] = "0,0.25,0.5,0.75,1",
+    backend: Backend = "numba",
+    rtol: Annotated[float, typer.Option(help="Relative tolerance.")] = 1e-9,
+    atol: Annotated[float, typer.Option(help="Absolute tolerance.")] = 1e-11,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Also write netCDF here.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Solve the learned overlaps and the sampling.
+
+    \b
+    Example:
+      dilaton solve my.toml --at 0.25,0.5,1 --json
+    """
+    from . import answers
+    from .spec import load_spec
+
+    times = unit_times(at, "--at")
+    chosen = load_spec(spec)
+
+    from .numerics.solve import solve as solve_limit
+    from .theory.derive import derive as derive_limit
+
+    limit = derive_limit(chosen.model)
+    trajectory = solve_limit(
+        limit, s=times, rtol=rtol, atol=atol, backend=backend, **chosen.values
+    )
+    if output is not None:
+        write_netcdf(trajectory, output)
+    answer = answers.solution(limit, trajectory)
+    print(answers.to_json(answer) if json else answers.solution_text(answer))
+
+
+@app.command()
+def learn(
+    spec: SpecFile,
+    times: Annotated[str, typer.Option(help="Training times, as in 5,20.")],
+    init: Annotated[str, typer.Option(help="Overlaps at training time 0.")],
+    phase: Annotated[
+        str, typer.Option(help="The phase, as named by derive.")
+    ] = "weights",
+    s: Annotated[
+        float | None, typer.Option(help="Time in the phase, in [0, 1].")
+    ] = None,
+    network: Annotated[
+        Literal["untied", "tied"],
+        typer.Option(help="Tied is exact at finite d: c x + w tanh(w.x + b)."),
+    ] = "untied",
+    d: Annotated[float | None, typer.Option(help="Dimension (tied).")] = None,
+    tau: Annotated[float | None, typer.Option(help="Base time (tied).")] = None,
+    json: Json = False,
+) -> None:
+    """Follow the overlaps in training time.
+
+    One time of the interpolant is held fixed.
+
+    Untied: gradient flow at time s of a phase, in the limit of large d. Tied: the
+    score model c x + w tanh(w.x + b) at finite d, by gradient flow on the population
+    loss; with this tool's alpha (noise) and beta (data), m = w.mu/(beta d) and
+    q = |w_perp|^2/(beta^2 d).
+
+    \b
+    Example:
+      dilaton learn my.toml --phase weights --s 0.75 \\
+        --init m=0.3,q=0.5,omega=0.2,r=0.4,b=0 --times 5,20 --json
+      dilaton learn my.toml --network tied --d 256 --tau 0.1 \\
+        --init c=-1,m=0.1,q=0.1,b=0 --times 5,20 --json
+    """
+    from . import answers
+    from .spec import load_spec
+
+    if network == "tied":
+        _needed({"--d": d, "--tau": tau}, "--network tied")
+    else:
+        _needed({"--s": s}, "--network untied")
+    check_range("--d", d, 2.0)
+    check_range("--s", s, 0.0, 1.0)
+    check_range("--tau", tau, 0.0, 1.0)
+    start, when = pairs(init, "--init"), numbers(times, "--times")
+    chosen = load_spec(spec)
+
+    from .numerics.solve import learn as learn_overlaps
+
+    answer = learn_overlaps(
+        chosen, phase, s, start, when, network=network, d=d, tau=tau
+    )
+    print(answers.to_json(answer) if json else answers.table(answer))
+
+
+@app.command()
+def mse(
+    spec: SpecFile,
+    phase: Annotated[str | None, typer.Option(help="The phase (with --s).")] = None,
+    s: Annotated[
+        str | None, typer.Option(help="Times in the phase, as 0,0.5,1.")
+    ] = None,
+    d: Annotated[float | None, typer.Option(help="Dimension (with --tau).")] = None,
+    tau: Annotated[str | None, typer.Option(help="Base times, as 0.01,0.1.")] = None,
+    json: Json = False,
+) -> None:
+    """Print the mean squared error per dimension.
+
+    In the limit (--phase, --s), or at finite d (--d, --tau).
+
+    \b
+    Example:
+      dilaton mse my.toml --phase weights --s 0,0.5,1 --json
+      dilaton mse my.toml --d 1000 --tau 0.01,0.1,0.5 --json
+    """
+    from . import answers
+    from .spec import load_spec
+
+    if d is None and tau is None:
+        _needed({"--phase": phase, "--s": s}, "the limit")
+    else:
+        _needed({"--d": d, "--tau": tau}, "a finite dimension")
+    check_range("--d", d, 2.0)
+    at_s = None if s is None else unit_times(s, "--s")
+    at_tau = None if tau is None else unit_times(tau, "--tau")
+    chosen = load_spec(spec)
+
+    from .numerics.solve import mse as mean_squared_error
+
+    answer = mean_squared_error(chosen, phase=phase, s=at_s, d=d, tau=at_tau)
+    print(answers.to_json(answer) if json else answers.table(answer))
+
+
+@app.command()
+def steps(
+    spec: SpecFile,
+    d: Annotated[float, typer.Option(help="Dimension.")],
+    steps: Annotated[str, typer.Option(help="Numbers of steps, as in 20,100,400.")],
+    schedule: Annotated[
+        Literal["dilated", "undilated"], typer.Option(help="What is stepped through.")
+    ] = "dilated",
+    rule: Annotated[
+        Literal["left", "midpoint"], typer.Option(help="Where a step asks for b.")
+    ] = "left",
+    json: Json = False,
+) -> None:
+    """Print what a sampler with few steps gets.
+
+    It follows the exact velocity at dimension d, with or without the dilation.
+
+    \b
+    Example:
+      dilaton steps my.toml --d 1e6 --steps 20,100,400 --schedule undilated --json
+    """
+    from . import answers
+    from .spec import load_spec
+
+    check_range("--d", d, 2.0)
+    counts = [whole(x, "--steps") for x in numbers(steps, "--steps")]
+    chosen = load_spec(spec)
+
+    from .numerics.steps import steps as sample_steps
+
+    rows = sample_steps(chosen, d, counts, schedule, rule)
+    if json:
+        print(answers.to_json({"rows": rows}))
+    else:
+        print(answers.table({k: [row[k] for row in rows] for k in rows[0]}))
+
+
+# ------------------------------------------------------------- reading what was typed
+
+
+def numbers(text: str, option: str) -> list[float]:
+    """Read a comma-separated list of finite numbers."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(abs(x) < float("inf") for x in values):
+        raise ModelError(
+            f"`{option}` must be numbers separated by commas, but is {text!r}. Write "
+            f"them as in `{option} 0.25,0.5,1`."
+        )
+    return values
+
+
+def unit_times(text: str, option: str) -> list[float]:
+    """Read a comma-separated list of times in [0, 1]."""
+    values = numbers(text, option)
+    for x in values:
+        if not 0 <= x <= 1:
+            raise ModelError(
+                f"`{option}` must be times between 0 and 1, but has {x:g}. 0 is the "
+                "beginning and 1 the end."
+            )
+    return values
+
+
+def check_range(
+    option: str, value: float | None, low: float, high: float = 1e300
+) -> None:
+    """Raise `ModelError` unless `value` is absent or in [low, high]."""
+    if value is not None and not low <= value <= high:
+        words = f"from {low:g} to {high:g}" if high < 1e300 else f"at least {low:g}"
+        raise ModelError(f"`{option}` must be {words}, but is {value:g}. Change it.")
+
+
+def whole(value: float, option: str) -> int:
+    """Return a positive whole number as an int."""
+    if value != int(value) or value < 1:
+        raise ModelError(
+            f"`{option}` must be whole numbers from 1, but has {value:g}. Round it."
+        )
+    return int(value)
+
+
+def pairs(text: str, option: str) -> dict[str, float]:
+    """Read ``name=number`` pairs separated by commas."""
+    out: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise ModelError(
+                f"`{option}` must be name=number pairs, but has {part!r}. Write them "
+                f"as in `{option} m=0.3,q=0.5`."
+            )
+        out[name.strip()] = numbers(value, f"{option} {name.strip()}")[0]
+    return out
+
+
+def _needed(given: dict[str, Any], what: str) -> None:
+    for option, value in given.items():
+        if value is None:
+            raise ModelError(
+                f"`{option}` must be given for {what}, but is missing. Add it; --help "
+                "has an example."
+            )
+
+
+def write_netcdf(trajectory: Any, path: Path) -> None:
+    """Write a trajectory to `path`, whole or not at all."""
+    import os
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        trajectory.to_netcdf(temporary, engine="scipy")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

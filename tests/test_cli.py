@@ -1,0 +1,207 @@
+"""The command line: help, messages, exit codes, and what goes to which stream."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import dilaton
+import pytest
+from dilaton import cli, documents
+from dilaton.answers import table, to_json
+from dilaton.errors import ModelError
+
+COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands]
+HELP_SECONDS = 0.5  # promised; the best of three, so that a busy machine does not fail
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command line in this process; return (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dilaton", *map(str, arguments)])
+        monkeypatch.setattr("warnings.showwarning", None)  # put back afterwards
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        captured = capsys.readouterr()
+        return end.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def spec_file(tmp_path):
+    path = tmp_path / "spec.toml"
+    path.write_text(dilaton.default_spec().text)
+    return path
+
+
+def test_help_is_quick():
+    def seconds():
+        begin = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "dilaton.cli", "--help"],
+            check=True,
+            capture_output=True,
+        )
+        return time.perf_counter() - begin
+
+    assert min(seconds() for _ in range(3)) < HELP_SECONDS
+
+
+def test_version(call):
+    assert call("--version") == (0, f"dilaton {dilaton.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_an_example_of_itself(call, command):
+    code, out, _ = call(command, "--help")
+    assert code == 0
+    assert f"dilaton {command}" in out.split("Example:")[1]
+
+
+BAD = [  # (arguments, with SPEC for a good spec file; what the message says)
+    (["derive", "none.toml"], r"`none.toml` is not (No such file"),
+    (["solve", "SPEC", "--at", "0.5,2"], "times between 0 and 1, but has 2"),
+    (["solve", "SPEC", "--at", ""], "numbers separated by commas"),
+    (["solve", "SPEC", "--at", "a"], "numbers separated by commas, but is 'a'"),
+    (["solve", "SPEC", "--at", "nan"], "numbers separated by commas"),
+    (["solve", "SPEC", "--backend", "fortran"], "--backend"),
+    (["learn", "SPEC", "--times", "5"], "--init"),
+    (["learn", "SPEC", "--times", "5", "--init", "m", "--s", "1"], "name=number pairs"),
+    (["learn", "SPEC", "--times", "5", "--init", "m=x", "--s", "1"], "--init m"),
+    (["learn", "SPEC", "--times", "5", "--init", "m=1"], "`--s` must be given"),
+    (["learn", "SPEC", "--times", "5", "--init", "m=1", "--s", "2"], "from 0 to 1"),
+    (
+        ["learn", "SPEC", "--times", "5", "--init", "m=1", "--network", "tied"],
+        "`--d` must be given for --network tied",
+    ),
+    (["mse", "SPEC"], "`--phase` must be given"),
+    (["mse", "SPEC", "--d", "100"], "`--tau` must be given"),
+    (["mse", "SPEC", "--d", "nan", "--tau", "0.5"], "`--d` must be at least 2"),
+    (["steps", "SPEC", "--d", "100", "--steps", "2.5"], "whole numbers from 1"),
+    (["steps", "SPEC", "--d", "100", "--steps", "0"], "whole numbers from 1"),
+    (["steps", "SPEC", "--d", "100", "--steps", "5", "--rule", "up"], "--rule"),
+    (["nothing"], "No such command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD)
+def test_bad_input_is_one_message_and_exit_code_2(call, spec_file, arguments, message):
+    code, out, err = call(*[spec_file if a == "SPEC" else a for a in arguments])
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["derive", "solve", "run"])
+def test_a_bad_spec_is_refused_by_each_command(call, spec_file, command):
+    spec_file.write_text(spec_file.read_text().replace("p = 0.8", "p = 1.2"))
+    code, out, err = call(command, spec_file)
+    assert (code, out) == (2, "")
+    assert "`target.p` must be strictly between 0 and 1, but is 1.2." in err
+
+
+def test_an_interrupt_ends_with_130_and_no_traceback(spec_file):
+    code = (
+        "import sys, dilaton.cli, dilaton.documents as documents\n"
+        "def document(*_): raise KeyboardInterrupt\n"
+        "documents.document = document\n"
+        f"sys.argv = ['dilaton', 'derive', {str(spec_file)!r}]\n"
+        "dilaton.cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False
+    )
+    assert done.returncode == 130
+    assert b"Traceback" not in done.stderr
+
+
+def test_full_disk_is_one_message(call, spec_file, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "out.nc")
+
+    monkeypatch.setattr(documents, "document", full)
+    code, _, err = call("derive", spec_file)
+    assert code == 2
+    assert "`out.nc` is not: No space left on device" in err
+
+
+def test_json_has_no_nan():
+    assert json.loads(to_json({"a": float("nan"), "b": (1.5, float("inf"))})) == {
+        "a": None,
+        "b": [1.5, None],
+    }
+
+
+def test_table_aligns_columns():
+    assert table({"s": [0.5, 1], "name": ["a", [0.25, None]]}) == (
+        "  s    name\n0.5       a\n  1  0.25 -"
+    )
+
+
+def test_pairs_and_numbers():
+    assert cli.pairs("m=0.3, q=1e-2", "--init") == {"m": 0.3, "q": 0.01}
+    assert cli.numbers("1,2.5", "--at") == [1.0, 2.5]
+    with pytest.raises(ModelError, match="whole numbers"):
+        cli.whole(2.5, "--steps")
+
+
+# ---------------------------------------------------------------- derivations on disk
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """An empty cache and a count of derivations."""
+    monkeypatch.setenv("DILATON_CACHE", str(tmp_path / "cache"))
+    made = []
+    monkeypatch.setattr(
+        documents, "_derived", lambda spec, form: made.append(form) or f"{form} ε\n"
+    )
+    return tmp_path / "cache" / "documents", made
+
+
+def test_a_derivation_is_kept_for_every_number_of_one_structure(cache):
+    folder, made = cache
+    spec = dilaton.default_spec()
+    assert documents.document(spec, "text") == "text ε\n"
+    assert documents.document(spec.replace(p=0.6, kappa=3), "text") == "text ε\n"
+    assert made == ["text"]
+    documents.document(spec, "latex")
+    documents.document(spec.replace(n="inf"), "text")
+    assert made == ["text", "latex", "text"]
+    assert len(list(folder.iterdir())) == 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"0" * 64 + b"\ntext", b"\xff\xfe"])
+def test_a_damaged_derivation_is_derived_again_and_said(cache, capsys, damage):
+    folder, made = cache
+    documents.document(dilaton.default_spec(), "text")
+    next(folder.iterdir()).write_bytes(damage)
+    assert documents.document(dilaton.default_spec(), "text") == "text ε\n"
+    assert made == ["text", "text"]
+    assert "It is derived again" in capsys.readouterr().err
+    documents.document(dilaton.default_spec(), "text")
+    assert made == ["text", "text"]
+
+
+def test_a_cache_that_cannot_be_written_is_said_once_and_tolerated(cache, capsys):
+    folder, _ = cache
+    folder.parent.parent.mkdir(exist_ok=True)
+    folder.parent.write_text("a file where the folder should be")
+    assert documents.document(dilaton.default_spec(), "text") == "text ε\n"
+    assert capsys.readouterr().err.count("cannot be written") == 1
+
+
+def test_a_known_derivation_does_not_import_sympy(spec_file, tmp_path):
+    environment = {**os.environ, "DILATON_CACHE": str(tmp_path / "cache")}
+    code = (
+        "import sys, dilaton, dilaton.documents as d\n"
+        "d._derived = lambda spec, form: form\n"
+        "assert d.document(dilaton.default_spec(), 'text') == 'text'\n"
+        "sys.exit('sympy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert done.returncode == 0

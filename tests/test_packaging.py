@@ -1,0 +1,78 @@
+"""The package as it is installed: folders, versions, weight of an import."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import metadata, requires
+from pathlib import Path
+
+import dilaton
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+HEAVY = ("sympy", "numpy", "scipy", "numba", "jax", "torch", "matplotlib", "xarray")
+HELP_SECONDS = 0.5  # what the README promises; taken as the best of three
+
+
+def test_the_packages_listed_are_the_folders():
+    setuptools = PROJECT["tool"]["setuptools"]
+    folders = setuptools["package-dir"]
+    assert sorted(folders) == sorted(setuptools["packages"])
+    with_code = {p.parent.name for p in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert {folders[name] for name in setuptools["packages"]} == with_code
+
+
+def test_versions_agree():
+    assert dilaton.__version__ == PROJECT["project"]["version"]
+    assert metadata("dilaton")["Version"] == dilaton.__version__
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"version: {dilaton.__version__}" in citation
+    assert f"[{dilaton.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_requirement_is_pinned():
+    lines = (ROOT / "constraints.txt").read_text().lower().split()
+    pins = dict(line.split("==") for line in lines)
+    assert pins["torch"] == "2.13.0"
+    assert not any("+" in version for version in pins.values())
+    names = {re.split(r"[<>=;\[ ]", r)[0].lower() for r in requires("dilaton")}
+    assert names <= {name.replace("_", "-") for name in pins}
+
+
+def test_public_names_load_and_are_listed():
+    assert set(dilaton.__all__) <= set(dir(dilaton))
+    for name in dilaton.__all__:
+        assert getattr(dilaton, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'modle'"):
+        dilaton.modle
+
+
+def _loaded(code):
+    probe = f"{code}\nimport sys; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_import_and_help_load_nothing_heavy():
+    assert _loaded("import dilaton") == "[]"
+    help_text = (
+        "import sys, dilaton.cli as c\nsys.argv = ['dilaton', '--help']\n"
+        "try: c.main()\nexcept SystemExit: pass"
+    )
+    assert _loaded(help_text) == "[]"
+    assert "sympy" in _loaded("import dilaton; dilaton.Model")  # the probe can see
+
+
+def test_theory_imports_sympy_alone():
+    others = (
+        "[m for m in ('numpy', 'scipy', 'numba', 'jax', 'torch') if m in sys.modules]"
+    )
+    code = "import sys, dilaton.theory.derive\nassert not " + others
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
