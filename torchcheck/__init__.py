@@ -1,1 +1,46 @@
-"""torchcheck: finite networks, trained and measured against the limit."""
+"""torchcheck: finite networks, trained and measured against the limit.
+
+The public names load on first use, so that importing this package loads no torch.
+A function called like its module is imported from it:
+``from dilaton.torchcheck.train import train``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from ..errors import MissingExtra
+
+_HOME = {
+    "draws": ("TrainingSet", "draw_training_set", "in_span"),
+    "grid": ("Grid", "dilated_grid", "phase_times", "uniform_grid"),
+    "network": ("Network", "measure"),
+    "sample": ("Samples",),
+    "train": ("Trained",),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that defines it."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'dilaton.torchcheck' has no attribute {name!r}")
+    try:
+        module = import_module(f".{_MODULE_OF[name]}", __name__)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingExtra(
+            f"`{name}` trains networks with torch, which is not installed. Install it "
+            'with `pip install "dilaton[torch]"`.'
+        ) from error
+    value = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *globals()})

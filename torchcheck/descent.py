@@ -1,0 +1,151 @@
+"""Minimise many independent smooth functions at once (batched L-BFGS)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From points (T, K) to values (T,) and gradients (T, K), row by row."""
+
+_ARMIJO = 1e-4  # share of the linear decrease that a step must bring
+_ROUNDING = 1e-14  # relative size below which two values count as equal
+_HALVINGS = 30  # a step shorter than 2^-30 of the full one is no step
+
+
+class Minimum(NamedTuple):
+    """Where the rows ended: points (T, K), values (T,), gradient norms (T,)."""
+
+    point: Tensor
+    value: Tensor
+    gradient_norm: Tensor
+    iterations: int
+
+
+def minimise(
+    objective: Objective,
+    start: Tensor,
+    *,
+    tolerance: float,
+    max_iterations: int,
+    memory: int = 20,
+) -> Minimum:
+    r"""Minimise every row of `start` by L-BFGS until its gradient norm is small.
+
+    Rows are independent problems: each has its own curvature pairs and its own step
+    length, so a hard row never slows an easy one. A row stops at $|\nabla| \le$
+    `tolerance`, or when no step decreases it any more (then its norm says so).
+
+    Parameters
+    ----------
+    objective
+        Values (T,) and gradients (T, K) of all the rows at points (T, K).
+    start
+        Starting points, shape (T, K).
+    tolerance
+        The gradient norm asked for.
+    max_iterations
+        Steps at most; the norms reached are returned either way.
+    memory
+        Number of curvature pairs kept.
+
+    References
+    ----------
+    Liu and Nocedal, Mathematical Programming 45, 503 (1989).
+    """
+    x = start.clone()
+    value, grad = objective(x)
+    pairs: list[tuple[Tensor, Tensor, Tensor]] = []
+    live = grad.norm(dim=1) > tolerance
+    iteration = 0
+    while live.any() and iteration < max_iterations:
+        iteration += 1
+        direction = -_two_loops(grad, pairs)
+        slope = (direction * grad).sum(1)
+        bad = ~(slope < 0)
+        direction[bad] = -grad[bad]
+        slope[bad] = -(grad[bad] ** 2).sum(1)
+        step = torch.ones_like(value)
+        if not pairs:
+            step = 1 / grad.norm(dim=1).clamp(min=1.0)
+        new, new_value, new_grad, moved = _search(
+            objective, x, value, grad, direction, slope, step, live
+        )
+        _remember(pairs, new - x, new_grad - grad, memory)
+        x, value, grad = new, new_value, new_grad
+        live = moved & (grad.norm(dim=1) > tolerance)
+    return Minimum(x, value, grad.norm(dim=1), iteration)
+
+
+def _two_loops(grad: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    """Apply the inverse Hessian that the pairs (step, change, 1/product) imply."""
+    result = grad.clone()
+    weights = []
+    for step, change, rho in reversed(pairs):
+        weight = rho * (step * result).sum(1)
+        weights.append(weight)
+        result = result - weight[:, None] * change
+    if pairs:
+        result = result * _scale(pairs)[:, None]
+    for (step, change, rho), weight in zip(pairs, reversed(weights), strict=True):
+        back = rho * (change * result).sum(1)
+        result = result + (weight - back)[:, None] * step
+    return result
+
+
+def _scale(pairs: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    """Inverse curvature along each row's latest pair (1 for a row without any)."""
+    scale = torch.zeros_like(pairs[0][2])
+    for _, change, rho in reversed(pairs):
+        fresh = (scale == 0) & (rho > 0)
+        norm = (change**2).sum(1).clamp(min=torch.finfo(change.dtype).tiny)
+        scale = torch.where(fresh, 1 / (rho * norm).clamp(min=1e-300), scale)
+    return torch.where(scale == 0, torch.ones_like(scale), scale)
+
+
+def _remember(
+    pairs: list[tuple[Tensor, Tensor, Tensor]],
+    step: Tensor,
+    change: Tensor,
+    memory: int,
+) -> None:
+    """Append a pair; rows with no positive curvature get a pair that does nothing."""
+    product = (step * change).sum(1)
+    floor = 1e-12 * step.norm(dim=1) * change.norm(dim=1)
+    good = product > floor
+    rho = torch.where(good, 1 / torch.where(good, product, torch.ones_like(product)), 0)
+    pairs.append((step, change, rho))
+    if len(pairs) > memory:
+        del pairs[0]
+
+
+def _search(
+    objective: Objective,
+    x: Tensor,
+    value: Tensor,
+    grad: Tensor,
+    direction: Tensor,
+    slope: Tensor,
+    step: Tensor,
+    live: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Halve each row's step until it decreases; return points and who moved."""
+    best, best_value, best_grad = x.clone(), value.clone(), grad.clone()
+    todo = live.clone()
+    for _ in range(_HALVINGS):
+        trial = torch.where(todo[:, None], x + step[:, None] * direction, best)
+        trial_value, trial_grad = objective(trial)
+        good = trial_value <= value + _ARMIJO * step * slope
+        flat = (trial_value - value).abs() <= _ROUNDING * value.abs()
+        good |= flat & (trial_grad.norm(dim=1) < grad.norm(dim=1))
+        good &= todo & torch.isfinite(trial_value)
+        best[good], best_value[good] = trial[good], trial_value[good]
+        best_grad[good] = trial_grad[good]
+        todo &= ~good
+        if not todo.any():
+            break
+        step = torch.where(todo, step / 2, step)
+    return best, best_value, best_grad, live & ~todo
