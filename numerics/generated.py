@@ -7,8 +7,10 @@ with ``from .`` are left out when the text is used; there the names are real.
 
 from numpy import empty, float64, int64, zeros
 
-STATES = INPUTS = PARAMETERS = 0
+STATES = INPUTS = PARAMETERS = STAGES = TERMS = 0
 LANES = 1
+POWER = BETA = 0.0
+FSAL = False
 
 
 def compiled(f):
@@ -26,20 +28,41 @@ def rhs(at, states, inputs, params, nodes, weights, out) -> float:
     raise NotImplementedError
 
 
+def attempt(t, h, y, k, z, at, u, pieces, params, nodes, weights, *rest) -> float:
+    """Stand for a printed step, as are those below."""
+    raise NotImplementedError
+
+
+def exp(x: float) -> float:
+    """Stand for the branch-free exponential."""
+    raise NotImplementedError
+
+
 observables = jacobian = objective = gradient = hessian = newton = rhs
+extra = interpolant = interpolate = attempt
 
 __all__ = [
+    "BETA",
+    "FSAL",
     "INPUTS",
     "LANES",
     "PARAMETERS",
+    "POWER",
+    "STAGES",
     "STATES",
+    "TERMS",
+    "attempt",
     "compiled",
     "empty",
+    "exp",
+    "extra",
     "float64",
     "gradient",
     "hessian",
     "inlined",
     "int64",
+    "interpolant",
+    "interpolate",
     "jacobian",
     "newton",
     "objective",

@@ -41,13 +41,22 @@ NODES = (sp.Symbol("node", real=True), sp.Symbol("node_2", real=True))
 ARGUMENTS = "at, states, inputs, params, nodes, weights"
 
 
-def outputs_of(system: System) -> dict[str, tuple[sp.Expr, ...]]:
+def outputs_of(
+    system: System, only: tuple[str, ...] = ()
+) -> dict[str, tuple[sp.Expr, ...]]:
     """Return what can be printed from a system, by function name.
 
     Closed: `values`. Flow: `rhs`, `jacobian` (row by row). Stationary: `objective`,
     `gradient`, `hessian` (row by row) and `newton`, the three together. Flows and
-    stationary systems have `observables` when they declare some.
+    stationary systems have `observables` when they declare some. `only` picks some.
     """
+    if only == ("rhs",):
+        return {"rhs": tuple(sp.sympify(eq.rhs) for eq in system.equations)}
+    found = _outputs(system)
+    return {k: v for k, v in found.items() if not only or k in only}
+
+
+def _outputs(system: System) -> dict[str, tuple[sp.Expr, ...]]:
     unknowns = system.unknowns
     rhs = tuple(sp.sympify(eq.rhs) for eq in system.equations)
     if system.kind == "closed":

@@ -3,7 +3,6 @@
 import mpmath
 import numpy as np
 import pytest
-
 from dilaton.errors import SolveError
 from dilaton.numerics.quadrature import (
     BLOCK,

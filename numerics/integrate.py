@@ -1,0 +1,457 @@
+r"""`integrate`: the flows of one system for a batch of rows.
+
+Every row has its own steps and its own status; a row's numbers do not depend on
+the other rows, nor on how rows are split among threads, chunks or machines.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import ModelError, ShapeError, SolveError, did_you_mean
+from ..theory.gaussian import Average
+from ..theory.system import System
+from . import march
+from .inputs import Inputs, no_inputs
+from .kernel import numba_module, ordered
+from .quadrature import LIMIT, START, error_bound, trapezoid
+from .tableau import TABLEAUX, print_steps
+
+Backend = Literal["numba", "jax", "scipy"]
+
+STATUS = (
+    "ok",
+    "the step fell below 1e-14 of the interval",
+    "the step count reached `max_steps`",
+    "the state or its derivative is not finite",
+    "the averages are not known within the tolerance",
+)
+"""What the numbers in `Flow.status` mean."""
+
+SAFETY = 0.1
+"""Steps are taken at a tenth of the tolerances asked for: an error per step of rtol
+adds up to some 35 rtol over a phase, and what is promised is below 100 rtol."""
+
+AVERAGES = 0.01
+"""The averages in a right-hand side are known to this share of `rtol`."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What `integrate` returns.
+
+    Attributes
+    ----------
+    names
+        The states, in the order of the last axis of `y`.
+    t
+        Times, shape ``(time,)``.
+    y
+        States, shape ``(batch, time, state)``; NaN from where a row stopped.
+    status
+        0 or the number of a message in `STATUS`, shape ``(batch,)``.
+    n_steps, n_rejected
+        Accepted and rejected steps, shape ``(batch,)``.
+    reached
+        The time a row got to, shape ``(batch,)``.
+    info
+        Backend, method, tolerances, and the bound on the error of the averages.
+    """
+
+    names: tuple[str, ...]
+    t: np.ndarray
+    y: np.ndarray
+    status: np.ndarray
+    n_steps: np.ndarray
+    n_rejected: np.ndarray
+    reached: np.ndarray
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return a state by name, shape ``(batch, time)``."""
+        if name not in self.names:
+            raise ModelError(
+                f"A flow has the states {', '.join(self.names)}, but `{name}` was "
+                f"asked for{did_you_mean(name, self.names)}"
+            )
+        return self.y[:, :, self.names.index(name)]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A checked batch: C-contiguous float arrays in the system's orders."""
+
+    system: System
+    times: np.ndarray
+    y0: np.ndarray
+    params: np.ndarray
+    inputs: Inputs
+    rtol: float
+    atol: float
+    max_steps: int
+    max_step: float
+
+
+def integrate(
+    system: System,
+    *,
+    init: Mapping[str, Any],
+    params: Mapping[str, Any],
+    t: Any,
+    rtol: float,
+    atol: float,
+    inputs: Inputs | None = None,
+    backend: Backend = "numba",
+    method: str | None = None,
+    on_failure: Literal["raise", "keep"] = "raise",
+    max_steps: int = 20_000,
+    max_step: float = np.inf,
+) -> Flow:
+    r"""Integrate the flow $\dot y = f(s, y; \theta)$ of `system` for a batch of rows.
+
+    Parameters
+    ----------
+    system
+        Of kind ``flow``.
+    init, params
+        Initial state and parameters by name, each of shape () or (batch,). There
+        are no defaults.
+    t
+        Times to report, shape ``(time,)``, increasing; the first is where `init`
+        holds.
+    rtol, atol
+        Tolerances, required. The numba solver keeps its error per step below
+        `SAFETY` times them; the error of the result is then within 100 times them
+        for flows that do not amplify errors strongly.
+    inputs
+        The given functions of time, for systems that have some.
+    backend
+        ``numba`` (compiled, threads), ``jax`` (diffrax; differentiable through
+        `jax_solver`) or ``scipy`` (one row after another, the reference).
+    method
+        numba: ``dop853`` (default) or ``dopri5``; scipy: also ``radau``, implicit,
+        for stiff flows; jax: ``dopri8`` (default), ``dopri5`` or ``kvaerno5``
+        (implicit).
+    on_failure
+        ``raise`` a `SolveError` that carries the flow, or ``keep`` rows that fail
+        with their status.
+    max_steps, max_step
+        Limits to the number of trial steps of a row and to their length.
+
+    Returns
+    -------
+    Flow
+        With `y` of shape ``(batch, time, state)``.
+
+    Notes
+    -----
+    A flow whose right-hand side is singular at the end of the interval, as
+    $\gamma(\tau)$ is at $\tau = 1$, is integrated to the end after
+    `regular_end` has given it a variable in which it is regular; the solver itself
+    evaluates the right-hand side at the end of each step.
+
+    Raises
+    ------
+    ModelError
+        Unknown names, backend or method, a system that is no flow.
+    ShapeError
+        An array of the wrong shape, times that do not increase, values that are
+        not finite (with their row).
+    SolveError
+        Rows that stopped early, with ``on_failure="raise"``.
+    """
+    problem = checked(
+        system, init, params, t, inputs, rtol, atol, max_steps, float(max_step)
+    )
+    solvers = {"numba": _numba, "jax": _jax, "scipy": _scipy}
+    if backend not in solvers:
+        raise ModelError(
+            f"`backend` must be one of {', '.join(solvers)}, but is `{backend}`"
+            + did_you_mean(str(backend), solvers)
+        )
+    if on_failure not in ("raise", "keep"):
+        raise ModelError(
+            f'`on_failure` must be "raise" or "keep", but is {on_failure!r}. Choose one.'
+        )
+    flow = solvers[backend](problem, method)
+    late = flow.t[None, :] > flow.reached[:, None]
+    flow.y[(flow.status != 0)[:, None] & late] = np.nan
+    if on_failure == "raise" and np.any(flow.status):
+        raise SolveError(_failure(flow), flow)
+    return flow
+
+
+def checked(
+    system: System,
+    init: Mapping[str, Any],
+    params: Mapping[str, Any],
+    t: Any,
+    inputs: Inputs | None,
+    rtol: float,
+    atol: float,
+    max_steps: int,
+    max_step: float,
+) -> Problem:
+    """Return the arguments of `integrate` as a `Problem`, or say what is wrong."""
+    if system.kind != "flow":
+        raise ModelError(
+            f"`integrate` takes a system of kind flow, but `{system.name}` is "
+            f"{system.kind}. Evaluate it with `make_kernel`, or solve it for its minimum."
+        )
+    system.check()
+    _check_tolerances(rtol, atol, max_steps, max_step)
+    times = np.asarray(t, float)
+    if times.ndim != 1 or times.size < 2 or not np.all(np.diff(times) > 0):
+        raise ShapeError(
+            "`t` must hold at least two increasing times, but is "
+            f"{np.array2string(times, threshold=6)}. Sort it and drop repeats."
+        )
+    if not np.all(np.isfinite(times)):
+        raise ShapeError("`t` must be finite, but holds NaN or infinity. Drop them.")
+    states = tuple(map(str, system.unknowns))
+    names = tuple(map(str, system.parameters))
+    given = {f'init["{k}"]': v for k, v in _named(init, states, "init").items()}
+    given |= {f'params["{k}"]': v for k, v in _named(params, names, "params").items()}
+    batch = _batch(given, inputs)
+    columns = [np.broadcast_to(v, (batch,)) for v in given.values()]
+    for label, column in zip(given, columns, strict=True):
+        _check_finite(label, column)
+    span = (float(times[0]), float(times[-1]))
+    wanted = tuple(map(str, system.inputs))
+    if wanted and inputs is None:
+        raise ModelError(
+            f"`{system.name}` takes the given functions ({', '.join(wanted)}), but "
+            "`inputs` is missing. Make it with `Inputs.of`."
+        )
+    held = inputs.checked(wanted, batch, span) if wanted else no_inputs(batch, span)
+    for row in np.flatnonzero(~np.isfinite(held.coefficients).all(axis=(1, 2, 3)))[:1]:
+        raise ShapeError(
+            f"`inputs` must be finite, but row {row} holds NaN or infinity. Give "
+            "saturated values as large finite ones."
+        )
+    shape = (batch, len(states))
+    y0 = np.array(columns[: len(states)], float).T.reshape(shape).copy()
+    theta = np.array(columns[len(states) :], float).T.reshape(batch, len(names)).copy()
+    return Problem(
+        system, times, y0, theta, held, float(rtol), float(atol), max_steps, max_step
+    )
+
+
+def _check_tolerances(
+    rtol: float, atol: float, max_steps: int, max_step: float
+) -> None:
+    for name, value in (("rtol", rtol), ("atol", atol), ("max_step", max_step)):
+        if not (isinstance(value, int | float | np.number) and value > 0):
+            raise ModelError(
+                f"`{name}` must be a positive number, but is {value!r}. For double "
+                "precision 1e-13 to 1e-3 is sensible."
+            )
+    if rtol < 1e-14:
+        raise ModelError(
+            f"`rtol` must be at least 1e-14, but is {rtol:g}: double precision holds "
+            "no more. Raise it."
+        )
+    if int(max_steps) != max_steps or max_steps < 1:
+        raise ModelError(
+            f"`max_steps` must be a positive whole number, but is {max_steps!r}. "
+            "Raise it."
+        )
+
+
+def _named(values: Mapping[str, Any], names: tuple[str, ...], what: str) -> dict:
+    held = zip(names, ordered(values, names, what), strict=True)
+    return {name: np.asarray(value, float) for name, value in held}
+
+
+def _batch(given: Mapping[str, np.ndarray], inputs: Inputs | None) -> int:
+    """Return the number of rows; every array has shape () or (rows,)."""
+    batch, source = 1, ""
+    if inputs is not None and inputs.breaks.shape[0] > 1:
+        batch, source = inputs.breaks.shape[0], "inputs"
+    for label, value in given.items():
+        if value.ndim > 1:
+            raise ShapeError(
+                f"`{label}` must have shape () or (batch,), but has shape "
+                f"{value.shape}. Flatten it."
+            )
+        if value.ndim == 0 or value.size == batch:
+            source = source or (label if value.ndim else "")
+            continue
+        if source:
+            raise ShapeError(
+                f"`{label}` must have shape () or ({batch},), but has shape "
+                f"{value.shape}. The batch size {batch} comes from `{source}`."
+            )
+        batch, source = value.size, label
+    if batch == 0:
+        raise ShapeError(f"`{source}` must have at least one row, but is empty.")
+    return batch
+
+
+def _check_finite(label: str, column: np.ndarray) -> None:
+    bad = np.flatnonzero(~np.isfinite(column))
+    if bad.size:
+        raise ShapeError(
+            f"`{label}` must be finite, but row {bad[0]} has {column[bad[0]]}"
+            f" ({bad.size} of {column.size} rows). Mend or drop those rows."
+        )
+
+
+def _failure(flow: Flow) -> str:
+    bad = np.flatnonzero(flow.status)
+    first = bad[np.argmin(flow.reached[bad])]
+    rows = ", ".join(map(str, bad[:3])) + (", ..." if bad.size > 3 else "")
+    hint = (
+        "The flow may be stiff there: try `backend=\"scipy\", method=\"radau\"`, or p"
+        if flow.status[first] in (1, 2)
+        else "P"
+    )
+    return (
+        f"{bad.size} of {flow.status.size} rows stopped before t = {flow.t[-1]:g} (rows "
+        f"{rows}; first at t = {flow.reached[first]:.4g}): "
+        f"{STATUS[flow.status[first]]}. {hint}"
+        'ass `on_failure="keep"` and read `status`.'
+    )
+
+
+def _chosen(method: str | None, known: Any, default: str) -> str:
+    method = default if method is None else method
+    if method not in known:
+        raise ModelError(
+            f"`method` must be one of {', '.join(known)}, but is `{method}`"
+            + did_you_mean(str(method), known)
+        )
+    return method
+
+
+# numba
+
+
+@lru_cache(maxsize=64)
+def stepper(system: System, method: str, lanes: int) -> ModuleType:
+    """Return the generated module of a system with a method and its driver."""
+    _, module = numba_module(
+        system, (print_steps(TABLEAUX[method]()), march), max(lanes, 1), ("rhs",)
+    )
+    return module
+
+
+def has_averages(system: System) -> bool:
+    """Return whether a right-hand side holds Gaussian averages."""
+    return any(eq.rhs.has(Average) for eq in system.equations)
+
+
+def workers() -> int:
+    """Return how many threads this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _numba(problem: Problem, method: str | None, lanes: int | None = None) -> Flow:
+    """March rows in lanes of SIMD registers and chunks over threads.
+
+    Systems with averages vectorise over quadrature nodes instead of over rows.
+    """
+    method = _chosen(method, TABLEAUX, "dop853")
+    if lanes is None:
+        lanes = 1 if has_averages(problem.system) else 16
+    module = stepper(problem.system, method, lanes)
+    batch = problem.y0.shape[0]
+    shape = (batch, problem.times.size, problem.y0.shape[1])
+    y = np.full(shape, np.nan)
+    counts = {k: np.zeros(batch, np.int64) for k in ("status", "steps", "rejected")}
+    reached = np.full(batch, problem.times[-1])
+    worst = np.zeros(batch)
+    rows = np.arange(batch)
+    intervals = START
+    while rows.size:
+        _march(module, problem, rows, intervals, y, counts, reached, worst)
+        if not has_averages(problem.system):
+            break
+        rows = rows[error_bound(worst[rows]) > max(AVERAGES * problem.rtol, 2e-15)]
+        if 2 * intervals > LIMIT:
+            counts["status"][rows] = np.where(counts["status"][rows], 0, 4)
+            break
+        intervals *= 2
+    info = {
+        "backend": "numba",
+        "method": method,
+        "lanes": lanes,
+        "rtol": problem.rtol,
+        "atol": problem.atol,
+        "average_error": float(error_bound(worst).max()) if worst.any() else 0.0,
+    }
+    return Flow(
+        tuple(map(str, problem.system.unknowns)),
+        problem.times,
+        y,
+        counts["status"],
+        counts["steps"],
+        counts["rejected"],
+        reached,
+        info,
+    )
+
+
+def _march(module, problem, rows, intervals, y, counts, reached, worst) -> None:
+    """Run the driver over `rows`, in place when they are all of them."""
+    whole = rows.size == y.shape[0]
+    pick = slice(None) if whole else rows
+    y0, params = problem.y0[pick], problem.params[pick]
+    held = problem.inputs
+    part = [y, counts["status"], counts["steps"], counts["rejected"], reached, worst]
+    part = part if whole else [np.ascontiguousarray(a[pick]) for a in part]
+    for a in part[1:4] + part[5:]:
+        a[...] = 0
+    arguments = (
+        problem.times,
+        y0,
+        params,
+        held.breaks[pick],
+        held.coefficients[pick],
+        *trapezoid(intervals),
+        SAFETY * problem.rtol,
+        SAFETY * problem.atol,
+        problem.max_step,
+        problem.max_steps,
+        *part,
+    )
+    chunks = _chunks(rows.size, workers())
+    if len(chunks) == 1:
+        module.march(*chunks[0], *arguments)
+    else:
+        with ThreadPoolExecutor(workers()) as pool:
+            list(pool.map(lambda c: module.march(*c, *arguments), chunks))
+    if not whole:
+        whole_of = [y, *counts.values(), reached, worst]
+        for full, piece in zip(whole_of, part, strict=True):
+            full[rows] = piece
+
+
+def _chunks(rows: int, threads: int) -> list[tuple[int, int]]:
+    """Split rows into some chunks for each thread, none too small to be worth it."""
+    count = max(1, min(8 * threads, rows // 256)) if threads > 1 else 1
+    edges = np.linspace(0, rows, count + 1).astype(int)
+    return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+# SciPy, the reference
+
+
+def _scipy(problem: Problem, method: str | None) -> Flow:
+    from .reference import METHODS, solve_rows
+
+    return solve_rows(problem, _chosen(method, METHODS, "dop853"))
+
+
+def _jax(problem: Problem, method: str | None) -> Flow:
+    from .jaxsolve import METHODS, solve_batch
+
+    return solve_batch(problem, _chosen(method, METHODS, "dopri8"))

@@ -1,0 +1,126 @@
+"""The reference solver: SciPy's `solve_ivp`, one row after another.
+
+Explicit (``dop853``, ``rk45``) or implicit with the printed Jacobian (``radau``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .kernel import Kernel, make_kernel
+from .quadrature import LIMIT, START, Rule, error_bound, trapezoid
+
+if TYPE_CHECKING:
+    from .integrate import Flow, Problem
+
+METHODS = {"dop853": "DOP853", "rk45": "RK45", "radau": "Radau"}
+
+
+class _Row:
+    """Right-hand side and Jacobian of one row, and what they cost."""
+
+    def __init__(self, kernel: Kernel, problem: Problem, row: int, rule: Rule) -> None:
+        self.kernel, self.rule = kernel, rule
+        self.params = problem.params[row]
+        held = problem.inputs
+        self.breaks, self.coefficients = held.breaks[row], held.coefficients[row]
+        self.piece, self.worst, self.calls = 0, 0.0, 0
+        self.limit = problem.max_steps * 12
+
+    def inputs(self, at: float) -> np.ndarray:
+        left, right = self.breaks[self.piece : self.piece + 2]
+        x = (2 * at - left - right) / (right - left)
+        c = self.coefficients[:, self.piece]
+        return np.array([np.polynomial.chebyshev.chebval(x, row) for row in c], float)
+
+    def filled(self, name: str, size: int, at: float, y: np.ndarray) -> np.ndarray:
+        out = np.empty(size)
+        given = self.inputs(at)
+        off = self.kernel[name](float(at), y, given, self.params, *self.rule, out)
+        self.worst = max(self.worst, off)
+        return out
+
+    def rhs(self, at: float, y: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        if self.calls > self.limit:
+            raise _TooLong
+        return self.filled("rhs", y.size, at, y)
+
+    def jacobian(self, at: float, y: np.ndarray) -> np.ndarray:
+        return self.filled("jacobian", y.size**2, at, y).reshape(y.size, y.size)
+
+
+class _TooLong(Exception):
+    """The row has used up its steps."""
+
+
+def solve_rows(problem: Problem, method: str) -> Flow:
+    """Integrate each row by `solve_ivp`; pieces of the inputs one after another."""
+    from .integrate import AVERAGES, Flow
+
+    kernel = make_kernel(problem.system, "numba")
+    batch, states = problem.y0.shape
+    y = np.full((batch, problem.times.size, states), np.nan)
+    status, steps = np.zeros(batch, np.int64), np.zeros(batch, np.int64)
+    reached, worst = np.full(batch, problem.times[-1]), 0.0
+    tol = max(AVERAGES * problem.rtol, 2e-15)
+    for i in range(batch):
+        intervals = START
+        while True:
+            row = _Row(kernel, problem, i, trapezoid(intervals))
+            status[i], steps[i], reached[i] = _march_row(row, problem, i, method, y[i])
+            if error_bound(row.worst) <= tol or 2 * intervals > LIMIT:
+                break
+            intervals *= 2
+        if error_bound(row.worst) > tol and status[i] == 0:
+            status[i] = 4
+        worst = max(worst, row.worst)
+    info = {"backend": "scipy", "method": method}
+    info |= {"rtol": problem.rtol, "atol": problem.atol}
+    info["average_error"] = float(error_bound(worst)) if worst else 0.0
+    names = tuple(map(str, problem.system.unknowns))
+    none = np.zeros(batch, np.int64)
+    return Flow(names, problem.times, y, status, steps, none, reached, info)
+
+
+def _march_row(row: _Row, problem: Problem, i: int, method: str, y: np.ndarray):
+    """Fill `y` over the pieces; return status, steps and the time reached."""
+    times, state = problem.times, problem.y0[i]
+    y[0] = state
+    start, end, steps = times[0], times[-1], 0
+    edges = row.breaks[(row.breaks > start) & (row.breaks < end)]
+    for right in [*np.unique(edges), end]:
+        row.piece = int(np.searchsorted(row.breaks[1:-1], start, side="right"))
+        inside = (times > start) & (times <= right)
+        at = np.unique([*times[inside], right])
+        try:
+            part = _solved(row, problem, method, (start, right), state, at)
+        except _TooLong:
+            return 2, steps, start
+        steps += part.t.size if not part.success else part.nfev
+        found = part.y.T if part.success else np.empty((0, state.size))
+        if not part.success or not np.all(np.isfinite(found)):
+            return (1 if np.all(np.isfinite(found)) else 3), steps, start
+        y[inside] = found[np.isin(at, times)]
+        state, start = found[-1], right
+    return 0, steps, end
+
+
+def _solved(row: _Row, problem: Problem, method: str, span, state, at):
+    from scipy.integrate import solve_ivp
+
+    jac = row.jacobian if method == "radau" else None
+    options = {} if jac is None else {"jac": jac}
+    return solve_ivp(
+        row.rhs,
+        span,
+        state,
+        method=METHODS[method],
+        t_eval=at,
+        rtol=max(problem.rtol, 2.3e-14),
+        atol=problem.atol,
+        max_step=problem.max_step,
+        **options,
+    )
