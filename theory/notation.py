@@ -61,6 +61,13 @@ TABLE: dict[str, Quantity] = {
     "g_minus": Quantity("g_-", "sum of z.X/sqrt(d n_-) over - samples", "O(1)", "real"),
     "M": Quantity("M", "mu.X/d once the mode is decided", "O(1)", "real"),
     "V": Quantity("V", "variance of a coordinate in the bulk", "O(1)", "positive"),
+    "Y": Quantity("Y", "nu seen along w: the field is omega Y + b", "O(1)", "real"),
+    "F": Quantity("F", "what the flow adds to nu", "O(1)", "real"),
+    "Gamma": Quantity(r"\Gamma", "variance of Y at the start", "O(1)", "positive"),
+    "mse": Quantity(r"\mathrm{mse}", "E|x1 - f|^2/d of the Bayes denoiser", "O(1)", "real"),
+    "mse_jump": Quantity(
+        r"\Delta\mathrm{mse}", "drop at tau = 0+ without dilation", "O(1)", "real"
+    ),
     "S": Quantity("S", "sign kept from the feature window", "-1 or 1", "real"),
     "share_plus": Quantity(r"p^\kappa", "P(nu > 0) after the window", "[0, 1]", "real"),
 }
@@ -71,7 +78,7 @@ def symbol(name: str) -> sp.Symbol:
 
     Raises `KeyError` for a name that the notation table does not have.
     """
-    base = name if name in TABLE else re.sub(r"_\d+$", "", name)
+    base = name if name in TABLE else re.sub(r"(_\d+)+$", "", name)
     return sp.Symbol(name, **{TABLE[base].assumptions: True})
 
 

@@ -45,6 +45,15 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """A competing minimum of a stationary system that is known in closed form."""
+
+    name: str
+    objective: sp.Expr
+    equations: tuple[Equation, ...]
+
+
+@dataclass(frozen=True)
 class System:
     """Equations for named unknowns, ready to be printed as LaTeX or as a kernel.
 
@@ -65,6 +74,10 @@ class System:
         Unknowns of another system that enter as given functions of `time`.
     parameters
         The physical parameters; there are no defaults.
+    solution
+        The closed solution of a flow, where there is one (checked when derived).
+    branches
+        Closed-form minima that compete with the interior one of a stationary system.
     domain
         Relations that every admissible state and parameter satisfies.
     """
@@ -78,6 +91,8 @@ class System:
     inputs: tuple[sp.Symbol, ...] = ()
     objective: sp.Expr | None = None
     initial: tuple[tuple[sp.Symbol, sp.Expr], ...] = ()
+    solution: tuple[Equation, ...] = ()
+    branches: tuple[Branch, ...] = ()
     domain: tuple[sp.Basic, ...] = ()
     status: Status = "asymptotic"
     steps: tuple[Step, ...] = field(default=(), compare=False)
@@ -136,4 +151,4 @@ def free_symbols(expr: sp.Expr) -> set[sp.Symbol]:
     return {s for s in sp.sympify(expr).free_symbols if isinstance(s, sp.Symbol)}
 
 
-__all__ = ["Average", "Equation", "Kind", "Status", "Step", "System", "free_symbols"]
+__all__ = ["Average", "Branch", "Equation", "Kind", "Status", "Step", "System", "free_symbols"]

@@ -1,0 +1,229 @@
+r"""The phase in which the bulk variance is set: units saturated, skip at work.
+
+The signs are decided, the hidden unit is $\pm1$ on every row, the bias drops out, and
+training is a ridge regression whose solution is closed for any number of noise draws.
+"""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from .bayes import named, parameters_of, velocity_coefficients
+from .dilation import S_PHASE, Window
+from .loss import power_limit
+from .model import Model
+from .notation import symbol
+from .system import Equation, Step, System
+
+N_ROWS = symbol("n")
+
+
+def rows(model: Model) -> sp.Expr:
+    """The number of rows of the regression: `n`, or `n noise_draws`."""
+    frozen = model.data.frozen_noise
+    return symbol("n") * (symbol("noise_draws") if frozen else 1)
+
+
+def saturated_loss(model: Model, alpha: sp.Expr, beta: sp.Expr) -> sp.Expr:
+    r"""Loss per dimension and row with $\varphi = s$. (L4)
+
+    $$ (1-c\beta)^2(1+\sigma^2) + c^2\alpha^2 - 2(1-c\beta)(m + \sigma a)
+       + 2c\alpha e + \Big(1 + \frac{\lambda}{N}\Big) q, \qquad
+       q = m^2 + n a^2 + N e^2, $$
+
+    with `a` the overlap with a sample's noise and, for frozen noise, `e` the one with
+    a noise draw (fresh draws have none). From (L1) with $\mathbb E\varphi = s$,
+    $\mathbb E\varphi' = 0$, $\mathbb E\varphi^2 = 1$.
+    """
+    c, m, a, e = (symbol(x) for x in ("c", "m", "a", "e"))
+    sigma, count = model.target.sigma, rows(model)
+    q = m**2
+    gain, ridge = m, sp.S.Zero
+    if model.data.samples:
+        q, gain = q + symbol("n") * a**2, m + sigma * a
+        ridge = symbol("ridge_u") / count
+    base = 2 * c * alpha * e if model.data.frozen_noise else sp.S.Zero
+    q += count * e**2 if model.data.frozen_noise else 0
+    rest = (1 - c * beta) ** 2 * (1 + sigma**2) + c**2 * alpha**2
+    return rest - 2 * (1 - c * beta) * gain + base + (1 + ridge) * q
+
+
+def saturated_learned(
+    model: Model, alpha: sp.Expr, beta: sp.Expr
+) -> dict[str, sp.Expr]:
+    """Minimise (L4): `u` first (linear), then `c`."""
+    total = saturated_loss(model, alpha, beta)
+    c = symbol("c")
+    names = [symbol(x) for x in ("m", "a", "e") if total.has(symbol(x))]
+    best = sp.solve([sp.diff(total, x) for x in names], names, dict=True)[0]
+    skip = sp.solve(sp.diff(total.subs(best), c), c)[0]
+    values = {"c": sp.factor(skip)}
+    values |= {str(x): sp.factor(best[x].subs(c, skip)) for x in names}
+    for name in ("a", "e"):
+        values.setdefault(name, sp.S.Zero)
+    count = rows(model) if model.data.frozen_noise else 0
+    size = values["m"] ** 2 + symbol("n") * values["a"] ** 2 + count * values["e"] ** 2
+    values["q"] = sp.factor(size)
+    return values
+
+
+def learned(model: Model, window: Window) -> System:
+    r"""The closed learned parameters of the variance phase. (V1)-(V5)
+
+    $c = \beta A/(\alpha^2 B + \beta^2 A)$, $m = (1-c\beta) N/(N+\lambda)$, with $N = n
+    n_0$ rows, $A = [\lambda(1+\sigma^2) + n_0\sigma^2(n-1)]/(N+\lambda)$ and
+    $B = (N+\lambda-1)/(N+\lambda)$; fresh noise has $N = n$, $n_0 \to 1$ and $B = 1$;
+    the population $A = \sigma^2$.
+    """
+    values = saturated_learned(model, window.alpha, window.beta)
+    return System(
+        name="learned",
+        kind="closed",
+        time=S_PHASE,
+        equations=tuple(
+            Equation(f"V{i}", symbol(x), values[x])
+            for i, x in enumerate(("c", "m", "q", "a", "e"), 1)
+        ),
+        parameters=variance_parameters(model, window),
+        steps=(
+            Step(
+                "Every field diverges, so each unit is the sign s of its row. The loss "
+                "per row is a ridge regression on s",
+                saturated_loss(model, window.alpha, window.beta),
+                "L4",
+            ),
+            Step("It is quadratic in m, a, e; minimise these, then c."),
+        ),
+    ).check()
+
+
+def variance_parameters(model: Model, window: Window) -> tuple[sp.Symbol, ...]:
+    """Sigma, kappa of the window, sample sizes."""
+    own = [model.target.sigma]
+    own += [window.kappa] if window.kappa is not None else []
+    if model.data.samples:
+        own += [symbol("n"), symbol("ridge_u")]
+    own += [symbol("noise_draws")] if model.data.frozen_noise else []
+    return tuple(own)
+
+
+def learned_variance(model: Model) -> sp.Expr:
+    """`A/B`: the variance within a mode that the network has learned."""
+    alpha, beta = sp.symbols("alpha beta", positive=True)
+    c = saturated_learned(model, alpha, beta)["c"]
+    return sp.factor(sp.cancel(c * alpha**2 / (beta * (1 - c * beta))))
+
+
+def sampling(model: Model, window: Window) -> System:
+    r"""The flow of the decided overlaps and of the bulk. (S7)-(S8)
+
+    $$ \dot M_j = \gamma M_j + \zeta\, m\, S_j, \qquad \dot V = 2\gamma V, \qquad
+       \gamma = \dot\alpha/\alpha + \zeta c, $$
+
+    solved for every number of noise draws by $M = \beta \frac{N}{N+\lambda} S$,
+    $V = \alpha^2 + \beta^2 A/B$. Written out, $\gamma$ is regular at $\tau = 1$.
+    """
+    values = saturated_learned(model, *_COEFFICIENTS)
+    gamma, drive = _regular(values, window)
+    big_v = symbol("V")
+    equations = [
+        Equation(
+            f"S{6 + j}",
+            named(model, "M", j),
+            gamma * named(model, "M", j) + drive * named(model, "S", j),
+        )
+        for j in _numbers(model)
+    ]
+    last = 7 + len(equations)
+    equations.append(Equation(f"S{last}", big_v, 2 * gamma * big_v))
+    solution = _solution(model, window)
+    flow = System(
+        name="sampling",
+        kind="flow",
+        time=S_PHASE,
+        equations=tuple(equations),
+        parameters=(
+            *variance_parameters(model, window),
+            *(named(model, "S", j) for j in _numbers(model)),
+        ),
+        initial=tuple((eq.lhs, eq.rhs.subs(S_PHASE, 0)) for eq in solution),
+        solution=solution,
+        domain=(big_v > 0,),
+        steps=(
+            Step(
+                "Project the velocity on the means (each keeps the sign S decided "
+                "before) and take the variance of a coordinate orthogonal to them.",
+            ),
+            Step("The closed solution satisfies the flow identically."),
+        ),
+    )
+    return flow.check()
+
+
+_COEFFICIENTS = sp.symbols("alpha beta", positive=True)
+
+
+def _numbers(model: Model) -> range:
+    return range(1, len(model.target.features) + 1)
+
+
+def _regular(
+    values: dict[str, sp.Expr], window: Window
+) -> tuple[sp.Expr, sp.Expr]:
+    r"""$\gamma$ and $\zeta m$ with the common factor $\alpha$ cancelled before $s \to 1$."""
+    alpha, beta = _COEFFICIENTS
+    d_alpha, d_beta = sp.symbols("d_alpha d_beta")
+    zeta = d_beta - d_alpha * beta / alpha
+    gamma = sp.factor(sp.cancel(sp.together(d_alpha / alpha + zeta * values["c"])))
+    drive = sp.factor(sp.cancel(sp.together(zeta * values["m"])))
+    # alpha alpha' stays finite where alpha vanishes like a root
+    product = sp.simplify(window.alpha * sp.diff(window.alpha, S_PHASE))
+    known = {
+        beta: window.beta,
+        d_beta: sp.diff(window.beta, S_PHASE),
+        d_alpha: product / alpha,
+    }
+    found = []
+    for expr in (gamma, drive):
+        regular = sp.cancel(sp.together(expr.subs(d_alpha, product / alpha)))
+        regular = regular.subs(known).subs(alpha, window.alpha)
+        found.append(sp.simplify(regular))
+    return found[0], found[1]
+
+
+def _solution(model: Model, window: Window) -> tuple[Equation, ...]:
+    count = rows(model) if model.data.samples else sp.S.One
+    ridge = symbol("ridge_u") if model.data.samples else sp.S.Zero
+    kept = count / (count + ridge)
+    means = [
+        Equation("S0", named(model, "M", j), kept * window.beta * named(model, "S", j), "exact")
+        for j in _numbers(model)
+    ]
+    bulk = window.alpha**2 + window.beta**2 * learned_variance(model)
+    return (*means, Equation("S0", symbol("V"), bulk, "exact"))
+
+
+def residual(flow: System) -> list[sp.Expr]:
+    """Insert the closed solution into its flow; every entry must simplify to zero."""
+    closed = {eq.lhs: eq.rhs for eq in flow.solution}
+    return [
+        sp.simplify(sp.diff(closed[eq.lhs], flow.time) - eq.rhs.subs(closed))
+        for eq in flow.equations
+        if eq.lhs in closed
+    ]
+
+
+def mse(model: Model, window: Window) -> System:
+    r"""$\sigma^2\alpha^2/(\alpha^2+\sigma^2\beta^2)$: the signs are known. (E4)"""
+    sigma2 = model.target.sigma**2
+    bulk = window.alpha**2 + sigma2 * window.beta**2
+    value = power_limit(sigma2 * window.alpha**2 / bulk)
+    return System(
+        name="mse",
+        kind="closed",
+        time=S_PHASE,
+        equations=(Equation("E4", symbol("mse"), value),),
+        parameters=tuple(
+            dict.fromkeys(parameters_of(model) + variance_parameters(model, window))
+        ),
+    ).check()
