@@ -9,7 +9,7 @@ from numpy import empty, float64, int64, zeros
 
 STATES = INPUTS = PARAMETERS = STAGES = TERMS = 0
 LANES = 1
-POWER = BETA = 0.0
+POWER = BETA = GROWTH = CAUTION = 0.0
 FSAL = False
 
 
@@ -43,7 +43,9 @@ extra = interpolant = interpolate = attempt
 
 __all__ = [
     "BETA",
+    "CAUTION",
     "FSAL",
+    "GROWTH",
     "INPUTS",
     "LANES",
     "PARAMETERS",

@@ -63,7 +63,9 @@ class Inputs:
         times = np.atleast_1d(np.asarray(times, float))
         left, right = self.breaks[:, :-1, None], self.breaks[:, 1:, None]
         last = self.breaks[:, -1:, None]
-        inside = (times >= left) & ((times < right) | ((times == last) & (right == last)))
+        inside = (times >= left) & (
+            (times < right) | ((times == last) & (right == last))
+        )
         piece = np.argmax(inside, axis=1)
         rows = np.arange(self.breaks.shape[0])[:, None]
         a, b = self.breaks[rows, piece], self.breaks[rows, piece + 1]

@@ -267,10 +267,10 @@ def numba_module(
     numba caches machine code only for functions that call each other within one
     file, so an algorithm that calls the system's functions is printed with them. A
     `driver` is a tuple of modules of such functions (or their text), decorated with
-    `compiled`; the names they take from the generated module (`rhs`, `hessian`, ..., `compiled`, `STATES`,
-    `INPUTS`, `PARAMETERS`, `LANES`) come from `generated`, which stands in for
-    it. With `lanes`, `rhs` works on that many points side by side;
-    with `only`, no other functions of the system are printed.
+    `compiled`. The names they take from the generated module (`rhs`, `hessian`,
+    `compiled`, `STATES`, `INPUTS`, `PARAMETERS`, `LANES`, ...) they import from
+    `generated`, which stands in for it. With `lanes`, `rhs` works on that many points
+    side by side; with `only`, no other functions of the system are printed.
     """
     source = numba_source(system, driver, lanes, only)
     name = "".join(c if c.isalnum() else "_" for c in system.name)

@@ -8,7 +8,9 @@ its neighbours. Times increase. Nothing here allocates inside the loop.
 
 from .generated import (
     BETA,
+    CAUTION,
     FSAL,
+    GROWTH,
     INPUTS,
     LANES,
     PARAMETERS,
@@ -18,7 +20,6 @@ from .generated import (
     TERMS,
     attempt,
     compiled,
-    empty,
     exp,
     extra,
     float64,
@@ -149,9 +150,10 @@ def march(
                     active += 1
                     row[lane], piece[lane] = r, 0
                     load(lane, r, start, y0, p_rows, t, y, params)
-                    while piece[lane] < n_pieces - 1 and breaks[
-                        r, piece[lane] + 1
-                    ] <= start:
+                    while (
+                        piece[lane] < n_pieces - 1
+                        and breaks[r, piece[lane] + 1] <= start
+                    ):
                         piece[lane] += 1
                     enter(lane, r, piece[lane], breaks, coefficients, pieces)
                     for i in range(STATES):
@@ -210,11 +212,13 @@ def march(
             accept = e <= 1.0
             e = e if e < 1e10 else 1e10
             e = e if e > 1e-10 else 1e-10
-            f = 0.9 * rough_power(e, 0.75 * BETA - POWER) * rough_power(
-                err_old[lane], BETA
+            f = (
+                CAUTION
+                * rough_power(e, 0.75 * BETA - POWER)
+                * rough_power(err_old[lane], BETA)
             )
             f = f if f > 0.2 else 0.2
-            f = f if f < 8.0 else 8.0
+            f = f if f < GROWTH else GROWTH
             f = f if accept else (f if f < 1.0 else 1.0)
             good[lane] = 1 if accept else (0 if err[lane] < 1e300 else -1)
             factor[lane] = f

@@ -1,0 +1,394 @@
+"""Flows: judged by closed solutions, by SciPy at 1e-12, and by each other."""
+
+import numpy as np
+import pytest
+import sympy as sp
+from dilaton.errors import ModelError, ShapeError, SolveError
+from dilaton.numerics.inputs import Inputs
+from dilaton.numerics.integrate import integrate
+from dilaton.numerics.quadrature import trapezoid
+from dilaton.theory.gaussian import Average, G
+from dilaton.theory.notation import symbol
+from dilaton.theory.system import Equation, System
+
+RTOL = 1e-8  # what a user asks for in these tests
+PROMISE = 100  # a global error below this many rtol, on every row
+TIGHT = 1e-12  # tolerance of the reference
+
+NU, M, V, KAPPA, S, P = map(symbol, ("nu", "M", "V", "kappa", "s", "p"))
+OMEGA, B, OVERLAP = symbol("omega"), symbol("b"), symbol("m")
+
+
+def flow(name, time, equations, parameters, inputs=()):
+    """Build a flow by hand from {state: right-hand side}."""
+    rows = tuple(Equation(f"T{i}", x, f) for i, (x, f) in enumerate(equations.items()))
+    return System(name, "flow", time, rows, tuple(parameters), inputs=tuple(inputs))
+
+
+SAMPLING = flow(
+    "weights/sampling",
+    S,
+    {NU: KAPPA * sp.tanh(KAPPA * S * NU + sp.log(P / (1 - P)) / 2)},
+    (P, KAPPA),
+)
+GIVEN = flow(
+    "weights/sampling",
+    S,
+    {NU: KAPPA * OVERLAP * sp.tanh(OMEGA * NU + B)},
+    (KAPPA,),
+    (OVERLAP, OMEGA, B),
+)
+DECAY = flow("decay", S, {NU: -KAPPA * NU}, (KAPPA,))
+BLOWUP = flow("blow-up", S, {NU: KAPPA * NU**2}, (KAPPA,))
+TURN = flow("turn", S, {NU: KAPPA * M, M: -KAPPA * NU}, (KAPPA,))
+
+
+def rows(batch, seed=0):
+    rng = np.random.default_rng(seed)
+    init = {"nu": rng.normal(size=batch)}
+    params = {"p": rng.uniform(0.5, 0.95, batch), "kappa": rng.uniform(0.5, 5, batch)}
+    return init, params
+
+
+def misfit(flow, reference, rtol=RTOL, atol=RTOL):
+    scale = atol + rtol * np.abs(reference)
+    return float(np.max(np.abs(flow.y - reference) / scale))
+
+
+@pytest.mark.parametrize("method", ["dop853", "dopri5"])
+@pytest.mark.parametrize("rtol", [1e-6, 1e-8, 1e-10])
+def test_every_row_keeps_the_promise(method, rtol):
+    init, params = rows(512)
+    t = np.linspace(0, 1, 6)
+    common = {"init": init, "params": params, "t": t}
+    found = integrate(SAMPLING, **common, rtol=rtol, atol=rtol, method=method)
+    truth = integrate(SAMPLING, **common, rtol=1e-13, atol=1e-13)
+    assert misfit(found, truth.y, rtol, rtol) < PROMISE
+
+
+def test_scipy_agrees_row_by_row():
+    init, params = rows(12)
+    common = {"init": init, "params": params, "t": [0, 0.3, 1.0]}
+    found = integrate(SAMPLING, **common, rtol=RTOL, atol=RTOL)
+    truth = integrate(SAMPLING, **common, rtol=TIGHT, atol=TIGHT, backend="scipy")
+    assert misfit(found, truth.y) < PROMISE
+    wrong = integrate(
+        SAMPLING.replaced("nu", -SAMPLING["nu"]), **common, rtol=RTOL, atol=RTOL
+    )
+    assert misfit(wrong, truth.y) > 1e3 * PROMISE
+
+
+def test_the_law_of_the_interpolant_is_reached():
+    # population: nu at s = 1 is p N(kappa, 1) + (1-p) N(-kappa, 1), moments by hand
+    x, weight = trapezoid(2000)
+    params = {"p": 0.8, "kappa": 1.5}
+    found = integrate(
+        SAMPLING, init={"nu": x}, params=params, t=[0, 1], rtol=1e-11, atol=1e-11
+    )
+    end = found["nu"][:, -1]
+    assert weight @ end == pytest.approx(0.6 * 1.5, abs=1e-8)
+    assert weight @ end**2 == pytest.approx(1 + 1.5**2, abs=1e-8)
+
+
+@pytest.mark.parametrize(("method", "order"), [("dopri5", 5), ("dop853", 8)])
+def test_orders_by_fitted_slope(method, order):
+    # a loose tolerance and a largest step make fixed steps
+    errors, steps = [], np.array([8, 12, 16, 24])
+    for n in steps:
+        found = integrate(
+            TURN,
+            init={"nu": 1.0, "M": 0.0},
+            params={"kappa": 3.0},
+            t=[0, 2],
+            rtol=1e9,
+            atol=1e9,
+            max_step=2 / n,
+            method=method,
+        )
+        assert found.n_steps[0] == n
+        errors.append(np.hypot(*(found.y[0, -1] - [np.cos(6), -np.sin(6)])))
+    slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    assert -slope == pytest.approx(order, abs=0.15)
+
+
+@pytest.mark.parametrize("method", ["dopri5", "dop853"])
+def test_dense_output_is_as_good_as_the_steps(method):
+    t = np.linspace(0, 2, 97)
+    found = integrate(
+        TURN,
+        init={"nu": 1.0, "M": 0.0},
+        params={"kappa": [0.5, 3.0]},
+        t=t,
+        rtol=RTOL,
+        atol=RTOL,
+        method=method,
+    )
+    for row, kappa in enumerate((0.5, 3.0)):
+        exact = np.stack([np.cos(kappa * t), -np.sin(kappa * t)], -1)
+        np.testing.assert_allclose(found.y[row], exact, atol=PROMISE * RTOL)
+    assert found.n_steps.max() < t.size
+
+
+def test_a_row_does_not_depend_on_its_batch_or_chunk():
+    init, params = rows(700)
+    common = {"t": np.linspace(0, 1, 5), "rtol": RTOL, "atol": RTOL}
+    whole = integrate(SAMPLING, init=init, params=params, **common)
+    for pick in (slice(3, 4), slice(100, 333), slice(None, None, -1)):
+        part = integrate(
+            SAMPLING,
+            init={k: v[pick] for k, v in init.items()},
+            params={k: v[pick] for k, v in params.items()},
+            **common,
+        )
+        np.testing.assert_allclose(part.y, whole.y[pick], rtol=1e-14, atol=1e-14)
+        np.testing.assert_array_equal(part.n_steps, whole.n_steps[pick])
+
+
+# given functions of time
+
+
+def learned(kappa):
+    """Learned overlaps of the population, with a jump of `m` at s = 0.4."""
+
+    def functions(s):
+        return {"m": np.where(s < 0.4, 0.7, 1.0), "omega": kappa * s, "b": 0.0 * s + 1}
+
+    return functions
+
+
+def test_given_functions_enter_exactly_and_jumps_are_kept():
+    kappa = np.array([1.0, 2.5])
+    given = Inputs.of(learned(kappa[:, None]), [[0.0, 0.4, 1.0]] * 2, degree=8)
+    assert given.tail().max() < 1e-14
+    common = {"init": {"nu": [-0.4, 0.3]}, "params": {"kappa": kappa}}
+    common |= {"t": [0, 0.25, 0.4, 0.7, 1.0], "inputs": given}
+    found = integrate(GIVEN, **common, rtol=RTOL, atol=RTOL)
+    truth = integrate(GIVEN, **common, rtol=TIGHT, atol=TIGHT, backend="scipy")
+    assert misfit(found, truth.y) < PROMISE
+    by_hand = _by_hand(kappa)
+    assert misfit(found, by_hand) < PROMISE
+
+
+def _by_hand(kappa):
+    from scipy.integrate import solve_ivp
+
+    out = np.empty((2, 5, 1))
+    for row, (k, y) in enumerate(zip(kappa, (-0.4, 0.3), strict=True)):
+        out[row, 0] = y
+        for left, right, m, at in ((0, 0.4, 0.7, (1, 2)), (0.4, 1, 1.0, (3, 4))):
+            part = solve_ivp(
+                lambda s, x, k=k, m=m: k * m * np.tanh(k * s * x + 1),
+                (left, right),
+                [y],
+                rtol=TIGHT,
+                atol=TIGHT,
+                t_eval=[0.25, 0.4] if left == 0 else [0.7, 1.0],
+            )
+            out[row, list(at), 0] = part.y[0]
+            y = part.y[0, -1]
+    return out
+
+
+def test_inputs_evaluate_as_given():
+    given = Inputs.of(lambda s: {"b": np.sin(3 * s)}, [0.0, 0.3, 1.0])
+    s = np.linspace(0, 1, 11)
+    np.testing.assert_allclose(given(s)["b"][0], np.sin(3 * s), atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("names", "breaks", "batch", "message"),
+    [
+        ("m omega", [0, 1], 1, "`b` is missing"),
+        ("m omega b", [0, 0.9], 1, "must cover the times 0 to 1"),
+        ("m omega b", [[0, 1]] * 3, 2, r"must have shape \(\) or \(3,\)"),
+    ],
+)
+def test_bad_inputs_are_refused(names, breaks, batch, message):
+    given = Inputs.of(lambda s: {n: 0.1 + 0 * s for n in names.split()}, breaks)
+    with pytest.raises(ShapeError, match=message):
+        integrate(
+            GIVEN,
+            init={"nu": np.zeros(batch) if batch > 1 else 0.0},
+            params={"kappa": 1.0},
+            t=[0, 1],
+            rtol=RTOL,
+            atol=RTOL,
+            inputs=given,
+        )
+
+
+def test_inputs_may_not_be_left_out():
+    with pytest.raises(ModelError, match=r"takes the given functions \(m, omega, b\)"):
+        integrate(
+            GIVEN, init={"nu": 0}, params={"kappa": 1}, t=[0, 1], rtol=1e-6, atol=1e-6
+        )
+
+
+# averages
+
+TRAINING_NAMES = ("m", "q", "omega", "r", "b")
+
+
+def training():
+    """The training flow of the population, written by hand."""
+    m, q, omega, r, b = map(symbol, TRAINING_NAMES)
+
+    def field(sign):
+        return sp.sqrt(r) * G + sign * KAPPA * S * omega + b
+
+    up, down = sp.tanh(field(1)), sp.tanh(field(-1))
+    a1 = P * Average(up) - (1 - P) * Average(down)
+    a2 = P * Average(up**2) + (1 - P) * Average(down**2)
+    loss = 2 - 2 * m * a1 + q * a2
+    slope = {x: sp.diff(loss, x) for x in (omega, r, b)}
+    equations = {
+        m: a1 - m * a2,
+        q: 2 * (m * a1 - q * a2),
+        omega: -(slope[omega] + 2 * omega * slope[r]) / 2,
+        r: -(omega * slope[omega] + 2 * r * slope[r]),
+        b: -slope[b] / 2,
+    }
+    return flow("weights/training", symbol("train_time"), equations, (P, KAPPA, S))
+
+
+def test_training_flow_reaches_the_known_values():
+    start = dict(zip(TRAINING_NAMES, (0.3, 0.5, 0.2, 0.4, 0.0), strict=True))
+    found = integrate(
+        training(),
+        init=start,
+        params={"p": 0.8, "kappa": 2.0, "s": 0.75},
+        t=[0, 5, 20],
+        rtol=1e-9,
+        atol=1e-9,
+    )
+    expected = [
+        (1.07540, 1.15845, 0.79883, 0.65746, 0.34785),
+        (1.05969, 1.12294, 1.00971, 1.01954, 0.47143),
+    ]
+    np.testing.assert_allclose(found.y[0, 1:], expected, atol=6e-6)
+    assert found.info["average_error"] < 1e-10
+
+
+def test_averages_are_refined_where_they_are_steep():
+    steep = flow("steep", S, {NU: Average(sp.tanh(KAPPA * G + NU))}, (KAPPA,))
+    found = integrate(
+        steep,
+        init={"nu": 0.3},
+        params={"kappa": [0.5, 30.0]},
+        t=[0, 1],
+        rtol=1e-9,
+        atol=1e-9,
+    )
+    truth = integrate(
+        steep,
+        init={"nu": 0.3},
+        params={"kappa": [0.5, 30.0]},
+        t=[0, 1],
+        rtol=1e-11,
+        atol=1e-11,
+        backend="scipy",
+    )
+    assert found.info["average_error"] < 1e-11
+    assert misfit(found, truth.y, 1e-9, 1e-9) < PROMISE
+
+
+# failures
+
+
+def test_rows_fail_alone_and_keep_their_status():
+    common = {"t": [0, 0.5, 1.0], "rtol": RTOL, "atol": RTOL}
+    init, params = {"nu": [1.0, 3.0, 0.5]}, {"kappa": [0.5, 1.0, 1.0]}
+    found = integrate(BLOWUP, init=init, params=params, **common, on_failure="keep")
+    assert found.status[0] == found.status[2] == 0
+    assert found.status[1] != 0
+    assert found.reached[1] == pytest.approx(1 / 3, abs=1e-3)
+    assert np.isnan(found.y[1, 1:]).all()
+    assert found["nu"][0, -1] == pytest.approx(2.0, abs=PROMISE * 2 * RTOL)
+    with pytest.raises(
+        SolveError, match=r"1 of 3 rows stopped .*rows 1; first at"
+    ) as e:
+        integrate(BLOWUP, init=init, params=params, **common)
+    np.testing.assert_array_equal(e.value.result.status, found.status)
+
+
+def test_too_many_steps_is_said():
+    with pytest.raises(SolveError, match="step count reached `max_steps`"):
+        integrate(
+            DECAY,
+            init={"nu": 1.0},
+            params={"kappa": 1e6},
+            t=[0, 1],
+            rtol=RTOL,
+            atol=RTOL,
+            max_steps=500,
+        )
+
+
+def test_a_stiff_flow_has_an_implicit_method():
+    stiff = flow("stiff", S, {NU: -KAPPA * (NU - sp.cos(S))}, (KAPPA,))
+    found = integrate(
+        stiff,
+        init={"nu": 0.0},
+        params={"kappa": 1e5},
+        t=[0, 1],
+        rtol=1e-8,
+        atol=1e-8,
+        backend="scipy",
+        method="radau",
+    )
+    k, s = 1e5, 1.0
+    exact = (k * k * np.cos(s) + k * np.sin(s)) / (k * k + 1)
+    assert found["nu"][0, -1] == pytest.approx(exact, abs=1e-6)
+
+
+GOOD = {
+    "init": {"nu": 0.0},
+    "params": {"p": 0.8, "kappa": 2.0},
+    "t": [0, 1],
+    "rtol": RTOL,
+    "atol": RTOL,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"init": {}}, ModelError, r"every one of \(nu\), but `nu` is missing"),
+        ({"init": {"nu": 0, "nuu": 1}}, ModelError, "`nuu`; did you mean `nu`"),
+        ({"params": {"p": 0.8}}, ModelError, "`kappa` is missing"),
+        ({"init": {"nu": "x"}}, ShapeError, "must be a number or an array"),
+        ({"init": {"nu": [0, np.nan, 1]}}, ShapeError, "row 1 has nan"),
+        ({"init": {"nu": [[0.0]]}}, ShapeError, r"has shape \(1, 1\)"),
+        ({"init": {"nu": []}}, ShapeError, "is empty"),
+        (
+            {"init": {"nu": [0.0, 1]}, "params": {"p": [0.8] * 3, "kappa": 2.0}},
+            ShapeError,
+            r'`params\["p"\]` must have shape \(\) or \(2,\), but has shape \(3,\)',
+        ),
+        ({"t": [0, 1, 1]}, ShapeError, "two increasing times"),
+        ({"t": 1.0}, ShapeError, "two increasing times"),
+        ({"t": [0, np.inf]}, ShapeError, "must be finite"),
+        ({"rtol": 0.0}, ModelError, "`rtol` must be a positive number, but is 0.0"),
+        ({"rtol": 1e-16}, ModelError, "at least 1e-14"),
+        ({"atol": -1.0}, ModelError, "`atol` must be a positive number"),
+        ({"max_steps": 0}, ModelError, "`max_steps` must be a positive whole"),
+        ({"backend": "nunba"}, ModelError, "did you mean `numba`"),
+        ({"method": "dop583"}, ModelError, "did you mean `dop853`"),
+        ({"on_failure": "ignore"}, ModelError, "`on_failure` must be"),
+    ],
+)
+def test_bad_arguments_are_refused(change, error, message):
+    with pytest.raises(error, match=message):
+        integrate(SAMPLING, **{**GOOD, **change})
+
+
+def test_only_flows_are_integrated():
+    closed = System("mse", "closed", S, (Equation("E", NU, KAPPA * S),), (KAPPA,))
+    with pytest.raises(ModelError, match="but `mse` is closed"):
+        integrate(closed, **GOOD)
+
+
+def test_states_are_asked_for_by_name():
+    found = integrate(SAMPLING, **GOOD)
+    with pytest.raises(ModelError, match="has the states nu, but `mu`"):
+        found["mu"]
