@@ -299,7 +299,7 @@ def steps(
 
     rows = sample_steps(chosen, d, counts, schedule, rule)
     if json:
-        print(answers.to_json({"rows": rows}))
+        print(answers.to_json(rows))
     else:
         print(answers.table({k: [row[k] for row in rows] for k in rows[0]}))
 

@@ -93,7 +93,9 @@ class Limit:
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of every parameter that a solution needs (`d`, times, signs left out)."""
-        found = {str(x) for p in self.phases for s in (p.learned,) for x in s.parameters}
+        found = {
+            str(x) for p in self.phases for s in (p.learned,) for x in s.parameters
+        }
         found |= {str(x) for s in self._flows() for x in s.parameters}
         return tuple(sorted(x for x in found if x[0] != "S"))
 

@@ -93,7 +93,7 @@ class Dilation:
         """``tau`` as a piecewise linear expression in ``t``."""
         count = len(self.segments)
         pieces = [
-            (sp.expand(g.tau(count * T - i)), T <= sp.Rational(i + 1, count))
+            (sp.expand(g.tau(count * T - i)), sp.Rational(i + 1, count) >= T)
             for i, g in enumerate(self.segments)
         ]
         return sp.Piecewise(*pieces[:-1], (pieces[-1][0], True))
@@ -195,7 +195,9 @@ def power_law(expr: sp.Expr, end: End, name: str) -> PowerLaw:
     return PowerLaw(size, factor, order)
 
 
-def _limit(expr: sp.Expr, x: sp.Symbol, source: sp.Expr, name: str, end: End) -> sp.Expr:
+def _limit(
+    expr: sp.Expr, x: sp.Symbol, source: sp.Expr, name: str, end: End
+) -> sp.Expr:
     try:
         value = sp.nsimplify(sp.limit(expr, x, 0, "+"))
     except (NotImplementedError, ValueError, TypeError, RecursionError) as error:
@@ -287,7 +289,9 @@ def find_windows(model: Model) -> tuple[Window, ...]:
         places = sorted(groups, key=_in_time)
     dilated = [place for place in places if place[0] != "interior"]
     names = (
-        ["kappa"] if len(dilated) == 1 else [f"kappa_{i + 1}" for i in range(len(dilated))]
+        ["kappa"]
+        if len(dilated) == 1
+        else [f"kappa_{i + 1}" for i in range(len(dilated))]
     )
     kappas = dict(zip(dilated, map(symbol, names), strict=True))
     return tuple(
@@ -311,9 +315,7 @@ def _window(
         beta = sp.simplify(interpolant.beta / D ** sizes[1]).subs(TAU, s)
     else:
         small = kappa * s if end == "0" else kappa * (1 - s)
-        laws = (
-            (ends.alpha0, ends.beta0) if end == "0" else (ends.alpha1, ends.beta1)
-        )
+        laws = (ends.alpha0, ends.beta0) if end == "0" else (ends.alpha1, ends.beta1)
         alpha, beta = (law.factor * small**law.order for law in laws)
         sizes = tuple(law.size - exponent * law.order for law in laws)
     return Window(
@@ -353,5 +355,7 @@ def make_dilation(windows: tuple[Window, ...]) -> Dilation:
     edges.append(sp.S.One)
     names = window_names(windows)
     return Dilation(
-        tuple(Segment(n, a, b) for n, a, b in zip(names, edges, edges[1:], strict=False))
+        tuple(
+            Segment(n, a, b) for n, a, b in zip(names, edges, edges[1:], strict=False)
+        )
     )

@@ -141,7 +141,9 @@ class FieldAverage(sp.Expr):
             return self
         integrand, means, cov = self.args
         return FieldAverage(
-            integrand, means._subs(old, new), sp.Tuple(*(c._subs(old, new) for c in cov))
+            integrand,
+            means._subs(old, new),
+            sp.Tuple(*(c._subs(old, new) for c in cov)),
         )
 
     def standardised(self) -> sp.Expr:
@@ -153,7 +155,10 @@ class FieldAverage(sp.Expr):
             return closed or Average(integrand.subs(H, means[0] + std * G))
         slope = cov[1] / sp.sqrt(cov[0])
         rest = sp.sqrt(cov[2] - cov[1] ** 2 / cov[0])
-        fields = {H: means[0] + sp.sqrt(cov[0]) * G, H2: means[1] + slope * G + rest * G2}
+        fields = {
+            H: means[0] + sp.sqrt(cov[0]) * G,
+            H2: means[1] + slope * G + rest * G2,
+        }
         return Average(integrand.subs(fields, simultaneous=True), G, G2)
 
     def _latex(self, printer: Printer) -> str:

@@ -15,7 +15,7 @@ import sympy as sp
 
 from . import gaussian
 from .dilation import Window
-from .model import D, Autoencoder, Feature
+from .model import Autoencoder, D, Feature
 from .notation import symbol
 
 ALPHA, BETA = sp.symbols("alpha beta", positive=True)
@@ -120,10 +120,13 @@ class Loss:
     def skip(self) -> sp.Expr:
         """The `c` that minimises the loss for given overlaps: the loss is quadratic."""
         c = symbol("c")
-        return sp.solve(sp.diff(self.full(), c), c)[0]
+        slope = sp.diff(self.full(), c)
+        return -slope.subs(c, 0) / sp.expand(sp.diff(slope, c))
 
 
-def in_window(expr: sp.Expr, window: Window, gain: sp.Expr, suffix: str = "") -> sp.Expr:
+def in_window(
+    expr: sp.Expr, window: Window, gain: sp.Expr, suffix: str = ""
+) -> sp.Expr:
     r"""Limit of `expr` for $d \to \infty$ inside a window, overlaps held at O(1).
 
     `gain` is $\frac12 - \delta$. The interpolant becomes $\alpha = \alpha_s d^x$,
@@ -164,10 +167,22 @@ def _each(values: sp.Tuple) -> sp.Tuple:
 
 
 def tidy(expr: sp.Expr) -> sp.Expr:
-    """Collect the averages of `expr`, with factored coefficients."""
+    """Collect the averages of `expr`, in which they are linear."""
     nodes = sorted(expr.atoms(gaussian.FieldAverage, gaussian.Average), key=str)
-    parts = sp.collect(sp.expand(expr), nodes, evaluate=False)
-    return sp.Add(*(sp.factor(coefficient) * node for node, coefficient in parts.items()))
+    dummies = [sp.Dummy("E") for _ in nodes]
+    flat = expr.xreplace(dict(zip(nodes, dummies, strict=True)))
+    slopes = [sp.diff(flat, x) for x in dummies]
+    if any(slope.has(*dummies) for slope in slopes):
+        return expr
+    rest = flat.xreplace(dict.fromkeys(dummies, sp.S.Zero))
+    return _short(rest) + sp.Add(
+        *(_short(slope) * node for slope, node in zip(slopes, nodes, strict=True))
+    )
+
+
+def _short(expr: sp.Expr) -> sp.Expr:
+    """Factor a short coefficient; a long one is left as it is."""
+    return sp.factor(expr) if sp.count_ops(expr) <= 60 else expr
 
 
 def power_limit(expr: sp.Expr) -> sp.Expr:

@@ -22,7 +22,8 @@ TAU, D = symbol("tau"), symbol("d")
 @dataclass(frozen=True)
 class Feature:
     r"""One feature of the target: a sign $s_j$ and a mean of squared norm
-    $\rho_j d^{1-2\delta_j}$. `p` and `rho` are symbols, `exponent` is $\delta_j$."""
+    $\rho_j d^{1-2\delta_j}$. `p` and `rho` are symbols, `exponent` is $\delta_j$.
+    """
 
     p: sp.Expr
     rho: sp.Expr

@@ -64,7 +64,9 @@ TABLE: dict[str, Quantity] = {
     "Y": Quantity("Y", "nu seen along w: the field is omega Y + b", "O(1)", "real"),
     "F": Quantity("F", "what the flow adds to nu", "O(1)", "real"),
     "Gamma": Quantity(r"\Gamma", "variance of Y at the start", "O(1)", "positive"),
-    "mse": Quantity(r"\mathrm{mse}", "E|x1 - f|^2/d of the Bayes denoiser", "O(1)", "real"),
+    "mse": Quantity(
+        r"\mathrm{mse}", "E|x1 - f|^2/d of the Bayes denoiser", "O(1)", "real"
+    ),
     "mse_jump": Quantity(
         r"\Delta\mathrm{mse}", "drop at tau = 0+ without dilation", "O(1)", "real"
     ),

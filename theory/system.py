@@ -122,9 +122,7 @@ class System:
         self[name]
 
         def swap(eqs: tuple[Equation, ...]) -> tuple[Equation, ...]:
-            return tuple(
-                replace(e, rhs=rhs) if str(e.lhs) == name else e for e in eqs
-            )
+            return tuple(replace(e, rhs=rhs) if str(e.lhs) == name else e for e in eqs)
 
         return replace(
             self, equations=swap(self.equations), observables=swap(self.observables)
@@ -151,4 +149,13 @@ def free_symbols(expr: sp.Expr) -> set[sp.Symbol]:
     return {s for s in sp.sympify(expr).free_symbols if isinstance(s, sp.Symbol)}
 
 
-__all__ = ["Average", "Branch", "Equation", "Kind", "Status", "Step", "System", "free_symbols"]
+__all__ = [
+    "Average",
+    "Branch",
+    "Equation",
+    "Kind",
+    "Status",
+    "Step",
+    "System",
+    "free_symbols",
+]

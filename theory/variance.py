@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from .bayes import named, parameters_of, velocity_coefficients
+from .bayes import named, parameters_of
 from .dilation import S_PHASE, Window
 from .loss import power_limit
 from .model import Model
@@ -167,9 +167,7 @@ def _numbers(model: Model) -> range:
     return range(1, len(model.target.features) + 1)
 
 
-def _regular(
-    values: dict[str, sp.Expr], window: Window
-) -> tuple[sp.Expr, sp.Expr]:
+def _regular(values: dict[str, sp.Expr], window: Window) -> tuple[sp.Expr, sp.Expr]:
     r"""$\gamma$ and $\zeta m$ with the common factor $\alpha$ cancelled before $s \to 1$."""
     alpha, beta = _COEFFICIENTS
     d_alpha, d_beta = sp.symbols("d_alpha d_beta")
@@ -196,7 +194,12 @@ def _solution(model: Model, window: Window) -> tuple[Equation, ...]:
     ridge = symbol("ridge_u") if model.data.samples else sp.S.Zero
     kept = count / (count + ridge)
     means = [
-        Equation("S0", named(model, "M", j), kept * window.beta * named(model, "S", j), "exact")
+        Equation(
+            "S0",
+            named(model, "M", j),
+            kept * window.beta * named(model, "S", j),
+            "exact",
+        )
         for j in _numbers(model)
     ]
     bulk = window.alpha**2 + window.beta**2 * learned_variance(model)

@@ -30,7 +30,6 @@ from .loss import (
     gram_flow,
     in_window,
     population_groups,
-    power_limit,
     sample_groups,
     tidy,
 )
@@ -230,9 +229,7 @@ def _readout_names(model: Model) -> tuple[sp.Symbol, ...]:
     return (*m, symbol("a_plus"), symbol("a_minus")) if model.data.samples else m
 
 
-def _readout(
-    model: Model, window: Window, total: sp.Expr
-) -> dict[sp.Symbol, sp.Expr]:
+def _readout(model: Model, window: Window, total: sp.Expr) -> dict[sp.Symbol, sp.Expr]:
     """`u` at its minimum for given `w, b` (untied), or as `w` dictates (tied)."""
     names = _readout_names(model)
     q = _own(model, "q")[0]
@@ -292,7 +289,9 @@ def mean_difference(model: Model) -> tuple[sp.Expr, sp.Expr]:
     means = (rate * (omega + sigma * zp) + b, rate * (-omega + sigma * zm) + b)
     r = _norm2((omega, zp, zm), model)
     slopes = [
-        plus * sp.diff(means[0], x) + minus * sp.diff(means[1], x) + slope_r * sp.diff(r, x)
+        plus * sp.diff(means[0], x)
+        + minus * sp.diff(means[1], x)
+        + slope_r * sp.diff(r, x)
         for x in (b, omega, zp, zm)
     ]
     solved = sp.solve(slopes, [minus, plus, zp, zm], dict=True)[0]
@@ -314,7 +313,13 @@ def _overlaps(
     """`v` and the skip from the overlaps of `u` and `w`."""
     loss = make_loss(model, 1)
     names = _readout_names(model)
-    pairs = dict(zip(names, (*_own(model, "omega"), symbol("zeta_plus"), symbol("zeta_minus")), strict=False))
+    pairs = dict(
+        zip(
+            names,
+            (*_own(model, "omega"), symbol("zeta_plus"), symbol("zeta_minus")),
+            strict=False,
+        )
+    )
     sizes = (sp.S.One, symbol("n_plus"), symbol("n") - symbol("n_plus"))
     v = sum(
         size * fixed[u] * fixed.get(w, w)
@@ -375,7 +380,9 @@ def _stationary_steps(
     ]
     how = "tied to w" if model.autoencoder.tied else "quadratic in u: minimise it"
     for x, value in readout.items():
-        found.append(Step(f"The loss is {how}; this fixes", sp.Eq(x, to_averages(value))))
+        found.append(
+            Step(f"The loss is {how}; this fixes", sp.Eq(x, to_averages(value)))
+        )
     for x, value in weights.items():
         found.append(
             Step(
@@ -387,7 +394,7 @@ def _stationary_steps(
 
 
 def frozen_learned(model: Model, window: Window) -> System:
-    r"""n samples with frozen noise: phase 1 is degenerate. (W1)-(W7)
+    r"""N samples with frozen noise: phase 1 is degenerate. (W1)-(W7)
 
     $w = \chi \sum s\,x_0$ over the noise draws fits every label at vanishing ridge
     cost, while the field of a fresh $X$ vanishes: `omega`, `r` go to 0, the weight is
@@ -441,9 +448,7 @@ def sampling(model: Model, window: Window, solved: System) -> System | None:
     """
     if model.data.frozen_noise:
         return None
-    rate, drive = velocity_coefficients(
-        window.alpha, window.beta, S_PHASE, sp.S.Zero
-    )
+    rate, drive = velocity_coefficients(window.alpha, window.beta, S_PHASE, sp.S.Zero)
     if model.data.samples:
         return _sample_flow(model, window, rate, drive)
     closed = solved.kind == "closed"
@@ -489,9 +494,7 @@ def _population_shares(model: Model, window: Window) -> tuple[Equation, ...]:
     return tuple(found)
 
 
-def _sample_flow(
-    model: Model, window: Window, rate: sp.Expr, drive: sp.Expr
-) -> System:
+def _sample_flow(model: Model, window: Window, rate: sp.Expr, drive: sp.Expr) -> System:
     names = ("omega", "b", "m", "a_plus", "a_minus", "zeta_plus", "zeta_minus")
     omega, b, m, a_p, a_m, z_p, z_m = (symbol(x) for x in names)
     root_p, root_m = _roots()
@@ -540,7 +543,9 @@ def projected(model: Model, window: Window, flow: System | None) -> System | Non
     slopes = [e / omega for e in mean_difference(model)]
     k_p, k_m = root_p * slopes[0], root_m * slopes[1]
     rate, drive = velocity_coefficients(window.alpha, window.beta, S_PHASE, sp.S.Zero)
-    push = symbol("m") + k_p * root_p * symbol("a_plus") + k_m * root_m * symbol("a_minus")
+    push = (
+        symbol("m") + k_p * root_p * symbol("a_plus") + k_m * root_m * symbol("a_minus")
+    )
     unit = phi(auto.activation, omega * big_y + b)
     gamma = sp.factor(1 + k_p**2 + k_m**2)
     return System(
@@ -549,7 +554,9 @@ def projected(model: Model, window: Window, flow: System | None) -> System | Non
         time=S_PHASE,
         equations=(
             Equation("S4", big_y, rate * big_y + drive * sp.simplify(push) * unit),
-            Equation("S5", symbol("F"), rate * symbol("F") + drive * symbol("m") * unit),
+            Equation(
+                "S5", symbol("F"), rate * symbol("F") + drive * symbol("m") * unit
+            ),
         ),
         observables=(Equation("S6", symbol("Gamma"), gamma, "exact"),),
         parameters=window_parameters(model, window),
@@ -580,19 +587,28 @@ def training(model: Model, window: Window) -> System | None:
     scaled: dict[sp.Symbol, sp.Expr] = {}
     if model.data.samples:
         gram, scaled = _sample_gram(gram)
-    gram = sp.Matrix(gram.shape[0], gram.shape[0], lambda i, k: gram[min(i, k), max(i, k)])
+    gram = sp.Matrix(
+        gram.shape[0], gram.shape[0], lambda i, k: gram[min(i, k), max(i, k)]
+    )
     back = {dummy: root * x for x, (dummy, root) in scaled.items()}
     raw = rho * total.subs({x: dummy / root for x, (dummy, root) in scaled.items()})
     flow = gram_flow(raw, gram, 2, (1 / rho, sp.S.One))
     where = {str(gram[i, k]): (i, k) for i in range(2) for k in range(i, gram.shape[0])}
     rows: dict[sp.Symbol, sp.Expr] = {}
-    for x in (m, *(y for y in scaled if str(y)[0] == "a"), q, omega,
-              *(y for y in scaled if str(y)[0] == "z"), r):
+    for x in (
+        m,
+        *(y for y in scaled if str(y)[0] == "a"),
+        q,
+        omega,
+        *(y for y in scaled if str(y)[0] == "z"),
+        r,
+    ):
         dummy, root = scaled.get(x, (x, sp.S.One))
         rows[x] = sp.expand(flow[where[str(dummy)]].subs(back) / root)
     if auto.bias:
         rows[b] = -rho * sp.diff(total, b) / 2
     domain = () if model.data.samples else (m**2 <= q, omega**2 <= r)
+    rows = {x: tidy(to_averages(rhs)) for x, rhs in rows.items()}
     return _training_system(model, window, rows, domain)
 
 
@@ -624,8 +640,7 @@ def _training_system(
         kind="flow",
         time=symbol("train_time"),
         equations=tuple(
-            Equation(f"G{i}", x, tidy(to_averages(rhs)))
-            for i, (x, rhs) in enumerate(rows.items(), 6)
+            Equation(f"G{i}", x, rhs) for i, (x, rhs) in enumerate(rows.items(), 6)
         ),
         parameters=(*window_parameters(model, window), S_PHASE),
         domain=domain,
@@ -663,6 +678,7 @@ def _several_units(model: Model, window: Window) -> System:
     for j in numbers:
         b = symbol(f"b_{j}")
         rows[b] = -sp.diff(loss, b) / 2
+    rows = {x: to_averages(rhs) for x, rhs in rows.items()}
     return _training_system(model, window, rows)
 
 
@@ -687,9 +703,7 @@ def _several_loss(model: Model, window: Window) -> sp.Expr:
     total = sum(f.rho for f in features.values())
     for signs in product((1, -1), repeat=len(numbers)):
         s = dict(zip(numbers, signs, strict=True))
-        weight = sp.Mul(
-            *(f.p if s[j] == 1 else 1 - f.p for j, f in features.items())
-        )
+        weight = sp.Mul(*(f.p if s[j] == 1 else 1 - f.p for j, f in features.items()))
         mean = {
             k: window.beta * sum(root[x] * s[x] * _pair("omega", k, x) for x in numbers)
             + symbol(f"b_{k}")
@@ -703,7 +717,9 @@ def _several_loss(model: Model, window: Window) -> sp.Expr:
             target = sum(root[x] * s[x] * _pair("m", k, x) for x in numbers)
             total += weight * (
                 -2 * root[k] * target * mean_phi(kind, mean[k], cov[k, k])
-                + features[k].rho * symbol(f"q_{k}") * mean_phi2(kind, mean[k], cov[k, k])
+                + features[k].rho
+                * symbol(f"q_{k}")
+                * mean_phi2(kind, mean[k], cov[k, k])
             )
         for k, x in combinations(numbers, 2):
             both = mean_product(
