@@ -304,6 +304,21 @@ def steps(
         print(answers.table({k: [row[k] for row in rows] for k in rows[0]}))
 
 
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Print versions, devices, the cache folder and what is missing.
+
+    \b
+    Example:
+      dilaton doctor --json
+    """
+    from . import answers
+    from .doctor import diagnosis, diagnosis_text
+
+    found = diagnosis()
+    print(answers.to_json(found) if json else diagnosis_text(found))
+
+
 # ------------------------------------------------------------- reading what was typed
 
 

@@ -122,7 +122,7 @@ class Spec:
         return not self.population and self.tables["data"]["noise_draws"] != "inf"
 
     @property
-    def values(self) -> dict[str, float]:
+    def values(self) -> dict[str, Any]:
         """The finite numbers, by the names of the notation table.
 
         A product target has ``p_1, rho_1, p_2, ...``; a list of kappas gives

@@ -1,0 +1,276 @@
+"""Figures in one style: legible, colour-blind-safe (Okabe-Ito), vector.
+
+Every function takes plain arrays and returns a `matplotlib.figure.Figure`; nothing
+touches pyplot's global state.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = (
+    "#0072B2",  # blue
+    "#D55E00",  # vermilion
+    "#009E73",  # green
+    "#CC79A7",  # purple
+    "#E69F00",  # orange
+    "#56B4E9",  # sky
+    "#000000",
+)
+GREY = "#7f7f7f"
+MARKERS = "osD^vP*X"
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "mathtext.fontset": "dejavusans",
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "dilaton",
+    "pdf.fonttype": 42,
+}
+Row = Mapping[str, Any]
+Histogram = Mapping[str, Sequence[float]]  # density, edges
+
+
+def new_figure(rows: int, columns: int, width: float, height: float) -> Any:
+    """Return a figure and its axes, shape (rows, columns), in the project's style."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Write `figure` as PNG, PDF and SVG, without dates."""
+    for suffix in ("png", "pdf", "svg"):
+        stem.with_suffix(f".{suffix}").write_bytes(rendered(figure, suffix))
+
+
+def rendered(figure: Figure, form: str) -> bytes:
+    """Return `figure` as the bytes of a png, pdf or svg file."""
+    import matplotlib as mpl
+
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(form)
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format=form, metadata=undated)
+    return buffer.getvalue()
+
+
+def overlaps(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    population: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    dots: Sequence[Row],
+    titles: Mapping[str, str],
+    boundaries: Sequence[float],
+) -> Figure:
+    """Overlaps through the dilated time, trained networks on the limiting curves.
+
+    `curves` and `population` hold (t, value) by quantity; `dots` are rows with
+    quantity, d, t, mean and stderr; `titles` names the panels in their order;
+    `boundaries` are the times between phases.
+    """
+    columns = min(4, len(titles))
+    rows = math.ceil(len(titles) / columns)
+    figure, axes = new_figure(rows, columns, 2.75 * columns, 2.25 * rows + 0.5)
+    dims = sorted({row["d"] for row in dots})
+    for ax, (name, title) in zip(axes.flat, titles.items(), strict=False):
+        ax.set_title(title)
+        if name in population:
+            ax.plot(*population[name], color=GREY, ls="--", lw=1.3, label="population")
+        if name in curves:
+            ax.plot(*curves[name], color="black", label="limit")
+        _dots(ax, [row for row in dots if row["quantity"] == name], dims)
+        for t in boundaries:
+            ax.axvline(t, color=GREY, lw=0.8, ls=":")
+        ax.set_xlim(-0.02, 1.02)
+    for ax in axes.flat[len(titles) :]:
+        ax.set_visible(False)
+    for ax in axes[-1]:
+        ax.set_xlabel("dilated time $t$")
+    _shared_legend(figure, axes)
+    return figure
+
+
+def _dots(ax: Axes, rows: Sequence[Row], dims: Sequence[int]) -> None:
+    for i, d in enumerate(dims):
+        mine = [row for row in rows if row["d"] == d]
+        if mine:
+            ax.errorbar(
+                [row["t"] for row in mine],
+                [row["mean"] for row in mine],
+                [row["stderr"] for row in mine],
+                color=COLOURS[i % len(COLOURS)],
+                marker=MARKERS[i % len(MARKERS)],
+                ls="none",
+                elinewidth=1,
+                alpha=0.9,
+                label=f"trained, $d={d}$",
+            )
+
+
+def _shared_legend(figure: Figure, axes: Any) -> None:
+    found: dict[str, Any] = {}
+    for ax in axes.flat:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    figure.legend(
+        found.values(),
+        found.keys(),
+        loc="outside lower center",
+        ncols=min(6, max(1, len(found))),
+    )
+
+
+def convergence(
+    errors: Sequence[Row], fits: Sequence[Row], titles: Mapping[str, str]
+) -> Figure:
+    """Distance from the limit against dimension, with fitted slopes.
+
+    `errors` are rows with phase, quantity, d and error; `fits` rows with phase,
+    quantity, slope, slope_low and slope_high. `titles` names what is drawn.
+    """
+    phases = list(dict.fromkeys(row["phase"] for row in errors))
+    figure, axes = new_figure(1, max(1, len(phases)), 4.8 * max(1, len(phases)), 3.8)
+    for ax, phase in zip(axes.flat, phases, strict=False):
+        ax.set_title(f"phase {phase}")
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlabel("dimension $d$")
+        mine = [f for f in fits if f["phase"] == phase and f["quantity"] in titles]
+        for i, fit in enumerate(f for f in mine if math.isfinite(f["slope"])):
+            _error_line(ax, i, fit, errors, titles)
+        _guide(ax, [row for row in errors if row["phase"] == phase])
+        ax.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes[0, 0].set_ylabel("distance from the limit")
+    return figure
+
+
+def _error_line(
+    ax: Axes, i: int, fit: Row, errors: Sequence[Row], titles: Mapping[str, str]
+) -> None:
+    key = (fit["phase"], fit["quantity"])
+    mine = [row for row in errors if (row["phase"], row["quantity"]) == key]
+    d = [row["d"] for row in mine]
+    value = [row["error"] for row in mine]
+    label = (
+        f"{titles[fit['quantity']]}: {fit['slope']:.2f} "
+        f"[{fit['slope_low']:.2f}, {fit['slope_high']:.2f}]"
+    )
+    colour = COLOURS[i % len(COLOURS)]
+    ax.plot(d, value, color=colour, marker=MARKERS[i % len(MARKERS)], ls="none")
+    middle = sum(
+        math.log(e) - fit["slope"] * math.log(x) for x, e in zip(d, value, strict=True)
+    )
+    line = [math.exp(middle / len(d)) * x ** fit["slope"] for x in d]
+    ax.plot(d, line, color=colour, lw=1.2, label=label)
+
+
+def _guide(ax: Axes, errors: Sequence[Row]) -> None:
+    d = sorted({row["d"] for row in errors})
+    if len(d) > 1:
+        top = 1.6 * max(row["error"] for row in errors if row["d"] == d[0])
+        line = [top * (x / d[0]) ** -0.5 for x in d]
+        ax.plot(d, line, color=GREY, ls="--", lw=1, label="$d^{-1/2}$")
+
+
+def laws(
+    decided: Mapping[str, Histogram],
+    target: tuple[Sequence[float], Sequence[float]],
+    finished: Mapping[str, Histogram],
+) -> Figure:
+    r"""The generated distribution against the target, at the end of both phases.
+
+    Left: $\mu\cdot X/\sqrt d$ when the weights are decided, as histograms of the
+    networks' samples (first) and of their limit, with `target`, the density of the
+    interpolant's own law. Right: $\mu\cdot X/d$ of finished samples (first) and of
+    draws of the target.
+    """
+    figure, axes = new_figure(1, 2, 9.4, 3.6)
+    left, right = axes[0]
+    _histograms(left, decided)
+    left.plot(*target, color=COLOURS[1], ls="--", label="target")
+    left.set_title(r"end of the weights phase: $\mu\cdot X/\sqrt{d}$")
+    left.set_xlabel(r"$\nu=\mu\cdot X/\sqrt{d}$")
+    left.set_ylabel("density")
+    _histograms(right, finished, second=COLOURS[1])
+    right.set_title(r"the end: $\mu\cdot X/d$")
+    right.set_xlabel(r"$\mu\cdot X/d$")
+    for ax in (left, right):
+        ax.legend(fontsize=8, loc="upper left")
+        ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
+    return figure
+
+
+def _histograms(
+    ax: Axes, found: Mapping[str, Histogram], second: str = "black"
+) -> None:
+    for i, (label, row) in enumerate(found.items()):
+        style: dict[str, Any] = {"color": second, "lw": 1.5}
+        if i == 0:
+            style = {"color": COLOURS[5], "fill": True}
+        ax.stairs(row["density"], row["edges"], label=label, **style)
+
+
+def shares(rows: Sequence[Row], levels: Mapping[str, float]) -> Figure:
+    """The generated share of the + mode against d, dilated and not.
+
+    `rows` have schedule, rule, d, share_plus and stderr, for trained networks;
+    `levels` are drawn as lines: the target's share and the limit's.
+    """
+    figure, axes = new_figure(1, 1, 6.4, 3.6)
+    ax = axes[0, 0]
+    kinds = list(dict.fromkeys((row["schedule"], row["rule"]) for row in rows))
+    for i, kind in enumerate(kinds):
+        mine = [row for row in rows if (row["schedule"], row["rule"]) == kind]
+        ax.errorbar(
+            [row["d"] for row in mine],
+            [row["share_plus"] for row in mine],
+            [row["stderr"] for row in mine],
+            color=COLOURS[i % len(COLOURS)],
+            marker=MARKERS[i % len(MARKERS)],
+            lw=1.2,
+            label=f"{kind[0]}, {kind[1]} rule",
+        )
+    for i, (label, level) in enumerate(levels.items()):
+        colour, style = (COLOURS[1], "--") if i == 0 else ("black", "-:"[i > 1])
+        ax.axhline(level, color=colour, ls=style, lw=1.2, label=f"{label}, {level:.4f}")
+    ax.set_xscale("log")
+    ax.set_ylim(0.4, 1.05)
+    ax.set_xlabel("dimension $d$")
+    ax.set_ylabel("share of the + mode")
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def undilated(panels: Mapping[str, Histogram], titles: Mapping[str, str]) -> Figure:
+    """Finished samples mu.X/d without the dilation beside those with it."""
+    figure, axes = new_figure(1, len(panels), 3.1 * len(panels), 2.9)
+    for ax, (name, row) in zip(axes.flat, panels.items(), strict=True):
+        ax.stairs(row["density"], row["edges"], color=COLOURS[5], fill=True)
+        ax.set_title(titles[name])
+        ax.set_xlabel(r"$\mu\cdot X/d$")
+    axes[0, 0].set_ylabel("density")
+    return figure
