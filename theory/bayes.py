@@ -117,7 +117,7 @@ def exact_flow(model: Model) -> System:
         kind="flow",
         time=TAU,
         equations=tuple(equations),
-        parameters=parameters_of(model) + (D,),
+        parameters=(*parameters_of(model), D),
         initial=((symbol("V"), start**2),),
         status="exact",
         steps=(log_odds_step(model.target.features[0]),),
@@ -127,10 +127,11 @@ def exact_flow(model: Model) -> System:
 def velocity_coefficients(
     alpha: sp.Expr, beta: sp.Expr, time: sp.Symbol, skip: sp.Expr
 ) -> tuple[sp.Expr, sp.Expr]:
-    r"""Return $\gamma$ and $\zeta$ of the velocity
-    $b = (\dot\alpha/\alpha) x + \zeta f(x)$, $\zeta = \dot\beta-\dot\alpha\beta/\alpha$. (D2)
+    r"""Return the coefficients of the velocity. (D2)
 
-    $\gamma = \dot\alpha/\alpha + \zeta c$ multiplies $x$ once the skip is counted.
+    $b = (\dot\alpha/\alpha) x + \zeta f(x)$ with $\zeta = \dot\beta -
+    \dot\alpha\beta/\alpha$; with the skip
+    counted, $\gamma = \dot\alpha/\alpha + \zeta c$ multiplies $x$.
     """
     rate = sp.diff(alpha, time) / alpha
     drive = sp.diff(beta, time) - rate * beta
@@ -155,7 +156,7 @@ def exact_mse(model: Model) -> System:
         kind="closed",
         time=TAU,
         equations=(Equation("E1", symbol("mse"), to_averages(value), "exact"),),
-        parameters=parameters_of(model) + (D,),
+        parameters=(*parameters_of(model), D),
         status="exact",
     ).check()
 

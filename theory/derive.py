@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from ..errors import ModelError, did_you_mean
-from . import variance, weights
+from . import sampling, training, variance, weights
 from .bayes import exact_flow, exact_mse
 from .dilation import (
     Dilation,
@@ -16,8 +16,8 @@ from .dilation import (
     make_dilation,
     window_names,
 )
-from .model import Model
-from .system import System
+from .model import D, Model
+from .system import Equation, System
 from .tied import tied_training
 
 
@@ -92,7 +92,7 @@ class Limit:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of every parameter that a solution needs (`d`, times, signs left out)."""
+        """Names of every parameter that a solution needs; signs are left out."""
         found = {
             str(x) for p in self.phases for s in (p.learned,) for x in s.parameters
         }
@@ -132,7 +132,7 @@ def _phase(model: Model, name: str, window: Window, decided: tuple[int, ...]) ->
         else _variance_phase(model, window)
     )
     named = {
-        role: replace(system, name=f"{name}/{system.name}")
+        role: _labelled(replace(system, name=f"{name}/{system.name}"), model, window)
         for role, system in roles.items()
         if system is not None
     }
@@ -147,16 +147,47 @@ def _phase(model: Model, name: str, window: Window, decided: tuple[int, ...]) ->
     )
 
 
+def _labelled(system: System, model: Model, window: Window) -> System:
+    """Number labels by window where several share a letter, and state the rate."""
+    number = system.name.split("/")[0].rpartition("-")[2]
+    mark = f"{number}." if number.isdigit() else ""
+    rate = D ** -_rate(model, window)
+
+    def relabel(eq: Equation) -> Equation:
+        label = eq.label[0] + mark + eq.label[1:]
+        known = eq.status == "asymptotic" and eq.rate is None
+        return replace(eq, label=label, rate=rate if known else eq.rate)
+
+    return replace(
+        system,
+        equations=tuple(map(relabel, system.equations)),
+        observables=tuple(map(relabel, system.observables)),
+        solution=tuple(map(relabel, system.solution)),
+    )
+
+
+def _rate(model: Model, window: Window) -> sp.Expr:
+    """The power of ``1/d`` that bounds what the limit of a window drops.
+
+    The window's own variable is of size ``d**-exponent``; a bulk phase starts where
+    the boundary layer beside it ends; samples are orthogonal up to ``d**(-1/2)``.
+    """
+    sizes = [w.exponent for w in find_windows(model) if w.exponent != 0]
+    own = [window.exponent] if window.exponent != 0 else sizes
+    half = [sp.Rational(1, 2)] if model.data.samples else []
+    return min(own + half, default=sp.Rational(1, 2))
+
+
 def _weights_phase(
     model: Model, window: Window, decided: tuple[int, ...]
 ) -> dict[str, System | None]:
     learned = weights.learned(model, window)
-    flow = weights.sampling(model, window, learned)
+    flow = sampling.sampling(model, window, learned)
     return {
         "learned": learned,
         "sampling": flow,
-        "projected": weights.projected(model, window, flow),
-        "training": weights.training(model, window),
+        "projected": sampling.projected(model, window, flow),
+        "training": training.training(model, window),
         "mse": weights.mse(model, window, decided),
     }
 

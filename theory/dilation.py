@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 import sympy as sp
@@ -124,12 +125,13 @@ class Dilation:
         missing = [str(x) for x in self.parameters if str(x) not in values]
         if missing:
             raise ModelError(
-                f"A dilation at finite size needs {', '.join(map(str, self.parameters))}"
-                f", but `{missing[0]}` is missing. Give it; there is no default."
+                "A dilation at finite size needs "
+                f"{', '.join(map(str, self.parameters))}, but "
+                f"`{missing[0]}` is missing. Give it; there is no default."
             )
         point = {x: values[str(x)] for x in self.parameters}
         ends = [0.0] + [float(g.stop.subs(point)) for g in self.segments]
-        if any(b <= a for a, b in zip(ends, ends[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(ends)):
             raise ModelError(
                 "The windows of a dilation must follow one another in [0, 1], but at "
                 f"d = {values['d']:g} they end at tau = "
@@ -347,7 +349,7 @@ def window_names(windows: tuple[Window, ...]) -> tuple[str, ...]:
 def make_dilation(windows: tuple[Window, ...]) -> Dilation:
     """Return the dilation that gives each window an equal share of ``t`` (T1)."""
     edges: list[sp.Expr] = [sp.S.Zero]
-    for here, after in zip(windows, windows[1:], strict=False):
+    for here, after in pairwise(windows):
         if here.end == "0":
             edges.append(here.kappa * D ** (-here.exponent))
         else:

@@ -166,7 +166,7 @@ class FieldAverage(sp.Expr):
 
 
 def _closed(integrand: sp.Expr, mean: sp.Expr, var: sp.Expr) -> sp.Expr | None:
-    r"""Closed averages (G3): $E\,\mathrm{sign}\,h$, $E\,\mathrm{erf}(h/\sqrt2)$, slopes."""
+    r"""Closed averages (G3): of sign, of $\mathrm{erf}(h/\sqrt2)$, of their slopes."""
     if var == 0:
         return integrand.subs(H, mean)
     if integrand == sp.sign(H):

@@ -14,8 +14,9 @@ from math import lcm
 import sympy as sp
 
 from . import gaussian
+from .bayes import HALF, suffix
 from .dilation import Window
-from .model import Autoencoder, D, Feature
+from .model import Autoencoder, D, Feature, Model
 from .notation import symbol
 
 ALPHA, BETA = sp.symbols("alpha beta", positive=True)
@@ -147,7 +148,7 @@ def in_window(
 
 
 def at_large_d(expr: sp.Expr) -> sp.Expr:
-    """Limit of `expr` for ``d -> oo``; averages first take the limit of their fields."""
+    """Limit of `expr` for ``d -> oo``, averages through the limit of their fields."""
     nodes = [e for e in sp.preorder_traversal(expr) if _is_average(e)]
     limits = {
         node: gaussian.FieldAverage(node.args[0], *(_each(a) for a in node.args[1:]))
@@ -232,3 +233,52 @@ def gram_flow(
                 slope = sp.diff(loss, gram[i, j])
                 pull[i, j] = rates[i] * (2 if i == j else 1) * slope
     return -(pull * gram + gram * pull.T) / 2
+
+
+SAMPLES = tuple(symbol(x) for x in ("n", "n_plus", "ridge_u", "ridge_w"))
+
+
+def gain(feature: Feature) -> sp.Expr:
+    r"""$\frac12-\delta$: the power of `d` by which a feature beats one coordinate."""
+    return HALF - feature.exponent
+
+
+def window_parameters(model: Model, window: Window) -> tuple[sp.Symbol, ...]:
+    """Target parameters of the window's features, sigma, kappa, sample sizes."""
+    own: list[sp.Symbol] = []
+    for j in window.features:
+        feature = model.target.features[j - 1]
+        own += [x for x in (feature.p, feature.rho) if isinstance(x, sp.Symbol)]
+    own.append(model.target.sigma)
+    own += [window.kappa] if window.kappa is not None else []
+    own += SAMPLES if model.data.samples else ()
+    own += [symbol("noise_draws")] if model.data.frozen_noise else []
+    return tuple(own)
+
+
+def make_loss(model: Model, j: int) -> Loss:
+    """Return the loss (L1) of the unit that learns feature `j`."""
+    feature = model.target.features[j - 1]
+    samples = model.data.samples
+    groups = sample_groups() if samples else population_groups(feature)
+    return Loss(
+        model.autoencoder,
+        feature,
+        model.target.sigma,
+        groups,
+        averaged_samples=not samples,
+        suffix=suffix(model, j),
+    )
+
+
+def window_loss(model: Model, window: Window, j: int) -> sp.Expr:
+    """Limit of the loss of unit `j` per ``|mu|^2`` (population) or per sample. (L2)"""
+    loss = make_loss(model, j)
+    part = in_window(
+        loss.unit_part() / loss.norm2, window, gain(loss.feature), loss.suffix
+    )
+    total = 1 + part
+    if model.data.samples:
+        ridge = symbol("ridge_u") * symbol("q") + symbol("ridge_w") * symbol("r")
+        total = total + model.target.sigma**2 + ridge / symbol("n")
+    return total

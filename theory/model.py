@@ -44,12 +44,12 @@ class Target:
 
 
 def two_modes() -> Target:
-    r"""The paper's target, $p N(\mu, \sigma^2 I) + (1-p) N(-\mu, \sigma^2 I)$, $|\mu|^2=d$."""
+    r"""$p N(\mu, \sigma^2 I) + (1-p) N(-\mu, \sigma^2 I)$ with $|\mu|^2 = d$."""
     return Target((Feature(symbol("p"), sp.S.One, sp.S.Zero),))
 
 
 def product(*exponents: sp.Rational | int | str | float) -> Target:
-    """A product mixture with one feature for each exponent $\\delta_j < 1/2$.
+    r"""A product mixture with one feature for each exponent $\delta_j < 1/2$.
 
     The symbols are ``p_1, rho_1, p_2, rho_2, ...`` (also for a single feature).
     """

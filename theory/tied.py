@@ -20,7 +20,7 @@ ALPHA, BETA = sp.symbols("alpha beta", positive=True)
 
 
 def tied_loss(model: Model) -> sp.Expr:
-    r"""The denoising score-matching loss per dimension, $E|x_0 + \alpha s(x)|^2/d$. (K1)
+    r"""The denoising score-matching loss, $E|x_0 + \alpha s(x)|^2/d$. (K1)
 
     $$ (1+\alpha^2c)^2 + \alpha^2\beta^2\big[c^2(1+\sigma^2) + (m^2+q)(k +
        2(1+c\Gamma)(1-k)) + 2cmh\big], $$

@@ -168,7 +168,7 @@ def _numbers(model: Model) -> range:
 
 
 def _regular(values: dict[str, sp.Expr], window: Window) -> tuple[sp.Expr, sp.Expr]:
-    r"""$\gamma$ and $\zeta m$ with the common factor $\alpha$ cancelled before $s \to 1$."""
+    r"""$\gamma$ and $\zeta m$, the factor $\alpha$ cancelled before $s \to 1$."""
     alpha, beta = _COEFFICIENTS
     d_alpha, d_beta = sp.symbols("d_alpha d_beta")
     zeta = d_beta - d_alpha * beta / alpha
@@ -203,7 +203,7 @@ def _solution(model: Model, window: Window) -> tuple[Equation, ...]:
         for j in _numbers(model)
     ]
     bulk = window.alpha**2 + window.beta**2 * learned_variance(model)
-    return (*means, Equation("S0", symbol("V"), bulk, "exact"))
+    return (*means, Equation("Q20", symbol("V"), bulk, "exact"))
 
 
 def residual(flow: System) -> list[sp.Expr]:
