@@ -42,19 +42,20 @@ from math import atan as arctan, e as euler
 from numpy import abs as absolute, empty, float64, int64, zeros
 from numba import njit
 
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={{"contract"}})
-inlined = njit(inline="always", error_model="numpy", fastmath={{"contract"}})
+compiled = njit(cache=True, nogil=True, error_model="numpy")
+fused = njit(cache=True, nogil=True, error_model="numpy", fastmath={{"contract"}})
+inlined = njit(inline="always", error_model="numpy")
 LANES = {lanes}
 
 
 @compiled
-def total(sums, i, dim):
-    """Return the full rule and its distance from the half rule of average i."""
+def total(sums, odd, scale):
+    """Return the full rule and its distance from the half rule of one average."""
     full, half = 0.0, 0.0
     for lane in range(16):
-        full += sums[0, i, lane] + sums[1, i, lane]
+        full += sums[lane] + odd[lane]
     for lane in range(0, 16, 2):
-        half += 2.0*dim*sums[0, i, lane]
+        half += scale * sums[lane]
     return full, abs(full - half)
 '''
 
@@ -241,7 +242,7 @@ def numba_source(
     parts.append(_text_of(elementary))
     for name, values in outputs_of(system, only).items():
         printed = lane_function if lanes and name == "rhs" else loop_function
-        parts.append("@compiled\n" + printed(system, name, values))
+        parts.append("@fused\n" + printed(system, name, values))
     if driver:
         sizes = {"STATES": len(system.unknowns), "INPUTS": len(system.inputs)}
         sizes["PARAMETERS"] = len(system.parameters)

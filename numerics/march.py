@@ -114,6 +114,8 @@ def march(
     worst,
 ):
     """Integrate the rows first, ..., last - 1 over `times`; fill the last six."""
+    # a length unknown to the compiler keeps it from unrolling the loops on events
+    lanes = LANES if max_steps > 0 else 0
     t, h, proposal = zeros(LANES), zeros(LANES), zeros(LANES)
     at, err, err_old = zeros(LANES), zeros(LANES), zeros(LANES)
     bound, target, factor = zeros(LANES), zeros(LANES), zeros(LANES)
@@ -131,7 +133,7 @@ def march(
     n_pieces = coefficients.shape[2]
 
     waiting, active = first, 0
-    for lane in range(LANES):
+    for lane in range(lanes):
         fresh[lane] = 1
         row[lane] = -1
         load(lane, first, start, y0, p_rows, t, y, params)
@@ -143,7 +145,7 @@ def march(
         changed = refill
         while refill:
             refill = False
-            for lane in range(LANES):
+            for lane in range(lanes):
                 if fresh[lane] == 1 and row[lane] < 0 and waiting < last:
                     r = waiting
                     waiting += 1
@@ -165,14 +167,14 @@ def march(
             given(t, pieces, u)
             off = rhs(t, y, u, params, nodes, weights, tried)
             for i in range(STATES):
-                for lane in range(LANES):
+                for lane in range(lanes):
                     new = fresh[lane] == 1 or not FSAL
                     k0[i, lane] = tried[i, lane] if new else k0[i, lane]
-            for lane in range(LANES):
+            for lane in range(lanes):
                 if row[lane] >= 0 and off > worst[row[lane]]:
                     worst[row[lane]] = off
         if changed:
-            for lane in range(LANES):
+            for lane in range(lanes):
                 if fresh[lane] == 1 and row[lane] >= 0:
                     r = row[lane]
                     fresh[lane] = 0
@@ -195,7 +197,7 @@ def march(
                 continue
 
         # the step: to the bound if it is near, half way if it is not far
-        for lane in range(LANES):
+        for lane in range(lanes):
             left = bound[lane] - t[lane]
             step = proposal[lane] if proposal[lane] < max_step else max_step
             half = 0.5 * left if 2.0 * step > left else step
@@ -207,7 +209,7 @@ def march(
 
         # accept or reject, and propose
         events = False
-        for lane in range(LANES):
+        for lane in range(lanes):
             e = err[lane]
             accept = e <= 1.0
             e = e if e < 1e10 else 1e10
@@ -224,7 +226,7 @@ def march(
             factor[lane] = f
             err_old[lane] = e if accept else err_old[lane]
         wanted = False
-        for lane in range(LANES):
+        for lane in range(lanes):
             r = row[lane]
             dense[lane] = 0
             if r < 0:
@@ -255,7 +257,7 @@ def march(
                 rhs(at, tried, u, params, nodes, weights, k_last)
             extra(t, h, y, k, z, err, u, pieces, params, nodes, weights)
             interpolant(h, y, tried, k, poly)
-            for lane in range(LANES):
+            for lane in range(lanes):
                 while dense[lane] == 1 and target[lane] < (
                     bound[lane]
                     if h[lane] == bound[lane] - t[lane]
@@ -270,20 +272,20 @@ def march(
                     target[lane] = times[output[lane]]
 
         # move on
-        for lane in range(LANES):
+        for lane in range(lanes):
             moved = good[lane] == 1
             edge = h[lane] == bound[lane] - t[lane]
             now = bound[lane] if edge else t[lane] + h[lane]
             t[lane] = now if moved else t[lane]
         for i in range(STATES):
-            for lane in range(LANES):
+            for lane in range(lanes):
                 moved = good[lane] == 1
                 y[i, lane] = tried[i, lane] if moved else y[i, lane]
                 if FSAL:
                     k0[i, lane] = k_last[i, lane] if moved else k0[i, lane]
         if not events:
             continue
-        for lane in range(LANES):
+        for lane in range(lanes):
             r = row[lane]
             if r < 0:
                 continue

@@ -105,7 +105,7 @@ def _views(count: int) -> list[str]:
 
 def _attempt(table: Tableau) -> str:
     s = len(table.b)
-    lines = ["@compiled", f"def attempt({_ARGUMENTS}, tried, err, rtol, atol):"]
+    lines = ["@fused", f"def attempt({_ARGUMENTS}, tried, err, rtol, atol):"]
     lines += [
         '    """Take a trial step from k[0]; fill `tried` and the error `err`."""'
     ]
