@@ -130,6 +130,11 @@ class Dilation:
                 f"`{missing[0]}` is missing. Give it; there is no default."
             )
         point = {x: values[str(x)] for x in self.parameters}
+        for x, value in point.items():
+            if not 0 < value < float("inf"):
+                raise ModelError(
+                    f"`{x}` must be positive and finite, but is {value:g}. Change it."
+                )
         ends = [0.0] + [float(g.stop.subs(point)) for g in self.segments]
         if any(b <= a for a, b in pairwise(ends)):
             raise ModelError(

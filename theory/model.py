@@ -7,11 +7,12 @@ A `Model` holds structure and symbols, never numbers: numbers are given to
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from fractions import Fraction
+from typing import Literal, get_args
 
 import sympy as sp
 
-from ..errors import ModelError
+from ..errors import ModelError, did_you_mean
 from .notation import symbol
 
 Activation = Literal["tanh", "erf", "sign"]
@@ -53,7 +54,12 @@ def product(*exponents: sp.Rational | int | str | float) -> Target:
 
     The symbols are ``p_1, rho_1, p_2, rho_2, ...`` (also for a single feature).
     """
-    deltas = [sp.nsimplify(e, rational=True) for e in exponents]
+    if not exponents:
+        raise ModelError(
+            "A product mixture must have at least one feature, but no exponent is "
+            "given. Write for example `product(0, 0.25)`."
+        )
+    deltas = [_exponent(e, j) for j, e in enumerate(exponents, 1)]
     for j, delta in enumerate(deltas, 1):
         if not delta < sp.Rational(1, 2):
             raise ModelError(
@@ -69,12 +75,32 @@ def product(*exponents: sp.Rational | int | str | float) -> Target:
     )
 
 
+def _exponent(value: sp.Rational | int | str | float, j: int) -> sp.Rational:
+    """Return an exponent as an exact fraction; text is read, never evaluated."""
+    try:
+        return sp.Rational(Fraction(str(value)))
+    except (ValueError, ZeroDivisionError):
+        raise ModelError(
+            '`exponent` must be a number or a fraction such as "1/3", but that of '
+            f"feature {j} is {str(value)[:60]!r}. Write it in digits."
+        ) from None
+
+
 @dataclass(frozen=True)
 class Interpolant:
     r"""$x_\tau = \alpha(\tau) x_0 + \beta(\tau) x_1$: `alpha` multiplies the noise."""
 
     alpha: sp.Expr
     beta: sp.Expr
+
+    def __post_init__(self) -> None:
+        """Refuse text, which sympy would evaluate as Python."""
+        for key, value in (("alpha", self.alpha), ("beta", self.beta)):
+            if not isinstance(value, sp.Expr):
+                raise ModelError(
+                    f"`{key}` must be a sympy expression in tau, but is "
+                    f"{str(value)[:60]!r}. Read text with `parse_schedule`."
+                )
 
 
 LINEAR = Interpolant(1 - TAU, TAU)
@@ -93,6 +119,15 @@ class Autoencoder:
     activation: Activation = "tanh"
     tied: bool = False
     bias: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse an activation that no rule knows."""
+        known = get_args(Activation)
+        if self.activation not in known:
+            raise ModelError(
+                f"`activation` must be one of {', '.join(known)}, but is "
+                f"`{self.activation}`{did_you_mean(str(self.activation), known)}"
+            )
 
 
 @dataclass(frozen=True)
