@@ -17,6 +17,7 @@ from .dilation import (
     window_names,
 )
 from .model import D, Model
+from .schedule import check_schedule
 from .system import Equation, System
 from .tied import tied_training
 
