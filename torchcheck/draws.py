@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from scipy.special import gammaincinv
 from torch import Tensor
 
 from ..errors import ModelError, did_you_mean
@@ -131,6 +132,9 @@ def draw_training_set(
     triangular, Gaussian off the diagonal and $\chi_{d-i}$ on it (Bartlett), which has
     exactly the law of n samples in dimension d, at a cost that does not know d.
 
+    One seed draws the same normals and quantiles at every d, so that the fluctuations
+    at different d are aligned and cancel when they are extrapolated.
+
     Parameters
     ----------
     model
@@ -217,10 +221,11 @@ def _bartlett(
 
     def triangle(size: int, freedom: int) -> Tensor:
         below = torch.randn(size, size, generator=random, dtype=torch.float64).tril(-1)
-        shape = (freedom - torch.arange(size, dtype=torch.float64)) / 2
-        entropy = torch.randint(2**62, (1,), generator=random).item()
-        gamma = np.random.default_rng(int(entropy)).standard_gamma(shape.numpy())
-        return below + torch.diag(torch.from_numpy(np.sqrt(2 * gamma)))
+        shape = (freedom - np.arange(size)) / 2
+        level = torch.rand(size, generator=random, dtype=torch.float64).numpy()
+        # quantiles, not rejection: one seed then gives nearby draws at nearby d
+        chi = np.sqrt(2 * gammaincinv(shape, level))
+        return below + torch.diag(torch.from_numpy(chi))
 
     noise = torch.zeros(n, 1 + n + own, dtype=torch.float64)
     noise[:, 0] = torch.randn(n, generator=random, dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -77,7 +78,13 @@ def coefficients(interpolant: Interpolant, times: np.ndarray, d: int) -> Coeffic
 
 
 def dilated_grid(
-    model: Model, values: Mapping[str, float], d: int, steps: int, rule: Rule
+    model: Model,
+    values: Mapping[str, float],
+    d: int,
+    steps: int,
+    rule: Rule,
+    *,
+    grading: float = 1.0,
 ) -> Grid:
     r"""Divide every phase of the model's dilation into equally many cells.
 
@@ -93,6 +100,9 @@ def dilated_grid(
         Number of cells; a multiple of the number of phases.
     rule
         Where in a cell the network is asked.
+    grading
+        Inside every phase the k-th of K edges lies at $(k/K)^{\rm grading}$; above 1
+        the cells are finer where a phase begins.
     """
     windows = find_windows(model)
     names = window_names(windows)
@@ -101,9 +111,11 @@ def dilated_grid(
             f"`steps` must be a multiple of the number of phases, {len(names)}, but is "
             f"{steps}. Phases share the cells equally."
         )
-    tau = make_dilation(windows).at({**values, "d": d})
-    edges = np.array([tau(t) for t in np.arange(steps + 1) / steps])
+    knots = make_dilation(windows).knots({**values, "d": d})
     each = steps // len(names)
+    inside = (np.arange(each) / each) ** grading
+    pieces = [a + (b - a) * inside for a, b in itertools.pairwise(knots)]
+    edges = np.concatenate([*pieces, knots[-1:]])
     return _grid(edges, rule, tuple(each * (i + 1) for i in range(len(names))), names)
 
 

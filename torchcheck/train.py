@@ -29,6 +29,7 @@ Method = Literal["sampled", "averaged"]
 Optimiser = Literal["adam", "sgd"]
 
 _SATURATED_BIAS = 20.0  # tanh(20) = 1 in float64
+_START_FIELD = 4.0  # at most, so that tanh is not flat where the descent starts
 _QUADRATURE = 1e-9  # change of loss or gradient allowed when the nodes are doubled
 _NODES = 64  # to begin with; doubled until the rule above holds
 _MOST_NODES = 1024
@@ -197,11 +198,17 @@ def make_loss(
 
 
 def _start(loss: Loss) -> Tensor:
-    """The Bayes-like starting point: w along the labelled mean, b the log-odds."""
+    """A starting point: w along the labelled mean, b the log-odds.
+
+    The field is the Bayes denoiser's where that is O(1), and a few units elsewhere,
+    so that no sample starts with a vanishing gradient.
+    """
     data = loss.data
     mean = (data.weights * data.labels) @ data.x1 / data.weights.sum()
     spread = loss.alpha**2 + data.sigma**2 * loss.beta**2
-    w = (loss.beta / spread)[:, None] * mean
+    signal = data.d * loss.beta**2 / spread
+    shrink = (_START_FIELD / signal.clamp(min=1e-300)).clamp(max=1.0)
+    w = (shrink * loss.beta / spread)[:, None] * mean
     plus = float(data.weights[data.labels > 0].sum())
     minus = float(data.weights[data.labels < 0].sum())
     odds = math.log((plus + 1e-9) / (minus + 1e-9)) / 2

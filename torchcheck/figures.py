@@ -1,0 +1,91 @@
+"""The figures of a convergence study, from its rows and the limiting curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import plots
+from ..theory.notation import TABLE
+
+Row = Mapping[str, Any]
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+def draw_study(
+    rows: Sequence[Row],
+    fits: Sequence[Row],
+    curves: Mapping[str, Curve],
+    phases: Sequence[str],
+    folder: Path,
+) -> None:
+    """Write ``overlaps`` and ``convergence`` as PNG, PDF and SVG into `folder`.
+
+    `curves` holds (dilated times, values) of the limit by quantity.
+    """
+    learned = [row for row in rows if row["quantity"] in curves]
+    titles = _titles(learned)
+    dots = [
+        {**row, "t": (phases.index(row["phase"]) + row["s"]) / len(phases)}
+        for row in learned
+    ]
+    boundaries = [i / len(phases) for i in range(1, len(phases))]
+    figure = plots.overlaps(curves, {}, dots, titles, boundaries)
+    plots.save(figure, folder / "overlaps")
+    errors = [x for fit in fits for x in _errors(rows, fit)]
+    slopes = [
+        {**fit, "intercept": _intercept(errors, fit)}
+        for fit in fits
+        if np.isfinite(fit["slope"])
+    ]
+    if slopes:
+        figure = plots.convergence(errors, slopes, _titles(rows))
+        plots.save(figure, folder / "convergence")
+
+
+def _titles(rows: Sequence[Row]) -> dict[str, str]:
+    names = dict.fromkeys(row["quantity"] for row in rows)
+    plain = {name: name.replace("_", " ") for name in names}
+    return {
+        name: f"${TABLE[name].latex}$" if name in TABLE else plain[name]
+        for name in names
+    }
+
+
+def _errors(rows: Sequence[Row], fit: Row) -> list[dict[str, Any]]:
+    """Root-mean-square distance over times and seeds at each d, with its error."""
+    mine = [
+        row
+        for row in rows
+        if (row["phase"], row["quantity"]) == (fit["phase"], fit["quantity"])
+    ]
+    found = []
+    for d in sorted({row["d"] for row in mine}):
+        here = [row for row in mine if row["d"] == d]
+        squares = [(x["mean"] - x["limit"]) ** 2 + x["variance"] for x in here]
+        noise = max(x["stderr"] for x in here)
+        error = float(np.sqrt(np.mean(squares)))
+        found.append(
+            {
+                "phase": fit["phase"],
+                "quantity": fit["quantity"],
+                "d": d,
+                "error": error,
+                "low": max(error - noise, error / 10),
+                "high": error + noise,
+            }
+        )
+    return found
+
+
+def _intercept(errors: Sequence[Row], fit: Row) -> float:
+    mine = [
+        row
+        for row in errors
+        if (row["phase"], row["quantity"]) == (fit["phase"], fit["quantity"])
+    ]
+    logs = [np.log(row["error"]) - fit["slope"] * np.log(row["d"]) for row in mine]
+    return float(np.mean(logs))

@@ -1,0 +1,170 @@
+r"""Statistics of a convergence study: extrapolation, rate, verdict.
+
+Overlaps at finite size are $y(d) = y_\infty + a\,d^{-1/2} + b\,d^{-1} + \dots$, with
+coefficients that vary from one training set to another. Where the hidden unit
+saturates its distance from the sign brings logarithms of d as well, so that there
+the interval is never narrower than what is left to extrapolate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Verdict = Literal["consistent", "inconsistent", "not converged"]
+
+FLOOR = 2e-5
+"""What the optimiser and the quadrature may leave, relative to 1 + |limit|."""
+
+FALSE_ALARM = 0.01
+"""Chance that a whole study of a true limit reports any inconsistency."""
+
+_RESAMPLES = 400
+_TERMS = 3
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What decides a verdict.
+
+    Attributes
+    ----------
+    level
+        Probability that noise alone leaves an interval.
+    powers
+        Whether corrections are expected in pure powers of $d^{-1/2}$.
+    slack
+        Added to the half-width: what a finite time step may leave.
+    converged
+        Whether every gradient norm met its tolerance.
+    """
+
+    level: float
+    powers: bool
+    slack: float
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    r"""The value at $d = \infty$ and its interval.
+
+    `noise` is the standard error over seeds, `truncation` the change when the smallest
+    dimension is left out or a further power of $d^{-1/2}$ is fitted.
+    """
+
+    value: float
+    low: float
+    high: float
+    noise: float
+    truncation: float
+
+
+def intercept(dims: np.ndarray, terms: int) -> np.ndarray:
+    r"""Weights over `dims` of the least-squares intercept in powers of $d^{-1/2}$.
+
+    Rows count in proportion to d, because the neglected terms shrink with it.
+    """
+    x = dims[:, None] ** (-0.5 * np.arange(terms))
+    root = np.sqrt(dims)[:, None]
+    return np.linalg.pinv(root * x)[0] * root[:, 0]
+
+
+def extrapolate(
+    dims: np.ndarray, values: np.ndarray, limit: float, rule: Rule
+) -> Extrapolation:
+    r"""Extrapolate `values` (dims, seeds) to $d = \infty$, seed by seed.
+
+    Parameters
+    ----------
+    dims
+        At least three, increasing.
+    values
+        Shape (D, K).
+    limit
+        Only its size matters, for the floor.
+    rule
+        How wide the interval must be.
+    """
+    from scipy.stats import t as student
+
+    dims = np.asarray(dims, float)
+    per_seed = intercept(dims, _TERMS) @ values
+    count = values.shape[1]
+    noise = per_seed.std(ddof=1) / count**0.5 if count > 1 else 0.0
+    reach = student.ppf(1 - rule.level / 2, count - 1) * noise if noise else 0.0
+    truncation = _truncation(dims, values.mean(1))
+    half = reach + truncation + rule.slack + FLOOR * (1 + abs(limit))
+    middle = float(per_seed.mean())
+    if not rule.powers:
+        half += abs(float(values[-1].mean()) - middle)
+    return Extrapolation(
+        middle, float(middle - half), float(middle + half), float(noise), truncation
+    )
+
+
+def _truncation(dims: np.ndarray, means: np.ndarray) -> float:
+    here = intercept(dims, _TERMS) @ means
+    fewer = intercept(dims[1:], min(_TERMS, len(dims) - 1)) @ means[1:]
+    more = intercept(dims, min(_TERMS + 1, len(dims))) @ means
+    return float(max(abs(here - fewer), abs(here - more)))
+
+
+def fit_slope(
+    dims: np.ndarray, errors: np.ndarray, seed: int
+) -> tuple[float, float, float]:
+    r"""Slope of log root-mean-square error against log d, and its 95 % interval.
+
+    The slope is that of a straight line. The interval covers the bootstrap over
+    training sets of this slope and of those fitted together with $d^{-1/2}$, and with
+    $d^{-1}$ too, widened by the effect of the last term: the rate is a statement about
+    large d, where these terms die.
+
+    Parameters
+    ----------
+    dims
+        Shape (D,).
+    errors
+        Distances from the limit, shape (D, K, S): dimension, seed, time.
+    seed
+        Of the bootstrap.
+
+    Returns
+    -------
+    slope, low, high
+        All nan when the distance is within the floor at some dimension.
+    """
+    squares = (errors**2).mean(2)
+    size = np.sqrt(squares.mean(1))
+    if np.any(size < FLOOR):
+        return (float("nan"),) * 3
+    count = errors.shape[1]
+    picks = np.random.default_rng(seed).integers(count, size=(_RESAMPLES, count))
+    drawn = np.log(np.maximum(squares[:, picks].mean(2), FLOOR**2)) / 2
+    columns = np.stack([np.ones_like(dims), np.log(dims), dims**-0.5, dims**-1.0], 1)
+    rules = [np.linalg.pinv(columns[:, :k])[1] for k in range(2, min(4, len(dims)) + 1)]
+    ends = [np.quantile(rule @ drawn, [0.025, 0.975]) for rule in rules]
+    spread = abs((rules[-1] - rules[-2]) @ np.log(size)) if len(rules) > 1 else 0.0
+    low, high = np.min(ends) - spread, np.max(ends) + spread
+    return float(rules[0] @ np.log(size)), float(low), float(high)
+
+
+def judge(inside: bool, rule: Rule) -> Verdict:
+    """The verdict on one quantity of one phase.
+
+    ``not converged`` when a gradient norm exceeded its tolerance; ``inconsistent``
+    when a limit lies outside its extrapolated interval.
+    """
+    if not rule.converged:
+        return "not converged"
+    return "consistent" if inside else "inconsistent"
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """The verdict on a study: not converged before inconsistent before consistent."""
+    for verdict in ("not converged", "inconsistent"):
+        if verdict in verdicts:
+            return verdict  # type: ignore[return-value]
+    return "consistent"
