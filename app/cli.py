@@ -305,6 +305,77 @@ def steps(
 
 
 @app.command()
+def converge(
+    spec: SpecFile,
+    dims: Annotated[
+        str, typer.Option(help="Dimensions, at least three.")
+    ] = "300,1000,3000,10000",
+    seeds: Annotated[int, typer.Option(help="Training sets at each.", min=1)] = 8,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="A new folder, or one to go on with."),
+    ] = None,
+    at: Annotated[
+        str, typer.Option("--at", help="Times s in each phase, above 0.")
+    ] = "0.25,0.5,0.75,1",
+    seed: Annotated[int, typer.Option(help="The first one.", min=0)] = 0,
+    iterations: Annotated[
+        int, typer.Option(help="Most optimiser steps a training.", min=1)
+    ] = 2000,
+    paths: Annotated[
+        int, typer.Option(help="Generated samples a training set; 0 for none.", min=0)
+    ] = 20_000,
+    device: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="For training.")
+    ] = "cpu",
+    json: Json = False,
+) -> None:
+    """Train networks at several dimensions and judge the limit by them.
+
+    Prints a verdict for every overlap: consistent, inconsistent or not converged.
+
+    \b
+    Example:
+      dilaton converge my.toml --dims 300,1000,3000,10000 --seeds 8 -o study/ --json
+    """
+    from . import answers
+    from .spec import load_spec
+    from .torchcheck import need_torch
+
+    chosen = load_spec(spec)
+    sizes = [whole(x, "--dims") for x in numbers(dims, "--dims")]
+    times = tuple(unit_times(at, "--at"))
+    need_torch()
+
+    from tqdm import tqdm
+
+    from .torchcheck.converge import converge as study_convergence
+
+    study = study_convergence(
+        chosen,
+        sizes,
+        seeds,
+        output=output,
+        progress=lambda jobs: tqdm(jobs, unit="network", disable=None),
+        times=times,
+        seed=seed,
+        max_iterations=iterations,
+        paths=paths,
+        device=device,
+    )
+    if json:
+        print(answers.to_json(study.to_dict()))
+    else:
+        columns = [k for k in study.fits[0] if k != "s"]
+        print(answers.table({k: [fit[k] for fit in study.fits] for k in columns}))
+        print(
+            f"The limit is {study.verdict}."
+            if study.verdict != "not converged"
+            else "The training is not converged."
+        )
+
+
+@app.command()
 def doctor(json: Json = False) -> None:
     """Print versions, devices, the cache folder and what is missing.
 

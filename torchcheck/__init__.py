@@ -8,11 +8,13 @@ A function called like its module is imported from it:
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from ..errors import MissingExtra
 
 _HOME = {
+    "compare": ("Plan", "Study"),
     "draws": ("TrainingSet", "draw_training_set", "in_span"),
     "grid": ("Grid", "dilated_grid", "phase_times", "uniform_grid"),
     "network": ("Network", "measure"),
@@ -33,13 +35,20 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise MissingExtra(
-            f"`{name}` trains networks with torch, which is not installed. Install it "
-            'with `pip install "dilaton[torch]"`.'
-        ) from error
+        need_torch()
+        raise
     value = getattr(module, name)
     globals()[name] = value
     return value
+
+
+def need_torch() -> None:
+    """Raise `MissingExtra` when torch is not installed."""
+    if find_spec("torch") is None:
+        raise MissingExtra(
+            "Networks are trained with torch, but it is not installed. Install it with "
+            '`pip install "dilaton[torch]"`.'
+        )
 
 
 def __dir__() -> list[str]:

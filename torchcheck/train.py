@@ -200,14 +200,16 @@ def make_loss(
 def _start(loss: Loss) -> Tensor:
     """A starting point: w along the labelled mean, b the log-odds.
 
-    The field is the Bayes denoiser's where that is O(1), and a few units elsewhere,
-    so that no sample starts with a vanishing gradient.
+    For a population this is the exact denoiser. For samples the field is at most a
+    few units, so that none of them starts with a vanishing gradient.
     """
     data = loss.data
     mean = (data.weights * data.labels) @ data.x1 / data.weights.sum()
     spread = loss.alpha**2 + data.sigma**2 * loss.beta**2
     signal = data.d * loss.beta**2 / spread
     shrink = (_START_FIELD / signal.clamp(min=1e-300)).clamp(max=1.0)
+    if not data.samples:
+        shrink = torch.ones_like(shrink)
     w = (shrink * loss.beta / spread)[:, None] * mean
     plus = float(data.weights[data.labels > 0].sum())
     minus = float(data.weights[data.labels < 0].sum())

@@ -21,7 +21,7 @@ FLOOR = 2e-5
 FALSE_ALARM = 0.01
 """Chance that a whole study of a true limit reports any inconsistency."""
 
-_RESAMPLES = 400
+_RESAMPLES = 400  # of the bootstrap
 _TERMS = 3
 
 
@@ -96,7 +96,7 @@ def extrapolate(
     noise = per_seed.std(ddof=1) / count**0.5 if count > 1 else 0.0
     reach = student.ppf(1 - rule.level / 2, count - 1) * noise if noise else 0.0
     truncation = _truncation(dims, values.mean(1))
-    half = reach + truncation + rule.slack + FLOOR * (1 + abs(limit))
+    half = reach + 2 * truncation + rule.slack + FLOOR * (1 + abs(limit))
     middle = float(per_seed.mean())
     if not rule.powers:
         half += abs(float(values[-1].mean()) - middle)
