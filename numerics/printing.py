@@ -378,7 +378,7 @@ def _loop_sums(dim: int, temporaries: tuple, averages: tuple, indent: int) -> li
     pad = " " * indent
     for i, (symbol, _) in enumerate(averages):
         lines += [
-            f"{pad}{symbol}, off = total(sums, {i}, {dim})",
+            f"{pad}{symbol}, off = total(sums[0, {i}], sums[1, {i}], {2.0 * dim})",
             f"{pad}difference = maximum(difference, off)",
         ]
     return lines

@@ -1,0 +1,357 @@
+"""The share of the + mode, and all that a sweep keeps, for batches of rows.
+
+`solve_rows` takes a derived limit and columns of parameters and returns, row by row,
+the learned overlaps at given times, the share of the + mode after the windows, the
+mean of a mode and the variance in the bulk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ModelError
+from ..theory.system import Equation, System
+from .kernel import make_kernel, numba_module
+from .quadrature import trapezoid
+from .saddle import BRANCHES, Minima, barycentric, chebyshev, minimise
+
+if TYPE_CHECKING:
+    from ..spec import Spec
+    from ..theory.derive import Limit, Phase
+
+FEWEST = 8
+"""Steps of order 8 through the window at first; doubled until they are enough."""
+
+DOUBLINGS = 6
+"""The window is crossed in at most 8 * 2^5 steps."""
+
+ENDS = 65
+"""Largest number of end points from which trajectories are followed backwards."""
+
+
+def solve_rows(
+    limit: Limit,
+    columns: Mapping[str, np.ndarray],
+    s: Sequence[float],
+    *,
+    rtol: float = 1e-8,
+    backend: str = "numba",
+) -> dict[str, np.ndarray]:
+    """Solve a limit for a batch of parameters.
+
+    Parameters
+    ----------
+    limit
+        What `dilaton.derive` returned.
+    columns
+        Every parameter by name, each of shape () or (rows,). A `kappa` serves every
+        window that has none of its own (``kappa_2``).
+    s
+        Times in each phase, in [0, 1].
+    rtol
+        Tolerance of the share; the bound that was reached is `share_plus_error`.
+    backend
+        ``numba`` or ``jax``; ``scipy`` is the slow reference.
+
+    Returns
+    -------
+    dict
+        ``share_plus``, ``share_plus_error`` (with ``_1``, ``_2`` for several
+        features), ``mode_mean``, ``bulk_variance`` and ``status``, ``reason`` of
+        shape (rows,); the learned overlaps, of shape (rows, phases * times); their
+        coordinates ``@t``, ``@s``, ``@phase``; for n samples also ``branch`` (rows,
+        phases * times), ``switch``, ``minima`` and ``residual``.
+    """
+    times = np.asarray(s, dtype=float)
+    rows = max(np.size(v) for v in columns.values())
+    given = with_kappas(limit, columns)
+    out: dict[str, np.ndarray] = {"status": np.full(rows, "ok", dtype="<U16")}
+    out["reason"] = np.full(rows, "", dtype="<U120")
+    wide = {}
+    with np.errstate(all="ignore"):
+        for i, phase in enumerate(limit.phases):
+            found = _phase_rows(phase, given, times, rows, rtol, backend, out)
+            for name, values in found.items():
+                table = wide.setdefault(name, _empty(rows, limit, times))
+                table[:, i * times.size : (i + 1) * times.size] = values
+    return out | wide | _coordinates(limit, times)
+
+
+def with_kappas(limit: Limit, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns with `kappa` under the name that each window gives it."""
+    names = {
+        str(p) for phase in limit.phases for x in phase.systems for p in x.parameters
+    }
+    missing = {n for n in names if n.startswith("kappa_") and n not in columns}
+    return dict(columns) | {n: columns["kappa"] for n in missing if "kappa" in columns}
+
+
+def _empty(rows: int, limit: Limit, times: np.ndarray) -> np.ndarray:
+    return np.full((rows, len(limit.phases) * times.size), np.nan)
+
+
+def _coordinates(limit: Limit, times: np.ndarray) -> dict[str, np.ndarray]:
+    count = len(limit.phases)
+    names = [phase.name for phase in limit.phases]
+    return {
+        "@t": np.concatenate([(i + times) / count for i in range(count)]),
+        "@s": np.tile(times, count),
+        "@phase": np.repeat(names, times.size),
+    }
+
+
+def _phase_rows(
+    phase: Phase,
+    given: Mapping[str, Any],
+    times: np.ndarray,
+    rows: int,
+    rtol: float,
+    backend: str,
+    out: dict[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Add the scalars of one phase to `out`; return its overlaps, (rows, times)."""
+    if phase.learned.kind == "stationary":
+        return _sample_rows(phase, given, times, rtol, backend, out)
+    if phase.learned.status == "degenerate":
+        out["status"][:] = "degenerate"
+        out["reason"][:] = f"frozen noise: {phase.name} does not learn the weight"
+        out["share_plus"] = out["share_plus_error"] = np.full(rows, np.nan)
+    if phase.sampling is not None:
+        _closed_scalars(phase.sampling, given, rows, out)
+    return _closed_overlaps(phase.learned, given, times, rows)
+
+
+def _closed_overlaps(
+    system: System, given: Mapping[str, Any], times: np.ndarray, rows: int
+) -> dict[str, np.ndarray]:
+    kernel = make_kernel(system, "numpy")
+    shaped = [np.reshape(given[p], (-1, 1)) for p in kernel.parameters]
+    values, _ = kernel["values"](times, [], [], shaped, *kernel.rule)
+    wide = np.broadcast_to(values, (len(values), rows, times.size))
+    return dict(zip(kernel.outputs("values"), wide, strict=True))
+
+
+def _closed_scalars(
+    system: System, given: Mapping[str, Any], rows: int, out: dict[str, np.ndarray]
+) -> None:
+    """Evaluate a closed solution of the sampling flow at the end of the phase."""
+    signs = {str(p): 1.0 for p in system.parameters if str(p).partition("_")[0] == "S"}
+    for name, value in _at_the_end(system, dict(given) | signs).items():
+        base, _, index = name.partition("_")
+        if name.startswith("share_plus"):
+            out[name] = np.broadcast_to(value, rows).copy()
+            error = name.replace("share_plus", "share_plus_error")
+            out[error] = np.full(rows, 1e-15)
+        elif base == "M" and index in ("", "1"):
+            out["mode_mean"] = np.broadcast_to(value, rows).copy()
+        elif base == "V":
+            out["bulk_variance"] = np.broadcast_to(value, rows).copy()
+
+
+@lru_cache(maxsize=64)
+def _solution(system: System) -> System:
+    """Return the closed solution of a flow as a closed system."""
+    equations = tuple(
+        Equation(eq.label, eq.lhs, eq.rhs, eq.status) for eq in system.solution
+    )
+    return System(
+        name=f"{system.name}-solution",
+        kind="closed",
+        time=system.time,
+        equations=equations,
+        parameters=system.parameters,
+    )
+
+
+def _at_the_end(system: System, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    if not system.solution:
+        raise ModelError(
+            f"A sweep needs the flow `{system.name}` in closed form, but it has none. "
+            "Solve its points one by one with `dilaton.solve`."
+        )
+    kernel = make_kernel(_solution(system), "numpy")
+    params = [np.asarray(given[p], float) for p in kernel.parameters]
+    values, _ = kernel["values"](1.0, [], [], params, *kernel.rule)
+    return dict(zip(kernel.outputs("values"), values, strict=True))
+
+
+# ------------------------------------------------------------------ n samples
+
+
+def _sample_rows(
+    phase: Phase,
+    given: Mapping[str, Any],
+    times: np.ndarray,
+    rtol: float,
+    backend: str,
+    out: dict[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    found = minimise(phase.learned, times, given, tol=min(1e-12, rtol), backend=backend)
+    share, error, _ = sample_share(phase, found, given, rtol=rtol, backend=backend)
+    out["share_plus"], out["share_plus_error"] = share, error
+    out["switch"], out["minima"] = found.switch, found.minima
+    lost = found.status == "lost"
+    out["status"][lost] = "failed"
+    out["reason"][lost] = "the minimum was lost on the way down from s = 1"
+    wide = {name: found[name] for name in found.names}
+    return wide | {
+        "branch": np.where(
+            found.branch == BRANCHES.index("lost"), np.nan, found.branch
+        ),
+        "residual": found.residual,
+        "eigenvalue": found.eigenvalue,
+    }
+
+
+def sample_share(
+    phase: Phase,
+    found: Minima,
+    given: Mapping[str, Any],
+    *,
+    rtol: float = 1e-8,
+    backend: str = "numba",
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    r"""Return P(nu > 0) after a window, its error bound, and the separatrix Y(0).
+
+    The reduced flow gives $\nu(1) \propto \nu(0) + F(Y(0))$ with $\nu(0) | Y(0) \sim
+    N(Y/\Gamma, 1 - 1/\Gamma)$. With $y^*(a)$ the start at which $Y/\Gamma + F = a$,
+
+    $$
+    p^\kappa = \mathbb{E}_g\, \Phi\big(-y^*(g\sqrt{1 - 1/\Gamma})/\sqrt\Gamma\big) .
+    $$
+
+    $y^*$ is found backwards in time, where the flow contracts. For a Gamma of 1 it
+    is the separatrix alone.
+
+    Parameters
+    ----------
+    phase
+        A phase with a reduced sampling flow (`projected`).
+    found
+        The minima of `phase.learned`, from `minimise` with the same parameters.
+    given
+        The parameters by name, each of shape () or (rows,).
+
+    Returns
+    -------
+    tuple
+        Three arrays of shape (rows,): nan where the minimum was lost.
+    """
+    flow = phase.projected
+    if flow is None:
+        raise ModelError(
+            f"The share needs the reduced flow of `{phase.name}`, but the model has "
+            "none (an autoencoder without bias, or tied). Follow the sampling flow."
+        )
+    order = [found.names.index(str(x)) for x in flow.inputs]
+    params = _batch(flow, given, len(found.switch))
+    gamma = _gamma(flow, params)
+    smooth, below = found.smooth[:, :, order], found.below[:, order]
+    bias = [str(x) for x in flow.inputs].index("b")
+    below[:, bias] = np.where(np.isinf(below[:, bias]), 40.0, below[:, bias])
+    return _shares(flow, smooth, below, found.switch, gamma, params, rtol, backend)
+
+
+def _batch(flow: System, given: Mapping[str, Any], rows: int) -> np.ndarray:
+    columns = [np.broadcast_to(given[str(p)], rows) for p in flow.parameters]
+    return np.ascontiguousarray(np.stack(columns, axis=-1), dtype=float)
+
+
+def _gamma(flow: System, params: np.ndarray) -> np.ndarray:
+    kernel = make_kernel(flow, "numpy")
+    zeros = [0.0] * len(flow.unknowns), [0.0] * len(flow.inputs)
+    values, _ = kernel["observables"](0.0, *zeros, [*params.T], *kernel.rule)
+    return np.ascontiguousarray(values[kernel.outputs("observables").index("Gamma")])
+
+
+@lru_cache(maxsize=16)
+def _module(flow: System) -> Any:
+    from . import flow_loops
+
+    return numba_module(flow, (flow_loops,), only=("rhs",))[1]
+
+
+@lru_cache(maxsize=4)
+def _method() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The eighth-order method of Dormand and Prince, as SciPy has it."""
+    from scipy.integrate import DOP853
+
+    return tuple(np.ascontiguousarray(x) for x in (DOP853.A, DOP853.B, DOP853.C))
+
+
+@lru_cache(maxsize=4)
+def _matrices(points: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Interpolation from Chebyshev points to the stages, for each number of steps."""
+    c = _method()[2]
+    steps = [FEWEST * 2**k for k in range(DOUBLINGS)]
+    at = [1 - 2 * ((np.arange(n)[:, None] + c) / n).ravel() for n in steps]
+    starts = np.cumsum([0, *(x.size for x in at)])
+    z = np.concatenate(at)
+    coarse = np.zeros((z.size, points))
+    coarse[:, ::2] = barycentric(z, chebyshev((points + 1) // 2))
+    return barycentric(z, chebyshev(points)), coarse, starts
+
+
+def _shares(
+    flow: System,
+    smooth: np.ndarray,
+    below: np.ndarray,
+    switch: np.ndarray,
+    gamma: np.ndarray,
+    params: np.ndarray,
+    rtol: float,
+    backend: str,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    out = np.full((len(params), 3), np.nan)
+    good = np.isfinite(below).all(axis=-1)
+    good &= np.isfinite(smooth).all(axis=(1, 2)) | (switch == 1)
+    arguments = [
+        np.ascontiguousarray(x[good]) for x in (smooth, below, switch, gamma, params)
+    ]
+    rule = trapezoid()
+    _module(flow).share_rows(
+        *arguments,
+        *_matrices(smooth.shape[1]),
+        *_method(),
+        np.array(rule.nodes),
+        np.array(rule.weights),
+        chebyshev(ENDS),
+        max(0.1 * rtol, 1e-13),
+        found := out[good],
+    )
+    out[good] = found
+    return out[:, 0], out[:, 1], out[:, 2]
+
+
+# --------------------------------------------------------------------- sweeps
+
+
+def sweep_rows(
+    spec: Spec, columns: Mapping[str, np.ndarray], settings: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Return the rows of a sweep over `spec`; the row function of `sweep`."""
+    limit = _derived(spec)
+    return solve_rows(
+        limit,
+        columns,
+        settings["s"],
+        rtol=settings["rtol"],
+        backend=settings["backend"],
+    )
+
+
+_LIMITS: dict[str, Any] = {}
+
+
+def _derived(spec: Spec) -> Limit:
+    """Derive the limit of a spec once in a process."""
+    from ..theory.derive import derive
+
+    key = repr(spec.structure)
+    if key not in _LIMITS:
+        _LIMITS[key] = derive(spec.model)
+    return _LIMITS[key]

@@ -1,0 +1,327 @@
+"""The share of the + mode for one row, compiled with the reduced sampling flow.
+
+The text of this file is compiled together with `rhs` of the reduced flow: states Y
+and F, inputs the learned overlaps. The field is followed backwards, from a value y of
+Y at s = 1 to the Y(0) it came from: backwards trajectories approach one another, so
+the result is smooth in y where the flow itself tears the modes apart.
+"""
+
+from math import erf, log, sqrt
+
+from numpy import empty, zeros
+
+from .elementary import exp
+from .generated import INPUTS, STATES, compiled, rhs
+
+REACH = 6.5  # standard deviations; a normal leaves 8e-11 outside
+LAST = 8  # steps below the switch, where the inputs are constant
+
+
+@compiled
+def stage_sum(k, weights, upto, x, h, y):
+    """Fill y = x + h sum of weights[i] k[i]."""
+    for i in range(STATES):
+        total = 0.0
+        for j in range(upto):
+            total += weights[j] * k[j, i]
+        y[i] = x[i] + h * total
+
+
+@compiled
+def shoot(end, switch, table, below, steps, a, b, c, params, nodes, weights, x):
+    """Follow Y = `end`, F = 0 at s = 1 back to s = 0 and leave the state in `x`.
+
+    Down to the switch equal steps in log s, with the inputs of each stage in `table`;
+    from there equal steps in s with the inputs `below`.
+    """
+    stages = b.size
+    k, y, u = empty((stages, STATES)), empty(STATES), empty(INPUTS)
+    x[:] = 0.0
+    x[0] = end
+    if switch < 1.0:
+        depth = log(switch)
+        for i in range(steps):
+            for j in range(stages):
+                stage_sum(k, a[j], j, x, 1.0 / steps, y)
+                s = exp(depth * (i + c[j]) / steps)
+                rhs(s, y, table[i * stages + j], params, nodes, weights, k[j])
+                for q in range(STATES):
+                    k[j, q] *= s * depth
+            stage_sum(k, b, stages, x, 1.0 / steps, x)
+    u[:] = below
+    for i in range(LAST):
+        for j in range(stages):
+            stage_sum(k, a[j], j, x, -switch / LAST, y)
+            s = switch * (1.0 - (i + c[j]) / LAST)
+            rhs(s, y, u, params, nodes, weights, k[j])
+        stage_sum(k, b, stages, x, -switch / LAST, x)
+
+
+@compiled
+def landing(
+    end, gamma, switch, table, below, steps, a, b, c, params, nodes, weights, x
+):
+    """Return what must be overcome: E[nu(1) | Y(0)] up to the free flow's factor."""
+    shoot(end, switch, table, below, steps, a, b, c, params, nodes, weights, x)
+    return x[0] / gamma - x[1]
+
+
+@compiled
+def centre(gamma, switch, table, below, steps, a, b, c, params, nodes, weights, x):
+    """Return the y whose landing is 0, by the secant rule (the landing increases)."""
+    y0, y1 = 0.0, 0.5
+    f0 = landing(
+        y0, gamma, switch, table, below, steps, a, b, c, params, nodes, weights, x
+    )
+    for _step in range(40):
+        f1 = landing(
+            y1, gamma, switch, table, below, steps, a, b, c, params, nodes, weights, x
+        )
+        if abs(y1 - y0) <= 1e-12 * (1.0 + abs(y1)) or f1 == f0:
+            break
+        y0, y1, f0 = y1, y1 - f1 * (y1 - y0) / (f1 - f0), f1
+    return y1
+
+
+@compiled
+def between(y, grid, low, high, stride, table, out):
+    """Barycentric interpolation in every `stride`-th Chebyshev point of a range."""
+    z = (2.0 * y - low - high) / (high - low)
+    count = (grid.size - 1) // stride
+    bottom = out[0] = out[1] = 0.0
+    for k in range(count + 1):
+        if z == grid[k * stride]:
+            out[:] = table[k * stride]
+            return
+        weight = -1.0 if k % 2 else 1.0
+        if k == 0 or k == count:
+            weight *= 0.5
+        weight /= z - grid[k * stride]
+        bottom += weight
+        out[0] += weight * table[k * stride, 0]
+        out[1] += weight * table[k * stride, 1]
+    out[0] /= bottom
+    out[1] /= bottom
+
+
+@compiled
+def normal(x):
+    """Return the standard normal distribution function."""
+    return 0.5 * (1.0 + erf(x / sqrt(2.0)))
+
+
+@compiled
+def averaged(gamma, spread, grid, low, high, stride, table, nodes, weights):
+    """Return P(nu(1) > 0) by a rule over what Y(0) leaves open of nu(0)."""
+    out = empty(2)
+    total, mass = 0.0, 0.0
+    y = low
+    for i in range(nodes.size):
+        if weights[i] == 0.0 or abs(nodes[i]) > REACH:
+            continue
+        target = spread * nodes[i]
+        step = 1e-3 * (high - low)
+        between(y, grid, low, high, stride, table, out)
+        f0, y0 = out[0] - target, y
+        y = min(y + step, high)
+        for _step in range(40):
+            between(y, grid, low, high, stride, table, out)
+            f1 = out[0] - target
+            if abs(y - y0) <= 1e-13 * (high - low) or f1 == f0:
+                break
+            move = -f1 * (y - y0) / (f1 - f0)
+            y0, f0 = y, f1
+            y = min(max(y + move, low), high)
+        total += weights[i] * normal(-out[1] / sqrt(gamma))
+        mass += weights[i]
+    return total / mass
+
+
+@compiled
+def weighted(matrix, first, rows, smooth, table):
+    """Fill `table` with matrix times the inputs at the Chebyshev points."""
+    for i in range(rows):
+        for j in range(INPUTS):
+            total = 0.0
+            for k in range(smooth.shape[0]):
+                total += matrix[first + i, k] * smooth[k, j]
+            table[i, j] = total
+
+
+@compiled
+def share_row(
+    smooth,
+    below,
+    switch,
+    gamma,
+    params,
+    matrices,
+    coarse,
+    starts,
+    a,
+    b,
+    c,
+    nodes,
+    weights,
+    grid,
+    tol,
+    out,
+):
+    """Fill out = (share, error bound, Y(0) of the separatrix) of one row.
+
+    `matrices` interpolate the inputs at the stages of 2^k times the fewest steps;
+    block k starts at starts[k]; `coarse` does so from every second point.
+    """
+    stages = b.size
+    x, table = empty(STATES), empty((starts[-1], INPUTS))
+    before, off, inputs_off, steps = 0.0, 1e300, 0.0, 0
+    for level in range(starts.size - 1):
+        rows = starts[level + 1] - starts[level]
+        steps = rows // stages
+        weighted(matrices, starts[level], rows, smooth, table)
+        now = landing(
+            0.0, gamma, switch, table, below, steps, a, b, c, params, nodes, weights, x
+        )
+        off = abs(now - before) if level > 0 else 1e300
+        before = now
+        if off <= tol or switch == 1.0:
+            off = 0.0 if switch == 1.0 else off
+            break
+    if switch < 1.0:
+        weighted(coarse, starts[level], rows, smooth, table)
+        other = landing(
+            0.0, gamma, switch, table, below, steps, a, b, c, params, nodes, weights, x
+        )
+        inputs_off = abs(other - before)
+        inputs_off = min(inputs_off, 100.0 * inputs_off * inputs_off)
+        weighted(matrices, starts[level], rows, smooth, table)
+    y = centre(gamma, switch, table, below, steps, a, b, c, params, nodes, weights, x)
+    out[2] = x[0]
+    spread = sqrt(max(1.0 - 1.0 / gamma, 0.0))
+    rough = 0.4 * (off + inputs_off)
+    if spread < 1e-9:
+        out[0] = normal(-x[0] / sqrt(gamma))
+        out[1] = rough + 0.4 * spread + 1e-15
+        return
+    low = high = REACH * spread * gamma
+    for _try in range(40):
+        f = landing(
+            y - low,
+            gamma,
+            switch,
+            table,
+            below,
+            steps,
+            a,
+            b,
+            c,
+            params,
+            nodes,
+            weights,
+            x,
+        )
+        if f <= -REACH * spread:
+            break
+        low *= 1.3
+    for _try in range(40):
+        f = landing(
+            y + high,
+            gamma,
+            switch,
+            table,
+            below,
+            steps,
+            a,
+            b,
+            c,
+            params,
+            nodes,
+            weights,
+            x,
+        )
+        if f >= REACH * spread:
+            break
+        high *= 1.3
+    low, high = y - low, y + high
+    found = empty((grid.size, 2))
+    stride = grid.size - 1
+    while stride > 4:
+        stride //= 2
+    share = 0.0
+    first = True
+    while True:
+        for k in range(0, grid.size, stride):
+            if first or k % (2 * stride) != 0:
+                end = 0.5 * (low + high + (high - low) * grid[k])
+                found[k, 0] = landing(
+                    end,
+                    gamma,
+                    switch,
+                    table,
+                    below,
+                    steps,
+                    a,
+                    b,
+                    c,
+                    params,
+                    nodes,
+                    weights,
+                    x,
+                )
+                found[k, 1] = x[0]
+        previous, share = (
+            share,
+            averaged(gamma, spread, grid, low, high, stride, found, nodes, weights),
+        )
+        apart = abs(share - previous)
+        apart = min(apart, 100.0 * apart * apart)
+        if (not first and apart <= tol) or stride == 1:
+            break
+        first = False
+        stride //= 2
+    out[0] = share
+    out[1] = rough + apart + 2e-10
+
+
+@compiled
+def share_rows(
+    smooth,
+    below,
+    switch,
+    gamma,
+    params,
+    matrices,
+    coarse,
+    starts,
+    a,
+    b,
+    c,
+    nodes,
+    weights,
+    grid,
+    tol,
+    out,
+):
+    """Fill `out` for every row of a batch; see `share_row`."""
+    for row in range(params.shape[0]):
+        share_row(
+            smooth[row],
+            below[row],
+            switch[row],
+            gamma[row],
+            params[row],
+            matrices,
+            coarse,
+            starts,
+            a,
+            b,
+            c,
+            nodes,
+            weights,
+            grid,
+            tol,
+            out[row],
+        )
+
+
+__all__ = ["share_rows", "zeros"]

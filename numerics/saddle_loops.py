@@ -1,0 +1,476 @@
+"""Damped Newton and continuation for one row, compiled with the printed system.
+
+The text of this file is compiled together with the functions of a stationary
+`System`. `newton` fills objective, gradient and Hessian at one point. A row is
+followed from s = 1 downwards, where the basin is wide, until the closed branch takes
+over at the switch: there w = 0 and the bias, the last unknown, is infinite.
+
+Facts of a point are (objective, residual, smallest eigenvalue, quadrature bound).
+"""
+
+from math import log, sqrt
+
+from numpy import empty, zeros
+
+from .elementary import exp
+from .generated import STATES, compiled, newton, observables
+
+FOUND, ESCAPED, LOST = 0, 1, 2
+FAR = 15.0  # a bias beyond it saturates every unit: 1 - tanh(15) = 2e-13
+SATURATED = 40.0  # stands for an infinite bias: tanh(40) is 1 in double precision
+LAST_STEP = 1e-6  # relative; the quadratic convergence leaves its square
+ROUGH_STEP = 1e-4  # where only the objective matters, which is flat at a minimum
+MOST = 60  # Newton steps
+RATIO = 0.6  # of neighbouring times while looking for the switch
+
+
+@compiled
+def bound(difference):
+    """Bound the error of a rule by its difference from the half rule."""
+    return min(difference, 100.0 * difference * difference) + 2e-16
+
+
+@compiled
+def factorised(out, shift, low):
+    """Write the Cholesky factor of hessian + shift into `low`; whether it exists."""
+    for i in range(STATES):
+        for j in range(i + 1):
+            total = out[1 + STATES + i * STATES + j]
+            if i == j:
+                total += shift
+            for k in range(j):
+                total -= low[i, k] * low[j, k]
+            if i == j:
+                if not total > 0.0:
+                    return False
+                low[i, i] = sqrt(total)
+            else:
+                low[i, j] = total / low[j, j]
+    return True
+
+
+@compiled
+def direction(out, step, low):
+    """Fill the Newton step, at most 1 long; return the shift that it needed."""
+    scale = 1e-300
+    for i in range(STATES):
+        scale = max(scale, abs(out[1 + STATES + i * STATES + i]))
+    shift = 0.0
+    while not factorised(out, shift, low):
+        shift = max(10.0 * shift, 1e-3 * scale)
+    length = 0.0
+    for i in range(STATES):
+        total = -out[1 + i]
+        for k in range(i):
+            total -= low[i, k] * step[k]
+        step[i] = total / low[i, i]
+    for i in range(STATES - 1, -1, -1):
+        total = step[i]
+        for k in range(i + 1, STATES):
+            total -= low[k, i] * step[k]
+        step[i] = total / low[i, i]
+        length += step[i] * step[i]
+    if length > 1.0:
+        for i in range(STATES):
+            step[i] /= sqrt(length)
+    return shift
+
+
+@compiled
+def smallest_eigenvalue(out):
+    """Return the smallest eigenvalue of the Hessian in `out` (Jacobi rotations)."""
+    a = empty((STATES, STATES))
+    for i in range(STATES):
+        for j in range(STATES):
+            a[i, j] = out[1 + STATES + i * STATES + j]
+    for _sweep in range(12):
+        for p in range(STATES):
+            for q in range(p + 1, STATES):
+                if a[p, q] == 0.0:
+                    continue
+                theta = (a[q, q] - a[p, p]) / (2.0 * a[p, q])
+                t = 1.0 / (abs(theta) + sqrt(theta * theta + 1.0))
+                t = -t if theta < 0.0 else t
+                c = 1.0 / sqrt(t * t + 1.0)
+                s = t * c
+                for k in range(STATES):
+                    u, v = a[k, p], a[k, q]
+                    a[k, p], a[k, q] = c * u - s * v, s * u + c * v
+                for k in range(STATES):
+                    u, v = a[p, k], a[q, k]
+                    a[p, k], a[q, k] = c * u - s * v, s * u + c * v
+    least = a[0, 0]
+    for i in range(1, STATES):
+        least = min(least, a[i, i])
+    return least
+
+
+@compiled
+def point(at, x, params, nodes, weights, starts, level, out):
+    """Fill objective, gradient and Hessian at `x` with the rule `level`."""
+    a, b = starts[level], starts[level + 1]
+    return newton(at, x, params[:0], params, nodes[a:b], weights[a:b], out)
+
+
+@compiled
+def settle(at, x, goal, params, nodes, weights, starts, level, out):
+    """Move `x` to the minimum below it; return a code and the averages' bound.
+
+    Damped Newton steps until one, undamped, is below `goal`; that one is taken too,
+    while `out` belongs to the point before it.
+    """
+    step, trial = zeros(STATES), empty(STATES)
+    low, other = zeros((STATES, STATES)), empty(out.size)
+    off = point(at, x, params, nodes, weights, starts, level, out)
+    for _iteration in range(MOST):
+        shift = direction(out, step, low)
+        slope, length = 0.0, 0.0
+        for i in range(STATES):
+            slope += step[i] * out[1 + i]
+            length = max(length, abs(step[i]) / (1.0 + abs(x[i])))
+        if shift == 0.0 and length <= goal:
+            for i in range(STATES):
+                x[i] += step[i]
+            return FOUND, bound(off)
+        share, better = 1.0, False
+        for _halving in range(40):
+            for i in range(STATES):
+                trial[i] = x[i] + share * step[i]
+            off = point(at, trial, params, nodes, weights, starts, level, other)
+            allowed = out[0] + 1e-4 * share * slope + 1e-14 * (1.0 + abs(out[0]))
+            if other[0] <= allowed:
+                better = True
+                break
+            share *= 0.5
+        if not better:
+            return LOST, 1.0
+        for i in range(STATES):
+            x[i] = trial[i]
+            if not abs(x[i]) <= FAR:
+                return ESCAPED, 1.0
+        out[:] = other
+    return LOST, 1.0
+
+
+@compiled
+def settle_well(at, x, params, nodes, weights, starts, level, tol, out):
+    """Settle with a rule whose error bound meets `tol`; return code and level."""
+    top = starts.size - 2
+    while True:
+        code, off = settle(at, x, LAST_STEP, params, nodes, weights, starts, level, out)
+        if code != FOUND or off <= tol or level == top:
+            break
+        level += 1
+    upright(x)
+    return code, level
+
+
+@compiled
+def upright(x):
+    """Choose omega >= 0: the loss is even in (u, w, b)."""
+    if x[0] < 0.0:
+        for i in range(STATES):
+            x[i] = -x[i]
+
+
+@compiled
+def check(at, x, params, nodes, weights, starts, level, out, fact):
+    """Fill the facts of the point `x`."""
+    fact[3] = bound(point(at, x, params, nodes, weights, starts, level, out))
+    fact[0], fact[1] = out[0], 0.0
+    for i in range(STATES):
+        fact[1] = max(fact[1], abs(out[1 + i]))
+    fact[2] = smallest_eigenvalue(out)
+
+
+@compiled
+def closed_branch():
+    """Return the point that stands for the closed branch."""
+    x = zeros(STATES)
+    x[STATES - 1] = SATURATED
+    return x
+
+
+@compiled
+def rival(at, closed, params, nodes, weights, starts):
+    """Return the objective of the closed branch, infinite where there is none."""
+    if not closed:
+        return 1e300
+    x, out = closed_branch(), empty(1 + STATES + STATES * STATES)
+    point(at, x, params, nodes, weights, starts, 0, out)
+    return out[0]
+
+
+@compiled
+def best_start(guesses, params, nodes, weights, starts, tol, x, out, others):
+    """Settle at s = 1 from every guess and keep the lowest minimum in `x`.
+
+    `others` is filled with the number of minima and the second lowest objective.
+    """
+    trial = empty(STATES)
+    seen = empty((guesses.shape[0], STATES))
+    count, lowest = 0, 1e300
+    others[1] = 1e300
+    for g in range(guesses.shape[0]):
+        trial[:] = guesses[g]
+        code, _off = settle(
+            1.0, trial, ROUGH_STEP, params, nodes, weights, starts, 0, out
+        )
+        upright(trial)
+        known = code != FOUND
+        for k in range(count):
+            apart = 0.0
+            for i in range(STATES):
+                apart = max(apart, abs(seen[k, i] - trial[i]))
+            known = known or apart < 1e-3
+        if known:
+            continue
+        seen[count] = trial
+        count += 1
+        if out[0] < lowest:
+            others[1], lowest = lowest, out[0]
+            x[:] = trial
+        else:
+            others[1] = min(others[1], out[0])
+    others[0] = count
+    if count == 0:
+        return ESCAPED, 0
+    return settle_well(1.0, x, params, nodes, weights, starts, 0, tol, out)
+
+
+@compiled
+def find_switch(floor, closed, x, params, nodes, weights, starts, level, out):
+    """Return the time at which the closed branch takes over, and `x` there.
+
+    Steps down in log s until the closed branch is lower or the minimum is gone, then
+    the secant rule on the gap of the objectives, within the bracket.
+    """
+    point(1.0, x, params, nodes, weights, starts, level, out)
+    high = 1.0
+    gap_high = out[0] - rival(1.0, closed, params, nodes, weights, starts)
+    before, gap_before = 1.0, gap_high
+    low, x_high = 0.0, x.copy()
+    following = RATIO
+    for _step in range(200):
+        x[:] = x_high
+        code, _off = settle(
+            following, x, ROUGH_STEP, params, nodes, weights, starts, level, out
+        )
+        gap = 0.0
+        if code == FOUND:
+            gap = out[0] - rival(following, closed, params, nodes, weights, starts)
+        if code == FOUND and gap < 0.0:
+            before, gap_before = high, gap_high
+            high, gap_high = following, gap
+            x_high[:] = x
+            if high <= floor:
+                break
+        else:
+            low = following
+            if code == FOUND:
+                before, gap_before = following, gap
+        if low == 0.0:
+            following = max(RATIO * high, floor)
+            continue
+        last = following
+        following = sqrt(low * high)
+        if gap_before != gap_high:
+            rate = (log(before) - log(high)) / (gap_before - gap_high)
+            guess = exp(log(high) - gap_high * rate)
+            if low < guess < high:
+                following = guess
+        if high - low <= 1e-9 * high or gap_high > -1e-14:
+            break
+        if abs(following - last) <= 1e-9 * high:  # the secant rule stays on one side
+            following = high * (1.0 - 1e-9)
+            if following <= low:
+                break
+    x[:] = x_high
+    return high
+
+
+@compiled
+def interpolated(z, grid, table, x):
+    """Barycentric interpolation in Chebyshev points of the second kind."""
+    bottom = 0.0
+    x[:] = 0.0
+    for k in range(grid.size):
+        if z == grid[k]:
+            x[:] = table[k]
+            return
+        weight = -1.0 if k % 2 else 1.0
+        if k == 0 or k == grid.size - 1:
+            weight *= 0.5
+        weight /= z - grid[k]
+        bottom += weight
+        for i in range(STATES):
+            x[i] += weight * table[k, i]
+    for i in range(STATES):
+        x[i] /= bottom
+
+
+@compiled
+def extrapolated(k, grid, states, x):
+    """Fill `x` from the polynomial through at most four points before point `k`."""
+    first = max(k - 4, 0)
+    if k == 0:
+        return
+    x[:] = 0.0
+    for i in range(first, k):
+        share = 1.0
+        for j in range(first, k):
+            if j != i:
+                share *= (grid[k] - grid[j]) / (grid[i] - grid[j])
+        for q in range(STATES):
+            x[q] += share * states[i, q]
+
+
+@compiled
+def record(at, x, params, nodes, weights, starts, level, values):
+    """Fill the unknowns, then the observables, of a point."""
+    a, b = starts[level], starts[level + 1]
+    values[:STATES] = x
+    observables(at, x, params[:0], params, nodes[a:b], weights[a:b], values[STATES:])
+
+
+@compiled
+def saturate(times, closed, params, nodes, weights, starts, values, facts, codes):
+    """Fill the closed branch at `times`, with code 1; nan if there is none."""
+    x = closed_branch()
+    for j in range(times.size):
+        record(times[j], x, params, nodes, weights, starts, 0, values[j])
+        values[j, STATES - 1] = 1e300 * 1e300
+        facts[j, 0] = rival(times[j], closed, params, nodes, weights, starts)
+        facts[j, 1:] = 0.0
+        codes[j] = ESCAPED if closed else LOST
+
+
+@compiled
+def follow_row(
+    times,
+    grid,
+    floor,
+    closed,
+    guesses,
+    params,
+    nodes,
+    weights,
+    starts,
+    tol,
+    values,
+    facts,
+    codes,
+    smooth,
+    below,
+    summary,
+):
+    """Follow one row: at Chebyshev points down to the switch, then at `times`.
+
+    `grid` runs from 1 to -1; its point z is s = exp((1 - z)/2 log(switch)). Fills
+    `values`, `facts`, `codes` at `times` (code 1: the closed branch), `smooth` at
+    the grid, `below` right below the switch and `summary` (switch, number of minima,
+    second objective, status).
+    """
+    x, out = empty(STATES), empty(1 + STATES + STATES * STATES)
+    states = empty((grid.size, STATES))
+    code, level = best_start(
+        guesses, params, nodes, weights, starts, tol, x, out, summary[1:3]
+    )
+    summary[0], summary[3] = 1.0, FOUND
+    codes[:] = ESCAPED
+    record(1.0, closed_branch(), params, nodes, weights, starts, 0, below)
+    other = rival(1.0, closed, params, nodes, weights, starts)
+    if code != FOUND or out[0] >= other:
+        summary[3] = ESCAPED if closed else LOST
+        saturate(times, closed, params, nodes, weights, starts, values, facts, codes)
+        return
+    start = x.copy()
+    summary[0] = find_switch(
+        floor, closed, x, params, nodes, weights, starts, level, out
+    )
+    if summary[0] <= floor:
+        record(floor, x, params, nodes, weights, starts, level, below)
+    depth = log(summary[0])
+    x[:] = start
+    for k in range(grid.size):
+        at = exp(0.5 * (1.0 - grid[k]) * depth)
+        extrapolated(k, grid, states, x)
+        code, level = settle_well(
+            at, x, params, nodes, weights, starts, level, tol, out
+        )
+        if code != FOUND and k > 0:
+            x[:] = states[k - 1]
+            code, level = settle_well(
+                at, x, params, nodes, weights, starts, level, tol, out
+            )
+        if code != FOUND:
+            summary[3] = LOST
+            return
+        states[k] = x
+        record(at, x, params, nodes, weights, starts, level, smooth[k])
+    for j in range(times.size):
+        at = max(times[j], summary[0])
+        if at > times[j] and summary[0] > floor:
+            saturate(
+                times[j : j + 1],
+                closed,
+                params,
+                nodes,
+                weights,
+                starts,
+                values[j : j + 1],
+                facts[j : j + 1],
+                codes[j : j + 1],
+            )
+            continue
+        z = 1.0 if depth == 0.0 else 1.0 - 2.0 * log(at) / depth
+        interpolated(z, grid, states, x)
+        codes[j], level = settle_well(
+            times[j], x, params, nodes, weights, starts, level, tol, out
+        )
+        if codes[j] == FOUND:
+            check(times[j], x, params, nodes, weights, starts, level, out, facts[j])
+            record(times[j], x, params, nodes, weights, starts, level, values[j])
+        else:
+            summary[3] = LOST
+
+
+@compiled
+def follow(
+    times,
+    grid,
+    floor,
+    closed,
+    guesses,
+    params,
+    nodes,
+    weights,
+    starts,
+    tol,
+    values,
+    facts,
+    codes,
+    smooth,
+    below,
+    summary,
+):
+    """Follow every row of a batch; see `follow_row`."""
+    for row in range(params.shape[0]):
+        follow_row(
+            times,
+            grid,
+            floor,
+            closed,
+            guesses,
+            params[row],
+            nodes,
+            weights,
+            starts,
+            tol,
+            values[row],
+            facts[row],
+            codes[row],
+            smooth[row],
+            below[row],
+            summary[row],
+        )

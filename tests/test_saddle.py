@@ -1,0 +1,313 @@
+"""Minima of the n-sample objective, against SciPy on the objective by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from dilaton.errors import ModelError, SolveError
+from dilaton.numerics.saddle import (
+    BRANCHES,
+    FLOOR,
+    alone,
+    barycentric,
+    batch,
+    chebyshev,
+    guesses,
+    minimise,
+)
+from dilaton.theory.derive import derive
+from dilaton.theory.model import Data, Model, two_modes
+from scipy.optimize import minimize
+
+NAMES = ("omega", "b", "m", "zeta_plus", "zeta_minus", "a_plus", "a_minus", "r")
+PUBLISHED = 2e-5  # the published values have five decimals
+LIKE_SCIPY = 3e-5  # BFGS stops where the objective is flat, at the root of its rounding
+FLAT = 1e-7  # of a central difference with steps of 1e-4: their square times slopes
+ROUNDING = 1e-10  # of a gradient: sums of some hundred terms of order one
+X = np.linspace(-9, 9, 601)
+W = np.exp(-(X**2) / 2) / np.exp(-(X**2) / 2).sum()
+
+
+def by_hand(omega, b, s, kappa, n, n_plus, sigma, ridge_u, ridge_w):
+    """The objective per sample, written down for the test, with a fine rule."""
+    n_minus, x = n - n_plus, kappa * s
+    zeta_plus, zeta_minus = sigma * omega / (2 * n_plus), -sigma * omega / (2 * n_minus)
+    r = omega**2 + n_plus * zeta_plus**2 + n_minus * zeta_minus**2
+    plus = np.tanh(np.sqrt(r) * X + x * (omega + sigma * zeta_plus) + b)
+    minus = np.tanh(np.sqrt(r) * X + x * (-omega + sigma * zeta_minus) + b)
+    e_plus, e_minus = W @ plus, W @ minus
+    below = ridge_u + n_plus * (W @ plus**2) + n_minus * (W @ minus**2)
+    top = (n_plus * e_plus - n_minus * e_minus) ** 2
+    top += sigma**2 * (n_plus * e_plus**2 + n_minus * e_minus**2)
+    return (n * (1 + sigma**2) - top / below + ridge_w * r) / n
+
+
+def saturated(n, n_plus, sigma, ridge_u, **_):
+    """The objective with every unit at 1."""
+    gain = ((2 * n_plus - n) ** 2 + sigma**2 * n) / (n + ridge_u)
+    return 1 + sigma**2 - gain / n
+
+
+def scipy_minimum(s, values, start):
+    """The lowest minimum that BFGS finds from `start`, with omega >= 0."""
+    found = minimize(
+        lambda x: by_hand(*x, s, **values), start, method="BFGS", options={"gtol": 1e-9}
+    )
+    return found.x * (1 if found.x[0] >= 0 else -1), found.fun
+
+
+def slope_by_hand(x, s, values):
+    """The largest slope of the objective at `x`, by central differences."""
+    steps = 1e-4 * np.eye(2)
+    rise = [
+        by_hand(*(x + h), s, **values) - by_hand(*(x - h), s, **values) for h in steps
+    ]
+    return np.abs(rise).max() / 2e-4
+
+
+def numbers(**changes):
+    base = {"kappa": 1.0, "n": 128, "n_plus": 102, "sigma": 1.0}
+    return base | {"ridge_u": 2.0, "ridge_w": 2.0} | changes
+
+
+@pytest.fixture(scope="module")
+def system():
+    """The derived system of the two modes with n samples and fresh noise."""
+    return derive(Model(two_modes(), data=Data(samples=True))).phases[0].learned
+
+
+def solve(system, s, **values):
+    return minimise(system, s, {"p": 0.8} | values)
+
+
+def random_rows(rows, seed):
+    rng = np.random.default_rng(seed)
+    n = rng.integers(6, 300, rows)
+    return {
+        "kappa": rng.uniform(0.5, 6, rows),
+        "n": n,
+        "n_plus": np.clip(np.rint(n * rng.uniform(0.1, 0.9, rows)), 1, n - 1),
+        "sigma": rng.uniform(0.3, 2, rows),
+        "ridge_u": 10 ** rng.uniform(-2, 0.5, rows),
+        "ridge_w": 10 ** rng.uniform(-2, 0.5, rows),
+    }
+
+
+def row_of(values, i):
+    return {k: float(v[i]) for k, v in values.items()}
+
+
+# ------------------------------------------------------------------ the numbers
+
+
+def test_the_published_values(system):
+    small = numbers(kappa=2.0, n=16, n_plus=13, ridge_u=0.1, ridge_w=0.1)
+    found = solve(system, [0.75], **small)
+    wanted = (1.11736, 0.69352, 1.02368, 0.04298, -0.18623, 0.06807, -0.04624, 1.37655)
+    got = [found[name][0, 0] for name in NAMES]
+    np.testing.assert_allclose(got, wanted, atol=PUBLISHED)
+
+
+def test_the_default_numbers_at_five_times(system):
+    found = solve(system, [0.05, 0.1, 0.25, 0.5, 1.0], **numbers(kappa=2.0))
+    omega = [0.23376, 0.32632, 0.5239, 0.82079, 0.99474]
+    np.testing.assert_allclose(found["omega"][0], omega, atol=PUBLISHED)
+    b = [1.38521, 1.05619, 0.75081, 0.6021, 0.40514]
+    np.testing.assert_allclose(found["b"][0], b, atol=PUBLISHED)
+
+
+def test_random_rows_agree_with_scipy(system):
+    values = random_rows(25, 1)
+    times = [0.3, 1.0]
+    found = solve(system, times, **values)
+    seen = 0
+    for i in range(25):
+        row = row_of(values, i)
+        for j, s in enumerate(times):
+            if found.branch[i, j] == BRANCHES.index("saturated"):
+                assert found.objective[i, j] == pytest.approx(
+                    saturated(**row), rel=1e-12
+                )
+                continue
+            start = found["omega"][i, j] + 0.02, found["b"][i, j] - 0.02
+            x, objective = scipy_minimum(s, row, start)
+            got = np.array([found["omega"][i, j], found["b"][i, j]])
+            assert slope_by_hand(got, s, row) < FLAT
+            np.testing.assert_allclose(got, x, atol=LIKE_SCIPY)
+            assert found.objective[i, j] <= objective + 1e-12
+            seen += 1
+    assert seen > 25
+
+
+def test_no_lower_minimum_is_overlooked(system):
+    """BFGS from a dozen starts never finds less than what is reported."""
+    values = random_rows(6, 2)
+    found = solve(system, [0.2, 1.0], **values)
+    rng = np.random.default_rng(3)
+    for i in range(6):
+        row = row_of(values, i)
+        for j, s in enumerate((0.2, 1.0)):
+            starts = np.column_stack([rng.uniform(0, 3, 12), rng.uniform(-4, 4, 12)])
+            lowest = min(scipy_minimum(s, row, start)[1] for start in starts)
+            assert found.objective[i, j] <= lowest + 1e-10
+
+
+def test_the_oracle_has_teeth(system):
+    """A ridge or a sign that is wrong moves the minimum far beyond the tolerance."""
+    row = numbers(kappa=2.0)
+    found = solve(system, [0.5], **row)
+    start = found["omega"][0, 0], found["b"][0, 0]
+    for change in (
+        {"ridge_w": 4.0},
+        {"ridge_u": 4.0},
+        {"n_plus": 101},
+        {"sigma": -1.0},
+    ):
+        x, _ = scipy_minimum(0.5, row | change, start)
+        if change == {"sigma": -1.0}:  # the objective is even in sigma
+            np.testing.assert_allclose(x, start, atol=LIKE_SCIPY)
+        else:
+            assert np.abs(x - start).max() > 30 * LIKE_SCIPY
+            assert slope_by_hand(np.array(start), 0.5, row | change) > 100 * FLAT
+
+
+def test_each_point_is_a_minimum_and_says_so(system):
+    found = solve(system, [0.1, 0.5, 1.0], **random_rows(40, 4))
+    inside = found.branch == BRANCHES.index("interior")
+    assert inside.sum() > 80
+    assert (found.residual[inside] < ROUNDING).all()
+    assert (found.eigenvalue[inside] > 0).all()
+    assert (found.quadrature[inside] <= 1e-12).all()
+    assert (found["omega"][inside] >= 0).all()
+    assert np.isnan(found.eigenvalue[~inside]).all()
+    assert (found.status != "lost").all()
+
+
+def test_symmetric_data_have_no_bias(system):
+    found = solve(system, [0.5, 1.0], **numbers(n_plus=64, kappa=2.0))
+    np.testing.assert_allclose(found["b"], 0, atol=1e-10)
+    np.testing.assert_allclose(found["a_plus"], -found["a_minus"], atol=1e-12)
+
+
+def test_exchanging_the_modes_mirrors_the_solution(system):
+    here = solve(system, [0.3, 1.0], **numbers(n_plus=102))
+    there = solve(system, [0.3, 1.0], **numbers(n_plus=26))
+    np.testing.assert_allclose(here["omega"], there["omega"], rtol=1e-9)
+    np.testing.assert_allclose(here["b"], -there["b"], rtol=1e-9)
+    np.testing.assert_allclose(here["m"], there["m"], rtol=1e-9)
+    np.testing.assert_allclose(here["a_plus"], -there["a_minus"], rtol=1e-8)
+
+
+# ----------------------------------------------------------------- the branches
+
+
+def test_the_switch_is_where_the_objectives_cross(system):
+    row = numbers()
+    found = solve(system, [1.0], **row)
+    s = found.switch[0]
+    assert 0.05 < s < 0.1
+    near = solve(system, [s * (1 - 1e-4), s * (1 + 1e-4)], **row)
+    assert near.branch.tolist() == [[1, 0]]
+    at = solve(system, [s * (1 + 1e-6)], **row)
+    start = at["omega"][0, 0], at["b"][0, 0]
+    _, objective = scipy_minimum(s, row, start)
+    assert objective == pytest.approx(saturated(**row), abs=1e-9)
+    _, above = scipy_minimum(0.97 * s, row, start)  # metastable, but a minimum
+    assert above > saturated(**row) + 1e-7
+
+
+def test_the_saturated_branch_is_the_closed_one(system):
+    row = numbers()
+    found = solve(system, [0.0, 0.02], **row)
+    assert (found.branch == BRANCHES.index("saturated")).all()
+    assert (found["omega"] == 0).all()
+    assert np.isposinf(found["b"]).all()
+    np.testing.assert_allclose(found["m"], (2 * 102 - 128) / 130, rtol=1e-13)
+    np.testing.assert_allclose(found["a_plus"], 1 / 130, rtol=1e-13)
+    np.testing.assert_allclose(found["a_minus"], 1 / 130, rtol=1e-13)
+    np.testing.assert_allclose(found.objective, saturated(**row), rtol=1e-13)
+    branch = system.branches[0]
+    names = {str(p): p for p in system.parameters}
+    given = {names[k]: v for k, v in row.items()}
+    assert float(branch.objective.subs(given)) == pytest.approx(saturated(**row))
+
+
+def test_strong_ridges_saturate_everywhere(system):
+    found = solve(
+        system, [0.1, 1.0], **numbers(n=16, n_plus=13, ridge_u=10, ridge_w=10)
+    )
+    assert found.status.tolist() == ["saturated"]
+    assert found.switch[0] == 1
+    assert (found.branch == 1).all()
+
+
+def test_the_switch_of_many_samples_is_early(system):
+    found = solve(system, [0.1], **numbers(n=10**8, n_plus=8 * 10**7, kappa=2.0))
+    assert found.status[0] == "ok"
+    assert found.switch[0] < 1e-3
+    assert found.switch[0] >= FLOOR
+    np.testing.assert_allclose(found["b"][0, 0], 0.5 * np.log(4), rtol=0.02)
+    np.testing.assert_allclose(found["omega"][0, 0], 0.2, rtol=0.02)
+
+
+def test_minima_at_the_start_are_counted(system):
+    found = solve(system, [1.0], **random_rows(10, 5))
+    assert (found.minima >= 1).all()
+    assert (found.runner_up >= found.objective[:, 0]).all()
+
+
+# --------------------------------------------------------------------- batching
+
+
+def test_a_row_of_a_batch_is_the_single_run(system):
+    values = random_rows(7, 6)
+    together = solve(system, [0.2, 0.6, 1.0], **values)
+    for i in range(7):
+        single = solve(system, [0.2, 0.6, 1.0], **row_of(values, i))
+        np.testing.assert_array_equal(single.values[0], together.values[i])
+        np.testing.assert_array_equal(single.smooth[0], together.smooth[i])
+
+
+def test_times_may_come_in_any_order_and_do_not_matter(system):
+    row = numbers(kappa=2.0)
+    some = solve(system, [1.0, 0.1, 0.5], **row)
+    more = solve(system, np.linspace(0, 1, 21), **row)
+    at = [20, 2, 10]
+    np.testing.assert_allclose(some["omega"][0], more["omega"][0, at], rtol=1e-10)
+
+
+def test_the_interpolant_is_as_good_as_the_points(system):
+    row = numbers(kappa=2.0)
+    s = np.array([0.06, 0.11, 0.37, 0.83])
+    found = solve(system, s, **row)
+    z = 1 - 2 * np.log(s) / np.log(found.switch[0])
+    between = barycentric(z, found.grid) @ found.smooth[0]
+    np.testing.assert_allclose(between, found.values[0], atol=1e-8)
+
+
+def test_barycentric_interpolation_reproduces_polynomials():
+    grid = chebyshev(9)
+    z = np.array([-1.0, -0.37, 0.0, 0.5, 1.0])
+    np.testing.assert_allclose(barycentric(z, grid) @ grid**8, z**8, atol=1e-14)
+
+
+def test_what_is_asked_for_is_checked(system):
+    with pytest.raises(
+        ModelError, match=r"needs the parameters .* but `kappa` is miss"
+    ):
+        minimise(system, [1.0], {"p": 0.8, "sigma": 1.0})
+    closed = derive(Model(two_modes())).phases[0].learned
+    with pytest.raises(
+        ModelError, match=r"needs a stationary system, but .* is closed"
+    ):
+        minimise(closed, [1.0], {"p": 0.8})
+    assert batch(system, {"p": 0.8} | numbers()).shape == (1, 7)
+    assert guesses(system).shape == (6, 2)
+
+
+def test_a_lost_row_raises_when_it_is_alone(system):
+    found = solve(system, [1.0], **numbers())
+    assert alone(found) is found
+    found.status[0] = "lost"
+    with pytest.raises(SolveError, match="the minimum was lost below s ="):
+        alone(found)
