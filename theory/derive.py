@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import sympy as sp
 
@@ -16,15 +17,14 @@ from .dilation import (
     make_dilation,
     window_names,
 )
-from .model import D, Model
-from .schedule import check_schedule
+from .model import D, Model, two_modes
 from .system import Equation, System
 from .tied import tied_training
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One window of the dilated time with everything derived for it.
+    """One window of the dilated time; each of its systems is derived when asked for.
 
     `learned`, `sampling`, `training`, `mse` are systems; `projected` is the reduced
     sampling flow of the n-sample model. A role that does not exist is `None`.
@@ -32,11 +32,8 @@ class Phase:
 
     name: str
     window: Window
-    learned: System
-    sampling: System | None
-    training: System | None
-    mse: System
-    projected: System | None = None
+    model: Model
+    decided: tuple[int, ...]
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -53,25 +50,63 @@ class Phase:
         """The window is at ``variable ~ d**(-exponent)``."""
         return self.window.exponent
 
+    @cached_property
+    def learned(self) -> System:
+        """The learned overlaps: closed, or a stationarity problem."""
+        derived = weights.learned if self.features else variance.learned
+        return self._named(derived(self.model, self.window))
+
+    @cached_property
+    def sampling(self) -> System | None:
+        """The flow of a sample's overlaps; `None` where nothing is decided."""
+        if not self.features:
+            every = len(self.decided) == len(self.model.target.features)
+            flow = variance.sampling(self.model, self.window) if every else None
+            return flow and self._named(flow)
+        flow = sampling.sampling(self.model, self.window, self.learned)
+        return flow and self._named(flow)
+
+    @cached_property
+    def projected(self) -> System | None:
+        """The sampling flow of n samples in one dimension."""
+        if not self.features:
+            return None
+        flow = sampling.projected(self.model, self.window)
+        return flow and self._named(flow)
+
+    @cached_property
+    def training(self) -> System | None:
+        """Gradient flow of the overlaps in training time."""
+        if not self.features:
+            return None
+        flow = training.training(self.model, self.window)
+        return flow and self._named(flow)
+
+    @cached_property
+    def mse(self) -> System:
+        """The Bayes error per dimension."""
+        if self.window.variance and not self.features:
+            return self._named(variance.mse(self.model, self.window))
+        return self._named(weights.mse(self.model, self.window, self.decided))
+
     @property
     def systems(self) -> tuple[System, ...]:
         """Every system of the phase."""
         roles = (self.learned, self.sampling, self.projected, self.training, self.mse)
         return tuple(s for s in roles if s is not None)
 
+    def _named(self, system: System) -> System:
+        whole = replace(system, name=f"{self.name}/{system.name}")
+        return _labelled(whole, self.model, self.window)
+
 
 @dataclass(frozen=True)
 class Limit:
-    """What `derive` returns: the dilation, its phases, and the exact companions.
-
-    `exact` holds the systems that need no limit: ``sampling`` and ``mse`` of the Bayes
-    denoiser at dimension `d`, and ``tied``, the training flow of the tied network.
-    """
+    """What `derive` returns: the dilation, its phases, and the exact companions."""
 
     model: Model
     dilation: Dilation
     phases: tuple[Phase, ...]
-    exact: dict[str, System] = field(default_factory=dict)
 
     def phase(self, name: str) -> Phase:
         """Return the phase called `name`; raise `ModelError` if there is none."""
@@ -84,6 +119,17 @@ class Limit:
             f"for{did_you_mean(name, names)}"
         )
 
+    @cached_property
+    def exact(self) -> dict[str, System]:
+        """What needs no limit: ``sampling`` and ``mse`` of the Bayes denoiser at `d`.
+
+        For the paper's target also ``tied``, the training flow of the tied network.
+        """
+        found = {"sampling": exact_flow(self.model), "mse": exact_mse(self.model)}
+        if self.model.target == two_modes():
+            found["tied"] = tied_training(self.model)
+        return found
+
     @property
     def systems(self) -> tuple[System, ...]:
         """Every system, phase by phase, then the exact ones."""
@@ -91,69 +137,50 @@ class Limit:
             self.exact.values()
         )
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[str, ...]:
         """Names of every parameter that a solution needs; signs are left out."""
         found = {
-            str(x) for p in self.phases for s in (p.learned,) for x in s.parameters
+            str(x)
+            for phase in self.phases
+            for system in (phase.learned, phase.sampling)
+            if system is not None
+            for x in system.parameters
         }
-        found |= {str(x) for s in self._flows() for x in s.parameters}
         return tuple(sorted(x for x in found if x[0] != "S"))
-
-    def _flows(self) -> tuple[System, ...]:
-        return tuple(p.sampling for p in self.phases if p.sampling is not None)
 
     def _repr_latex_(self) -> str:
         return self.dilation._repr_latex_()
 
 
 def derive(model: Model) -> Limit:
-    """Find the windows of `model` and derive every system of every phase.
+    """Find the windows of `model`; every system of every phase is derived from there.
 
     Raises
     ------
-    ModelError
-        When `model` is none, or its schedule does not lead from noise to data.
     DerivationError
         Naming the expression, the limit and what to supply, when the engine cannot
         resolve a window or a limit.
+
+    Examples
+    --------
+    >>> from dilaton import Model, derive, two_modes
+    >>> limit = derive(Model(two_modes()))
+    >>> [phase.name for phase in limit.phases]
+    ['weights', 'variance']
+    >>> limit.phase("weights").learned["omega"]
+    kappa*s
     """
-    if not isinstance(model, Model):
-        raise ModelError(
-            f"`derive` takes a `dilaton.Model`, but was given a "
-            f"{type(model).__name__}. A spec has one: `spec.model`."
-        )
     windows = find_windows(model)
-    check_schedule(model.interpolant.alpha, model.interpolant.beta)
     names = window_names(windows)
     decided: tuple[int, ...] = ()
     phases = []
     for name, window in zip(names, windows, strict=True):
-        phases.append(_phase(model, name, window, decided))
+        phases.append(Phase(name, window, model, decided))
         decided += window.features
-    return Limit(model, make_dilation(windows), tuple(phases), _exact(model))
-
-
-def _phase(model: Model, name: str, window: Window, decided: tuple[int, ...]) -> Phase:
-    roles = (
-        _weights_phase(model, window, decided)
-        if window.features
-        else _variance_phase(model, window)
-    )
-    named = {
-        role: _labelled(replace(system, name=f"{name}/{system.name}"), model, window)
-        for role, system in roles.items()
-        if system is not None
-    }
-    return Phase(
-        name,
-        window,
-        named["learned"],
-        named.get("sampling"),
-        named.get("training"),
-        named["mse"],
-        named.get("projected"),
-    )
+    for phase in phases:
+        _ = phase.learned  # what cannot be derived is said at once
+    return Limit(model, make_dilation(windows), tuple(phases))
 
 
 def _labelled(system: System, model: Model, window: Window) -> System:
@@ -185,32 +212,3 @@ def _rate(model: Model, window: Window) -> sp.Expr:
     own = [window.exponent] if window.exponent != 0 else sizes
     half = [sp.Rational(1, 2)] if model.data.samples else []
     return min(own + half, default=sp.Rational(1, 2))
-
-
-def _weights_phase(
-    model: Model, window: Window, decided: tuple[int, ...]
-) -> dict[str, System | None]:
-    learned = weights.learned(model, window)
-    flow = sampling.sampling(model, window, learned)
-    return {
-        "learned": learned,
-        "sampling": flow,
-        "projected": sampling.projected(model, window, flow),
-        "training": training.training(model, window),
-        "mse": weights.mse(model, window, decided),
-    }
-
-
-def _variance_phase(model: Model, window: Window) -> dict[str, System | None]:
-    return {
-        "learned": variance.learned(model, window),
-        "sampling": variance.sampling(model, window),
-        "mse": variance.mse(model, window),
-    }
-
-
-def _exact(model: Model) -> dict[str, System]:
-    found = {"sampling": exact_flow(model), "mse": exact_mse(model)}
-    if len(model.target.features) == 1 and model.target.features[0].rho == 1:
-        found["tied"] = tied_training(model)
-    return found

@@ -39,7 +39,8 @@ class Window:
     """An interval of time, ``tau`` or ``1 - tau`` of size ``d**(-exponent)``.
 
     `features` (1-based) are decided there; `variance` tells that the bulk variance
-    is set there. A window with neither is a bridge between two boundary layers.
+    is set there. A window with neither is a bridge: the bulk of time between two
+    boundary layers, or before the first.
     `alpha` and `beta` are the interpolant's leading coefficients as functions of the
     time `s` inside the phase, in units of ``d**alpha_size`` and ``d**beta_size``.
     """
@@ -289,11 +290,8 @@ def find_windows(model: Model) -> tuple[Window, ...]:
     """
     ends = _ends(model.interpolant)
     groups = _groups(model.target, ends)
+    groups.setdefault(("interior", sp.S.Zero), [])  # a layer needs a bulk beside it
     places = sorted(groups, key=_in_time)
-    layers = {place[0] for place in places}
-    if layers == {"0", "1"}:
-        groups["interior", sp.S.Zero] = []
-        places = sorted(groups, key=_in_time)
     dilated = [place for place in places if place[0] != "interior"]
     names = (
         ["kappa"]

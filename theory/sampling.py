@@ -105,7 +105,7 @@ def class_roots() -> tuple[sp.Expr, sp.Expr]:
     return sp.sqrt(n_plus), sp.sqrt(n - n_plus)
 
 
-def projected(model: Model, window: Window, flow: System | None) -> System | None:
+def projected(model: Model, window: Window) -> System | None:
     r"""The three-dimensional sampling flow of n samples, reduced to one dimension. (S4)
 
     With a bias `w` keeps one direction, so the field is $H = \omega Y + b$ with
@@ -115,7 +115,7 @@ def projected(model: Model, window: Window, flow: System | None) -> System | Non
     1-1/\Gamma)$: the share of the + mode is a one-dimensional integral. Exact.
     """
     auto = model.autoencoder
-    if flow is None or not model.data.samples or not auto.bias or auto.tied:
+    if not model.data.samples or model.data.frozen_noise or auto.tied or not auto.bias:
         return None
     omega, b, big_y = symbol("omega"), symbol("b"), symbol("Y")
     root_p, root_m = class_roots()

@@ -32,7 +32,7 @@ def stationary_learned(model: Model, window: Window) -> System:
     objective = _put(total, fixed)
     unknowns = _unknowns(model)
     equations = tuple(
-        Equation(f"W{i}", x, to_averages(sp.diff(objective, x)))
+        Equation(f"W{i}", x, to_averages(_slope(model, x, total, weights, fixed)))
         for i, x in enumerate(unknowns, 1)
     )
     values = {**fixed, **_overlaps(model, window, fixed)}
@@ -53,6 +53,19 @@ def stationary_learned(model: Model, window: Window) -> System:
         domain=(symbol("omega") >= 0,) if symbol("omega") in unknowns else (),
         steps=_stationary_steps(model, total, readout, weights),
     ).check()
+
+
+def _slope(
+    model: Model,
+    x: sp.Symbol,
+    total: sp.Expr,
+    weights: dict[sp.Symbol, sp.Expr],
+    fixed: dict[sp.Symbol, sp.Expr],
+) -> sp.Expr:
+    """Derivative of the objective; `u` at its minimum does not contribute to it."""
+    if model.autoencoder.tied:
+        return sp.diff(_put(total, fixed), x)
+    return _put(sp.diff(_put(total, weights), x), fixed)
 
 
 def _put(expr: sp.Expr, values: dict[sp.Symbol, sp.Expr]) -> sp.Expr:

@@ -10,8 +10,8 @@ import sympy as sp
 
 from .bayes import named, parameters_of
 from .dilation import S_PHASE, Window
-from .loss import power_limit
-from .model import Model
+from .loss import at_large_d, power_limit
+from .model import D, Model
 from .notation import symbol
 from .system import Equation, Step, System
 
@@ -75,7 +75,11 @@ def learned(model: Model, window: Window) -> System:
     $B = (N+\lambda-1)/(N+\lambda)$; fresh noise has $N = n$, $n_0 \to 1$ and $B = 1$;
     the population $A = \sigma^2$.
     """
-    values = saturated_learned(model, window.alpha, window.beta)
+    here = dict(zip(_COEFFICIENTS, (window.alpha, window.beta), strict=True))
+    values = {
+        name: sp.factor(value.subs(here, simultaneous=True))
+        for name, value in bulk_values(model, window).items()
+    }
     return System(
         name="learned",
         kind="closed",
@@ -95,6 +99,15 @@ def learned(model: Model, window: Window) -> System:
             Step("It is quadratic in m, a, e; minimise these, then c."),
         ),
     ).check()
+
+
+def bulk_values(model: Model, window: Window) -> dict[str, sp.Expr]:
+    r"""Learned values in $\alpha, \beta$; in a bridge the noise diverges with `d`."""
+    values = saturated_learned(model, *_COEFFICIENTS)
+    if window.variance:
+        return values
+    alpha = _COEFFICIENTS[0]
+    return {name: at_large_d(x.subs(alpha, alpha * D)) for name, x in values.items()}
 
 
 def variance_parameters(model: Model, window: Window) -> tuple[sp.Symbol, ...]:
@@ -123,8 +136,7 @@ def sampling(model: Model, window: Window) -> System:
     solved for every number of noise draws by $M = \beta \frac{N}{N+\lambda} S$,
     $V = \alpha^2 + \beta^2 A/B$. Written out, $\gamma$ is regular at $\tau = 1$.
     """
-    values = saturated_learned(model, *_COEFFICIENTS)
-    gamma, drive = _regular(values, window)
+    gamma, drive = _regular(bulk_values(model, window), window)
     big_v = symbol("V")
     equations = [
         Equation(
@@ -202,7 +214,8 @@ def _solution(model: Model, window: Window) -> tuple[Equation, ...]:
         )
         for j in _numbers(model)
     ]
-    bulk = window.alpha**2 + window.beta**2 * learned_variance(model)
+    bulk = window.alpha**2
+    bulk += window.beta**2 * learned_variance(model) if window.variance else 0
     return (*means, Equation("Q20", symbol("V"), bulk, "exact"))
 
 
