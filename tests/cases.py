@@ -1,0 +1,74 @@
+"""Models, points and formulas that several tests share, each derived only once.
+
+The formulas are written by hand with NumPy and SciPy; nothing here calls the code
+that it judges, except `limit_of`.
+"""
+
+from functools import lru_cache
+
+import dilaton
+import numpy as np
+
+TEXT = dilaton.default_spec().text
+POPULATION = TEXT[: TEXT.index("n = 128")] + 'n = "inf"\n'
+PRODUCT = """
+[target]
+kind = "product"
+sigma = 1
+[[target.features]]
+p = 0.8
+scale = 1
+exponent = 0
+[[target.features]]
+p = 0.3
+scale = 2.0
+exponent = 0.25
+[interpolant]
+alpha = "cos(pi*tau/2)"
+beta = "sin(pi*tau/2)"
+[dilation]
+kappa = [2, 3]
+[data]
+n = "inf"
+"""
+
+MODELS = {
+    "population": lambda: dilaton.Model(dilaton.two_modes()),
+    "samples": lambda: dilaton.Model(
+        dilaton.two_modes(), data=dilaton.Data(samples=True)
+    ),
+    "frozen": lambda: dilaton.Model(
+        dilaton.two_modes(), data=dilaton.Data(samples=True, frozen_noise=True)
+    ),
+    "preserving": lambda: dilaton.Model(
+        dilaton.two_modes(), interpolant=dilaton.VARIANCE_PRESERVING
+    ),
+    "exploding": lambda: dilaton.Model(
+        dilaton.two_modes(), interpolant=dilaton.VARIANCE_EXPLODING
+    ),
+    "erf": lambda: dilaton.Model(
+        dilaton.two_modes(), autoencoder=dilaton.Autoencoder("erf")
+    ),
+    "product": lambda: dilaton.Model(
+        dilaton.product(0, 0.25), interpolant=dilaton.TRIGONOMETRIC
+    ),
+}
+
+
+@lru_cache
+def limit_of(name):
+    """Return the limit of one of `MODELS`."""
+    return dilaton.derive(MODELS[name]())
+
+
+@lru_cache
+def derived(model):
+    """Derive a model once in a test run."""
+    return dilaton.derive(model)
+
+
+def gauss(f, half_width=10.0, points=4001):
+    """E f(g) for a standard normal g by the trapezoidal rule, over the last axis."""
+    g = np.linspace(-half_width, half_width, points)
+    weights = np.exp(-(g**2) / 2) / np.sqrt(2 * np.pi) * (g[1] - g[0])
+    return f(g) @ weights

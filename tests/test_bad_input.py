@@ -1,0 +1,740 @@
+"""Whatever is wrong with an input is said: the class, the rule, the fact, the remedy.
+
+One table for each face of the package: spec files, Python functions, the command
+line. A row names the three parts of the message that must appear, in this order.
+"""
+
+import functools
+import json
+import re
+import subprocess
+import sys
+
+import dilaton
+import numpy as np
+import pytest
+import sympy as sp
+from dilaton import cli
+from dilaton.errors import (
+    AdmissibilityError,
+    DerivationError,
+    DilatonError,
+    ModelError,
+    ShapeError,
+    SolveError,
+    StoreError,
+)
+from dilaton.numerics import solve as solving
+from dilaton.numerics import steps as stepping
+from dilaton.numerics.integrate import integrate
+from dilaton.numerics.kernel import make_kernel
+from dilaton.numerics.quadrature import average
+from dilaton.numerics.saddle import minimise
+from dilaton.numerics.sweep import parse_axis
+from dilaton.spec import LARGEST_FILE, load_spec, parse_spec
+from dilaton.theory.model import TAU, D
+from dilaton.theory.schedule import parse_schedule
+
+from .cases import POPULATION, PRODUCT, TEXT, derived, limit_of
+
+NAN, INF = float("nan"), float("inf")
+
+
+def expect(error, parts, call):
+    """The call raises exactly this class, with the three parts in order."""
+    pattern = "(?s)" + ".*".join(re.escape(part) for part in parts)
+    with pytest.raises(error, match=pattern) as caught:
+        call()
+    assert caught.type is error
+    message = str(caught.value)
+    assert message.endswith((".", "?")), message
+    assert "Traceback" not in message
+
+
+# ---------------------------------------------------------------------- the spec file
+
+HERE = "p = 0.8"
+SPECS = {  # name: (text replaced, by what, (rule, fact, remedy))
+    "p missing": (HERE, "", ("must give `target.p`", "is missing", "Add it")),
+    "p too large": (HERE, "p = 1.2", ("between 0 and 1", "is 1.2", "It is the weight")),
+    "p nan": (HERE, "p = nan", ("between 0 and 1", "is nan", "It is the weight")),
+    "p inf": (HERE, "p = inf", ("between 0 and 1", "is inf", "It is the weight")),
+    "p one": (HERE, "p = 1", ("between 0 and 1", "is 1", "It is the weight")),
+    "p text": (HERE, 'p = "a"', ("between 0 and 1", 'is "a"', "It is the weight")),
+    "p bool": (HERE, "p = false", ("between 0 and 1", "is false", "It is the weight")),
+    "p list": (HERE, "p = [0.8]", ("between 0 and 1", "is [0.8]", "It is the weight")),
+    "p date": (HERE, "p = 2024-01-01", ("between", "is 2024-01-01", "It is the")),
+    "p huge": (HERE, "p = " + "9" * 4000, ("between", "is 99999", "It is the weight")),
+    "p twice": (HERE, "p = 0.8\np = 0.8", ("must be TOML", "is not", "README")),
+    "p misspelt": (HERE, "P = 0.8", ("has the keys kind, p", "`target.P` is", "")),
+    "p code": (
+        HERE,
+        "p = __import__('os').system('touch x')",
+        ("must be TOML", "is not", "README"),
+    ),
+    "sigma zero": ("sigma = 1.0", "sigma = 0", ("positive", "is 0", "spread")),
+    "sigma huge": ("sigma = 1.0", "sigma = 1e300", ("below 1e6", "1e+300", "spread")),
+    "no target": ("[target]", "[goal]", ("has the keys", "`goal` is given", "")),
+    "kappa zero": ("kappa = 2.0", "kappa = 0", ("positive", "is 0", "good start")),
+    "kappa empty": ("kappa = 2.0", "kappa = []", ("a list of 1", "list of 0", "share")),
+    "kappa table": ("kappa = 2.0", "kappa = {}", ("positive", "is {}", "good start")),
+    "n zero": ("n = 128", "n = 0", ("whole number from 2", "is 0", "population")),
+    "n half": ("n = 128", "n = 12.5", ("whole number from 2", "is 12.5", "population")),
+    "n negative": ("n = 128", "n = -5", ("whole number from 2", "is -5", "population")),
+    "n Inf": ("n = 128", 'n = "Inf"', ("whole number", 'is "Inf"', 'n = "inf"')),
+    "n float inf": ("n = 128", "n = inf", ("whole number", "is inf", 'n = "inf"')),
+    "n contradicts": ("n = 128", 'n = "inf"', ("be left out", "is 102", "Remove it")),
+    "n below n_plus": ("n = 128", "n = 50", ("at most n - 1 = 49", "is 102", "Both")),
+    "draws zero": (
+        'noise_draws = "inf"',
+        "noise_draws = 0",
+        ("whole number from 1", "is 0", 'Write "inf"'),
+    ),
+    "ridge negative": ("ridge_u = 2.0", "ridge_u = -1", ("positive", "is -1", "small")),
+    "ridge missing": ("ridge_w = 2.0", "", ("must give", "`data.ridge_w`", "Add it")),
+    "activation": ('"tanh"', '"tahn"', ("one of tanh", 'is "tahn"', "`tanh`?")),
+    "activation 3": ('"tanh"', "3", ("one of tanh, erf, sign", "is 3", "")),
+    "bias text": ('"tanh"', '"tanh"\nbias = "no"', ("true or false", '"no"', "quotes")),
+    "alpha code": (
+        '"1 - tau"',
+        "\"__import__('os').system('touch x')\"",
+        ("must be a formula in tau", "__import__", "Write it as in"),
+    ),
+    "alpha lambda": ('"1 - tau"', '"(lambda: 1)()"', ("formula", "lambda", "Write")),
+    "alpha tower": ('"1 - tau"', '"9**9**9"', ("real numbers", "is too large", "")),
+    "alpha deep": ('"1 - tau"', f'"{"(" * 90}"', ("one formula", "cannot be", "Write")),
+    "alpha -----": ('"1 - tau"', f'"{"-" * 90}tau"', ("nest at most 24", "", "simple")),
+    "alpha long": ('"1 - tau"', f'"{"1+" * 200}tau"', ("at most 200", "", "shorter")),
+    "alpha tua": ('"1 - tau"', '"1 - tua"', ("the names tau, d", "`tua`", "`tau`?")),
+    "alpha flat": ('"1 - tau"', '"1"', ("be 0 at tau = 1", "is 1 there", "Rescale")),
+    "alpha pole": ('"1 - tau"', '"1/tau - 1"', ("real and finite", "not defined", "")),
+    "beta wiggles": ('"tau"', '"tau**2*(5 - 4*tau)"', ("must rise", "does not", "Ch")),
+    "beta d": ('"tau"', '"d*tau"', ("be 1 at tau = 1", "is 100 there", "Rescale")),
+    "not a table": ("[dilation]\nkappa = 2.0", "", ("must give", "`dilation`", "Add")),
+}  # fmt: skip
+PRODUCTS = {
+    "exponent half": ("0.25", "0.5", ("[0, 1/2)", "is 0.5", "no farther apart")),
+    "exponent code": ("0.25", '"1/3+1"', ("[0, 1/2)", '"1/3+1"', "no farther apart")),
+    "exponent by 0": ("0.25", '"1/0"', ("[0, 1/2)", '"1/0"', "no farther apart")),
+    "samples": ('"inf"', "10", ('must be "inf"', "is 10", "Use the population")),
+    "kappas": ("[2, 3]", "[2, 3, 4]", ("a list of 2", "list of 3", "share a window")),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "parts"), SPECS.values(), ids=SPECS)
+def test_a_bad_spec_is_refused(old, new, parts):
+    assert old in TEXT
+    expect(ModelError, parts, lambda: parse_spec(TEXT.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize(("old", "new", "parts"), PRODUCTS.values(), ids=PRODUCTS)
+def test_a_bad_product_spec_is_refused(old, new, parts):
+    assert old in PRODUCT
+    expect(ModelError, parts, lambda: parse_spec(PRODUCT.replace(old, new, 1)))
+
+
+FILES = {  # name: (bytes of the file or None for a folder, error, parts)
+    "folder": (None, StoreError, ("must be readable", "Is a directory", "Check")),
+    "binary": (b"\xff\xfe", StoreError, ("must be readable", "not text", "Check")),
+    "empty": (b"", ModelError, ("must give `target`", "is missing", "Add it")),
+    "huge": (b"#" * (LARGEST_FILE + 1), ModelError, ("at most", "has", "spec file")),
+    "deep": (b"a = " + b"[" * 9000, ModelError, ("must be TOML", "nested", "README")),
+    "list": (b"[[target]]", ModelError, ("must give", "missing", "Add it")),
+    "keys": (b"target = 3", ModelError, ("must give", "missing", "Add it")),
+    "dots": (b"a." * 4000 + b"a = 1", ModelError, ("", "is given", "")),
+    "null": (b"\x00", ModelError, ("must be TOML", "is not", "README")),
+}
+
+
+@pytest.mark.parametrize(("content", "error", "parts"), FILES.values(), ids=FILES)
+def test_a_bad_file_is_refused(tmp_path, content, error, parts):
+    path = tmp_path / "spec.toml"
+    path.mkdir() if content is None else path.write_bytes(content)
+    expect(error, parts, lambda: load_spec(path))
+
+
+def test_a_file_used_as_a_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    parts = ("must be readable", "Not a directory", "Check its name")
+    expect(StoreError, parts, lambda: load_spec(tmp_path / "file" / "spec.toml"))
+
+
+def test_a_file_without_permission_is_refused(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    parts = ("must be readable", "Permission denied", "permissions")
+    expect(StoreError, parts, lambda: load_spec(tmp_path / "spec.toml"))
+
+
+def test_an_endless_file_is_not_read_to_its_end():
+    parts = ("at most 65536", "65537", "Give the spec file")
+    expect(ModelError, parts, lambda: load_spec("/dev/zero"))
+
+
+# ----------------------------------------------------------------- the Python functions
+
+POINT = {"p": 0.8, "sigma": 1.0, "kappa": 2.0}
+START = {"m": 0.3, "q": 0.5, "omega": 0.2, "r": 0.4, "b": 0.0}
+
+
+def population():
+    return limit_of("population")
+
+
+def solve(**change):
+    settings = {"s": [0, 1], "rtol": 1e-8, "atol": 1e-8, "backend": "scipy"}
+    dilaton.solve(population(), **(settings | POINT | change))
+
+
+def without(name):
+    point = {k: v for k, v in POINT.items() if k != name}
+    dilaton.solve(population(), s=[0, 1], rtol=1e-8, atol=1e-8, **point)
+
+
+def flow(**change):
+    given = {"init": {"nu": 0.1}, "params": POINT, "t": [0, 1], "rtol": 1e-6}
+    system = population().phase("weights").sampling
+    return integrate(system, **({"atol": 1e-6, "backend": "scipy"} | given | change))
+
+
+def learn(init=START, times=(1.0,), phase="weights", s=0.5, **settings):
+    spec = parse_spec(POPULATION)
+    solving.learn(spec, phase, s, init, times, **settings)
+
+
+def mse(**where):
+    solving.mse(parse_spec(POPULATION), **where)
+
+
+def steps(d=100.0, counts=(5,), schedule="dilated", rule="left"):
+    stepping.steps(parse_spec(POPULATION), d, counts, schedule, rule)
+
+
+def model(alpha=1 - TAU, beta=TAU, activation="tanh"):
+    return dilaton.Model(
+        dilaton.two_modes(),
+        dilaton.Interpolant(alpha, beta),
+        dilaton.Autoencoder(activation),
+    )
+
+
+def learned():
+    return population().phase("weights").learned
+
+
+def overlaps(**change):
+    return START | change
+
+
+RANGE = ("between 0 and 1",)
+CALLS = {  # name: (call, error, (rule, fact, remedy))
+    "parameter missing": (
+        lambda: without("sigma"),
+        ModelError,
+        ("must be given", "`sigma` is missing", "no default"),
+    ),
+    "parameter misspelt": (
+        lambda: solve(kapa=2),
+        ModelError,
+        ("has the parameters", "`kapa` was given", "did you mean `kappa`?"),
+    ),
+    "parameter unknown": (
+        lambda: solve(n=12),
+        ModelError,
+        ("has the parameters kappa, p, sigma", "`n` was given", "."),
+    ),
+    "p nan": (lambda: solve(p=NAN), ModelError, (*RANGE, "is nan", "Change it")),
+    "p outside": (lambda: solve(p=1), ModelError, (*RANGE, "is 1", "Change it")),
+    "p text": (lambda: solve(p="x"), ModelError, ("one number", "'x'", "sweep")),
+    "p list": (lambda: solve(p=[0.1]), ModelError, ("one number", "[0.1]", "sweep")),
+    "p None": (lambda: solve(p=None), ModelError, ("one number", "None", "sweep")),
+    "sigma zero": (lambda: solve(sigma=0), ModelError, ("positive", "is 0", "Change")),
+    "sigma inf": (lambda: solve(sigma=INF), ModelError, ("finite", "inf", "Change")),
+    "s decreasing": (
+        lambda: solve(s=[1, 0]),
+        ModelError,
+        ("that increase", "[1. 0.]", "Sort them"),
+    ),
+    "s doubled": (
+        lambda: solve(s=[0.5, 0.5]),
+        ModelError,
+        ("that increase", "[0.5 0.5]", "drop doubles"),
+    ),
+    "s outside": (lambda: solve(s=[2]), ModelError, (*RANGE, "is [2]", "the end")),
+    "s nan": (lambda: solve(s=[NAN]), ModelError, (*RANGE, "is [nan]", "the end")),
+    "s empty": (lambda: solve(s=[]), ModelError, (*RANGE, "is []", "the end")),
+    "s text": (lambda: solve(s="abc"), ModelError, (*RANGE, "'abc'", "the end")),
+    "s table": (lambda: solve(s=[[0, 1]]), ModelError, (*RANGE, "[[0 1]]", "the end")),
+    "rtol zero": (lambda: solve(rtol=0), ModelError, ("positive", "is 0", "sensible")),
+    "rtol nan": (lambda: solve(rtol=NAN), ModelError, ("positive", "nan", "sensible")),
+    "atol text": (lambda: solve(atol="x"), ModelError, ("positive", "'x'", "sensible")),
+    "backend": (
+        lambda: solve(backend="nunba"),
+        ModelError,
+        ("one of numba, jax, scipy", "`nunba`", "did you mean `numba`?"),
+    ),
+    "not a limit": (
+        lambda: dilaton.solve(model(), s=[0], rtol=1e-6, atol=1e-6),
+        ModelError,
+        ("what `dilaton.derive` returned", "given a Model", "Derive"),
+    ),
+    "not a model": (
+        lambda: dilaton.derive(dilaton.default_spec()),
+        ModelError,
+        ("takes a `dilaton.Model`", "given a Spec", "`spec.model`"),
+    ),
+    "no such phase": (
+        lambda: population().phase("weight"),
+        ModelError,
+        ("phases of this model are", "`weight` was asked", "`weights`?"),
+    ),
+    "no such quantity": (
+        lambda: learned()["omga"],
+        ModelError,
+        ("has the quantities", "`omga` was asked", "`omega`?"),
+    ),
+    "replace what is not there": (
+        lambda: learned().replaced("omga", sp.S.One),
+        ModelError,
+        ("has the quantities", "`omga` was asked", "`omega`?"),
+    ),
+    "undeclared symbol": (
+        lambda: make_kernel(learned().replaced("m", sp.Symbol("kapa")), "numpy"),
+        ModelError,
+        ("must be declared", "uses `kapa`", "`kappa`?"),
+    ),
+    "exponent too large": (
+        lambda: dilaton.product(0.6),
+        ModelError,
+        ("below 1/2", "has exponent 3/5", "Lower it"),
+    ),
+    "exponent code": (
+        lambda: dilaton.product("__import__('os').system('touch x')"),
+        ModelError,
+        ("number or a fraction", "__import__", "in digits"),
+    ),
+    "exponent nan": (
+        lambda: dilaton.product(NAN),
+        ModelError,
+        ("number or a fraction", "'nan'", "in digits"),
+    ),
+    "no feature": (dilaton.product, ModelError, ("at least one", "no expo", "Write")),
+    "activation": (
+        lambda: model(activation="relu"),
+        ModelError,
+        ("one of tanh, erf, sign", "is `relu`", "."),
+    ),
+    "schedule as text": (
+        lambda: model(alpha="__import__('os').system('touch x')"),
+        ModelError,
+        ("a sympy expression", "__import__", "`parse_schedule`"),
+    ),
+    "schedule that stays": (
+        lambda: dilaton.derive(model(alpha=sp.S.One)),
+        ModelError,
+        ("be 0 at tau = 1", "'1' is 1", "Rescale it"),
+    ),
+    "schedule without power": (
+        lambda: dilaton.derive(model(beta=sp.exp(1 - 1 / TAU))),
+        DerivationError,
+        ("power law as tau -> 0", "is not one it can resolve", "Supply"),
+    ),
+    "schedule with log d": (
+        lambda: dilaton.derive(model(alpha=sp.log(D) * (1 - TAU))),
+        DerivationError,
+        ("d**x times a function of tau", "scales with d", "Write the power"),
+    ),
+    "schedule that oscillates": (
+        lambda: dilaton.derive(model(beta=TAU * (2 + sp.sin(1 / TAU)) / 3)),
+        DerivationError,
+        ("power law as tau -> 0", "is not one it can resolve", "Supply"),
+    ),
+    "schedule that is a number": (
+        lambda: parse_schedule(3),
+        ModelError,
+        ("must be text", "is 3", "Put the formula in quotes"),
+    ),
+    "dilation without kappa": (
+        lambda: population().dilation.at({"d": 100}),
+        ModelError,
+        ("needs d, kappa", "`kappa` is missing", "no default"),
+    ),
+    "dilation that folds": (
+        lambda: population().dilation.at({"d": 2, "kappa": 5}),
+        ModelError,
+        ("must follow one another", "3.54", "Raise d or lower kappa"),
+    ),
+    "dilation at d = -4": (
+        lambda: population().dilation.at({"d": -4, "kappa": 5}),
+        ModelError,
+        ("positive and finite", "is -4", "Change it"),
+    ),
+    "dilation at d = nan": (
+        lambda: population().dilation.at({"d": NAN, "kappa": 5}),
+        ModelError,
+        ("positive and finite", "is nan", "Change it"),
+    ),
+    "dilation of a flow in s": (
+        lambda: population().dilation.apply(population().phase("weights").sampling),
+        ModelError,
+        ("applies to a flow in `tau`", "is a flow system in `s`", "."),
+    ),
+    "no init": (
+        lambda: flow(init={}),
+        ModelError,
+        ("must give every one of (nu)", "`nu` is missing", "no default"),
+    ),
+    "unknown init": (
+        lambda: flow(init={"nu": 0, "mu": 1}),
+        ModelError,
+        ("may give (nu)", "has `mu`", "."),
+    ),
+    "init table": (
+        lambda: flow(init={"nu": np.zeros((2, 2))}),
+        ShapeError,
+        ("shape () or (batch,)", "shape (2, 2)", "Flatten"),
+    ),
+    "batches differ": (
+        lambda: flow(init={"nu": np.zeros(3)}, params=POINT | {"p": np.full(2, 0.5)}),
+        ShapeError,
+        ("shape () or (3,)", "shape (2,)", 'comes from `init["nu"]`'),
+    ),
+    "init nan": (
+        lambda: flow(init={"nu": [0, NAN]}),
+        ShapeError,
+        ("must be finite", "row 1 has nan", "Mend or drop"),
+    ),
+    "init text": (
+        lambda: flow(init={"nu": "a"}),
+        ShapeError,
+        ("number or an array", "'a'", "Convert it"),
+    ),
+    "times equal": (
+        lambda: flow(t=[0, 0]),
+        ShapeError,
+        ("two increasing times", "[0. 0.]", "Sort it"),
+    ),
+    "one time": (lambda: flow(t=[0]), ShapeError, ("two increasing", "[0.]", "Sort")),
+    "times nan": (
+        lambda: flow(t=[0, NAN]),
+        ShapeError,
+        ("increasing times", "nan", "Sort it"),
+    ),
+    "method": (
+        lambda: flow(method="rk4"),
+        ModelError,
+        ("`method` must be one of", "`rk4`", "`rk45`?"),
+    ),
+    "max_steps": (
+        lambda: flow(max_steps=0),
+        ModelError,
+        ("positive whole number", "is 0", "Raise it"),
+    ),
+    "on_failure": (
+        lambda: flow(on_failure="ignore"),
+        ModelError,
+        ('"raise" or "keep"', "'ignore'", "Choose one"),
+    ),
+    "too few steps": (
+        lambda: flow(max_steps=2, backend="numba", params=POINT | {"kappa": 50.0}),
+        SolveError,
+        ("1 of 1 rows stopped", "reached `max_steps`", "`on_failure="),
+    ),
+    "closed is no flow": (
+        lambda: integrate(
+            learned(), init={}, params=POINT, t=[0, 1], rtol=1e-6, atol=1e-6
+        ),
+        ModelError,
+        ("of kind flow", "is closed", "Evaluate it with"),
+    ),
+    "closed has no minimum": (
+        lambda: minimise(learned(), [1], POINT),
+        ModelError,
+        ("needs a stationary system", "is closed", "Use `dilaton.solve`"),
+    ),
+    "kernel backend": (
+        lambda: make_kernel(learned(), "fortran"),
+        ModelError,
+        ("one of numpy, jax, numba", "is `fortran`", "."),
+    ),
+    "kernel function": (
+        lambda: make_kernel(learned(), "numpy")["value"],
+        ModelError,
+        ("has the functions", "`value` was asked", "`values`?"),
+    ),
+    "average of a jump": (
+        lambda: average(lambda g: np.sign(g - 0.1)),
+        SolveError,
+        ("must be known within 1e-13", "intervals leave", "raise `tol`"),
+    ),
+    "learn without q": (
+        lambda: learn({k: v for k, v in START.items() if k != "q"}),
+        ModelError,
+        ("initial overlaps", "m, q, omega, r, b", "`q` is missing"),
+    ),
+    "learn misspelt": (
+        lambda: learn(overlaps(omga=1)),
+        ModelError,
+        ("initial overlaps", "`omga` was given", "`omega`?"),
+    ),
+    "learn m^2 > q": (
+        lambda: learn(overlaps(m=1)),
+        AdmissibilityError,
+        ("must satisfy m**2 <= q", "m = 1, q = 0.5", "Change one"),
+    ),
+    "learn omega^2 > r": (
+        lambda: learn(overlaps(omega=-0.7)),
+        AdmissibilityError,
+        ("must satisfy omega**2 <= r", "omega = -0.7", "Change one"),
+    ),
+    "learn q < 0": (
+        lambda: learn(overlaps(q=-1, m=0)),
+        AdmissibilityError,
+        ("must satisfy q >= 0", "q = -1", "Change one"),
+    ),
+    "learn tied q < 0": (
+        lambda: learn(
+            {"c": 0.0, "m": 0.1, "q": -0.1, "b": 0.0}, network="tied", d=100, tau=0.1
+        ),
+        AdmissibilityError,
+        ("must satisfy q >= 0", "q = -0.1", "Change one"),
+    ),
+    "learn backwards": (
+        lambda: learn(times=[-1.0]),
+        ModelError,
+        ("times from 0", "[-1.0]", "`init` holds at time 0"),
+    ),
+    "learn never": (
+        lambda: learn(times=[]),
+        ModelError,
+        ("at least one", "is []", "`init` holds at time 0"),
+    ),
+    "learn s outside": (lambda: learn(s=2.0), ModelError, (*RANGE, "is 2", "the end")),
+    "learn network": (
+        lambda: learn(network="tide"),
+        ModelError,
+        ("one of untied, tied", "`tide`", "`tied`?"),
+    ),
+    "learn tied without d": (
+        lambda: learn(network="tied", tau=0.5),
+        ModelError,
+        ("a dimension from 2", "is None", "no default"),
+    ),
+    "learn saturated": (
+        lambda: learn(phase="variance"),
+        DerivationError,
+        ("one untied unit", "`variance` of this model has none", "Choose another"),
+    ),
+    "mse nowhere": (
+        lambda: mse(phase="weights"),
+        ModelError,
+        (*RANGE, "is None", "the end"),
+    ),
+    "mse phase": (
+        lambda: mse(phase="wieghts", s=[1]),
+        ModelError,
+        ("phases", "`wieghts` was asked", "`weights`?"),
+    ),
+    "mse d": (
+        lambda: mse(d=1, tau=[0.5]),
+        ModelError,
+        ("a dimension from 2", "is 1", "no default"),
+    ),
+    "steps none": (
+        lambda: steps(counts=[0]),
+        ModelError,
+        ("whole numbers from 1", "[0]", "Change it"),
+    ),
+    "steps rule": (
+        lambda: steps(rule="lft"),
+        ModelError,
+        ("one of left, midpoint", "`lft`", "`left`?"),
+    ),
+    "steps schedule": (
+        lambda: steps(schedule="dilatd"),
+        ModelError,
+        ("one of dilated, undilated", "`dilatd`", "`dilated`?"),
+    ),
+    "spec number": (
+        lambda: dilaton.default_spec().replace(kapa=2),
+        ModelError,
+        ("numbers of this spec are", "`kapa` is given", "`kappa`?"),
+    ),
+    "axis code": (
+        lambda: parse_axis("p=__import__('os')"),
+        ModelError,
+        ("An axis must read", "is no number", "Write for example"),
+    ),
+}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Derive each model once: the messages do not depend on the derivation."""
+    monkeypatch.setattr(solving, "derive", derived)
+    monkeypatch.setattr(stepping, "derive", derived)
+
+
+@pytest.mark.parametrize(("call", "error", "parts"), CALLS.values(), ids=CALLS)
+def test_a_bad_call_is_refused(quick, call, error, parts):
+    expect(error, parts, call)
+
+
+def test_there_are_many_cases():
+    assert len(SPECS) + len(PRODUCTS) + len(FILES) + len(CALLS) + len(LINES) >= 60
+
+
+# -------------------------------------------------------------------- the command line
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path, quick):
+    """Run a command line in this process, in an empty folder with a good spec."""
+    (tmp_path / "spec.toml").write_text(POPULATION)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dilaton", *map(str, arguments)])
+        monkeypatch.setattr("warnings.showwarning", None)  # put back afterwards
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        captured = capsys.readouterr()
+        return end.value.code, captured.out, captured.err
+
+    return run
+
+
+LEARN = "learn spec.toml --times 1 --s 0.5 --init"
+LINES = {  # command line: what the message says, in this order
+    "solve none.toml": ("must be readable", "No such file", "Check its name"),
+    "solve /": ("must be readable", "Is a directory", "Check its name"),
+    "solve spec.toml/x": ("must be readable", "Not a directory", "Check its name"),
+    "solve spec.toml --at 0,1.5": ("between 0 and 1", "1.5", "the end"),
+    "solve spec.toml --at 1,0": ("that increase", "[1. 0.]", "Sort them"),
+    "solve spec.toml --at 0,,1": ("separated by commas", "'0,,1'", "Write"),
+    "solve spec.toml --at nan": ("separated by commas", "'nan'", "Write"),
+    "solve spec.toml --at 9**9": ("separated by commas", "'9**9'", "Write"),
+    "solve spec.toml --rtol 0": ("positive number", "is 0", "sensible"),
+    "solve spec.toml --rtol nan": ("positive number", "is nan", "sensible"),
+    "solve spec.toml --atol -1": ("positive number", "is -1", "sensible"),
+    "solve spec.toml --rtol x": ("Invalid value", "--rtol", "valid number"),
+    "solve spec.toml --backend numbo": ("Invalid value", "--backend", "numbo"),
+    "solve spec.toml --bakend numba": ("No such option", "--bakend", "--backend"),
+    "solve": ("Missing argument", "SPEC", ""),
+    "slove spec.toml": ("No such command", "slove", ""),
+    "derive spec.toml --format html": ("Invalid value", "--format", "html"),
+    "mse spec.toml": ("must be given", "missing", "Add it"),
+    "mse spec.toml --phase weight --s 1": ("phases", "`weight`", "`weights`?"),
+    "mse spec.toml --phase weights --s 2": ("between 0 and 1", "2", "the end"),
+    "mse spec.toml --d 1 --tau 0.5": ("at least 2", "is 1", "Change it"),
+    "mse spec.toml --d inf --tau 0.5": ("`--d` must be", "is inf", ""),
+    f"{LEARN} m=0.3": ("initial overlaps", "`q` is missing", ""),
+    f"{LEARN} m": ("name=number pairs", "'m'", "Write them"),
+    f"{LEARN} m=1,q=0.5,omega=0,r=1,b=0": ("satisfy m**2 <= q", "m = 1", "Change"),
+    f"{LEARN} m=0.3,q=0.5,omega=0.2,r=0.4,b=nan": ("separated", "'nan'", "Write"),
+    f"{LEARN} __import__('os').system('touch_x')": ("pairs", "__import__", "Write"),
+    "steps spec.toml --d 100 --steps 0": ("whole numbers from 1", "has 0", "Round"),
+    "steps spec.toml --d 2 --steps 5": ("follow one another", "1.41", "Raise d"),
+    "steps spec.toml --d x --steps 5": ("Invalid value", "--d", "valid number"),
+    "sweep spec.toml --over kapa=1,2 -o store": ("numbers of", "`kapa`", "`kappa`?"),
+    "sweep spec.toml --over p=0:1 -o store": ("An axis must read", "0:1", "Write"),
+    "run none.toml -o report": ("must be readable", "No such file", "Check its name"),
+    "run spec.toml --seed -1 -o report": ("Invalid value", "--seed", "greater than"),
+}
+
+
+@pytest.mark.parametrize(("line", "parts"), LINES.items(), ids=LINES)
+def test_a_bad_command_line_is_one_message(call, tmp_path, line, parts):
+    if line.split()[0] == "sweep" and "sweep" not in commands():
+        pytest.skip("this build has no sweep command")
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = call(*line.split())
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+    text = re.sub(r"[\s│]+", " ", err)
+    assert re.search(".*".join(map(re.escape, parts)), text), text
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def commands():
+    return {command.callback.__name__ for command in cli.app.registered_commands}
+
+
+OUTPUTS = {  # where a result cannot be written: what the message says
+    "spec.toml/x.nc": "Not a directory",
+    "none/x.nc": "No such file",
+    "/proc/x.nc": "",
+}
+
+
+@pytest.mark.parametrize("where", OUTPUTS)
+def test_a_result_that_cannot_be_written_is_said(call, tmp_path, where):
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = call("solve", "spec.toml", "--backend", "scipy", "-o", where)
+    assert code == 2
+    assert "Traceback" not in err
+    assert OUTPUTS[where] in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_full_disk_leaves_nothing_half_written(call, tmp_path, monkeypatch):
+    def full(self, path, **_):
+        path.write_bytes(b"half of it")
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("xarray.Dataset.to_netcdf", full)
+    (tmp_path / "old.nc").write_bytes(b"old")
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = call("solve", "spec.toml", "--backend", "scipy", "-o", "old.nc")
+    assert (code, out) == (2, "")
+    assert "No space left on device" in err
+    assert "free space" in err
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "old.nc").read_bytes() == b"old"
+
+
+def test_standard_output_that_is_full_is_an_error(tmp_path):
+    """A result that did not get out must not end with exit code 0."""
+    code = "from dilaton.cli import main; main()"
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-c", code, "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode != 0
+
+
+def test_a_good_line_still_works(call):
+    """The judge of the tables above: the spec they change is a good one."""
+    code, out, _ = call(*"solve spec.toml --at 0,1 --backend scipy --json".split())
+    assert code == 0
+    assert json.loads(out)["phases"][0]["m"] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("kind", DilatonError.__subclasses__())
+def test_every_error_is_also_of_a_builtin_class(kind):
+    builtin = (ValueError, RuntimeError, OSError, ImportError)
+    assert issubclass(kind, builtin)
+
+
+def test_no_hostile_text_was_run(tmp_path, monkeypatch):
+    """All the hostile texts above once more, where a side effect would be seen."""
+    monkeypatch.chdir(tmp_path)
+    hostile = "__import__('os').system('touch x')"
+    for f in (
+        dilaton.product,
+        parse_schedule,
+        parse_axis,
+        functools.partial(dilaton.Interpolant, beta=TAU),
+        lambda text: parse_spec(TEXT.replace("1 - tau", text)),
+        lambda text: dilaton.default_spec().replace(p=text),
+        lambda text: solve(**{text: 1}),
+    ):
+        with pytest.raises(DilatonError):
+            f(hostile)
+    assert list(tmp_path.iterdir()) == []
