@@ -18,6 +18,7 @@ from .dilation import (
     window_names,
 )
 from .model import D, Model, two_modes
+from .schedule import check_schedule
 from .system import Equation, System
 from .tied import tied_training
 
@@ -158,6 +159,8 @@ def derive(model: Model) -> Limit:
 
     Raises
     ------
+    ModelError
+        When `model` is none, or its schedule does not lead from noise to data.
     DerivationError
         Naming the expression, the limit and what to supply, when the engine cannot
         resolve a window or a limit.
@@ -171,7 +174,13 @@ def derive(model: Model) -> Limit:
     >>> limit.phase("weights").learned["omega"]
     kappa*s
     """
+    if not isinstance(model, Model):
+        raise ModelError(
+            f"`derive` takes a `dilaton.Model`, but was given a "
+            f"{type(model).__name__}. A spec has one: `spec.model`."
+        )
     windows = find_windows(model)
+    check_schedule(model.interpolant.alpha, model.interpolant.beta)
     names = window_names(windows)
     decided: tuple[int, ...] = ()
     phases = []
