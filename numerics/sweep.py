@@ -13,7 +13,6 @@ import json
 import math
 import os
 import platform
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -33,7 +32,8 @@ from ..errors import (
     StoreError,
     did_you_mean,
 )
-from ..spec import RULES, Spec, load_spec
+from ..spec import Spec, load_spec
+from .axes import Axis, axes_of, check_axes, follows_p, inadmissible
 from .store import Damaged, Store, source_digest
 
 if TYPE_CHECKING:
@@ -46,117 +46,6 @@ RowFunction = Callable[[Spec, Columns, Mapping[str, Any]], dict[str, np.ndarray]
 Two-dimensional ones have time second; the coordinates along time are returned under
 ``"@t"``, ``"@s"``, ``"@phase"``. ``"status"`` and ``"reason"`` are text.
 """
-
-MAX_ROWS = 10**8
-"""A sweep larger than this is taken for a typing error."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One swept parameter and its values, in order."""
-
-    name: str
-    values: tuple[float, ...]
-
-
-def parse_axis(text: str) -> Axis:
-    """Read ``p=0.5:0.95:64``, ``kappa=0.5:6:64:log`` or ``n_plus=90,100``.
-
-    ``LOW:HIGH:COUNT`` is evenly spaced with both ends included; ``:log`` spaces the
-    logarithms evenly.
-
-    Raises
-    ------
-    ModelError
-        If the text is none of these forms.
-
-    Examples
-    --------
-    >>> parse_axis("p=0.5:0.9:3").values
-    (0.5, 0.7, 0.9)
-    >>> parse_axis("kappa=1:4:3:log").values
-    (1.0, 2.0, 4.0)
-    """
-    name, equals, tail = text.partition("=")
-    name = name.strip()
-    if not (equals and name.isidentifier()):
-        raise _bad_axis(text, "has no `NAME=`")
-    parts = tail.split(":")
-    if len(parts) == 1:
-        return _axis(name, [_number(word, text) for word in tail.split(",")], text)
-    spacing = parts.pop().strip() if len(parts) == 4 else "even"
-    if len(parts) != 3 or spacing not in ("even", "log"):
-        raise _bad_axis(text, f"has `{tail.strip()}` after the `=`")
-    low, high = _number(parts[0], text), _number(parts[1], text)
-    return _axis(name, _spaced(low, high, _count(parts[2], text), spacing, text), text)
-
-
-def _spaced(low: float, high: float, count: int, spacing: str, text: str) -> list:
-    if spacing == "log":
-        if low <= 0 or high <= 0:
-            raise _bad_axis(text, "spaces logarithms of numbers that are not positive")
-        inner = np.exp(np.linspace(math.log(low), math.log(high), count))
-    else:
-        inner = np.linspace(low, high, count)
-    # the decimals a person typed, not their neighbours in the last bit
-    rounded = [float(f"{x:.15g}") for x in inner]
-    return [low] if count == 1 else [low, *rounded[1:-1], high]
-
-
-def _axis(name: str, values: Iterable[float], text: str) -> Axis:
-    axis = Axis(name, tuple(float(v) for v in values))
-    if not axis.values or not all(map(math.isfinite, axis.values)):
-        raise _bad_axis(text, "has no value, or one that is not finite")
-    if len(set(axis.values)) != len(axis.values):
-        raise _bad_axis(text, "has a value twice")
-    return axis
-
-
-def _number(word: str, text: str) -> float:
-    try:
-        number = float(word)
-    except ValueError:
-        raise _bad_axis(text, f"has `{word.strip()}`, which is no number") from None
-    if not math.isfinite(number):
-        raise _bad_axis(text, "has a value that is not finite")
-    return number
-
-
-def _count(word: str, text: str) -> int:
-    if not re.fullmatch(r"\s*[0-9]{1,9}\s*", word) or int(word) == 0:
-        raise _bad_axis(text, f"has `{word.strip()}` as the number of values")
-    return int(word)
-
-
-def _bad_axis(text: str, fact: str) -> ModelError:
-    return ModelError(
-        "An axis must read `NAME=LOW:HIGH:COUNT`, optionally with `:log`, or "
-        f"`NAME=VALUE,VALUE`, but `{text.strip()[:80]}` {fact}. "
-        "Write for example `p=0.5:0.95:64`."
-    )
-
-
-def axes_of(over: Mapping[str, Any] | Iterable[Any]) -> tuple[Axis, ...]:
-    """Return the axes of `over`: texts, tuples, `Axis` objects, or name to values.
-
-    A tuple is ``("p", 0.5, 0.95, 64)``, optionally with ``"log"`` as fifth entry.
-    """
-    if isinstance(over, Mapping):
-        return tuple(
-            _axis(str(k), np.ravel(v), f"{k}={np.ravel(v)}") for k, v in over.items()
-        )
-    items = [over] if isinstance(over, str | Axis) else list(over)
-    return tuple(map(_one_axis, items))
-
-
-def _one_axis(item: Any) -> Axis:
-    if isinstance(item, Axis):
-        return item
-    if isinstance(item, str):
-        return parse_axis(item)
-    name, *rest = item
-    return parse_axis(f"{name}=" + ":".join(str(x) for x in rest))
-
 
 # --- the rows -------------------------------------------------------------------
 
@@ -221,67 +110,6 @@ def versions(backend: str) -> dict[str, str]:
     sources = source_digest(here, here.with_name("theory"))
     found = {name: metadata.version(name) for name in names}
     return found | {"sources": sources, "machine": platform.machine()}
-
-
-def follows_p(values: Mapping[str, float], axes: Sequence[Axis]) -> bool:
-    """Whether ``n_plus = round(p*n)``: `p` is swept for n samples, `n_plus` is not.
-
-    For n samples only the realised share ``n_plus/n`` enters the equations, so a
-    sweep over `p` that kept `n_plus` would show nothing.
-    """
-    names = {axis.name for axis in axes}
-    return "n" in values and "p" in names and "n_plus" not in names
-
-
-def check_axes(spec: Spec, axes: Sequence[Axis]) -> None:
-    """Raise `ModelError` unless each axis is a number of the spec, named once."""
-    names = [axis.name for axis in axes]
-    known = sorted(spec.values)
-    for name in names:
-        if name not in known:
-            raise ModelError(
-                f"A sweep must go over numbers of the spec ({', '.join(known)}), but "
-                f"`{name}` was asked for{did_you_mean(name, known)}"
-            )
-    if not names or len(set(names)) != len(names):
-        raise ModelError(
-            "A sweep must name each parameter once and at least one, but has "
-            f"{names or 'none'}. Write for example `p=0.5:0.95:64`."
-        )
-    if "n" in names and not {"p", "n_plus"} & set(names):
-        raise ModelError(
-            "A sweep over `n` must say which samples are added, but `n_plus` stays at "
-            f"{spec.values.get('n_plus')}. Sweep `n_plus` too, or give `p` as an axis, "
-            f"for example `p={spec.values.get('p', 0.8)}`, for n_plus = round(p*n)."
-        )
-    if math.prod(len(axis.values) for axis in axes) > MAX_ROWS:
-        raise ModelError(
-            f"A sweep must have at most {MAX_ROWS} rows, but this one has more. "
-            "Lower the counts."
-        )
-
-
-def inadmissible(columns: Columns) -> np.ndarray:
-    """Return for each row why no such model exists, or an empty text."""
-    size = len(next(iter(columns.values())))
-    reasons = np.full(size, "", dtype="<U120")
-    for name, value in columns.items():
-        rule, holds = _rule(re.sub(r"_\d+$", "", name), value, columns)
-        for row in np.flatnonzero(~holds & (reasons == "")):
-            reasons[row] = f"`{name}` must be {rule}, but is {value[row]:g}."
-    return reasons
-
-
-def _rule(name: str, value: np.ndarray, columns: Columns) -> tuple[str, np.ndarray]:
-    rule = RULES.get({"rho": "scale"}.get(name, name))
-    if rule is None:
-        return "finite", np.isfinite(value)
-    holds = (rule.low < value) & (value < rule.high)
-    if rule.whole:
-        holds &= value == np.rint(value)
-    if name == "n_plus":
-        holds &= value < columns["n"]
-    return rule.words, holds
 
 
 def run_chunk(job: Job, index: int) -> dict[str, np.ndarray]:
@@ -648,3 +476,28 @@ def write_netcdf(result: xr.Dataset, path: Path) -> None:
             f"not be: {error.strerror or error}. Free space and run the command again; "
             "the chunks are kept."
         ) from error
+
+
+def summary(result: xr.Dataset) -> dict[str, Any]:
+    """Return what ``dilaton sweep --json`` prints: axes, scalars, counts of rows."""
+    states, counts = np.unique(result.status.values, return_counts=True)
+    scalars = {
+        str(name): values.values
+        for name, values in result.data_vars.items()
+        if "t" not in values.dims and values.dtype.kind in "fi"
+    }
+    return {
+        "axes": {str(name): result[name].values for name in result.status.dims},
+        "rows": dict(zip(states.tolist(), counts.tolist(), strict=True)),
+        **scalars,
+        "status": result.status.values,
+    }
+
+
+def summary_text(result: xr.Dataset, out: Path) -> str:
+    """Return what ``dilaton sweep`` prints."""
+    rows = summary(result)["rows"]
+    counts = ", ".join(f"{count} {state}" for state, count in rows.items())
+    if "pending" in rows:
+        return f"{counts}; the chunks are in {out}"
+    return f"{counts}; the result is {out / 'sweep.nc'}"

@@ -21,7 +21,7 @@ from scipy.optimize import minimize
 
 NAMES = ("omega", "b", "m", "zeta_plus", "zeta_minus", "a_plus", "a_minus", "r")
 PUBLISHED = 2e-5  # the published values have five decimals
-LIKE_SCIPY = 3e-5  # BFGS stops where the objective is flat, at the root of its rounding
+LIKE_SCIPY = 3e-5  # BFGS stops where its differences are rounding, over curvature
 FLAT = 1e-7  # of a central difference with steps of 1e-4: their square times slopes
 ROUNDING = 1e-10  # of a gradient: sums of some hundred terms of order one
 X = np.linspace(-9, 9, 601)
@@ -133,7 +133,8 @@ def test_random_rows_agree_with_scipy(system):
             x, objective = scipy_minimum(s, row, start)
             got = np.array([found["omega"][i, j], found["b"][i, j]])
             assert slope_by_hand(got, s, row) < FLAT
-            np.testing.assert_allclose(got, x, atol=LIKE_SCIPY)
+            room = LIKE_SCIPY * max(1, 0.01 / found.eigenvalue[i, j])
+            np.testing.assert_allclose(got, x, atol=room)
             assert found.objective[i, j] <= objective + 1e-12
             seen += 1
     assert seen > 25

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import xarray as xr
 from dilaton.errors import ModelError, SolveError, StoreError
-from dilaton.numerics.sweep import Axis, axes_of, make_job, parse_axis, sweep
+from dilaton.numerics.axes import Axis, axes_of, parse_axis
+from dilaton.numerics.sweep import make_job, sweep
 from dilaton.spec import default_spec
 
 POPULATION = {"n": "inf"}
