@@ -1,7 +1,6 @@
 """What every test shares: strict floating point, a private cache, a quiet display."""
 
 import os
-from functools import cache
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("JAX_ENABLE_X64", "1")
@@ -21,11 +20,3 @@ def strict_floats():
     """An overflow, a division by zero or a nan is an error, not a warning."""
     with np.errstate(all="raise", under="ignore"):
         yield
-
-
-@pytest.fixture(scope="session")
-def derived():
-    """`derive`, remembered for the session: several files ask for the same models."""
-    from dilaton.theory.derive import derive
-
-    return cache(derive)
