@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import norm
 
+from ..errors import ModelError
 from ..theory.bayes import exact_denoiser
 from ..theory.derive import Limit, derive
 from ..theory.model import TAU
 from .kernel import make_kernel
-from .solve import complete
+from .solve import check_choice, complete, dimension
 
 if TYPE_CHECKING:
-    from ..app.spec import Spec  # type: ignore[import-not-found]
+    from ..spec import Spec
 
 GRID = 4001
 REACH = 8.5  # standard deviations; a normal leaves 2e-17 outside
@@ -41,7 +42,13 @@ def steps(
     `share_plus` is a list when there are several features.
     """
     limit = derive(spec.model)
-    point = complete(limit, spec.values) | {"d": float(d)}
+    point = complete(limit, spec.values) | {"d": dimension(d)}
+    check_choice("schedule", schedule, ("dilated", "undilated"))
+    check_choice("rule", rule, ("left", "midpoint"))
+    if not steps or not all(count == int(count) and count >= 1 for count in steps):
+        raise ModelError(
+            f"`steps` must be whole numbers from 1, but is {list(steps)}. Change it."
+        )
     return [
         {
             "d": float(d),

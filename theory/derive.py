@@ -17,7 +17,7 @@ from .dilation import (
     make_dilation,
     window_names,
 )
-from .model import D, Model, two_modes
+from .model import D, Model
 from .schedule import check_schedule
 from .system import Equation, System
 from .tied import tied_training
@@ -124,12 +124,13 @@ class Limit:
     def exact(self) -> dict[str, System]:
         """What needs no limit: ``sampling`` and ``mse`` of the Bayes denoiser at `d`.
 
-        For the paper's target also ``tied``, the training flow of the tied network.
+        Also ``tied``, the training flow of the tied score network on the population.
         """
-        found = {"sampling": exact_flow(self.model), "mse": exact_mse(self.model)}
-        if self.model.target == two_modes():
-            found["tied"] = tied_training(self.model)
-        return found
+        return {
+            "sampling": exact_flow(self.model),
+            "mse": exact_mse(self.model),
+            "tied": tied_training(self.model),
+        }
 
     @property
     def systems(self) -> tuple[System, ...]:

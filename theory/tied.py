@@ -1,16 +1,20 @@
 r"""Training of the tied score network: an exact flow at every dimension, no limit.
 
-$s(x) = c x + w \tanh(w\cdot x + b)$ is trained at one noise level on the population.
-With $m = w\cdot\mu/(\beta d)$ and $q = |w_\perp|^2/(\beta^2 d)$ the loss closes in
-$(c, m, q, b)$. Here $\alpha$ multiplies the noise and $\beta$ the data, as everywhere
-in this package; Klinger et al. (2026) exchange the two letters.
+$s(x) = c x + \sum_j w_j \tanh(w_j\cdot x + b_j)$ is trained at one noise level on the
+population. With $m_j = w_j\cdot\mu_j/(\beta|\mu_j|^2)$ and $q_j = |w_{j\perp}|^2/
+(\beta^2|\mu_j|^2)$ the loss closes in $(c, m_j, q_j, b_j)$. Here $\alpha$ multiplies
+the noise and $\beta$ the data, as everywhere in this package; Klinger et al. (2026)
+exchange the two letters.
+
+One feature may have any weight. Several features stay in their own blocks only when
+every mode has weight 1/2 (then $b_j = 0$ stays): the flow is derived for that case.
 """
 
 from __future__ import annotations
 
 import sympy as sp
 
-from .bayes import parameters_of
+from .bayes import named, norm, parameters_of
 from .gaussian import FieldAverage, H, to_averages
 from .model import TAU, D, Model
 from .notation import symbol
@@ -22,25 +26,35 @@ ALPHA, BETA = sp.symbols("alpha beta", positive=True)
 def tied_loss(model: Model) -> sp.Expr:
     r"""The denoising score-matching loss, $E|x_0 + \alpha s(x)|^2/d$. (K1)
 
-    $$ (1+\alpha^2c)^2 + \alpha^2\beta^2\big[c^2(1+\sigma^2) + (m^2+q)(k +
-       2(1+c\Gamma)(1-k)) + 2cmh\big], $$
+    $$ (1+\alpha^2c)^2 + \alpha^2\beta^2\Big[c^2\big(\textstyle\sum_j\varrho_j +
+       \sigma^2\big) + \sum_j \varrho_j\big((m_j^2+q_j)(k_j + 2(1+c\Gamma)
+       (1-k_j)) + 2cm_jh_j\big)\Big], $$
 
-    $\Gamma = \alpha^2+\sigma^2\beta^2$, $h = E[s\tanh]$, $k = E\tanh^2$; the field is
-    $N(\gamma^2ms + b, \gamma^2\Gamma(m^2+q))$ with $\gamma^2 = \beta^2d$. Stein's
-    lemma gives the terms with $1-k = E\tanh'$. Status: exact at every `d`.
+    $\varrho_j = |\mu_j|^2/d$, $\Gamma = \alpha^2+\sigma^2\beta^2$, $h = E[s\tanh]$, $k =
+    E\tanh^2$; the field is $N(\gamma^2ms + b, \gamma^2\Gamma(m^2+q))$ with $\gamma^2 =
+    \beta^2|\mu|^2$. Stein's lemma gives the terms with $1-k = E\tanh'$. Exact.
     """
-    feature, sigma = model.target.features[0], model.target.sigma
-    c, m, q = (symbol(x) for x in ("c", "m", "q"))
-    gamma = ALPHA**2 + sigma**2 * BETA**2
-    h, k = _averages(feature.p, gamma)
-    score_noise = (m**2 + q) * (k + 2 * (1 + c * gamma) * (1 - k))
-    bracket = c**2 * (1 + sigma**2) + score_noise + 2 * c * m * h
+    c, bracket = symbol("c"), sp.S.Zero
+    gamma = ALPHA**2 + model.target.sigma**2 * BETA**2
+    for j, feature in enumerate(model.target.features, 1):
+        m, q = named(model, "m", j), named(model, "q", j)
+        h, k = _averages(model, j, gamma)
+        noise = (m**2 + q) * (k + 2 * (1 + c * gamma) * (1 - k))
+        bracket += norm(feature) ** 2 / D * (noise + 2 * c * m * h + c**2)
+    bracket += c**2 * model.target.sigma**2
     return (1 + ALPHA**2 * c) ** 2 + ALPHA**2 * BETA**2 * bracket
 
 
-def _averages(p: sp.Expr, gamma: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-    m, q, b = (symbol(x) for x in ("m", "q", "b"))
-    snr = BETA**2 * D
+def _alone(model: Model) -> bool:
+    return len(model.target.features) == 1
+
+
+def _averages(model: Model, j: int, gamma: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    feature = model.target.features[j - 1]
+    m, q = named(model, "m", j), named(model, "q", j)
+    b = named(model, "b", j) if _alone(model) else sp.S.Zero
+    p = feature.p if _alone(model) else sp.Rational(1, 2)
+    snr = BETA**2 * norm(feature) ** 2
     up, down = (
         [
             FieldAverage(
@@ -65,13 +79,15 @@ def tied_training(model: Model) -> System:
     dilated or not.
     """
     loss = tied_loss(model)
-    rates = {
-        "c": sp.S.One,
-        "m": 1 / (BETA**2 * D),
-        "q": 4 * symbol("q") / (BETA**2 * D),
-        "b": sp.S.One,
-    }
+    rates: dict[sp.Symbol, sp.Expr] = {symbol("c"): sp.S.One}
+    for j, feature in enumerate(model.target.features, 1):
+        gamma2 = BETA**2 * norm(feature) ** 2
+        rates[named(model, "m", j)] = 1 / gamma2
+        rates[named(model, "q", j)] = 4 * named(model, "q", j) / gamma2
+    if _alone(model):
+        rates[named(model, "b", 1)] = sp.S.One
     schedule = {ALPHA: model.interpolant.alpha, BETA: model.interpolant.beta}
+    weights = {f.p for f in model.target.features} if not _alone(model) else set()
     return System(
         name="tied/training",
         kind="flow",
@@ -79,14 +95,17 @@ def tied_training(model: Model) -> System:
         equations=tuple(
             Equation(
                 f"K{i}",
-                symbol(x),
-                to_averages((-rate * sp.diff(loss, symbol(x))).subs(schedule)),
+                x,
+                to_averages((-rate * sp.diff(loss, x)).subs(schedule)),
                 "exact",
             )
             for i, (x, rate) in enumerate(rates.items(), 2)
         ),
-        parameters=(*parameters_of(model), D, TAU),
-        domain=(symbol("q") >= 0,),
+        parameters=(*(x for x in parameters_of(model) if x not in weights), D, TAU),
+        domain=tuple(x >= 0 for x in rates if str(x).startswith("q")),
         status="exact",
-        steps=(Step("The loss of the tied network is", to_averages(loss), "K1"),),
+        steps=(
+            Step("The loss of the tied network is", to_averages(loss), "K1"),
+            Step("Gradient descent on w, c and b moves the overlaps by"),
+        ),
     ).check()
