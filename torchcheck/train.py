@@ -299,7 +299,7 @@ def _sampled(
             now = [x[rows] for x in (c, u, w, b)]
             if loss.tied:
                 now[1] = part.ratio[:, None] * now[2]
-            _noisy_loss(part, now, random, batch).sum().backward()
+            noisy_loss(part, now, random, batch).sum().backward()
         stepper.step()
         schedule.step()
     if loss.tied:
@@ -329,7 +329,7 @@ def _sampled_parts(loss: Loss, batch: int | None) -> list[slice]:
     return [slice(i, i + size) for i in range(0, len(loss.alpha), size)]
 
 
-def _noisy_loss(
+def noisy_loss(
     loss: Loss, parameters: list[Tensor], random: torch.Generator, batch: int | None
 ) -> Tensor:
     """The loss (T,) on one draw of the noise, and of the batch."""
