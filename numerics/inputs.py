@@ -108,10 +108,10 @@ class Inputs:
         order = [self.names.index(n) for n in names]
         return Inputs(
             names,
-            np.ascontiguousarray(
+            np.array(
                 np.broadcast_to(self.breaks, (batch, *self.breaks.shape[1:]))
             ),
-            np.ascontiguousarray(
+            np.array(
                 np.broadcast_to(
                     self.coefficients[:, order],
                     (batch, len(names), *self.coefficients.shape[2:]),
@@ -122,7 +122,8 @@ class Inputs:
 
 def no_inputs(batch: int, span: tuple[float, float]) -> Inputs:
     """Return an empty set of functions on one piece."""
-    breaks = np.ascontiguousarray(np.broadcast_to(np.array(span, float), (batch, 2)))
+    # copies, not views: numba compiles again for arrays that may not be written
+    breaks = np.array(np.broadcast_to(np.array(span, float), (batch, 2)))
     return Inputs((), breaks, np.zeros((batch, 0, 1, 1)))
 
 

@@ -16,7 +16,7 @@ PROMISE = 100  # a global error below this many rtol, on every row
 TIGHT = 1e-12  # tolerance of the reference
 
 NU, M, V, KAPPA, S, P = map(symbol, ("nu", "M", "V", "kappa", "s", "p"))
-OMEGA, B, OVERLAP = symbol("omega"), symbol("b"), symbol("m")
+OMEGA, B, OVERLAP, SIGMA = map(symbol, ("omega", "b", "m", "sigma"))
 
 
 def flow(name, time, equations, parameters, inputs=()):
@@ -38,9 +38,24 @@ GIVEN = flow(
     (KAPPA,),
     (OVERLAP, OMEGA, B),
 )
-DECAY = flow("decay", S, {NU: -KAPPA * NU}, (KAPPA,))
-BLOWUP = flow("blow-up", S, {NU: KAPPA * NU**2}, (KAPPA,))
-TURN = flow("turn", S, {NU: KAPPA * M, M: -KAPPA * NU}, (KAPPA,))
+# one flow with closed solutions: a rotation by kappa s, a blow-up 1/(1/nu - sigma s),
+# and a state M pulled towards cos(s) at the rate p
+CASES = flow(
+    "cases",
+    S,
+    {
+        NU: KAPPA * OVERLAP + SIGMA * NU**2,
+        OVERLAP: -KAPPA * NU,
+        M: -P * (M - sp.cos(S)),
+    },
+    (KAPPA, SIGMA, P),
+)
+
+
+def case(nu=1.0, **params):
+    """Return the arguments of one of the cases; what is not named is off."""
+    params = {"kappa": 0.0, "sigma": 0.0, "p": 0.0} | params
+    return {"init": {"nu": nu, "m": 0.0, "M": 0.0}, "params": params}
 
 
 def rows(batch, seed=0):
@@ -55,13 +70,12 @@ def misfit(flow, reference, rtol=RTOL, atol=RTOL):
     return float(np.max(np.abs(flow.y - reference) / scale))
 
 
-@pytest.mark.parametrize("method", ["dop853", "dopri5"])
 @pytest.mark.parametrize("rtol", [1e-6, 1e-8, 1e-10])
-def test_every_row_keeps_the_promise(method, rtol):
+def test_every_row_keeps_the_promise(rtol):
     init, params = rows(512)
     t = np.linspace(0, 1, 6)
     common = {"init": init, "params": params, "t": t}
-    found = integrate(SAMPLING, **common, rtol=rtol, atol=rtol, method=method)
+    found = integrate(SAMPLING, **common, rtol=rtol, atol=rtol)
     truth = integrate(SAMPLING, **common, rtol=1e-13, atol=1e-13)
     assert misfit(found, truth.y, rtol, rtol) < PROMISE
 
@@ -96,9 +110,8 @@ def test_orders_by_fitted_slope(method, order):
     errors, steps = [], np.array([8, 12, 16, 24])
     for n in steps:
         found = integrate(
-            TURN,
-            init={"nu": 1.0, "M": 0.0},
-            params={"kappa": 3.0},
+            CASES,
+            **case(kappa=3.0),
             t=[0, 2],
             rtol=1e9,
             atol=1e9,
@@ -106,7 +119,7 @@ def test_orders_by_fitted_slope(method, order):
             method=method,
         )
         assert found.n_steps[0] == n
-        errors.append(np.hypot(*(found.y[0, -1] - [np.cos(6), -np.sin(6)])))
+        errors.append(np.hypot(*(found.y[0, -1, :2] - [np.cos(6), -np.sin(6)])))
     slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
     assert -slope == pytest.approx(order, abs=0.15)
 
@@ -115,9 +128,8 @@ def test_orders_by_fitted_slope(method, order):
 def test_dense_output_is_as_good_as_the_steps(method):
     t = np.linspace(0, 2, 97)
     found = integrate(
-        TURN,
-        init={"nu": 1.0, "M": 0.0},
-        params={"kappa": [0.5, 3.0]},
+        CASES,
+        **case(kappa=[0.5, 3.0]),
         t=t,
         rtol=RTOL,
         atol=RTOL,
@@ -125,7 +137,7 @@ def test_dense_output_is_as_good_as_the_steps(method):
     )
     for row, kappa in enumerate((0.5, 3.0)):
         exact = np.stack([np.cos(kappa * t), -np.sin(kappa * t)], -1)
-        np.testing.assert_allclose(found.y[row], exact, atol=PROMISE * RTOL)
+        np.testing.assert_allclose(found.y[row, :, :2], exact, atol=PROMISE * RTOL)
     assert found.n_steps.max() < t.size
 
 
@@ -140,7 +152,7 @@ def test_a_row_does_not_depend_on_its_batch_or_chunk():
             params={k: v[pick] for k, v in params.items()},
             **common,
         )
-        np.testing.assert_allclose(part.y, whole.y[pick], rtol=1e-14, atol=1e-14)
+        np.testing.assert_array_equal(part.y, whole.y[pick])
         np.testing.assert_array_equal(part.n_steps, whole.n_steps[pick])
 
 
@@ -270,24 +282,11 @@ def test_training_flow_reaches_the_known_values():
 
 
 def test_averages_are_refined_where_they_are_steep():
-    steep = flow("steep", S, {NU: Average(sp.tanh(KAPPA * G + NU))}, (KAPPA,))
-    found = integrate(
-        steep,
-        init={"nu": 0.3},
-        params={"kappa": [0.5, 30.0]},
-        t=[0, 1],
-        rtol=1e-9,
-        atol=1e-9,
-    )
-    truth = integrate(
-        steep,
-        init={"nu": 0.3},
-        params={"kappa": [0.5, 30.0]},
-        t=[0, 1],
-        rtol=1e-11,
-        atol=1e-11,
-        backend="scipy",
-    )
+    start = {"m": 0.3, "q": 0.5, "omega": 0.2, "r": [0.4, 400.0], "b": 0.0}
+    common = {"init": start, "params": {"p": 0.8, "kappa": 2.0, "s": 0.75}}
+    common["t"] = [0, 0.5]
+    found = integrate(training(), **common, rtol=1e-9, atol=1e-9)
+    truth = integrate(training(), **common, rtol=1e-11, atol=1e-11, backend="scipy")
     assert found.info["average_error"] < 1e-11
     assert misfit(found, truth.y, 1e-9, 1e-9) < PROMISE
 
@@ -297,8 +296,8 @@ def test_averages_are_refined_where_they_are_steep():
 
 def test_rows_fail_alone_and_keep_their_status():
     common = {"t": [0, 0.5, 1.0], "rtol": RTOL, "atol": RTOL}
-    init, params = {"nu": [1.0, 3.0, 0.5]}, {"kappa": [0.5, 1.0, 1.0]}
-    found = integrate(BLOWUP, init=init, params=params, **common, on_failure="keep")
+    common |= case(nu=[1.0, 3.0, 0.5], sigma=[0.5, 1.0, 1.0])
+    found = integrate(CASES, **common, on_failure="keep")
     assert found.status[0] == found.status[2] == 0
     assert found.status[1] != 0
     assert found.reached[1] == pytest.approx(1 / 3, abs=1e-3)
@@ -307,16 +306,15 @@ def test_rows_fail_alone_and_keep_their_status():
     with pytest.raises(
         SolveError, match=r"1 of 3 rows stopped .*rows 1; first at"
     ) as e:
-        integrate(BLOWUP, init=init, params=params, **common)
+        integrate(CASES, **common)
     np.testing.assert_array_equal(e.value.result.status, found.status)
 
 
 def test_too_many_steps_is_said():
     with pytest.raises(SolveError, match="step count reached `max_steps`"):
         integrate(
-            DECAY,
-            init={"nu": 1.0},
-            params={"kappa": 1e6},
+            CASES,
+            **case(p=1e6),
             t=[0, 1],
             rtol=RTOL,
             atol=RTOL,
@@ -325,11 +323,9 @@ def test_too_many_steps_is_said():
 
 
 def test_a_stiff_flow_has_an_implicit_method():
-    stiff = flow("stiff", S, {NU: -KAPPA * (NU - sp.cos(S))}, (KAPPA,))
     found = integrate(
-        stiff,
-        init={"nu": 0.0},
-        params={"kappa": 1e5},
+        CASES,
+        **case(p=1e5),
         t=[0, 1],
         rtol=1e-8,
         atol=1e-8,
@@ -338,7 +334,7 @@ def test_a_stiff_flow_has_an_implicit_method():
     )
     k, s = 1e5, 1.0
     exact = (k * k * np.cos(s) + k * np.sin(s)) / (k * k + 1)
-    assert found["nu"][0, -1] == pytest.approx(exact, abs=1e-6)
+    assert found["M"][0, -1] == pytest.approx(exact, abs=1e-6)
 
 
 GOOD = {
