@@ -40,7 +40,7 @@ $(BUILT): constraints.txt pyproject.toml
 	@touch $@
 
 run: $(BUILT)
-	$(BIN)/dilaton run $(SPEC) -o $(OUT)
+	$(BIN)/dilaton run $(SPEC) -o $(OUT) --force
 
 test: $(BUILT)
 	$(BIN)/python -m pytest

@@ -13,16 +13,17 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from . import __version__, theory
 from .numerics.cache import cache_folder
 from .spec import Spec
 
-FORMATS = ("text", "latex", "markdown", "json")
+Form = Literal["text", "latex", "markdown", "json"]
 
 
-def document(spec: Spec, form: str) -> str:
-    """Return the derivation of `spec` in one of `FORMATS`.
+def document(spec: Spec, form: Form) -> str:
+    """Return the derivation of `spec` as text, LaTeX, Markdown or JSON.
 
     Kept in the cache folder with a checksum. A damaged file is derived again, and a
     folder that cannot be written is left alone; both are said on standard error.
@@ -35,7 +36,7 @@ def document(spec: Spec, form: str) -> str:
     return text
 
 
-def _derived(spec: Spec, form: str) -> str:
+def _derived(spec: Spec, form: Form) -> str:
     from .theory.derive import derive
     from .theory.document import render
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Tick = Callable[[str], None]
 
+GRADING = 2.0  # cells are finer where a phase begins, by this power
 SATURATED = 15.0  # a bias this large means |b| has gone to infinity
 
 
@@ -48,8 +49,8 @@ class Plan:
 
 
 EIGHTHS = tuple(k / 8 for k in range(1, 9))
-FULL = Plan((300, 1000, 3000, 10000), 8, EIGHTHS, 12, 20_000, (200, 400, 800), 300, 6)
-QUICK = Plan((300, 1000, 3000), 3, EIGHTHS[1::2], 6, 10_000, (200, 400), 100, 3)
+FULL = Plan((300, 1000, 3000, 10000), 8, EIGHTHS, 12, 20_000, (200, 400, 800), 800, 6)
+QUICK = Plan((300, 1000, 3000), 3, EIGHTHS[1::2], 6, 10_000, (200, 400), 300, 3)
 
 
 def untrainable(spec: Spec) -> str | None:
@@ -172,7 +173,7 @@ def _dilated(
     from .torchcheck.train import train
 
     cells = len(found_phases(spec)) * plan.cells
-    grid = dilated_grid(spec.model, spec.values, d, cells, "midpoint")
+    grid = dilated_grid(spec.model, spec.values, d, cells, "midpoint", grading=GRADING)
     trained = train(spec.model, spec.values, grid.times, d, seed, device=device)
     _note(found, trained, "dilated", d, seed)
     drawn = sample(trained, grid, plan.paths, seed)
@@ -228,6 +229,7 @@ def _sampled(
     """Train on sampled noise, and by the exact average on the same training set."""
     import torch
 
+    from .torchcheck.draws import in_span
     from .torchcheck.grid import dilated_grid
     from .torchcheck.network import measure
     from .torchcheck.sample import sample
@@ -235,7 +237,9 @@ def _sampled(
 
     cells = plan.sampled_cells
     phases = found_phases(spec)
-    grid = dilated_grid(spec.model, spec.values, d, len(phases) * cells, "midpoint")
+    grid = dilated_grid(
+        spec.model, spec.values, d, len(phases) * cells, "midpoint", grading=GRADING
+    )
     trained = train(
         spec.model,
         spec.values,
@@ -250,29 +254,35 @@ def _sampled(
     )
     tick(f"d = {d}, sampled noise")
     _note(found, trained, "dilated", d, seed)
+    data = in_span(_doubled(trained.data))
     exact = train(
-        spec.model, spec.values, grid.times, d, seed, data=trained.data, device=device
+        spec.model, spec.values, grid.times, d, seed, data=data, device=device
     )
     tick(f"d = {d}, the same samples, exact average")
     measured = measure(trained.network, trained.data)
     reference = measure(exact.network, exact.data)
-    for j, (phase, s, t) in enumerate(_times(phases, cells)):
+    flip = np.sign(measured["m"] * reference["m"])  # (u, w, b) -> -(u, w, b) is free
+    for j in range(len(grid.times)):
+        phase = phases[j // cells]
         for name in ("c_hat", "m", "omega", "b", "q", "r", "c"):
-            row = {"phase": phase, "s": s, "t": t, "quantity": name, "d": d}
-            row |= {"mean": float(measured[name][j]), "stderr": 0.0}
+            sign = flip[j] if name in ("m", "omega", "b") else 1.0
+            row = {
+                "phase": phase,
+                "tau": float(grid.times[j]),
+                "quantity": name,
+                "d": d,
+            }
+            row |= {"mean": float(sign * measured[name][j])}
             found.sampled.append(row | {"exact": float(reference[name][j])})
     drawn = sample(trained, grid, plan.paths, seed)
     kind = "dilated, sampled noise"
     found.shares.append(_share_row(kind, "midpoint", d, drawn, decided=True))
 
 
-def _times(phases: Sequence[str], steps: int) -> list[tuple[str, float, float]]:
-    """Return (phase, s, t) of every network on the dilated grid."""
-    return [
-        (phase, float(s), (i + float(s)) / len(phases))
-        for i, phase in enumerate(phases)
-        for s in (np.arange(steps) + 0.5) / steps
-    ]
+def _doubled(data: Any) -> Any:
+    """Return a training set in double precision, as the exact average needs."""
+    names = ("mu", "labels", "x1", "weights")
+    return replace(data, **{name: getattr(data, name).double() for name in names})
 
 
 def _undilated(

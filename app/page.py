@@ -6,15 +6,14 @@ import base64
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import sympy as sp
+    from .theory.derive import Limit
+    from .theory.document import Block
 
-    from .theory.derive import Limit, Phase
-    from .theory.system import Equation, System
-
-LONG = 160  # operations; an equation longer than this is left to equations.tex
+LONG = 260  # operations; an equation longer than this is left to equations.tex
 
 CSS = """
 :root { --ink:#1b1f24; --soft:#5b6470; --line:#dfe3e8; --tint:#f6f8fa; --blue:#0072B2; }
@@ -43,8 +42,10 @@ figcaption { color:var(--soft); font-size:.92rem; max-width:52rem; margin-top:.3
 th,td { padding:.28rem .7rem; text-align:right; border-bottom:1px solid var(--line) }
 th { background:var(--tint); font-weight:600 }
 th:first-child,td:first-child { text-align:left }
-table.eq td { text-align:left; border-bottom:1px solid var(--line); padding:.5rem .6rem;
-  vertical-align:middle } table.eq td.label { color:var(--soft); white-space:nowrap }
+.formula { display:flex; align-items:center; gap:1.2rem; margin:.15rem 0 .15rem 1.4rem }
+.formula > div { overflow-x:auto; overflow-y:hidden; padding:.3rem 0 }
+.formula > span { color:var(--soft); font-size:.9rem; white-space:nowrap }
+h4 { margin:1.1rem 0 .3rem; font-size:1rem }
 math { font-size:1.06rem } pre { background:var(--tint); border:1px solid var(--line);
   border-radius:8px; padding:.8rem 1rem; overflow-x:auto; font-size:.86rem }
 details { margin:.6rem 0 } summary { cursor:pointer; color:var(--blue) }
@@ -119,140 +120,52 @@ def code(text: str) -> str:
 
 
 def derivation(limit: Limit) -> str:
-    """Return every phase with its equations, typeset."""
-    parts = [_dilation(limit)]
-    parts += [_phase(phase) for phase in limit.phases]
-    return "".join(parts)
+    """Return the derivation of a limit, typeset; what is aside is folded away."""
+    from .theory.document import blocks
+
+    parts: list[str] = []
+    folded = False
+    for block in blocks(limit):
+        if block.kind == "heading":
+            parts += ["</details>"] if folded else []
+            folded = not block.text.startswith(OPEN)
+            parts.append(_heading(block.text, block.level, folded))
+        elif block.kind == "text":
+            parts.append(paragraph(block.text))
+        else:
+            parts.append(_formula(block))
+    return "".join(parts) + ("</details>" if folded else "")
 
 
-def _dilation(limit: Limit) -> str:
-    rows = "".join(
-        f"<tr><td>{html.escape(phase.name)}</td><td>{_window(phase)}</td></tr>"
-        for phase in limit.phases
-    )
-    lines = code(str(limit.dilation))
-    said = paragraph("The dilation that gives each phase an equal share of t:")
-    return f'<table class="eq">{rows}</table>{said}{lines}'
+OPEN = ("Setting", "Windows", "Dilation", "Phase", "What is learned", "Sampling flow")
 
 
-def _window(phase: Phase) -> str:
-    import sympy as sp
-
-    from .theory.notation import symbol
-
-    what = "bulk variance"
-    if phase.features:
-        what = "weight of feature " + ", ".join(map(str, phase.features))
-    small = symbol("tau") if phase.variable == "tau" else 1 - symbol("tau")
-    size = symbol("d") ** -sp.sympify(phase.exponent)
-    return f"decides the {what}, at {mathml(small)} of order {mathml(size)}"
+def _heading(text: str, level: int, folded: bool) -> str:
+    title = html.escape(text)
+    if folded:
+        return f"<details><summary>{title}</summary>"
+    return f"<h{level + 2}>{title}</h{level + 2}>"
 
 
-def _phase(phase: Phase) -> str:
-    parts = [f"<h3>Phase {html.escape(phase.name)}</h3>"]
-    roles = [("Learned parameters", phase.learned), ("Sampling flow", phase.sampling)]
-    for title, system in roles:
-        if system is not None:
-            parts.append(f"<p><b>{title}</b> ({_kind(system)})</p>{_system(system)}")
-            parts.append(_steps(system))
-    return "".join(parts)
-
-
-def _steps(system: System) -> str:
-    """Return the derivation of a system, folded away."""
-    if not system.steps:
-        return ""
-    lines = []
-    for step in system.steps:
-        formula = step.formula
-        said = html.escape(step.text)
-        if formula is not None and formula.count_ops() <= LONG:
-            said += f"<div class='scroll'>{mathml(formula)}</div>"
-        lines.append(f"<li>{said}</li>")
-    return (
-        f"<details><summary>How {html.escape(system.name)} is derived</summary>"
-        f"<ol>{''.join(lines)}</ol></details>"
-    )
-
-
-def _kind(system: System) -> str:
-    words = {
-        "closed": "in closed form",
-        "flow": "an ordinary differential equation in s",
-        "stationary": "the minimum of the loss below",
-    }
-    return f"{words[system.kind]}; {system.status}"
-
-
-def _system(system: System) -> str:
-    """Return the equations; fields inside averages are named once, above them."""
-    if system.kind == "stationary":
-        unknowns = ", ".join(mathml(x) for x in system.unknowns)
-        lines = [("", f"minimise over {unknowns}", system.objective)]
-        lines += [(e.label, e.lhs, e.rhs) for e in system.observables]
+def _formula(block: Block) -> str:
+    tag = f"({html.escape(block.label)})" if block.label else ""
+    if block.rhs is None or block.rhs.count_ops() > LONG:
+        shown = f"{_math(_left(block.lhs))} is long: see equations.tex"
     else:
-        lines = [
-            (e.label, _left(e, system), e.rhs)
-            for e in system.equations + system.observables
-        ]
-    shown = [(label, left, right) for label, left, right in lines if right is not None]
-    fields = _fields(right for _, _, right in shown)
-    rows = [_equation("", name, argument, {}) for argument, name in fields.items()]
-    rows += [_equation(label, left, right, fields) for label, left, right in shown]
-    return f'<div class="scroll"><table class="eq">{"".join(rows)}</table></div>'
+        shown = _math(f"{_left(block.lhs)}<mo>=</mo>{_inner(block.rhs)}")
+    return f'<div class="formula"><div>{shown}</div><span>{tag}</span></div>'
 
 
-def _left(equation: Equation, system: System) -> Any:
-    return ("d", equation.lhs, system.time) if system.kind == "flow" else equation.lhs
-
-
-def _size(expr: sp.Expr, fields: Mapping[Any, Any]) -> int:
-    """Count operations as printed, where a named field is one symbol."""
+def _left(lhs: Any) -> str:
+    """Return the left-hand side: a symbol, or a short text such as ``nu'``."""
     import sympy as sp
 
-    from .theory.gaussian import G
-
-    swap = {
-        f: f.func(fields[f.args[0]] + G * int(f.args[0].has(G)))
-        for f in expr.atoms(sp.tanh, sp.erf)
-        if f.args[0] in fields
-    }
-    return int(expr.xreplace(swap).count_ops())
-
-
-def _fields(exprs: Iterable[sp.Expr]) -> dict[sp.Expr, sp.Symbol]:
-    """Return names h_1, h_2, ... for the long arguments of tanh and erf."""
-    import sympy as sp
-
-    names: dict[sp.Expr, sp.Symbol] = {}
-    for expr in exprs:
-        for function in sorted(expr.atoms(sp.tanh, sp.erf), key=sp.default_sort_key):
-            if function.args[0].count_ops() > 3:
-                name = sp.Symbol(f"h_{len(names) + 1}")
-                names.setdefault(function.args[0], name)
-    return names
-
-
-def _equation(label: str, left: Any, right: sp.Expr, fields: Mapping[Any, Any]) -> str:
-    printer = _printer(fields)
-    size = _size(right, fields)
-    if size > LONG:
-        there = f"… ({size} operations, see equations.tex)"
-        text = f"{left if isinstance(left, str) else _math(_side(left)) + ' ='} {there}"
-    elif isinstance(left, str):
-        text = f"{left} {_math(_inner(right, printer))}"
-    else:
-        text = _math(f"{_side(left)}<mo>=</mo>{_inner(right, printer)}")
-    tag = f"({html.escape(label)})" if label else ""
-    return f'<tr><td>{text}</td><td class="label">{tag}</td></tr>'
-
-
-def _side(left: Any) -> str:
-    plain = _printer({})
-    if isinstance(left, tuple):
-        top, bottom = (f"<mrow><mi>d</mi>{_inner(x, plain)}</mrow>" for x in left[1:])
-        return f"<mfrac>{top}{bottom}</mfrac>"
-    return _inner(left, plain)
+    name = str(lhs)
+    stem = name.removesuffix("'")
+    if not stem.isidentifier():
+        return f"<mtext>{html.escape(name)}</mtext>"
+    inner = _inner(sp.Symbol(stem))
+    return f"<msup>{inner}<mo>′</mo></msup>" if stem != name else inner
 
 
 def _math(inner: str) -> str:
@@ -260,72 +173,73 @@ def _math(inner: str) -> str:
     return f'<math xmlns="{space}" displaystyle="true">{inner}</math>'
 
 
-def _inner(expr: Any, printer: Any) -> str:
-    return re.sub(r"^<math[^>]*>|</math>$", "", printer.doprint(expr))
+def _inner(expr: Any) -> str:
+    text = re.sub(r"^<math[^>]*>|</math>$", "", _printer().doprint(expr))
+    return re.sub(r"&#(\d{3,});", lambda m: chr(int(m[1])), text)
 
 
 def mathml(expr: Any) -> str:
     """Return an expression as presentation MathML."""
-    return _math(_inner(expr, _printer({})))
+    return _math(_inner(expr))
 
 
-def _printer(fields: Mapping[Any, Any]) -> Any:
-    """Sympy's MathML printer with our names, averages, and named fields."""
+@cache
+def _printer() -> Any:
+    """Return sympy's MathML printer with the names of the notation table.
+
+    Subscripts are characters, not boxes, where there is a character: browsers place
+    them well with any font.
+    """
     from sympy.printing.mathml import MathMLPresentationPrinter
 
     class Printer(MathMLPresentationPrinter):
         def _print_Symbol(self, symbol: Any, style: str = "plain") -> Any:
             name = str(symbol)
-            base, index = SPECIAL.get(name, name.partition("_")[::2])
-            letter = self._leaf("mi", GREEK.get(base, base))
+            if name.startswith("E["):
+                return self._leaf("mi", _average(name), "normal")
+            base, index = SPECIAL.get(name) or _split(name)
+            letter = GREEK.get(base, base)
             if index == "hat":
-                return self._pair("mover", letter, self._leaf("mo", "^"))
-            if not index:
-                return letter
-            lowered = index.translate(LOWERED) if index.isdigit() else SIGNS.get(index)
-            if lowered is None:
-                return self._pair("msub", letter, self._leaf("mi", index))
-            letter = self._leaf("mi", GREEK.get(base, base) + lowered)
-            letter.setAttribute("style", "font-style:italic")
-            return letter
+                node = self.dom.createElement("mover")
+                node.appendChild(self._leaf("mi", letter, "italic"))
+                node.appendChild(self._leaf("mo", "^"))
+                return node
+            index = SIGNS.get(index, index).translate(LOWERED)
+            return self._leaf("mi", letter + index, "italic")
 
-        def _leaf(self, kind: str, text: str) -> Any:
+        def _leaf(self, kind: str, text: str, style: str = "") -> Any:
             node = self.dom.createElement(kind)
             node.appendChild(self.dom.createTextNode(text))
-            return node
-
-        def _pair(self, kind: str, *parts: Any) -> Any:
-            node = self.dom.createElement(kind)
-            for part in parts:
-                node.appendChild(part)
+            if style:
+                node.setAttribute("style", f"font-style:{style}")
             return node
 
         def _print_Average(self, expr: Any) -> Any:
-            opened, closed = self._leaf("mo", "["), self._leaf("mo", "]")
-            average = self._leaf("mi", "𝔼")
-            return self._pair(
-                "mrow", average, opened, self._print(expr.integrand), closed
-            )
-
-        def _print_Function(self, expr: Any) -> Any:
-            if not expr.args or expr.args[0] not in fields:
-                return super()._print_Function(expr)
-            return self._applied(self._leaf("mi", type(expr).__name__), expr)
-
-        def _print_Pow(self, expr: Any) -> Any:
-            if not expr.base.args or expr.base.args[0] not in fields:
-                return super()._print_Pow(expr)
-            name = self._leaf("mi", type(expr.base).__name__)
-            return self._applied(
-                self._pair("msup", name, self._print(expr.exp)), expr.base
-            )
-
-        def _applied(self, name: Any, function: Any) -> Any:
-            opened, closed = self._leaf("mo", "("), self._leaf("mo", ")")
-            field = self._print(fields[function.args[0]])
-            return self._pair("mrow", name, opened, field, closed)
+            row = self.dom.createElement("mrow")
+            row.appendChild(self._leaf("mi", "𝔼"))
+            row.appendChild(self._leaf("mo", "["))
+            row.appendChild(self._print(expr.integrand))
+            row.appendChild(self._leaf("mo", "]"))
+            return row
 
     return Printer()
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return a name and its index: ``n_plus`` is n and plus, ``H2`` is H and 2."""
+    if "_" in name:
+        base, _, index = name.partition("_")
+        return base, index
+    match = re.fullmatch(r"([A-Za-z]+)(\d*)", name)
+    return (match[1], match[2]) if match else (name, "")
+
+
+def _average(name: str) -> str:
+    """Return ``E[tanh(H1)**2]`` as it is written by hand."""
+    body = re.sub(r"\*\*(\d)", lambda m: m[1].translate(RAISED), name[2:-1])
+    body = re.sub(r"(\w+)(\(H\d+\))([⁰-⁹²³¹]+)", r"\1\3\2", body)
+    body = re.sub(r"H(\d+)", lambda m: "H" + m[1].translate(LOWERED), body)
+    return f"𝔼[{body.replace('*', ' ')}]"
 
 
 GREEK = {
@@ -340,8 +254,9 @@ GREEK = {
     "gamma": "γ",
     "alpha": "α",
     "beta": "β",
-    "Gamma": "Γ",
+    "loss": "ℒ",
 }
 SPECIAL = {"ridge_u": ("λ", ""), "ridge_w": ("ℓ", ""), "noise_draws": ("n", "0")}
 SIGNS = {"plus": "₊", "minus": "₋"}
-LOWERED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+LOWERED = str.maketrans("0123456789_", "₀₁₂₃₄₅₆₇₈₉,")
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 COLOURS = (
     "#0072B2",  # blue
@@ -36,6 +40,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.linewidth": 0.8,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.7,
     "lines.linewidth": 1.8,
@@ -52,14 +57,26 @@ Row = Mapping[str, Any]
 Histogram = Mapping[str, Sequence[float]]  # density, edges
 
 
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Let a function draw in the project's style; matplotlib loads when it runs."""
+
+    @wraps(draw)
+    def within(*args: P.args, **kwargs: P.kwargs) -> R:
+        import matplotlib as mpl
+
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return within
+
+
+@styled
 def new_figure(rows: int, columns: int, width: float, height: float) -> Any:
     """Return a figure and its axes, shape (rows, columns), in the project's style."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(rows, columns, squeeze=False)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def save(figure: Figure, stem: Path) -> None:
@@ -68,17 +85,16 @@ def save(figure: Figure, stem: Path) -> None:
         stem.with_suffix(f".{suffix}").write_bytes(rendered(figure, suffix))
 
 
+@styled
 def rendered(figure: Figure, form: str) -> bytes:
     """Return `figure` as the bytes of a png, pdf or svg file."""
-    import matplotlib as mpl
-
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(form)
     buffer = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format=form, metadata=undated)
+    figure.savefig(buffer, format=form, metadata=undated)
     return buffer.getvalue()
 
 
+@styled
 def overlaps(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     population: Mapping[str, tuple[Sequence[float], Sequence[float]]],
@@ -144,6 +160,7 @@ def _shared_legend(figure: Figure, axes: Any) -> None:
     )
 
 
+@styled
 def convergence(
     errors: Sequence[Row], fits: Sequence[Row], titles: Mapping[str, str]
 ) -> Figure:
@@ -156,9 +173,8 @@ def convergence(
     figure, axes = new_figure(1, max(1, len(phases)), 4.8 * max(1, len(phases)), 3.8)
     for ax, phase in zip(axes.flat, phases, strict=False):
         ax.set_title(f"phase {phase}")
-        ax.set_xscale("log")
         ax.set_yscale("log")
-        ax.set_xlabel("dimension $d$")
+        _dimension_axis(ax, [row["d"] for row in errors])
         mine = [f for f in fits if f["phase"] == phase and f["quantity"] in titles]
         for i, fit in enumerate(f for f in mine if math.isfinite(f["slope"])):
             _error_line(ax, i, fit, errors, titles)
@@ -188,6 +204,16 @@ def _error_line(
     ax.plot(d, line, color=colour, lw=1.2, label=label)
 
 
+def _dimension_axis(ax: Axes, dims: Sequence[int]) -> None:
+    """A logarithmic axis with a tick at each dimension."""
+    ticks = sorted(set(dims))
+    ax.set_xscale("log")
+    ax.set_xticks(ticks, [str(d) for d in ticks], minor=False)
+    ax.set_xticks([], minor=True)
+    ax.tick_params(axis="x", labelrotation=45 if len(ticks) > 4 else 0)
+    ax.set_xlabel("dimension $d$")
+
+
 def _guide(ax: Axes, errors: Sequence[Row]) -> None:
     d = sorted({row["d"] for row in errors})
     if len(d) > 1:
@@ -196,6 +222,7 @@ def _guide(ax: Axes, errors: Sequence[Row]) -> None:
         ax.plot(d, line, color=GREY, ls="--", lw=1, label="$d^{-1/2}$")
 
 
+@styled
 def laws(
     decided: Mapping[str, Histogram],
     target: tuple[Sequence[float], Sequence[float]],
@@ -234,6 +261,7 @@ def _histograms(
         ax.stairs(row["density"], row["edges"], label=label, **style)
 
 
+@styled
 def shares(rows: Sequence[Row], levels: Mapping[str, float]) -> Figure:
     """The generated share of the + mode against d, dilated and not.
 
@@ -257,14 +285,14 @@ def shares(rows: Sequence[Row], levels: Mapping[str, float]) -> Figure:
     for i, (label, level) in enumerate(levels.items()):
         colour, style = (COLOURS[1], "--") if i == 0 else ("black", "-:"[i > 1])
         ax.axhline(level, color=colour, ls=style, lw=1.2, label=f"{label}, {level:.4f}")
-    ax.set_xscale("log")
+    _dimension_axis(ax, [row["d"] for row in rows])
     ax.set_ylim(0.4, 1.05)
-    ax.set_xlabel("dimension $d$")
     ax.set_ylabel("share of the + mode")
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
+@styled
 def undilated(panels: Mapping[str, Histogram], titles: Mapping[str, str]) -> Figure:
     """Finished samples mu.X/d without the dilation beside those with it."""
     figure, axes = new_figure(1, len(panels), 3.1 * len(panels), 2.9)

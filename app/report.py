@@ -198,7 +198,10 @@ def _derived(spec: Spec, seed: int, plan: Plan | None, tick: Any) -> Run:
 def _solved(limit: Limit, times: np.ndarray, spec: Spec) -> Dataset:
     from .numerics.solve import solve
 
-    return solve(limit, s=times.tolist(), rtol=RTOL, atol=ATOL, **spec.values)
+    # a single trajectory: SciPy is done before a kernel would be compiled
+    return solve(
+        limit, s=times.tolist(), rtol=RTOL, atol=ATOL, backend="scipy", **spec.values
+    )
 
 
 def _laws(run: Run) -> dict[str, Any]:
