@@ -711,7 +711,9 @@ def test_standard_output_that_is_full_is_an_error(tmp_path):
 
 def test_a_good_line_still_works(call):
     """The judge of the tables above: the spec they change is a good one."""
-    code, out, _ = call(*"solve spec.toml --at 0,1 --backend scipy --json".split())
+    code, out, _ = call(
+        "solve", "spec.toml", "--at", "0,1", "--backend", "scipy", "--json"
+    )
     assert code == 0
     assert json.loads(out)["phases"][0]["m"] == [1.0, 1.0]
 
