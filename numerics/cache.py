@@ -1,15 +1,24 @@
-"""Generated modules on disk: written once, checked on every use, imported by path."""
+"""Generated modules on disk: written once, checked on every use, imported by path.
+
+Sources are named by their content. The machine code that numba keeps beside them
+carries a checksum: code that does not match is compiled again, and that is said.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
 import os
+import pickle
 import sys
 import tempfile
+import threading
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
+
+_LOCK = threading.RLock()  # a module is seen by other threads when it is complete
 
 
 def cache_folder() -> Path:
@@ -30,8 +39,11 @@ def load_source(source: str, name: str) -> ModuleType:
     """
     digest = hashlib.sha256(source.encode()).hexdigest()[:20]
     title = f"{name}_{digest}"
-    if title in sys.modules:
-        return sys.modules[title]
+    with _LOCK:
+        return sys.modules.get(title) or _loaded(source, title)
+
+
+def _loaded(source: str, title: str) -> ModuleType:
     try:
         path = _written(cache_folder() / "kernels" / f"{title}.py", source)
     except OSError as err:
@@ -91,7 +103,82 @@ def _imported(path: Path, title: str) -> ModuleType:
     sys.modules[title] = module
     try:
         spec.loader.exec_module(module)
+        _protect(module)
     except BaseException:
         del sys.modules[title]
         raise
     return module
+
+
+def _protect(module: ModuleType) -> None:
+    """Let the compiled functions of a module keep their machine code checked."""
+    for function in vars(module).values():
+        file = getattr(getattr(function, "_cache", None), "_cache_file", None)
+        if file is not None:
+            file.__class__ = _checked_file()
+
+
+def _damaged(name: str) -> None:
+    warnings.warn(
+        f"The cached machine code `{name}` must match its checksum, but does not. The "
+        "kernel is compiled again.",
+        stacklevel=2,
+    )
+
+
+@lru_cache(maxsize=1)
+def _checked_file() -> type:
+    """Return numba's pair of index and data files, with a SHA-256 before each."""
+    from numba.core.caching import IndexDataCacheFile
+
+    class CheckedFile(IndexDataCacheFile):
+        """Nothing is unpickled before its checksum has been compared."""
+
+        def save(self, key, data):
+            try:
+                super().save(key, data)
+            except OSError as err:
+                warnings.warn(
+                    f"The machine code of `{self._index_name}` could not be kept "
+                    f"({err.strerror}), so the next process compiles it again. Free "
+                    "space, or set DILATON_CACHE to another folder.",
+                    stacklevel=2,
+                )
+
+        def _dump(self, obj):
+            data = super()._dump(obj)
+            return hashlib.sha256(data).digest() + data
+
+        def _save_index(self, overloads):
+            content = (self._version, self._source_stamp, overloads)
+            with self._open_for_write(self._index_path) as file:
+                file.write(self._dump(content))
+
+        def _load_index(self):
+            try:
+                content = self._read(self._index_path)
+            except FileNotFoundError:
+                return {}
+            except OSError:
+                _damaged(self._index_name)
+                return {}
+            version, stamp, overloads = content
+            fresh = version == self._version and stamp == self._source_stamp
+            return overloads if fresh else {}
+
+        def _load_data(self, name):
+            try:
+                return self._read(self._data_path(name))
+            except FileNotFoundError:
+                raise
+            except OSError:
+                _damaged(name)
+                raise
+
+        def _read(self, path):
+            raw = Path(path).read_bytes()
+            if hashlib.sha256(raw[32:]).digest() != raw[:32]:
+                raise OSError("the checksum does not match")
+            return pickle.loads(raw[32:])
+
+    return CheckedFile

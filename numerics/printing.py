@@ -62,7 +62,7 @@ def _outputs(system: System) -> dict[str, tuple[sp.Expr, ...]]:
     if system.kind == "closed":
         return {"values": _resolved(system.equations + system.observables)}
     seen = _resolved(system.observables)
-    slopes = tuple(sp.diff(f, x) for f in rhs for x in unknowns)
+    slopes = tuple(_slope(f, x) for f in rhs for x in unknowns)
     out: dict[str, tuple[sp.Expr, ...]]
     if system.kind == "flow":
         out = {"rhs": rhs, "jacobian": slopes}
@@ -76,6 +76,11 @@ def _outputs(system: System) -> dict[str, tuple[sp.Expr, ...]]:
         out = {"objective": objective, "gradient": rhs, "hessian": slopes}
         out["newton"] = objective + rhs + slopes
     return {**out, "observables": seen} if seen else out
+
+
+def _slope(expr: sp.Expr, x: sp.Symbol) -> sp.Expr:
+    """Differentiate; the delta functions of kinks and jumps are left out."""
+    return sp.diff(expr, x).replace(sp.DiracDelta, lambda *_: sp.S.Zero)
 
 
 def _resolved(equations: Iterable[Equation]) -> tuple[sp.Expr, ...]:
