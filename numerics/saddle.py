@@ -26,6 +26,9 @@ FLOOR = 1e-5
 NODES = 41
 """Chebyshev points in log s on which the minimum is known between its end points."""
 
+CLOSED = {"saturated": 1, "silent": 2}
+"""Closed branches by name: |b| infinite, or w = 0 where there is no bias."""
+
 LEVELS = 7
 """Quadrature rules of 62 to 3968 intervals; a row takes the first that is fine."""
 
@@ -219,7 +222,7 @@ def _follow(
     smooth = np.full((rows, points, names), np.nan)
     below = np.full((rows, names), np.nan)
     summary = np.full((rows, 4), np.nan)
-    closed = bool(system.branches)
+    closed = CLOSED[system.branches[0].name] if system.branches else 0
     _module(system).follow(
         times,
         chebyshev(points),

@@ -58,6 +58,9 @@ def direction(out, step, low):
     shift = 0.0
     while not factorised(out, shift, low):
         shift = max(10.0 * shift, 1e-3 * scale)
+        if not shift < 1e250:  # the Hessian is not finite: no direction
+            step[:] = 0.0
+            return shift
     length = 0.0
     for i in range(STATES):
         total = -out[1 + i]
@@ -124,6 +127,8 @@ def settle(at, x, goal, params, nodes, weights, starts, level, out):
     off = point(at, x, params, nodes, weights, starts, level, out)
     for _iteration in range(MOST):
         shift = direction(out, step, low)
+        if not shift < 1e250:
+            return LOST, 1.0
         slope, length = 0.0, 0.0
         for i in range(STATES):
             slope += step[i] * out[1 + i]
@@ -184,10 +189,11 @@ def check(at, x, params, nodes, weights, starts, level, out, fact):
 
 
 @compiled
-def closed_branch():
-    """Return the point that stands for the closed branch."""
+def closed_branch(closed):
+    """Return the point that stands for the closed branch: saturated, or w = 0."""
     x = zeros(STATES)
-    x[STATES - 1] = SATURATED
+    if closed == 1:
+        x[STATES - 1] = SATURATED
     return x
 
 
@@ -196,7 +202,7 @@ def rival(at, closed, params, nodes, weights, starts):
     """Return the objective of the closed branch, infinite where there is none."""
     if not closed:
         return 1e300
-    x, out = closed_branch(), empty(1 + STATES + STATES * STATES)
+    x, out = closed_branch(closed), empty(1 + STATES + STATES * STATES)
     point(at, x, params, nodes, weights, starts, 0, out)
     return out[0]
 
@@ -336,10 +342,11 @@ def record(at, x, params, nodes, weights, starts, level, values):
 @compiled
 def saturate(times, closed, params, nodes, weights, starts, values, facts, codes):
     """Fill the closed branch at `times`, with code 1; nan if there is none."""
-    x = closed_branch()
+    x = closed_branch(closed)
     for j in range(times.size):
         record(times[j], x, params, nodes, weights, starts, 0, values[j])
-        values[j, STATES - 1] = 1e300 * 1e300
+        if closed == 1:
+            values[j, STATES - 1] = 1e300 * 1e300
         facts[j, 0] = rival(times[j], closed, params, nodes, weights, starts)
         facts[j, 1:] = 0.0
         codes[j] = ESCAPED if closed else LOST
@@ -378,7 +385,7 @@ def follow_row(
     )
     summary[0], summary[3] = 1.0, FOUND
     codes[:] = ESCAPED
-    record(1.0, closed_branch(), params, nodes, weights, starts, 0, below)
+    record(1.0, closed_branch(closed), params, nodes, weights, starts, 0, below)
     other = rival(1.0, closed, params, nodes, weights, starts)
     if code != FOUND or out[0] >= other:
         summary[3] = ESCAPED if closed else LOST

@@ -151,8 +151,11 @@ class Limit:
         }
         return tuple(sorted(x for x in found if x[0] != "S"))
 
-    def _repr_latex_(self) -> str:
-        return self.dilation._repr_latex_()
+    def _repr_html_(self) -> str:
+        """Phases and dilation, for notebooks."""
+        from .document import limit_html
+
+        return limit_html(self)
 
 
 def derive(model: Model) -> Limit:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Literal
 
@@ -275,6 +275,7 @@ def _in_time(place: tuple[End, sp.Expr]) -> tuple[int, sp.Expr]:
     return {"0": 0, "interior": 1, "1": 2}[end], (-1 if end == "0" else 1) * exponent
 
 
+@cache
 def find_windows(model: Model) -> tuple[Window, ...]:
     r"""Find every window of a model, in the order of time.
 

@@ -222,7 +222,7 @@ def _system(system: System, title: str, level: int = 1) -> list[Block]:
     found += _equations(system)
     for branch in system.branches:
         found.append(
-            _say(f"Competing closed minimum ({branch.name}, |b| -> infinity, w = 0):")
+            _say(f"A closed minimum competes (w = 0, the unit is {branch.name}):")
         )
         found.append(_formula(f"J_{branch.name}", branch.objective))
         found += [_formula(e.lhs, e.rhs, e.label) for e in branch.equations]
@@ -365,6 +365,33 @@ _WORDS = {
     "value": r"\tfrac12\log\mathrm{odds}",
     "J": "J",
 }
+
+
+def system_latex(system: System) -> str:
+    """The labelled equations of `system`, aligned; averages are abbreviated."""
+    rows = [
+        _aligned(block)
+        for block in abbreviated([_say(""), *_equations(system)])
+        if block.kind == "formula"
+    ]
+    body = " \\\\\n".join(rows)
+    return f"$$\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n$$"
+
+
+def _aligned(block: Block) -> str:
+    mark = rf" && \text{{({block.label})}}" if block.label else ""
+    return f"{_latex_lhs(block.lhs)} &= {latex(block.rhs)}{mark}"
+
+
+def limit_html(limit: Limit) -> str:
+    """The phases of `limit` as a table, with its dilation."""
+    rows = [
+        f"<tr><td>{phase.name}</td><td>{_window_text(phase.window)[2:]}</td>"
+        f"<td>{', '.join(s.name.split('/')[1] for s in phase.systems)}</td></tr>"
+        for phase in limit.phases
+    ]
+    head = "<tr><th>phase</th><th>window</th><th>systems</th></tr>"
+    return f"<table>{head}{''.join(rows)}</table>{limit.dilation._repr_latex_()}"
 
 
 def latex(expr: sp.Basic) -> str:

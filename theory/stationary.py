@@ -201,9 +201,13 @@ def _saturated_branch(
     total: sp.Expr,
     readout: dict[sp.Symbol, sp.Expr],
 ) -> tuple[Branch, ...]:
-    r"""The minimum with $|b| \to \infty$, $w = 0$: every field saturates alike."""
-    if not model.autoencoder.bias or model.autoencoder.tied:
+    r"""The minimum with $w = 0$: all units saturate alike, or are silent without bias."""
+    if model.autoencoder.activation == "sign" or model.autoencoder.tied:
         return ()
+    if not model.autoencoder.bias:
+        zero = tuple(Equation(f"B{i}", x, sp.S.Zero) for i, x in enumerate(readout, 1))
+        rest = model.target.sigma**2 if model.data.samples else sp.S.Zero
+        return (Branch("silent", 1 + rest, zero),)
     omega, r = _own(model, "omega", "r")
     zero = {omega: 0, r: 0, symbol("zeta_plus"): 0, symbol("zeta_minus"): 0}
 

@@ -97,6 +97,12 @@ class System:
     status: Status = "asymptotic"
     steps: tuple[Step, ...] = field(default=(), compare=False)
 
+    def _repr_latex_(self) -> str:
+        """Labelled equations, for notebooks."""
+        from .document import system_latex
+
+        return system_latex(self)
+
     @property
     def unknowns(self) -> tuple[sp.Symbol, ...]:
         """The symbols the equations determine, in order."""

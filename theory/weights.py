@@ -39,9 +39,26 @@ def learned(model: Model, window: Window) -> System:
             "sqrt(d) and is resolved at tau ~ d^(-1/2), but the feature has exponent "
             f'{model.target.features[0].exponent}. Set it to 0, or n = "inf".'
         )
+    _refuse_undetermined(model)
     if model.data.frozen_noise:
         return frozen_learned(model, window)
     return stationary_learned(model, window)
+
+
+def _refuse_undetermined(model: Model) -> None:
+    """A sign unit does not see the size of `w`; a tied `u` is that size."""
+    auto, data = model.autoencoder, model.data
+    if auto.activation == "sign" and (auto.tied or (data.samples and not auto.bias)):
+        raise DerivationError(
+            "A sign unit is derived untied, and with a bias where there are samples: "
+            f"the size of w must not matter, but the model has tied {auto.tied}, bias "
+            f"{auto.bias} and samples {data.samples}. Use a tanh or an erf unit."
+        )
+    if auto.tied and data.frozen_noise:
+        raise DerivationError(
+            "With frozen noise the labels are fitted by a w that is not along u, but "
+            'the network is tied. Untie it, or set noise_draws = "inf".'
+        )
 
 
 def bayes_learned(model: Model, window: Window) -> System:
