@@ -448,6 +448,99 @@ def sweep(
 
 
 @app.command()
+def windows(
+    data: Annotated[
+        Literal["digits", "mixture", "mnist"], typer.Argument(help="What is learned.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A new folder, or one to continue.")
+    ] = Path("windows"),
+    d: Annotated[
+        str, typer.Option(help="Mixture: dimension, or several as in 1024,4096.")
+    ] = "4096",
+    network: Annotated[
+        Literal["per-time", "shared"],
+        typer.Option(help="Mixture: one network a time, or one for all."),
+    ] = "per-time",
+    p: Annotated[float, typer.Option(help="Mixture: weight of the + mode.")] = 0.8,
+    sigma: Annotated[float, typer.Option(help="Mixture: spread of a mode.")] = 1.0,
+    folder: Annotated[
+        str, typer.Option("--data", help="MNIST: the folder of its IDX files.")
+    ] = "",
+    classes: Annotated[
+        str, typer.Option(help="Images: two classes, as in 3,8.")
+    ] = "0,1",
+    share: Annotated[
+        float, typer.Option(help="Images: share of the first class.")
+    ] = 0.8,
+    mass: Annotated[
+        float, typer.Option(help="Share of the training times put in the window.")
+    ] = 0.5,
+    seeds: Annotated[int, typer.Option(help="Pairs of trainings.", min=1)] = 10,
+    first_seed: Annotated[int, typer.Option(help="Seeds count from here.", min=0)] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller everything.")] = False,
+    device: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="For training.")
+    ] = "cpu",
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Also write every number here.")
+    ] = None,
+) -> None:
+    """Find when a feature is decided, and train there.
+
+    Trains a network, finds the window of the class by U-turns, then compares training
+    in the window with training at uniform times, from scratch. Interrupted, the same
+    command continues.
+
+    \b
+    Example:
+      dilaton windows digits -o digits/
+      dilaton windows mixture --network shared --d 256,1024,4096 -o growth/
+      dilaton windows mnist --data ~/mnist -o mnist/ --json numbers.json
+    """
+    from .numerics.store import write_atomic
+    from .torchcheck.experiment import image_plan, mixture_plan
+    from .windows import to_json, write_windows_report
+
+    if data == "mnist" and not folder:
+        _needed({"--data": None}, "MNIST")
+    chosen = range(first_seed, first_seed + seeds)
+    if data == "mixture":
+        plans = [
+            mixture_plan(
+                d=whole(x, "--d"),
+                p=p,
+                sigma=sigma,
+                network=network,
+                seeds=chosen,
+                mass=mass,
+                quick=quick,
+                device=device,
+            )
+            for x in sorted(set(numbers(d, "--d")))
+        ]
+    else:
+        pair = [int(x) for x in numbers(classes, "--classes")]
+        plans = [
+            image_plan(
+                data,
+                seeds=chosen,
+                folder=folder,
+                classes=(pair[0], pair[-1]),
+                shares=(share, 1 - share),
+                mass=mass,
+                quick=quick,
+                device=device,
+            )
+        ]
+    found = write_windows_report(plans, output, progress=True)
+    if json is not None:
+        write_atomic(json, to_json(found))
+    print(found["verdict"])
+    print(output / "index.html")
+
+
+@app.command()
 def doctor(json: Json = False) -> None:
     """Print versions, devices, the cache folder and what is missing.
 

@@ -132,8 +132,8 @@ def test_a_piecewise_error_has_its_window_where_it_falls():
     mse = np.interp(t, [0, 0.2, 0.4, 1], [1.1, 1.0, 0.2, 0.0])
     errors = mse[:, None] * np.linspace(0.9, 1.1, 50)
     window = find_mse_window(MseCurve(t, errors, 10))
-    assert window.lo == pytest.approx(0.2, abs=0.03)
-    assert window.hi == pytest.approx(0.4, abs=0.03)
+    assert window.lo == pytest.approx(0.2, abs=0.05)  # a part that straddles the kink
+    assert window.hi == pytest.approx(0.4, abs=0.05)
 
 
 def test_distant_windows_do_not_agree():

@@ -52,13 +52,15 @@ class Mixture:
         """Draw `n` samples and their signs, +1 or -1."""
         import torch
 
-        signs = 2.0 * (torch.rand(n, generator=generator) < self.p).float() - 1
-        noise = torch.randn(n, self.d, generator=generator)
-        return signs[:, None] * self.mu + self.sigma * noise, signs
+        device = generator.device
+        draws = torch.rand(n, generator=generator, device=device)
+        signs = 2.0 * (draws < self.p).float() - 1
+        noise = torch.randn(n, self.d, generator=generator, device=device)
+        return signs[:, None] * self.mu.to(device) + self.sigma * noise, signs
 
     def feature(self, x: Any) -> Any:
         """The mode of each sample: whether it lies on the side of `mu`."""
-        return x @ self.mu > 0
+        return x @ self.mu.to(x) > 0
 
     def denoiser(self, x: Any, t: float) -> Any:
         r"""$E[x_1|x_t=x]$, with $\Delta = \alpha^2+\sigma^2\beta^2$:
@@ -69,9 +71,10 @@ class Mixture:
 
         alpha, beta = self.path.alpha(t), self.path.beta(t)
         delta = alpha**2 + self.sigma**2 * beta**2
-        field = beta / delta * (x @ self.mu) + math.atanh(2 * self.p - 1)
+        mu = self.mu.to(x)
+        field = beta / delta * (x @ mu) + math.atanh(2 * self.p - 1)
         mode = alpha**2 / delta * torch.tanh(field)
-        return self.sigma**2 * beta / delta * x + mode[:, None] * self.mu
+        return self.sigma**2 * beta / delta * x + mode[:, None] * mu
 
     def snr(self, t: float) -> float:
         r"""$\Lambda = \beta^2|\mu|^2/(\alpha^2+\sigma^2\beta^2)$ at a time."""

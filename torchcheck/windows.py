@@ -18,6 +18,8 @@ from ..errors import ModelError, ShapeError
 from .times import LINEAR_PATH, Path
 from .uturn import Curve, MseCurve
 
+PARTS = 24
+"""Equal parts of the drop of the squared error, each of which has one rate."""
 SIGNIFICANT = 3.0
 """A curve whose range is below this many standard errors has no window."""
 
@@ -87,9 +89,10 @@ def find_mse_window(
 ) -> Window:
     r"""Return where the squared error per dimension drops fastest.
 
-    The rate $-d\,\mathrm{mse}/dt$ of the curve, made monotone, has its highest peak
-    somewhere; the window is the stretch around it where the rate exceeds `fraction` of
-    the peak. Intervals by bootstrap over the samples.
+    The drop of the curve, made monotone, is cut into equal parts; the rate
+    $-d\,\mathrm{mse}/dt$ of a part is its drop over the time that it takes. The window
+    is the stretch around the highest rate where the rate exceeds `fraction` of it.
+    Intervals by bootstrap over the samples.
 
     Raises `ModelError` when the error does not drop.
     """
@@ -162,24 +165,29 @@ def _crossing(t: np.ndarray, y: np.ndarray, goal: float) -> float:
 
 
 def _rate(t: np.ndarray, mse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Drop per unit of time between neighbouring times, and the middles."""
-    return (t[1:] + t[:-1]) / 2, -np.diff(_decreasing(mse)) / np.diff(t)
+    """Middles and rates of `PARTS` stretches of time over which the drop is equal."""
+    y = _decreasing(mse)
+    levels = np.linspace(y[0], y[-1], PARTS + 1)
+    slope = np.linspace(0, 1e-9 * (y[0] - y[-1] + 1e-300), len(y))  # flats: invertible
+    at = np.interp(-levels, slope - y, t)
+    width = np.maximum(np.diff(at), 1e-12)
+    return (at[1:] + at[:-1]) / 2, (y[0] - y[-1]) / PARTS / width
 
 
 def _steepest(t: np.ndarray, mse: np.ndarray, fraction: float) -> tuple[float, float]:
+    """The stretch around the peak; the rate counts as 0 at the first and last time."""
     middle, rate = _rate(t, mse)
+    middle = np.concatenate([t[:1], middle, t[-1:]])
+    rate = np.concatenate([[0.0], rate, [0.0]])
     peak = int(np.argmax(rate))
     floor = fraction * rate[peak]
-    lo = _edge(middle[peak::-1], rate[peak::-1], floor, t[0])
-    return lo, _edge(middle[peak:], rate[peak:], floor, t[-1])
+    lo = _edge(middle[peak::-1], rate[peak::-1], floor)
+    return lo, _edge(middle[peak:], rate[peak:], floor)
 
 
-def _edge(middle: np.ndarray, rate: np.ndarray, floor: float, last: float) -> float:
+def _edge(middle: np.ndarray, rate: np.ndarray, floor: float) -> float:
     """Walk away from the peak to where the rate falls below `floor`."""
-    below = rate < floor
-    if not below.any():
-        return float(last)
-    i = int(np.argmax(below))
+    i = int(np.argmax(rate < floor))
     share = (rate[i - 1] - floor) / (rate[i - 1] - rate[i])
     return float(middle[i - 1] + share * (middle[i] - middle[i - 1]))
 
