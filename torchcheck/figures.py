@@ -41,16 +41,13 @@ def draw_study(
     figure = plots.overlaps(curves, {}, dots, titles, boundaries)
     plots.save(figure, folder / "overlaps")
     errors = [x for fit in fits for x in _errors(rows, fit)]
-    slopes = [
-        {**fit, "intercept": _intercept(errors, fit)}
-        for fit in fits
-        if np.isfinite(fit["slope"])
-    ]
+    slopes = [fit for fit in fits if np.isfinite(fit["slope"])]
     if slopes:
         figure = plots.convergence(errors, slopes, _titles(rows))
         plots.save(figure, folder / "convergence")
 
 
+@plots.styled
 def draw_story(story: Story) -> Figure:
     """Overlaps and bias along training, in the window and at a fixed time.
 
@@ -97,7 +94,7 @@ def _titles(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _errors(rows: Sequence[Row], fit: Row) -> list[dict[str, Any]]:
-    """Root-mean-square distance over times and seeds at each d, with its error."""
+    """Root-mean-square distance over times and seeds at each d."""
     mine = [
         row
         for row in rows
@@ -107,7 +104,6 @@ def _errors(rows: Sequence[Row], fit: Row) -> list[dict[str, Any]]:
     for d in sorted({row["d"] for row in mine}):
         here = [row for row in mine if row["d"] == d]
         squares = [(x["mean"] - x["limit"]) ** 2 + x["variance"] for x in here]
-        noise = max(x["stderr"] for x in here)
         error = float(np.sqrt(np.mean(squares)))
         found.append(
             {
@@ -115,18 +111,6 @@ def _errors(rows: Sequence[Row], fit: Row) -> list[dict[str, Any]]:
                 "quantity": fit["quantity"],
                 "d": d,
                 "error": error,
-                "low": max(error - noise, error / 10),
-                "high": error + noise,
             }
         )
     return found
-
-
-def _intercept(errors: Sequence[Row], fit: Row) -> float:
-    mine = [
-        row
-        for row in errors
-        if (row["phase"], row["quantity"]) == (fit["phase"], fit["quantity"])
-    ]
-    logs = [np.log(row["error"]) - fit["slope"] * np.log(row["d"]) for row in mine]
-    return float(np.mean(logs))
