@@ -7,6 +7,7 @@ mean of a mode and the variance in the bulk.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -320,7 +321,7 @@ def _shares(
         np.array(rule.nodes),
         np.array(rule.weights),
         chebyshev(ENDS),
-        max(0.1 * rtol, 1e-13),
+        min(max(0.1 * rtol, 1e-13), 1e-9),
         found := out[good],
     )
     out[good] = found
@@ -345,6 +346,7 @@ def sweep_rows(
 
 
 _LIMITS: dict[str, Any] = {}
+_DERIVING = threading.Lock()
 
 
 def _derived(spec: Spec) -> Limit:
@@ -352,6 +354,7 @@ def _derived(spec: Spec) -> Limit:
     from ..theory.derive import derive
 
     key = repr(spec.structure)
-    if key not in _LIMITS:
-        _LIMITS[key] = derive(spec.model)
-    return _LIMITS[key]
+    with _DERIVING:
+        if key not in _LIMITS:
+            _LIMITS[key] = derive(spec.model)
+        return _LIMITS[key]

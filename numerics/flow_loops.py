@@ -14,6 +14,7 @@ from .elementary import exp
 from .generated import INPUTS, STATES, compiled, rhs
 
 REACH = 6.5  # standard deviations; a normal leaves 8e-11 outside
+FINEST = 1e-9  # what no bound resolves: the minima and their interpolant
 LAST = 8  # steps below the switch, where the inputs are constant
 
 
@@ -174,31 +175,59 @@ def share_row(
     """
     stages = b.size
     x, table = empty(STATES), empty((starts[-1], INPUTS))
-    before, off, inputs_off, steps = 0.0, 1e300, 0.0, 0
+    probes, before = (-1.5, 0.0, 1.5), zeros(3)
+    off, inputs_off, steps, level, rows = 1e300, 0.0, 0, 0, 0
     for level in range(starts.size - 1):
         rows = starts[level + 1] - starts[level]
         steps = rows // stages
         weighted(matrices, starts[level], rows, smooth, table)
-        now = landing(
-            0.0, gamma, switch, table, below, steps, a, b, c, params, nodes, weights, x
-        )
-        off = abs(now - before) if level > 0 else 1e300
-        before = now
-        if off <= tol or switch == 1.0:
-            off = 0.0 if switch == 1.0 else off
+        off = 0.0 if level > 0 or switch == 1.0 else 1e300
+        for i in range(3):
+            now = landing(
+                probes[i],
+                gamma,
+                switch,
+                table,
+                below,
+                steps,
+                a,
+                b,
+                c,
+                params,
+                nodes,
+                weights,
+                x,
+            )
+            if switch < 1.0:
+                off = max(off, abs(now - before[i]))
+            before[i] = now
+        if off <= tol:
             break
     if switch < 1.0:
         weighted(coarse, starts[level], rows, smooth, table)
-        other = landing(
-            0.0, gamma, switch, table, below, steps, a, b, c, params, nodes, weights, x
-        )
-        inputs_off = abs(other - before)
+        for i in range(3):
+            now = landing(
+                probes[i],
+                gamma,
+                switch,
+                table,
+                below,
+                steps,
+                a,
+                b,
+                c,
+                params,
+                nodes,
+                weights,
+                x,
+            )
+            inputs_off = max(inputs_off, abs(now - before[i]))
         inputs_off = min(inputs_off, 100.0 * inputs_off * inputs_off)
         weighted(matrices, starts[level], rows, smooth, table)
     y = centre(gamma, switch, table, below, steps, a, b, c, params, nodes, weights, x)
     out[2] = x[0]
     spread = sqrt(max(1.0 - 1.0 / gamma, 0.0))
-    rough = 0.4 * (off + inputs_off)
+    rough = 4.0 * off + inputs_off
     if spread < 1e-9:
         out[0] = normal(-x[0] / sqrt(gamma))
         out[1] = rough + 0.4 * spread + 1e-15
@@ -274,13 +303,13 @@ def share_row(
             averaged(gamma, spread, grid, low, high, stride, found, nodes, weights),
         )
         apart = abs(share - previous)
-        apart = min(apart, 100.0 * apart * apart)
+        apart = min(apart, 1000.0 * apart * apart)
         if (not first and apart <= tol) or stride == 1:
             break
         first = False
         stride //= 2
     out[0] = share
-    out[1] = rough + apart + 2e-10
+    out[1] = rough + apart + FINEST
 
 
 @compiled

@@ -128,7 +128,12 @@ def run_chunk(job: Job, index: int) -> dict[str, np.ndarray]:
         found = _guarded(job, {k: v[good] for k, v in columns.items()})
         for name, array in found.items():
             out[name] = _scatter(array, good, size, out.get(name), name)
-    return out
+    return {name: _narrow(array) for name, array in out.items()}
+
+
+def _narrow(array: np.ndarray) -> np.ndarray:
+    """Return text as wide as its longest entry."""
+    return np.array(array.tolist(), dtype=str) if array.dtype.kind == "U" else array
 
 
 def _guarded(job: Job, columns: Columns) -> dict[str, np.ndarray]:
@@ -421,17 +426,24 @@ def _keep(job: Job, store: Store, work: Finished, ready: int, progress: bool) ->
 
 def collect(job: Job, store: Store) -> tuple[xr.Dataset, bool]:
     """Return the chunks as one Dataset, and whether none is missing."""
-    table: dict[str, np.ndarray] = {
-        "status": np.full(job.size, "pending", dtype="<U16"),
-        "reason": np.full(job.size, "", dtype="<U120"),
-    }
+    table: dict[str, np.ndarray] = {}
+    texts: dict[str, list[np.ndarray]] = {"status": [], "reason": []}
     complete = True
     for index in range(job.chunks):
-        arrays = _usable(store, index)
-        complete &= arrays is not None
-        for name, array in (arrays or {}).items():
-            _place(table, name, array, job, job.span(index))
-    return _dataset(job, store, table), complete
+        span = job.span(index)
+        arrays = _usable(store, index) or _pending(span.stop - span.start)
+        complete &= "pending" not in arrays["status"]
+        for name, array in arrays.items():
+            if name in texts:
+                texts[name].append(array)
+            else:
+                _place(table, name, array, job, span)
+    joined = {name: np.concatenate(parts) for name, parts in texts.items()}
+    return _dataset(job, store, joined | table), complete
+
+
+def _pending(rows: int) -> dict[str, np.ndarray]:
+    return {"status": np.full(rows, "pending"), "reason": np.full(rows, "")}
 
 
 def _place(
@@ -448,6 +460,8 @@ def _place(
 
 def _dataset(job: Job, store: Store, table: Mapping[str, np.ndarray]) -> xr.Dataset:
     import xarray as xr
+
+    from .. import display  # noqa: F401  results plot themselves
 
     dims = tuple(axis.name for axis in job.axes)
     coords: dict[str, Any] = {a.name: np.asarray(a.values) for a in job.axes}

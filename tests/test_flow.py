@@ -1,0 +1,280 @@
+"""The share of the + mode, against simulation, and sweeps over derived limits."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import dilaton
+import numpy as np
+import pytest
+import xarray as xr
+from dilaton.numerics.flow import sample_share, solve_rows, with_kappas
+from dilaton.numerics.saddle import minimise
+from dilaton.numerics.sweep import sweep
+from dilaton.theory.derive import derive
+from dilaton.theory.model import Data, Model, product, two_modes
+from scipy.integrate import solve_ivp
+from scipy.stats import norm
+
+STEPS = 100  # of the simulation; its error is far below its standard error
+SMALL = {"p": 0.8, "kappa": 2.0, "n": 16, "n_plus": 13, "sigma": 1.0}
+SMALL |= {"ridge_u": 0.1, "ridge_w": 0.1}
+PAPER = {"p": 0.8, "kappa": 2.0, "n": 128, "n_plus": 102, "sigma": 1.0}
+PAPER |= {"ridge_u": 2.0, "ridge_w": 2.0}
+WIDE = {"p": 0.5, "kappa": 5.0, "n": 12, "n_plus": 4, "sigma": 2.0}
+WIDE |= {"ridge_u": 1.0, "ridge_w": 1.0}
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return derive(Model(two_modes(), data=Data(samples=True)))
+
+
+@pytest.fixture(scope="module")
+def population():
+    return derive(Model(two_modes()))
+
+
+def simulated(limit, values, paths=40_000, twist=1.0):
+    """The three-dimensional sampling flow by hand, with the classical Runge-Kutta."""
+    found = minimise(limit.phases[0].learned, np.linspace(0, 1, 2 * STEPS + 1), values)
+    path = {name: found[name][0] for name in found.names}
+    path["b"] = np.minimum(path["b"], 40.0)
+    roots = np.sqrt([values["n_plus"], values["n"] - values["n_plus"]])
+    x = np.random.default_rng(8).standard_normal((3, paths))
+
+    def velocity(i, x):
+        zeta = path["zeta_plus"][i] * roots[0], path["zeta_minus"][i] * roots[1]
+        h = path["omega"][i] * x[0] + zeta[0] * x[1] + twist * zeta[1] * x[2]
+        unit = values["kappa"] * np.tanh(h + path["b"][i])
+        rates = (
+            path["m"][i],
+            path["a_plus"][i] * roots[0],
+            path["a_minus"][i] * roots[1],
+        )
+        return np.outer(rates, unit)
+
+    for k in range(0, 2 * STEPS, 2):
+        k1 = velocity(k, x)
+        k2 = velocity(k + 1, x + k1 / (2 * STEPS))
+        k3 = velocity(k + 1, x + k2 / (2 * STEPS))
+        x = x + (k1 + 2 * k2 + 2 * k3 + velocity(k + 2, x + k3 / STEPS)) / (6 * STEPS)
+    share = (x[0] > 0).mean()
+    return share, np.sqrt(share * (1 - share) / paths)
+
+
+@pytest.mark.parametrize("values", [SMALL, PAPER, WIDE], ids=["small", "paper", "wide"])
+def test_the_share_of_n_samples_is_that_of_the_simulated_flow(samples, values):
+    found = solve_rows(samples, values, [1.0])
+    share, error = simulated(samples, values)
+    assert abs(found["share_plus"][0] - share) < 4 * error
+    assert found["share_plus_error"][0] < 1e-8
+
+
+def test_the_simulation_has_teeth(samples):
+    share, error = simulated(samples, WIDE, twist=-1.0)
+    assert abs(solve_rows(samples, WIDE, [1.0])["share_plus"][0] - share) > 6 * error
+
+
+def test_the_share_is_the_average_over_forward_trajectories(samples):
+    """Gauss-Legendre over Y(0), each followed forwards by SciPy."""
+    phase = samples.phases[0]
+    found = minimise(phase.learned, [1.0], WIDE)
+    share, error, _ = sample_share(phase, found, WIDE)
+    gamma = 1 + WIDE["sigma"] ** 2 / 4 * (1 / 4 + 1 / 8)
+    grid = found.grid[::-1]
+    depth = np.log(found.switch[0])
+    at = {name: found.smooth[0][::-1, i] for i, name in enumerate(found.names)}
+    fits = {
+        name: np.polynomial.Chebyshev.fit(grid, at[name], 40, domain=[-1, 1])
+        for name in ("omega", "b", "m", "a_plus", "a_minus")
+    }
+
+    def rates(s, x):
+        z = 1 - 2 * np.log(s) / depth
+        v = {name: fit(z) for name, fit in fits.items()}
+        push = v["m"] + WIDE["sigma"] * (v["a_plus"] - v["a_minus"]) / 2
+        unit = WIDE["kappa"] * np.tanh(v["omega"] * x[0] + v["b"])
+        return [push * unit, v["m"] * unit]
+
+    drift = WIDE["kappa"] * (4 - 8) / (12 + 1) * found.switch[0]  # saturated: unit is 1
+
+    def share_from(y):
+        start = [y + drift, drift]
+        done = solve_ivp(
+            rates, [found.switch[0], 1], start, method="DOP853", rtol=1e-9, atol=1e-11
+        )
+        landing = y / gamma + done.y[1, -1]
+        return norm.cdf(landing / np.sqrt(1 - 1 / gamma)) * norm.pdf(
+            y, scale=np.sqrt(gamma)
+        )
+
+    x, w = np.polynomial.legendre.leggauss(24)
+    middle = brentq_start(share_from, gamma)
+    total = 0.0
+    for low, high in ((middle - 3, middle), (middle, middle + 1), (middle + 1, 9)):
+        y = (low + high) / 2 + (high - low) / 2 * x
+        total += (high - low) / 2 * sum(w * [share_from(v) for v in y])
+    assert share[0] == pytest.approx(total, abs=1e-6)  # of the panels below the middle
+    assert error[0] < 1e-8
+
+
+def brentq_start(share_from, gamma):
+    """The Y(0) that goes either way, by bisection."""
+    low, high = -6.0, 6.0
+    for _ in range(25):
+        middle = (low + high) / 2
+        density = norm.pdf(middle, scale=np.sqrt(gamma))
+        low, high = (
+            (low, middle) if share_from(middle) > density / 2 else (middle, high)
+        )
+    return low
+
+
+def test_many_samples_give_the_population(samples, population):
+    many = PAPER | {"n": 10**8, "n_plus": 8 * 10**7, "ridge_u": 1e-2, "ridge_w": 1e-2}
+    found = solve_rows(samples, many, [0.5, 1.0])
+    wanted = solve_rows(population, PAPER, [0.5, 1.0])
+    assert found["share_plus"][0] == pytest.approx(wanted["share_plus"][0], abs=2e-4)
+    for name in ("omega", "b", "m"):
+        np.testing.assert_allclose(found[name][0, :2], wanted[name][0, :2], rtol=1e-3)
+
+
+@pytest.mark.parametrize("kappa", [1.0, 2.0, 4.0])
+def test_the_population_share_is_the_exact_one(population, kappa):
+    found = solve_rows(population, PAPER | {"kappa": kappa}, [1.0])
+    exact = 0.8 * norm.cdf(kappa) + 0.2 * norm.cdf(-kappa)
+    assert found["share_plus"][0] == pytest.approx(exact, abs=1e-12)
+
+
+def test_the_second_phase_of_the_population(population):
+    found = solve_rows(population, PAPER | {"sigma": 1.5}, [1.0])
+    assert found["mode_mean"][0] == pytest.approx(1)
+    assert found["bulk_variance"][0] == pytest.approx(2.25)
+
+
+def test_symmetric_data_are_shared_evenly(samples):
+    even = PAPER | {"n_plus": 64}
+    assert solve_rows(samples, even, [1.0])["share_plus"][0] == pytest.approx(0.5)
+    there = solve_rows(samples, PAPER | {"n_plus": 26}, [1.0])["share_plus"][0]
+    here = solve_rows(samples, PAPER, [1.0])["share_plus"][0]
+    assert here + there == pytest.approx(1, abs=1e-8)
+
+
+def test_a_saturated_window_shifts_everybody(samples):
+    """With strong ridges the unit is 1 throughout: nu moves by a constant."""
+    strong = SMALL | {"ridge_u": 10.0, "ridge_w": 10.0, "kappa": 1.0}
+    found = solve_rows(samples, strong, [1.0])
+    assert found["switch"][0] == 1
+    drift = (13 - 3) / (16 + 10)
+    assert found["share_plus"][0] == pytest.approx(norm.cdf(drift), abs=1e-9)
+
+
+def test_the_error_bound_holds_when_the_tolerance_is_lowered(samples):
+    rng = np.random.default_rng(9)
+    rows = {
+        "p": 0.8,
+        "n": 64,
+        "n_plus": rng.integers(6, 58, 200),
+        "kappa": rng.uniform(0.5, 6, 200),
+        "sigma": rng.uniform(0.3, 2.5, 200),
+        "ridge_u": 10 ** rng.uniform(-2, 0.5, 200),
+        "ridge_w": 10 ** rng.uniform(-2, 0.5, 200),
+    }
+    loose = solve_rows(samples, rows, [1.0], rtol=1e-8)
+    tight = solve_rows(samples, rows, [1.0], rtol=1e-11)
+    off = np.abs(loose["share_plus"] - tight["share_plus"])
+    assert (off <= loose["share_plus_error"] + tight["share_plus_error"]).all()
+    assert (tight["share_plus_error"] < 1e-6).all()
+    assert np.median(tight["share_plus_error"]) < 3e-9
+
+
+def test_a_row_of_a_batch_is_the_single_run(samples):
+    kappas = np.array([0.7, 2.0, 5.0])
+    together = solve_rows(samples, PAPER | {"kappa": kappas}, [0.5, 1.0])
+    for i, kappa in enumerate(kappas):
+        single = solve_rows(samples, PAPER | {"kappa": kappa}, [0.5, 1.0])
+        for name, values in together.items():
+            if not name.startswith("@"):
+                np.testing.assert_array_equal(values[i], single[name][0])
+
+
+def test_one_kappa_serves_every_window():
+    limit = derive(Model(product(0, "1/4")))
+    given = {"p_1": 0.8, "p_2": 0.3, "rho_1": 1.0, "rho_2": 1.0, "sigma": 1.0}
+    assert with_kappas(limit, given | {"kappa": 2.0})["kappa_2"] == 2.0
+    found = solve_rows(limit, given | {"kappa": 2.0}, [1.0])
+    exact = [q * norm.cdf(2) + (1 - q) * norm.cdf(-2) for q in (0.8, 0.3)]
+    got = found["share_plus_1"][0], found["share_plus_2"][0]
+    np.testing.assert_allclose(got, exact, atol=1e-12)
+    own = solve_rows(limit, given | {"kappa_1": 2.0, "kappa_2": 4.0}, [1.0])
+    assert own["share_plus_2"][0] != found["share_plus_2"][0]
+
+
+def test_frozen_noise_is_reported_as_degenerate():
+    limit = derive(Model(two_modes(), data=Data(samples=True, frozen_noise=True)))
+    found = solve_rows(limit, PAPER | {"noise_draws": 3}, [1.0])
+    assert found["status"].tolist() == ["degenerate"]
+    assert np.isnan(found["share_plus"]).all()
+    assert found["mode_mean"][0] == pytest.approx(3 * 128 / (3 * 128 + 2))
+
+
+# ------------------------------------------------------------------ real sweeps
+
+
+def test_a_sweep_over_samples_equals_its_points(samples, tmp_path):
+    over = ["p=0.3:0.9:4", "kappa=0.5:5:3"]
+    found = sweep(dilaton.default_spec(), over, tmp_path, rows_per_chunk=5)
+    assert (found.status == "ok").all()
+    for i, j in ((0, 0), (2, 1), (3, 2)):
+        n_plus = np.rint(128 * found.p.values[i])
+        assert found.n_plus[i, j] == n_plus
+        values = PAPER | {"n_plus": n_plus, "kappa": found.kappa.values[j]}
+        single = solve_rows(samples, values, [0.5, 1.0])
+        assert found.share_plus.values[i, j] == single["share_plus"][0]
+        np.testing.assert_array_equal(found.omega[i, j], single["omega"][0])
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    "n", ["inf", pytest.param(128, marks=pytest.mark.slow)], ids=["inf", "samples"]
+)
+def test_worker_processes_of_dask_give_the_same_bits(tmp_path, n):
+    distributed = pytest.importorskip("distributed")
+    over, spec = ["p=0.3:0.9:4", "kappa=1,2"], dilaton.default_spec().replace(n=n)
+    local = sweep(spec, over, tmp_path / "local", rows_per_chunk=3)
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        address = cluster.scheduler_address
+        far = sweep(spec, over, tmp_path / "far", rows_per_chunk=3, scheduler=address)
+    assert local.identical(far)
+
+
+@pytest.mark.slow
+def test_the_command_is_killed_and_goes_on(tmp_path):
+    spec = tmp_path / "spec.toml"
+    spec.write_text(dilaton.default_spec().text)
+    arguments = [str(spec), "--over", "p=0.2:0.9:20", "--over", "kappa=0.5:6:20"]
+    arguments += ["--rows-per-chunk", "20", "-o", str(tmp_path / "store")]
+    program = "from dilaton.cli import main; main()"
+    command = [sys.executable, "-c", program, "sweep", *arguments]
+    for chunks in (1, 7):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if len(list((tmp_path / "store").rglob("chunk*"))) >= chunks:
+                break
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("400 ok; the result is")
+    over = ["p=0.2:0.9:20", "kappa=0.5:6:20"]
+    straight = sweep(dilaton.default_spec(), over, tmp_path / "b", rows_per_chunk=20)
+    with xr.open_dataset(tmp_path / "store" / "sweep.nc", engine="scipy") as file:
+        np.testing.assert_array_equal(file.share_plus, straight.share_plus)
+        np.testing.assert_array_equal(file.omega, straight.omega)
