@@ -18,7 +18,7 @@ import numpy as np
 
 from . import __version__, page, plots
 from .answers import plain, to_json
-from .errors import StoreError
+from .errors import MissingExtra, StoreError
 from .experiment import (
     Confirmation,
     Plan,
@@ -56,6 +56,7 @@ class Run:
     plan: Plan | None = None
     found: Confirmation = field(default_factory=Confirmation)
     laws: dict[str, Any] = field(default_factory=dict)
+    digits: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -81,7 +82,7 @@ def write_report(
     output = output.absolute()
     check_output(output, force)
     with _staged(output) as folder:
-        run = _work(spec, quick, seed, device)
+        run = _work(spec, quick, seed, device, folder)
         _write(run, folder)
     return output / "index.html"
 
@@ -148,12 +149,12 @@ def _move(folder: Path, output: Path) -> None:
 # --------------------------------------------------------------------------- the work
 
 
-def _work(spec: Spec, quick: bool, seed: int, device: str) -> Run:
+def _work(spec: Spec, quick: bool, seed: int, device: str, folder: Path) -> Run:
     from tqdm import tqdm
 
     reason = untrainable(spec)
     plan = None if reason else plan_for(spec, quick)
-    total = 4 + (plan.ticks if plan else 0)
+    total = 5 + (plan.ticks if plan else 0)
     seconds: dict[str, float] = {}
     with tqdm(total=total, file=sys.stderr, unit="step", leave=False) as bar:
 
@@ -169,6 +170,9 @@ def _work(spec: Spec, quick: bool, seed: int, device: str) -> Run:
                 run.found = confirm(spec, run.limit, plan, seed, device, tick)
             with _timed(seconds, "laws"):
                 run.laws = _laws(run)
+        with _timed(seconds, "digits"):
+            run.digits = _digits(folder, quick, device)
+        tick("digits")
         tick("writing")
     return run
 
@@ -193,6 +197,16 @@ def _derived(spec: Spec, seed: int, plan: Plan | None, tick: Any) -> Run:
     other = curves if spec.population else _solved(population, times, whole)
     tick("solved")
     return Run(spec, seed, limit, population, curves, other, plan)
+
+
+def _digits(folder: Path, quick: bool, device: str) -> dict[str, Any]:
+    """Find the window of real images, beside the synthetic one."""
+    from .windows import digits_section
+
+    try:
+        return digits_section(folder, quick=quick, device=device)
+    except MissingExtra as error:
+        return {"numbers": {}, "figures": {}, "captions": {}, "text": str(error)}
 
 
 def _solved(limit: Limit, times: np.ndarray, spec: Spec) -> Dataset:
@@ -250,14 +264,15 @@ def _write(run: Run, folder: Path) -> None:
 
     begin = time.perf_counter()
     pictures = _figures(run)
-    (folder / "figures").mkdir()
+    (folder / "figures").mkdir(exist_ok=True)
     (folder / "data").mkdir()
     shown = {}
     for name, (figure, caption) in pictures.items():
         plots.save(figure, folder / "figures" / name)
         svg = folder / "figures" / f"{name}.svg"
         shown[name] = page.picture(svg.read_bytes(), name, caption)
-        svg.unlink()
+    for svg in (folder / "figures").glob("*.svg"):
+        svg.unlink()  # the page holds them
     run.curves.to_netcdf(folder / "data" / "trajectory.nc", engine="scipy")
     run.population_curves.to_netcdf(folder / "data" / "population.nc", engine="scipy")
     (folder / "equations.tex").write_text(render(run.limit, "latex"), encoding="utf-8")
@@ -287,6 +302,7 @@ def _record(run: Run) -> dict[str, Any]:
         "population_curves": _curves(run.population_curves),
         **found,
         "laws": run.laws,
+        "digits": run.digits.get("numbers", {}),
     }
 
 
@@ -404,7 +420,8 @@ def _network_figures(run: Run, titles: dict[str, str]) -> dict[str, tuple[Any, s
             plots.undilated(laws["undilated"], captions),
             f"Finished samples at d = {d}: the same number of networks, spread over "
             "the dilated time or evenly over tau. Without the dilation the weights "
-            "are lost; how depends on the rule.",
+            "are lost; how depends on the rule. (The figures below read the share when "
+            "the mode is decided, these at the end.)",
         ),
     }
 
@@ -435,6 +452,12 @@ def _parts(run: Run, shown: dict[str, str]) -> list[str]:
     else:
         reason = untrainable(run.spec) or ""
         parts.append(page.section("networks", "Networks", page.paragraph(reason)))
+    pictures = [
+        page.picture(svg, name, run.digits["captions"][name])
+        for name, svg in run.digits["figures"].items()
+    ]
+    said = page.paragraph(run.digits["text"])
+    parts.append(page.section("digits", "A window in real images", said, *pictures))
     parts.append(_footer(run))
     return parts
 
@@ -452,6 +475,7 @@ def _contents(run: Run) -> str:
             "undilated": "Without dilation",
             "sampled": "Sampled noise",
         }
+    links["digits"] = "Real images"
     return (
         "<nav>"
         + "".join(f'<a href="#{k}">{v}</a>' for k, v in links.items())

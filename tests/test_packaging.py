@@ -20,7 +20,10 @@ def test_the_packages_listed_are_the_folders():
     setuptools = PROJECT["tool"]["setuptools"]
     folders = setuptools["package-dir"]
     assert sorted(folders) == sorted(setuptools["packages"])
-    with_code = {p.parent.name for p in ROOT.glob("*/__init__.py")} - {"tests"}
+    with_code = {p.parent.name for p in ROOT.glob("*/__init__.py")} - {
+        "tests",
+        "benchmarks",
+    }
     assert {folders[name] for name in setuptools["packages"]} == with_code
 
 
@@ -76,3 +79,35 @@ def test_theory_imports_sympy_alone():
         [sys.executable, "-c", code], check=False, capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_readmes_python_runs_and_prints_what_it_says(capsys):
+    block = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    exec(compile(block, "README.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert "log(p/(1 - p))/2" in out
+    assert re.search(r"# (0\.\d+)", block)[1] == f"{float(out.splitlines()[-1]):.5f}"
+
+
+def test_the_readmes_spec_is_the_default():
+    block = re.search(r"```toml\n(.*?)```", README, re.DOTALL)[1]
+    assert dilaton.spec.parse_spec(block).tables == dilaton.default_spec().tables
+
+
+def test_the_readmes_commands_exist():
+    from dilaton.cli import app
+
+    commands = {command.callback.__name__ for command in app.registered_commands}
+    assert set(re.findall(r"^dilaton (\w+)", README, re.MULTILINE)) <= commands
+    targets = set(
+        re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    )
+    assert set(re.findall(r"`?make ([\w-]+)", README)) <= targets
+
+
+def test_links_of_the_readme_lead_somewhere():
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert link.startswith("http") or (ROOT / link).exists(), link

@@ -29,12 +29,18 @@ def population():
     return dilaton.default_spec().replace(n="inf")
 
 
+def _no_digits(*_):
+    """What is said without scikit-learn; the slow test below has the real thing."""
+    return {"numbers": {}, "figures": {}, "captions": {}, "text": "Not installed."}
+
+
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     """A finished run of the population, with networks, at the smallest size."""
     output = tmp_path_factory.mktemp("run") / "report"
     patch = pytest.MonkeyPatch()
     patch.setattr(experiment, "QUICK", TINY)
+    patch.setattr(report, "_digits", _no_digits)
     spec = dilaton.default_spec().replace(n="inf")
     report.write_report(spec, output, quick=True, force=False, seed=1, device="cpu")
     patch.undo()
@@ -133,6 +139,27 @@ def test_the_plan_has_room_for_the_training_set():
     plan = plan_for(spec, quick=False)
     assert min(plan.sampled_dims) > 1001
     assert plan_for(dilaton.default_spec(), quick=True).dims == experiment.QUICK.dims
+
+
+@pytest.mark.slow
+def test_the_main_job_of_the_papers_setting(tmp_path):
+    """`dilaton run --quick` as a person runs it: 128 samples, networks, real images."""
+    output = tmp_path / "report"
+    done = subprocess.run(
+        [sys.executable, "-m", "dilaton.cli", "run", "-o", str(output), "--quick"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(output / "index.html")
+    record = json.loads((output / "run.json").read_text())
+    assert record["verdict"] == "consistent"
+    slopes = {f["quantity"]: f for f in record["fits"] if f["phase"] == "weights"}
+    assert slopes["b"]["slope_low"] - 0.15 < -0.5 < slopes["b"]["slope_high"] + 0.15
+    low, high = record["digits"]["window"]
+    assert 0 <= low < high <= 1
+    assert (output / "index.html").read_text().count("<figure>") == 7
 
 
 # ----------------------------------------------------------------- the output folder
