@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .display import plot
     from .errors import (
         AdmissibilityError,
         DerivationError,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "display": ("plot",),
     "errors": (
         "AdmissibilityError",
         "DerivationError",
@@ -110,6 +112,7 @@ __all__ = [
     "derive",
     "load_spec",
     "parse_schedule",
+    "plot",
     "product",
     "solve",
     "two_modes",

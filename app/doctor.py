@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from . import __version__
@@ -42,6 +43,7 @@ def diagnosis() -> dict[str, Any]:
         "versions": {name: _version(name) for name in packages},
         "devices": _devices(),
         "cache": str(folder),
+        "cache_bytes": _size(folder),
         "missing": missing,
     }
 
@@ -54,7 +56,7 @@ def diagnosis_text(found: dict[str, Any]) -> str:
     ]
     lines += [f"  {k:13} {v or '-'}" for k, v in found["versions"].items()]
     lines.append(f"devices: {', '.join(found['devices'])}")
-    lines.append(f"cache: {found['cache']}")
+    lines.append(f"cache: {found['cache']} ({found['cache_bytes'] / 1e6:.1f} MB)")
     lines += [f"missing: {text}" for text in found["missing"]] or ["nothing is missing"]
     return "\n".join(lines)
 
@@ -66,11 +68,16 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _writable(folder: Any) -> bool:
+def _writable(folder: Path) -> bool:
     """Whether the folder, or the nearest one above it that exists, can be written."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder.is_dir() and os.access(folder, os.W_OK)
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files in the cache."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _devices() -> list[str]:

@@ -302,3 +302,16 @@ def undilated(panels: Mapping[str, Histogram], titles: Mapping[str, str]) -> Fig
         ax.set_xlabel(r"$\mu\cdot X/d$")
     axes[0, 0].set_ylabel("density")
     return figure
+
+
+def field(figure: Figure, ax: Axes, values: Any) -> None:
+    """A map of `values`, an `xarray.DataArray` over (vertical, horizontal)."""
+    vertical, horizontal = values.dims
+    x, y = values[horizontal].values, values[vertical].values
+    image = ax.pcolormesh(x, y, values.values, cmap="cividis", shading="nearest")
+    image.set_rasterized(True)
+    ax.grid(False)
+    for axis, at in (("x", x), ("y", y)):
+        if len(at) > 2 and at[0] > 0 and at[-1] / at[0] > 30:
+            getattr(ax, f"set_{axis}scale")("log")
+    figure.colorbar(image, ax=ax)

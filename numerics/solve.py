@@ -94,6 +94,8 @@ def solve(
     """
     import xarray as xr
 
+    from .. import display  # noqa: F401  results plot themselves
+
     point = complete(limit, values)
     times = _times(s)
     minima = {

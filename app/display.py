@@ -1,0 +1,137 @@
+r"""How results show themselves: figures of a trajectory or a sweep, in a notebook too.
+
+Importing this module gives every `xarray.Dataset` the accessor ``.dilaton``; `solve`
+and `sweep` import it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from . import plots
+from .errors import ModelError, did_you_mean
+from .theory.notation import TABLE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NOT_OVERLAPS = ("status", "reason", "branch")
+FEW = 6
+"""Largest number of second-axis values that are drawn as lines, not as colours."""
+
+
+def latex_name(name: str) -> str:
+    """The symbol of a quantity as mathtext, ``$m_2$`` for ``m_2``."""
+    base, _, number = name.rpartition("_")
+    if name in TABLE or not number.isdigit() or base not in TABLE:
+        return f"${TABLE[name].latex}$" if name in TABLE else name.replace("_", " ")
+    shown = TABLE[base].latex
+    return f"${{{shown}}}_{{{number}}}$" if "_" in shown else f"${shown}_{{{number}}}$"
+
+
+@xr.register_dataset_accessor("dilaton")
+class Shown:
+    """What a result of dilaton can show of itself.
+
+    >>> import dilaton
+    >>> limit = dilaton.derive(dilaton.Model(dilaton.two_modes()))
+    >>> traj = dilaton.solve(limit, s=[0, 1], rtol=1e-8, atol=1e-8, p=0.8, sigma=1,
+    ...                      kappa=2)
+    >>> traj.dilaton.about["values"]["kappa"]
+    2.0
+    """
+
+    def __init__(self, data: xr.Dataset) -> None:
+        self._data = data
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Parameters, solver settings and model, from the ``json`` attribute."""
+        if "json" not in self._data.attrs:
+            raise ModelError(
+                "A result of `dilaton.solve` or of a sweep has its metadata in the "
+                "attribute `json`, but this dataset has none. Plot it with xarray."
+            )
+        return json.loads(self._data.attrs["json"])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `plot` can draw."""
+        if "phase" in self._data.coords and "phase" not in self._data.dims:
+            found = [n for n, x in self._data.data_vars.items() if "t" in x.dims]
+        else:
+            found = [str(n) for n in self._data.data_vars]
+        numeric = (str(n) for n in found if self._data[n].dtype.kind == "f")
+        return tuple(n for n in numeric if n not in NOT_OVERLAPS)
+
+    def plot(self, *names: str) -> Figure:
+        """Draw a result; a notebook shows the figure, `savefig` writes it.
+
+        A trajectory has a panel for each overlap against the dilated time, with the
+        phases marked. A sweep over one axis is a line, over two a map.
+
+        Parameters
+        ----------
+        *names
+            Which quantities (all overlaps; `share_plus` for a sweep). They
+            tab-complete in ``.names``.
+        """
+        self.about  # noqa: B018 raises when this is no result
+        for name in names:
+            if name not in self.names:
+                raise ModelError(
+                    f"This result can draw {', '.join(self.names)}, but `{name}` was "
+                    f"asked for{did_you_mean(name, self.names)}"
+                )
+        swept = [x for x in self._data.sizes if x not in ("t", "nu0", "feature")]
+        if swept:
+            return in_notebooks(_sweep_figure(self._data, swept, names))
+        return in_notebooks(_trajectory_figure(self._data, names or self.names))
+
+
+def plot(result: xr.Dataset, *names: str) -> Figure:
+    """Draw a trajectory or a sweep; the same as ``result.dilaton.plot(*names)``."""
+    return Shown(result).plot(*names)
+
+
+def in_notebooks(figure: Figure) -> Figure:
+    """Return `figure`, which a notebook then shows as SVG."""
+    shown = plots.rendered
+    setattr(figure, "_repr_svg_", lambda: shown(figure, "svg").decode())  # noqa: B010
+    return figure
+
+
+def _trajectory_figure(data: xr.Dataset, names: tuple[str, ...]) -> Figure:
+    drawn = [n for n in names if np.isfinite(data[n].values).any()]
+    t = data["t"].values
+    curves = {n: (t, data[n].values) for n in drawn if data[n].ndim == 1}
+    changes = data["phase"].values[1:] != data["phase"].values[:-1]
+    figure = plots.overlaps(
+        curves, {}, [], {n: latex_name(n) for n in drawn}, t[1:][changes].tolist()
+    )
+    axes = dict(zip(drawn, figure.axes, strict=False))
+    for name in drawn:
+        if data[name].ndim == 2:
+            axes[name].plot(t, data[name].values, color=plots.COLOURS[0], lw=1)
+    return figure
+
+
+def _sweep_figure(data: xr.Dataset, swept: list[Any], names: tuple[str, ...]) -> Figure:
+    chosen = [data[n] for n in names or ("share_plus",)]
+    width = 5.6 * len(chosen)
+    figure, axes = plots.new_figure(1, len(chosen), width, 4.0)
+    for ax, values in zip(axes.flat, chosen, strict=True):
+        last = {x: -1 for x in values.dims if x not in swept[:2]}
+        values = values.isel(last)
+        ax.set_title(latex_name(str(values.name)))
+        ax.set_xlabel(latex_name(str(swept[0])))
+        if len(swept) == 1:
+            ax.plot(values[swept[0]], values, color=plots.COLOURS[0], marker="o")
+        else:
+            plots.field(figure, ax, values.transpose(swept[1], swept[0]))
+            ax.set_ylabel(latex_name(str(swept[1])))
+    return figure
