@@ -15,11 +15,27 @@ from ..errors import MissingExtra
 
 _HOME = {
     "compare": ("Plan", "Study"),
+    "data": ("Images", "Mixture", "load_digits", "load_mnist", "read_idx"),
     "draws": ("TrainingSet", "draw_training_set", "in_span"),
     "grid": ("Grid", "dilated_grid", "phase_times", "uniform_grid"),
     "network": ("Network", "measure"),
     "sample": ("Samples",),
+    "times": ("LINEAR_PATH", "VARIANCE_PRESERVING_PATH", "Path", "TrainingTimes"),
     "train": ("Trained",),
+    "uturn": (
+        "Curve",
+        "MseCurve",
+        "default_times",
+        "denoise",
+        "from_ddpm",
+        "from_noise",
+        "from_score",
+        "from_velocity",
+        "generate",
+        "mse_curve",
+        "snr_times",
+    ),
+    "windows": ("Window", "agreement", "find_mse_window", "find_window", "steepening"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

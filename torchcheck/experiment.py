@@ -21,6 +21,7 @@ import numpy as np
 
 from ..errors import ModelError, StoreError
 from ..numerics.store import write_atomic
+from . import need_torch
 from .data import Images, Mixture, load_digits, load_mnist
 from .times import TrainingTimes
 from .uturn import Curve, MseCurve, default_times, denoise, mse_curve, uturn
@@ -205,7 +206,8 @@ class Subject(Protocol):
 
 
 def make_subject(plan: Plan) -> Subject:
-    """Return what the plan studies."""
+    """Return what the plan studies; `MissingExtra` without torch."""
+    need_torch()
     return MixtureSubject(plan) if plan.data == "mixture" else ImageSubject(plan)
 
 
