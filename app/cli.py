@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -33,6 +34,7 @@ Backend = Annotated[
 def main() -> None:
     """Run the command line; an expected error is one message and exit code 2."""
     warnings.showwarning = _show_warning
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that files are tidied
     try:
         app()
     except DilatonError as error:

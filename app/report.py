@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -330,7 +331,7 @@ def _curves(curves: Dataset) -> dict[str, Any]:
 
 def _figures(run: Run) -> dict[str, tuple[Any, str]]:
     """Return figures and captions by file name."""
-    names = [n for n in PANELS if n in run.curves or n in run.population_curves]
+    names = _panels(run)
     titles = {name: _latex(name) for name in names}
     boundaries = np.arange(1, len(run.limit.phases)) / len(run.limit.phases)
     made = {
@@ -366,10 +367,23 @@ def _lines(curves: Dataset, names: list[str]) -> dict[str, tuple[Any, Any]]:
     return lines
 
 
-def _latex(name: str) -> str:
-    from .theory.notation import TABLE
+def _panels(run: Run) -> list[str]:
+    """Return what is drawn: the overlaps of `PANELS`, for each feature."""
+    learned = {name for p in run.limit.phases for name in p.learned.names}
+    order = {name: i for i, name in enumerate(PANELS)}
+    shown = [x for x in learned if _base(x) in order and x in run.curves]
+    return sorted(shown, key=lambda x: (order[_base(x)], x))
 
-    return f"${TABLE[name].latex}$"
+
+def _base(name: str) -> str:
+    """``m`` of ``m_1``: a quantity without its feature."""
+    return re.sub(r"(_\d+)+$", "", name)
+
+
+def _latex(name: str) -> str:
+    from .theory.document import latex_name
+
+    return f"${latex_name(name)}$"
 
 
 def _overlaps_caption(run: Run) -> str:

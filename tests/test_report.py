@@ -244,7 +244,9 @@ def test_force_replaces_the_old_run_whole(tmp_path, write, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kill", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)], ids=["kill", "int"]
+    ("kill", "code"),
+    [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    ids=["kill", "int", "term"],
 )
 def test_a_killed_run_leaves_no_half_written_folder(tmp_path, kill, code):
     script = (
@@ -262,6 +264,7 @@ def test_a_killed_run_leaves_no_half_written_folder(tmp_path, kill, code):
     assert process.returncode == code
     assert b"Traceback" not in err
     assert not (tmp_path / "report").exists()
+    assert kill == signal.SIGKILL or not list(tmp_path.iterdir())
 
 
 # --------------------------------------------------------------------- the small parts
