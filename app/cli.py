@@ -504,8 +504,10 @@ def windows(
     from .torchcheck.experiment import image_plan, mixture_plan
     from .windows import to_json, write_windows_report
 
-    if data == "mnist" and not folder:
-        _needed({"--data": None}, "MNIST")
+    if data == "mnist":
+        _needed({"--data": folder or None}, "MNIST")
+    for x in numbers(d, "--d"):
+        check_range("--d", x, 2, 1e6)
     chosen = range(first_seed, first_seed + seeds)
     if data == "mixture":
         plans = [
@@ -523,12 +525,17 @@ def windows(
         ]
     else:
         pair = [int(x) for x in numbers(classes, "--classes")]
+        if len(pair) != 2:
+            raise ModelError(
+                f"`--classes` must be two classes, but is {classes!r}. Write them as "
+                "in `--classes 3,8`."
+            )
         plans = [
             image_plan(
                 data,
                 seeds=chosen,
                 folder=folder,
-                classes=(pair[0], pair[-1]),
+                classes=(pair[0], pair[1]),
                 shares=(share, 1 - share),
                 mass=mass,
                 quick=quick,

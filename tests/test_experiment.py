@@ -303,6 +303,49 @@ def test_several_d_show_their_growth(tmp_path):
         write_windows_report(plans, tmp_path / "bad")
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["mnist"], "`--data` must be given for MNIST"),
+        (["mnist", "--data", "none"], "`none` must hold MNIST's own files"),
+        (["digits", "--classes", "3"], "`--classes` must be two classes"),
+        (["digits", "--classes", "0,77"], "Class 77 has no image"),
+        (["digits", "--share", "1.2"], "`shares` must be positive"),
+        (["digits", "--mass", "1"], "`mass` must lie in (0, 1)"),
+        (["mixture", "--d", "1"], "`--d` must be from 2"),
+        (["mixture", "--p", "1"], "0 < p < 1"),
+    ],
+)
+def test_the_command_names_wrong_input(words, text, tmp_path, monkeypatch, capsys):
+    from dilaton import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["dilaton", "windows", *words, "-o", "out"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert text in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()  # the folder is free for the next try
+
+
+def test_the_command_writes_every_number(tmp_path, monkeypatch, capsys):
+    from dilaton import cli
+    from dilaton.torchcheck import experiment
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(experiment, "mixture_plan", lambda **_: small_mixture())
+    words = ["windows", "mixture", "--d", "128", "-o", "out", "--json", "all.json"]
+    monkeypatch.setattr("sys.argv", ["dilaton", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0
+    numbers = json.loads((tmp_path / "all.json").read_text())
+    assert numbers["window"][0] < numbers["window"][1]
+    said = capsys.readouterr()
+    assert numbers["verdict"] in said.out
+    assert "seed 1" in said.err  # progress, not on stdout
+
+
 @pytest.mark.slow
 def test_window_training_is_three_times_closer_at_4096(tmp_path):
     """Forty times, equal budget, ten seeds: left-endpoint steps."""

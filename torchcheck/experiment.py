@@ -22,7 +22,7 @@ import numpy as np
 from ..errors import ModelError, StoreError
 from ..numerics.store import write_atomic
 from . import need_torch
-from .data import Images, Mixture, load_digits, load_mnist
+from .data import Images, Mixture, check_images, load_digits, load_mnist
 from .times import TrainingTimes
 from .uturn import Curve, MseCurve, default_times, denoise, mse_curve, uturn
 from .windows import agreement, find_mse_window, find_window, mixture_window
@@ -198,6 +198,9 @@ def mixture_plan(
 class Subject(Protocol):
     """What an experiment needs of its data and network."""
 
+    def prepare(self) -> None:
+        """Load the data and find the device, or say what is wrong with them."""
+
     def find(self) -> dict[str, Any]:
         """The window, its curves and pictures."""
 
@@ -244,6 +247,11 @@ class MixtureSubject:
     @cached_property
     def mixture(self) -> Mixture:
         return Mixture(self.plan.d, self.plan.p, self.plan.sigma)
+
+    def prepare(self) -> None:
+        """Make the mixture; look for the device."""
+        _generator(0, self.plan.device)
+        self.mixture.snr(0.5)
 
     def find(self) -> dict[str, Any]:
         """Train a pilot at times even in log SNR; U-turn with it."""
@@ -341,8 +349,12 @@ class ImageSubject:
     def train(self) -> Any:
         import torch
 
-        _generator(0, self.plan.device)
         return torch.tensor(self.images.train, device=self.plan.device)
+
+    def prepare(self) -> None:
+        """Load the images, in sides that the network can halve twice."""
+        _generator(0, self.plan.device)
+        check_images(self.images.train)
 
     def find(self) -> dict[str, Any]:
         """Train a pilot at times even in log SNR; U-turn the training images."""
@@ -526,6 +538,7 @@ def run_experiment(plan: Plan, out: Path, *, progress: bool = False) -> dict[str
     from tqdm import tqdm
 
     subject = make_subject(plan)
+    subject.prepare()
     folder = Folder(out).open(plan)
     jobs = list(itertools.product(plan.seeds, ARMS))
     with tqdm(
