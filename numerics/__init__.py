@@ -20,6 +20,7 @@ _MODULE_OF = {
     "Inputs": "inputs",
     "integrate": "integrate",
     "jax_solver": "jaxsolve",
+    "regular_end": "regular",
 }
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "jax_solver",
     "make_kernel",
     "numba_module",
+    "regular_end",
     "trapezoid",
 ]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
 from types import ModuleType
@@ -21,9 +21,11 @@ from ..errors import ModelError, ShapeError, SolveError, did_you_mean
 from ..theory.gaussian import Average
 from ..theory.system import System
 from . import march
+from .constants import constants_of, with_constants
 from .inputs import Inputs, no_inputs
 from .kernel import numba_module, ordered
 from .quadrature import LIMIT, START, error_bound, trapezoid
+from .regular import regular_end, to_regular
 from .tableau import TABLEAUX, print_steps
 
 Backend = Literal["numba", "jax", "scipy"]
@@ -116,6 +118,7 @@ def integrate(
     on_failure: Literal["raise", "keep"] = "raise",
     max_steps: int = 20_000,
     max_step: float = np.inf,
+    singular_end: bool = False,
 ) -> Flow:
     r"""Integrate the flow $\dot y = f(s, y; \theta)$ of `system` for a batch of rows.
 
@@ -147,18 +150,14 @@ def integrate(
         with their status.
     max_steps, max_step
         Limits to the number of trial steps of a row and to their length.
+    singular_end
+        The right-hand side diverges at time 1, integrably, as $\gamma(\tau)$ does:
+        integrate in $z = 1 - \sqrt{1 - \tau}$ (`regular.regular_end`), to the end.
 
     Returns
     -------
     Flow
         With `y` of shape ``(batch, time, state)``.
-
-    Notes
-    -----
-    A flow whose right-hand side is singular at the end of the interval, as
-    $\gamma(\tau)$ is at $\tau = 1$, is integrated to the end after
-    `regular_end` has given it a variable in which it is regular; the solver itself
-    evaluates the right-hand side at the end of each step.
 
     Raises
     ------
@@ -170,9 +169,11 @@ def integrate(
     SolveError
         Rows that stopped early, with ``on_failure="raise"``.
     """
-    problem = checked(
-        system, init, params, t, inputs, rtol, atol, max_steps, float(max_step)
-    )
+    given = np.asarray(t, float)
+    if singular_end:
+        t = _regular_times(given)
+        system = regular_end(system)
+    problem = checked(system, init, params, t, inputs, rtol, atol, max_steps, max_step)
     solvers = {"numba": _numba, "jax": _jax, "scipy": _scipy}
     if backend not in solvers:
         raise ModelError(
@@ -187,9 +188,20 @@ def integrate(
     flow = solvers[backend](problem, method)
     late = flow.t[None, :] > flow.reached[:, None]
     flow.y[(flow.status != 0)[:, None] & late] = np.nan
+    if singular_end:
+        flow = replace(flow, t=given, reached=1 - (1 - flow.reached) ** 2)
     if on_failure == "raise" and np.any(flow.status):
         raise SolveError(_failure(flow), flow)
     return flow
+
+
+def _regular_times(times: np.ndarray) -> np.ndarray:
+    if np.any(times > 1):
+        raise ShapeError(
+            "With `singular_end` the times must end at 1 or before, but `t` goes to "
+            f"{times.max():g}. Rescale the time."
+        )
+    return to_regular(times)
 
 
 def checked(
@@ -342,7 +354,10 @@ def _chosen(method: str | None, known: Any, default: str) -> str:
 def stepper(system: System, method: str, lanes: int) -> ModuleType:
     """Return the generated module of a system with a method and its driver."""
     _, module = numba_module(
-        system, (print_steps(TABLEAUX[method]()), march), max(lanes, 1), ("rhs",)
+        with_constants(system)[0],
+        (print_steps(TABLEAUX[method]()), march),
+        max(lanes, 1),
+        ("rhs",),
     )
     return module
 
@@ -363,6 +378,8 @@ def _numba(problem: Problem, method: str | None, lanes: int | None = None) -> Fl
     Systems with averages vectorise over quadrature nodes instead of over rows.
     """
     method = _chosen(method, TABLEAUX, "dop853")
+    constants = constants_of(with_constants(problem.system)[1], problem.params)
+    problem = replace(problem, params=constants)
     if lanes is None:
         lanes = 1 if has_averages(problem.system) else 16
     module = stepper(problem.system, method, lanes)

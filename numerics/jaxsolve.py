@@ -125,6 +125,8 @@ def _row_solver(system: System, method: str, rtol: float, atol: float, max_steps
         return jnp.max(jax.vmap(off)(times, y))
 
     def solve(y0, params, breaks, coefficients, times, nodes, weights):
+        breaks, coefficients = jnp.asarray(breaks), jnp.asarray(coefficients)
+        times = jnp.asarray(times)
         args = (params, breaks, coefficients, nodes, weights)
         jumps = breaks[1:-1] if breaks.shape[0] > 2 else None
         controller = diffrax.PIDController(

@@ -6,6 +6,7 @@ import sympy as sp
 from dilaton.errors import ModelError, ShapeError, SolveError
 from dilaton.numerics.inputs import Inputs
 from dilaton.numerics.integrate import integrate
+from dilaton.numerics.jaxsolve import jax_solver
 from dilaton.numerics.quadrature import trapezoid
 from dilaton.theory.gaussian import Average, G
 from dilaton.theory.notation import symbol
@@ -289,6 +290,132 @@ def test_averages_are_refined_where_they_are_steep():
     truth = integrate(training(), **common, rtol=1e-11, atol=1e-11, backend="scipy")
     assert found.info["average_error"] < 1e-11
     assert misfit(found, truth.y, 1e-9, 1e-9) < PROMISE
+
+
+# singular ends
+
+
+TAU, N, RIDGE, SIGN = map(symbol, ("tau", "n", "ridge_u", "S"))
+
+
+def variance_phase(alpha, beta):
+    """The flow of M and V with its raw, singular gamma, and its closed solution."""
+    spread = (RIDGE * (1 + SIGMA**2) + SIGMA**2 * (N - 1)) / (N + RIDGE)
+    skip = beta * spread / (alpha**2 + beta**2 * spread)
+    rate = sp.diff(beta, TAU) - sp.diff(alpha, TAU) * beta / alpha
+    gamma = sp.diff(alpha, TAU) / alpha + rate * skip
+    push = rate * (1 - skip * beta) * N / (N + RIDGE) * SIGN
+    equations = {M: gamma * M + push, V: 2 * gamma * V}
+    system = flow("variance/sampling", TAU, equations, (N, RIDGE, SIGMA, SIGN))
+    return system, (beta * N / (N + RIDGE) * SIGN, alpha**2 + beta**2 * spread)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        (1 - TAU, TAU),
+        (sp.cos(sp.pi * TAU / 2), sp.sin(sp.pi * TAU / 2)),
+        (sp.sqrt(1 - TAU**2), TAU),
+    ],
+    ids=["linear", "trigonometric", "variance-preserving"],
+)
+def test_the_end_is_reached_where_gamma_diverges(schedule):
+    system, solution = variance_phase(*schedule)
+    numbers = {"n": 10.0, "ridge_u": 0.5, "sigma": 1.5, "S": -1.0}
+    found = integrate(
+        system,
+        init={"M": 0.0, "V": 1.0},
+        params=numbers,
+        t=[0, 0.4, 0.9, 1.0],
+        rtol=1e-10,
+        atol=1e-10,
+        singular_end=True,
+        backend="scipy",
+    )
+    named = {symbol(k): v for k, v in numbers.items()}
+    for i, tau in enumerate(found.t):
+        exact = [float(x.subs(named).subs(TAU, tau)) for x in solution]
+        np.testing.assert_allclose(found.y[0, i], exact, atol=PROMISE * 1e-10)
+
+
+def test_compiled_code_reaches_a_singular_end_too():
+    # V' = -V/(2 sqrt(1 - s)): integrable, with V(1) = exp(-1), and dV/ds infinite
+    system = flow("edge", S, {V: -KAPPA * V / (2 * sp.sqrt(1 - S))}, (KAPPA,))
+    common = {"init": {"V": 1.0}, "params": {"kappa": [1.0, 2.0]}, "t": [0, 0.5, 1.0]}
+    common |= {"rtol": RTOL, "atol": RTOL}
+    found = integrate(system, **common, singular_end=True)
+    np.testing.assert_allclose(found["V"][:, -1], np.exp([-1.0, -2.0]), atol=1e-7)
+    np.testing.assert_array_equal(found.t, [0, 0.5, 1.0])
+    with pytest.raises(SolveError, match=r"not finite|fell below"):
+        integrate(system, **common)
+
+
+def test_ends_that_cannot_be_reached_are_refused():
+    wild = flow("wild", S, {V: -KAPPA * V / (1 - S) ** 2}, (KAPPA,))
+    common = {"init": {"V": 1.0}, "params": {"kappa": 1.0}}
+    common |= {"rtol": RTOL, "atol": RTOL, "singular_end": True}
+    with pytest.raises(ModelError, match="must be integrable at the end"):
+        integrate(wild, t=[0, 1], **common)
+    with pytest.raises(ShapeError, match="must end at 1 or before"):
+        integrate(wild, t=[0, 2], **common)
+    with pytest.raises(ModelError, match="no given functions"):
+        integrate(GIVEN, t=[0, 1], **common)
+
+
+# JAX
+
+
+def test_jax_agrees():
+    init, params = rows(6)
+    common = {"init": init, "params": params, "t": [0, 0.3, 1.0]}
+    common |= {"rtol": RTOL, "atol": RTOL}
+    found = integrate(SAMPLING, **common, backend="jax")
+    assert found.info["backend"] == "jax"
+    assert misfit(found, integrate(SAMPLING, **common).y) < PROMISE
+
+
+def test_gradients_are_those_of_finite_differences():
+    import jax
+
+    solve = jax_solver(SAMPLING, t=[0, 1.0], rtol=1e-9, atol=1e-9, method="dopri5")
+
+    def end(theta):
+        return solve({"nu": 0.1}, {"p": theta[0], "kappa": theta[1]})["nu"][-1]
+
+    slope = np.asarray(jax.jit(jax.grad(end))(np.array([0.8, 2.0])))
+    step = 1e-4  # central differences: the error is step**2 and tolerance/step
+    ends = integrate(
+        SAMPLING,
+        init={"nu": 0.1},
+        params={
+            "p": [0.8 + step, 0.8 - step, 0.8, 0.8],
+            "kappa": [2, 2, 2 + step, 2 - step],
+        },
+        t=[0, 1.0],
+        rtol=1e-12,
+        atol=1e-12,
+    )["nu"][:, -1]
+    expected = [(ends[0] - ends[1]) / (2 * step), (ends[2] - ends[3]) / (2 * step)]
+    np.testing.assert_allclose(slope, expected, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_jax_takes_given_functions():
+    kappa = np.array([1.0, 2.5])
+    given = Inputs.of(learned(kappa[:, None]), [[0.0, 0.4, 1.0]] * 2, degree=4)
+    common = {"init": {"nu": [-0.4, 0.3]}, "params": {"kappa": kappa}}
+    common |= {"t": [0, 0.25, 0.4, 0.7, 1.0], "rtol": RTOL, "atol": RTOL}
+    found = integrate(GIVEN, **common, inputs=given, backend="jax")
+    assert misfit(found, _by_hand(kappa)) < PROMISE
+
+
+@pytest.mark.slow
+def test_jax_integrates_the_training_flow():
+    start = dict(zip(TRAINING_NAMES, (0.3, 0.5, 0.2, 0.4, 0.0), strict=True))
+    common = {"init": start, "params": {"p": 0.8, "kappa": 2.0, "s": 0.75}}
+    common |= {"t": [0, 5, 20], "rtol": RTOL, "atol": RTOL}
+    found = integrate(training(), **common, backend="jax")
+    assert misfit(found, integrate(training(), **common).y) < PROMISE
 
 
 # failures
