@@ -1,9 +1,13 @@
 """Flows in training time, against explicit networks trained step by step."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import sympy as sp
 from dilaton import Autoencoder, Data, Model
+from dilaton.theory import training as flows
+from dilaton.theory.dilation import find_windows
 from dilaton.theory.gaussian import Average
 from dilaton.theory.model import VARIANCE_EXPLODING, product, two_modes
 from dilaton.theory.notation import symbol
@@ -11,7 +15,6 @@ from dilaton.theory.tied import tied_loss, tied_training
 from scipy.integrate import solve_ivp
 from scipy.special import erf
 
-from .cases import derived
 from .oracles import mean, normal_rule, value
 
 CLOSED = 1e-11  # quadrature on both sides
@@ -67,8 +70,10 @@ def hand_flow(x, p, beta, alpha=1.0, rho=1.0, kind="tanh"):
     )
 
 
-def training(model, phase="weights"):
-    return derived(model).phase(phase).training
+@cache
+def training(model, number=0):
+    """The training flow in a window of the model, derived alone."""
+    return flows.training(model, find_windows(model)[number])
 
 
 @pytest.mark.parametrize("kind", ["tanh", "erf"])
@@ -108,16 +113,16 @@ def test_a_flow_without_bias_has_no_bias():
 
 
 @pytest.mark.parametrize(
-    ("model", "phase", "suffix", "numbers", "alpha", "beta"),
+    ("model", "number", "suffix", "alpha", "beta"),
     [
-        (Model(two_modes(), VARIANCE_EXPLODING), "weights", "", {}, 0.25, 0.75),
-        (Model(product("1/3")), "weights", "_1", {}, 1.0, 1.5),
-        (Model(product(0, "1/4")), "weights-2", "_2", {}, 1.0, 1.5),
+        (Model(two_modes(), VARIANCE_EXPLODING), 0, "", 0.25, 0.75),
+        (Model(product("1/3")), 0, "_1", 1.0, 1.5),
+        (Model(product(0, "1/4")), 1, "_2", 1.0, 1.5),
     ],
     ids=["exploding", "a third", "second window"],
 )
-def test_the_flow_at_any_schedule_and_scale(model, phase, suffix, numbers, alpha, beta):
-    system, x = training(model, phase), (0.8, 0.9, 0.7, 0.9, 0.2)
+def test_the_flow_at_any_schedule_and_scale(model, number, suffix, alpha, beta):
+    system, x = training(model, number), (0.8, 0.9, 0.7, 0.9, 0.2)
     at = {"s": 0.75, "sigma": 1.3}
     at |= {name: 2.0 for name in ("kappa", "kappa_1", "kappa_2", "kappa_3")}
     at |= {"p": 0.7, "p_1": 0.7, "p_2": 0.7, "rho_1": 1.8, "rho_2": 1.8}
@@ -139,7 +144,8 @@ SAMPLE_NAMES = ("m", "a_plus", "a_minus", "q", "omega", "zeta_plus", "zeta_minus
 class Network:
     """A network on fixed samples and fresh noise: its loss is a 1-d average a sample.
 
-    E_x0 |x1 - u phi(h)|^2 with h ~ N(beta w.x1/sqrt(d) + b, |w|^2/d) in the window, where the skip and the shrinking of the noise are of higher order.
+    E_x0 |x1 - u phi(h)|^2 with h ~ N(beta w.x1/sqrt(d) + b, |w|^2/d) in the
+    window, where the skip and the shrinking of the noise are of higher order.
     """
 
     def __init__(self, d, exact_orthogonality, seed=0):
