@@ -108,9 +108,7 @@ class Inputs:
         order = [self.names.index(n) for n in names]
         return Inputs(
             names,
-            np.array(
-                np.broadcast_to(self.breaks, (batch, *self.breaks.shape[1:]))
-            ),
+            np.array(np.broadcast_to(self.breaks, (batch, *self.breaks.shape[1:]))),
             np.array(
                 np.broadcast_to(
                     self.coefficients[:, order],

@@ -1,0 +1,1 @@
+"""Benchmarks: `make bench` measures dilaton beside what else one would use."""
