@@ -297,7 +297,8 @@ def _decided(phase, s, point, rtol, atol, backend) -> dict[str, np.ndarray]:
     """`M` (in the + mode) and `V` along the variance phase."""
     flow = phase.sampling
     params = params_of(flow, point)
-    init = {str(x): float(sp.sympify(v).subs(params)) for x, v in flow.initial}
+    known = {x: params[str(x)] for x in flow.parameters}
+    init = {str(x): float(sp.sympify(v).subs(known)) for x, v in flow.initial}
     grid, first = _from_zero(s)
     found = integrate(
         flow, init=init, params=params, t=grid, rtol=rtol, atol=atol, backend=backend
