@@ -5,6 +5,7 @@ import json
 import dilaton
 import numpy as np
 import pytest
+from dilaton import plots
 from dilaton.errors import ModelError, StoreError
 from dilaton.torchcheck.compare import TIMES, Plan, compare, phases
 from dilaton.torchcheck.converge import converge, train_cells

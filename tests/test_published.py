@@ -7,6 +7,7 @@ import dilaton
 import numpy as np
 import pytest
 import torch
+from dilaton import plots
 from dilaton.errors import ModelError
 from dilaton.torchcheck.draws import draw_training_set
 from dilaton.torchcheck.published import (
