@@ -80,7 +80,8 @@ def euler(
     flow = limit.exact["sampling"]
     kernel = make_kernel(flow, "numpy")
     params = [point[str(x)] for x in flow.parameters]
-    start = float(exact_denoiser(limit.model).alpha.subs({TAU: 0}).subs(point))
+    first = exact_denoiser(limit.model).alpha.subs(TAU, 0)
+    start = float(first.subs({x: point[str(x)] for x in first.free_symbols}))
     features = len(flow.unknowns) - 1
 
     def end(nu: np.ndarray) -> np.ndarray:
