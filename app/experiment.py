@@ -64,7 +64,15 @@ def untrainable(spec: Spec) -> str | None:
         )
     if spec.tables["network"]["activation"] == "sign" or spec.tables["network"]["tied"]:
         return "Networks are trained untied, with an activation that has a gradient."
+    if not _unit_start(spec):
+        return "Networks are sampled from N(0, I), for schedules with alpha(0) = 1."
     return None
+
+
+def _unit_start(spec: Spec) -> bool:
+    from .theory.model import TAU
+
+    return spec.model.interpolant.alpha.subs(TAU, 0) == 1
 
 
 def plan_for(spec: Spec, quick: bool) -> Plan:

@@ -221,10 +221,12 @@ def _solved(limit: Limit, times: np.ndarray, spec: Spec) -> Dataset:
 
 def _laws(run: Run) -> dict[str, Any]:
     """Histograms of what was generated, and what they are compared with."""
-    kappa, p, sigma = (run.spec.values[k] for k in ("kappa", "p", "sigma"))
-    edge = kappa + 4
+    p, sigma = run.spec.values["p"], run.spec.values["sigma"]
+    mean, spread = _window_end(run)
+    edge = mean + 4 * spread
     grid = np.linspace(-edge, edge, 241)
-    target = [p * _normal(x - kappa) + (1 - p) * _normal(x + kappa) for x in grid]
+    plus, minus = (_normal((grid - sign * mean) / spread) for sign in (1, -1))
+    target = (p * plus + (1 - p) * minus) / spread
     drawn = run.found.generated
     law = decided_law(run.limit, run.curves, run.spec.values, run.seed, LAW_PATHS)
     d = run.plan.dims[-1] if run.plan else 0
@@ -238,7 +240,7 @@ def _laws(run: Run) -> dict[str, Any]:
             f"generated, d = {d}": histogram(drawn["decided"], -edge, edge),
             "limit": histogram(law, -edge, edge),
         },
-        "target": {"nu": grid.tolist(), "density": target},
+        "target": {"nu": grid.tolist(), "density": target.tolist()},
         "finished": {
             f"generated, d = {d}": histogram(drawn["dilated"], -wide, wide),
             "target": histogram(wanted, -wide, wide),
@@ -253,8 +255,19 @@ def _ends(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {k: v for k, v in drawn.items() if k != "decided"}
 
 
-def _normal(x: float) -> float:
-    return float(np.exp(-x * x / 2) / np.sqrt(2 * np.pi))
+def _window_end(run: Run) -> tuple[float, float]:
+    """Return the interpolant's beta and alpha where the weights phase ends."""
+    from .theory.notation import symbol
+
+    window = next(phase.window for phase in run.limit.phases if phase.features)
+    values = run.spec.values
+    at = {symbol(k): values[k] for k in values if k.startswith("kappa")}
+    ends = (window.beta, window.alpha)
+    return tuple(float(x.subs({**at, symbol("s"): 1})) for x in ends)  # type: ignore[return-value]
+
+
+def _normal(x: np.ndarray) -> np.ndarray:
+    return np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
 
 
 # ------------------------------------------------------------------------- the folder

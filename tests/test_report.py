@@ -131,6 +131,10 @@ def test_a_target_without_networks_is_reported_without_them(tmp_path, population
     assert "untied" in experiment.untrainable(tied)
     frozen = dilaton.default_spec().replace(noise_draws=1)
     assert "degenerate" in experiment.untrainable(frozen)
+    exploding = dilaton.spec.parse_spec(
+        population.text.replace('"1 - tau"', '"sqrt(d)*(1 - tau)"')
+    )
+    assert "alpha(0) = 1" in experiment.untrainable(exploding)
     assert experiment.untrainable(population) is None
 
 
@@ -139,6 +143,13 @@ def test_the_plan_has_room_for_the_training_set():
     plan = plan_for(spec, quick=False)
     assert min(plan.sampled_dims) > 1001
     assert plan_for(dilaton.default_spec(), quick=True).dims == experiment.QUICK.dims
+
+
+def test_the_target_is_the_interpolants_law_where_the_phase_ends(record):
+    """A trapezoid over the plotted density: weight and mean of p N(2, 1) + ..."""
+    x, y = (np.array(record["laws"]["target"][k]) for k in ("nu", "density"))
+    assert np.trapezoid(y, x) == pytest.approx(1, abs=1e-4)  # 4 spreads beyond a mode
+    assert np.trapezoid(x * y, x) == pytest.approx(0.6 * 2, abs=1e-3)
 
 
 @pytest.mark.slow
