@@ -286,7 +286,7 @@ def training_methods(count: int) -> list[Method]:
     low, high = np.array([(0.1, 0.5), (0.5, 1), (0.1, 0.4), (0.3, 1), (-0.2, 0.2)]).T
     draw = rng.uniform(low, high, (count, 5))
     start = dict(zip(names, draw.T, strict=True))
-    params = {"p": 0.8, "kappa": 2.0, "s": 0.75}
+    params = {"p": 0.8, "kappa": 2.0, "s": 0.75, "sigma": 1.0}
 
     def ours(backend: str, tol: float = RTOL) -> np.ndarray:
         flow = integrate(
@@ -327,7 +327,8 @@ import dilaton
 from dilaton.numerics import integrate
 limit = dilaton.derive(dilaton.Model(dilaton.two_modes()))
 flow = integrate(limit.phase("weights").sampling, init={"nu": 0.1},
-                 params={"p": 0.8, "kappa": 2.0, "sigma": 1.0}, t=[0, 1], rtol=1e-8, atol=1e-8)
+                 params={"p": 0.8, "kappa": 2.0, "sigma": 1.0},
+                 t=[0, 1], rtol=1e-8, atol=1e-8)
 print(time.time() - float(sys.argv[1]))
 """
 

@@ -14,6 +14,8 @@ import sys
 import tempfile
 import threading
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -57,6 +59,27 @@ def _loaded(source: str, title: str) -> ModuleType:
             Path(tempfile.mkdtemp(prefix="dilaton-")) / f"{title}.py", source
         )
     return _imported(path, title)
+
+
+def remembered(key: str, make: Callable[[], str]) -> str:
+    """Return ``make()``, or the text that an earlier call with this key returned.
+
+    The text carries a checksum; one that does not match is made again, and so is
+    one that cannot be read or kept.
+    """
+    name = hashlib.sha256(key.encode()).hexdigest()[:40]
+    path = cache_folder() / "sources" / name
+    with suppress(OSError, ValueError):
+        digest, text = path.read_text().split("\n", 1)
+        if digest == hashlib.sha256(text.encode()).hexdigest():
+            return text
+        _damaged(name)
+    text = make()
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        _publish(path, f"{digest}\n{text}", os.replace)
+    return text
 
 
 def _written(path: Path, source: str) -> Path:
@@ -120,7 +143,7 @@ def _protect(module: ModuleType) -> None:
 
 def _damaged(name: str) -> None:
     warnings.warn(
-        f"The cached machine code `{name}` must match its checksum, but does not. The "
+        f"The cached code `{name}` must match its checksum, but does not. The "
         "kernel is compiled again.",
         stacklevel=2,
     )

@@ -12,18 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
+import sympy as sp
 
 from ..errors import ModelError, ShapeError, SolveError, did_you_mean
 from ..theory.gaussian import Average
 from ..theory.system import System
 from . import march
+from .cache import load_source, remembered
 from .constants import constants_of, with_constants
 from .inputs import Inputs, no_inputs
-from .kernel import numba_module, ordered
+from .kernel import numba_source, ordered
 from .quadrature import LIMIT, START, error_bound, trapezoid
 from .regular import regular_end, to_regular
 from .tableau import TABLEAUX, print_steps
@@ -353,13 +356,27 @@ def _chosen(method: str | None, known: Any, default: str) -> str:
 @lru_cache(maxsize=64)
 def stepper(system: System, method: str, lanes: int) -> ModuleType:
     """Return the generated module of a system with a method and its driver."""
-    _, module = numba_module(
-        with_constants(system)[0],
-        (print_steps(TABLEAUX[method]()), march),
-        max(lanes, 1),
-        ("rhs",),
-    )
-    return module
+
+    def source() -> str:
+        driver = (print_steps(TABLEAUX[method]()), march)
+        return numba_source(with_constants(system)[0], driver, lanes, ("rhs",))
+
+    name = "".join(c if c.isalnum() else "_" for c in system.name)
+    return load_source(remembered(_key(system, method, lanes), source), name)
+
+
+def _key(system: System, method: str, lanes: int) -> str:
+    """Return all that a generated stepper depends on, as text."""
+    from importlib.metadata import version
+
+    folder = Path(__file__).parent
+    files = ("elementary", "march", "tableau", "printing", "kernel", "constants")
+    code = [(folder / f"{name}.py").read_text() for name in files]
+    symbols = (system.time, *system.unknowns, *system.parameters, *system.inputs)
+    expressions = [sp.srepr(x) for x in symbols if x is not None]
+    expressions += [sp.srepr(eq.rhs) for eq in system.equations]
+    versions = [version(package) for package in ("sympy", "scipy")]
+    return "\n".join([system.name, method, str(lanes), *versions, *expressions, *code])
 
 
 def has_averages(system: System) -> bool:
