@@ -223,7 +223,7 @@ def learn(
     start, when = pairs(init, "--init"), numbers(times, "--times")
     chosen = load_spec(spec)
 
-    from .numerics.solve import learn as learn_overlaps
+    from .numerics.learn import learn as learn_overlaps
 
     answer = learn_overlaps(
         chosen, phase, s, start, when, network=network, d=d, tau=tau
@@ -263,7 +263,7 @@ def mse(
     at_tau = None if tau is None else unit_times(tau, "--tau")
     chosen = load_spec(spec)
 
-    from .numerics.solve import mse as mean_squared_error
+    from .numerics.learn import mse as mean_squared_error
 
     answer = mean_squared_error(chosen, phase=phase, s=at_s, d=d, tau=at_tau)
     print(answers.to_json(answer) if json else answers.table(answer))
@@ -501,7 +501,7 @@ def windows(
       dilaton windows mnist --data ~/mnist -o mnist/ --json numbers.json
     """
     from .numerics.store import write_atomic
-    from .torchcheck.experiment import image_plan, mixture_plan
+    from .torchcheck.subjects import image_plan, mixture_plan
     from .windows import to_json, write_windows_report
 
     if data == "mnist":
@@ -547,6 +547,27 @@ def windows(
         write_atomic(json, to_json(found))
     print(found["verdict"])
     print(output / "index.html")
+
+
+@app.command()
+def explore(
+    port: Annotated[
+        int, typer.Option(help="A port of this machine; 0 for any.", min=0, max=65535)
+    ] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open it in a browser.")
+    ] = True,
+) -> None:
+    """Serve a page, to this machine alone, whose sliders redraw the limit.
+
+    \b
+    Example:
+      dilaton explore
+      dilaton explore --port 8123 --no-browser
+    """
+    from .explore import explore as serve
+
+    serve(port, browser, lambda text: print(text, file=sys.stderr, flush=True))
 
 
 @app.command()

@@ -7,27 +7,25 @@ names of the notation table and whose metadata is one JSON attribute.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
 
-from ..errors import AdmissibilityError, DerivationError, ModelError, did_you_mean
-from ..theory.derive import Limit, Phase, derive
+from ..errors import ModelError
+from ..theory.derive import Limit, Phase
 from ..theory.notation import TABLE
-from ..theory.system import System
 from .flow import sample_share
 from .inputs import Inputs
 from .integrate import integrate
-from .kernel import make_kernel
+from .points import bad_times, closed_values, complete, params_of, unit_times
 from .saddle import Minima, alone, minimise
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from ..spec import Spec
 
 END = 1 - 1e-15
 """The last time before a window whose noise vanishes at s = 1."""
@@ -141,85 +139,11 @@ def solve(
     return xr.Dataset(data, coords, {"json": json.dumps(about)})
 
 
-def complete(limit: Limit, values: Mapping[str, float]) -> dict[str, float]:
-    """Return the parameters of `limit`, with one `kappa` serving every window."""
-    if not isinstance(limit, Limit):
-        raise ModelError(
-            "`solve` takes what `dilaton.derive` returned, but was given a "
-            f"{type(limit).__name__}. Derive the model first."
-        )
-    names = limit.parameters
-    point = {k: _number(k, v) for k, v in values.items()}
-    if "kappa" in point and "kappa" not in names:
-        kappa = point.pop("kappa")
-        point |= {k: kappa for k in names if k.startswith("kappa_") and k not in point}
-    for name in names:
-        if name not in point:
-            raise ModelError(
-                f"Every parameter must be given ({', '.join(names)}), but `{name}` is "
-                "missing. There are no default values."
-            )
-    for name in point:
-        if name not in names and name != "ridge_w":
-            raise ModelError(
-                f"This model has the parameters {', '.join(names)}, but `{name}` was "
-                f"given{did_you_mean(name, names)}"
-            )
-    _admissible(point)
-    return point
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ModelError(
-            f"`{name}` must be one number, but is {str(value)[:60]!r}. For many "
-            "points at once use `dilaton sweep`."
-        ) from None
-
-
-def _admissible(point: Mapping[str, float]) -> None:
-    for name, value in point.items():
-        share = name == "p" or name.startswith("p_")
-        high = 1.0 if share else np.inf
-        low = -1e-300 if name.startswith("ridge") else 0.0
-        if not low < value < high:
-            raise ModelError(
-                f"`{name}` must be {'between 0 and 1' if share else 'positive'} and "
-                f"finite, but is {value:g}. Change it."
-            )
-    if "n_plus" in point and not point["n_plus"] < point["n"]:
-        raise ModelError(
-            f"`n_plus` must be below `n`, but is {point['n_plus']:g} of "
-            f"{point['n']:g}. Both modes need a sample."
-        )
-
-
 def _times(s: Sequence[float]) -> np.ndarray:
-    times = _unit_times("s", s)
+    times = unit_times("s", s)
     if np.any(np.diff(times) <= 0):
-        raise _bad_times("s", times, " that increase", "Sort them and drop doubles.")
+        raise bad_times("s", times, " that increase", "Sort them and drop doubles.")
     return times
-
-
-def _unit_times(name: str, given: Any) -> np.ndarray:
-    """Return times in [0, 1] as an array, at least one."""
-    try:
-        times = np.atleast_1d(np.asarray(given, float))
-    except (TypeError, ValueError):
-        times = np.array([np.nan])
-    inside = times.size and np.all((times >= 0) & (times <= 1))
-    if times.ndim != 1 or not inside:
-        raise _bad_times(name, given, "", "0 is the beginning and 1 the end.")
-    return times
-
-
-def _bad_times(name: str, given: Any, what: str, remedy: str) -> ModelError:
-    text = np.array2string(np.asarray(given), threshold=6)[:60]
-    return ModelError(
-        f"`{name}` must be times between 0 and 1{what}, but is {text}. {remedy}"
-    )
 
 
 def _about(name: str) -> dict[str, str]:
@@ -247,28 +171,6 @@ def _rows(part: Mapping[str, np.ndarray], name: str, count: int) -> np.ndarray:
 
 
 # ------------------------------------------------------------------------- one phase
-
-
-def params_of(system: System, point: Mapping[str, float]) -> dict[str, float]:
-    """The parameters of `system` out of a point; signs default to the + mode."""
-    return {
-        str(x): point[str(x)] if str(x) in point else 1.0
-        for x in system.parameters
-        if str(x) in point or str(x)[0] == "S"
-    }
-
-
-def closed_values(
-    system: System, s: np.ndarray, point: Mapping[str, float]
-) -> dict[str, np.ndarray]:
-    """Evaluate a closed system at the times `s`; undetermined quantities are nan."""
-    free = {str(e.lhs) for e in system.equations if e.rhs is sp.nan}
-    known = tuple(e for e in system.equations if str(e.lhs) not in free)
-    kernel = make_kernel(replace(system, equations=known), "numpy")
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        found, _ = kernel.evaluate("values", params=params_of(system, point), at=s)
-    rows = {k: np.broadcast_to(v, s.shape).astype(float) for k, v in found.items()}
-    return rows | {name: np.full(s.shape, np.nan) for name in sorted(free)}
 
 
 def _phase_rows(
@@ -419,131 +321,3 @@ def _as_inputs(phase: Phase, point: Mapping[str, float]) -> Inputs:
         switch = float(alone(minimise(phase.learned, [1.0], params)).switch[0])
     pieces = switch + (1 - switch) * np.array([0, 1e-3, 1e-2, 0.1, 0.4, 1.0])
     return Inputs.of(functions, np.unique([0.0, *pieces]))
-
-
-# ----------------------------------------------------------------------- other answers
-
-
-def learn(
-    spec: Spec,
-    phase: str,
-    s: float | None,
-    init: Mapping[str, float],
-    times: Iterable[float],
-    *,
-    network: str = "untied",
-    d: float | None = None,
-    tau: float | None = None,
-    rtol: float = 1e-9,
-    atol: float = 1e-11,
-) -> dict[str, list[float]]:
-    """Follow the overlaps in training time at a fixed time (G6), (K2)-(K5).
-
-    Returns ``{"times": ..., name: ...}``. The untied flow is the limit at time `s` of
-    `phase`; the tied one is exact at dimension `d` and base time `tau`.
-    """
-    limit = derive(spec.model)
-    point = complete(limit, spec.values)
-    times = list(times)
-    check_choice("network", network, ("untied", "tied"))
-    if not times or not all(0 <= x < np.inf for x in times):
-        raise ModelError(
-            "`times` must be training times from 0, at least one, but is "
-            f"{times}. `init` holds at time 0."
-        )
-    if network == "tied":
-        system = limit.exact["tied"]
-        _check_halves(limit, point)
-        point |= {"d": dimension(d), "tau": float(_unit_times("tau", tau)[0])}
-    else:
-        system = limit.phase(phase).training
-        point |= {"s": float(_unit_times("s", s)[0])}
-    if system is None:
-        raise DerivationError(
-            f"A training flow is derived for one untied unit or the tied score network, "
-            f"but phase `{phase}` of this model has none. Choose another phase, "
-            "activation or data."
-        )
-    names = [str(x) for x in system.unknowns]
-    _check_init(system, names, init)
-    grid = np.array(sorted({0.0, *times}))
-    found = integrate(
-        system,
-        init={name: float(init[name]) for name in names},
-        params=params_of(system, point),
-        t=grid,
-        rtol=rtol,
-        atol=atol,
-    )
-    where = np.searchsorted(grid, times)
-    rows = {name: found[name][0, where].tolist() for name in names}
-    return {"times": times, **rows}
-
-
-def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    """Raise `ModelError` unless `value` is one of the known words."""
-    if value not in known:
-        raise ModelError(
-            f"`{name}` must be one of {', '.join(known)}, but is `{value}`"
-            + did_you_mean(str(value), known)
-        )
-
-
-def dimension(d: Any) -> float:
-    """Return a dimension as a float; raise `ModelError` if it is none."""
-    if not isinstance(d, int | float) or not 2 <= d < np.inf:
-        raise ModelError(
-            f"`d` must be a dimension from 2, but is {d}. Give it; there is no default."
-        )
-    return float(d)
-
-
-def _check_halves(limit: Limit, point: Mapping[str, float]) -> None:
-    weights = {str(f.p): point[str(f.p)] for f in limit.model.target.features}
-    if len(weights) > 1 and any(p != 0.5 for p in weights.values()):
-        raise DerivationError(
-            "With several features the tied flow closes only if every mode has weight "
-            f"1/2, but the weights are {', '.join(f'{p:g}' for p in weights.values())}. "
-            "Set them to 0.5, or keep one feature."
-        )
-
-
-def _check_init(system: System, names: list[str], init: Mapping[str, float]) -> None:
-    for name in (*init, *names):
-        if name not in init or name not in names:
-            hint = did_you_mean(name, names)
-            fact = "is missing." if name not in init else f"was given{hint}"
-            raise ModelError(
-                f"The initial overlaps of `{system.name}` are {', '.join(names)}, but "
-                f"`{name}` {fact}"
-            )
-    point = {x: sp.Float(init[str(x)]) for x in system.unknowns}
-    # sympy drops x >= 0 for a symbol that is positive, so it is put back here
-    signs = [sp.Ge(sp.Symbol(str(x)), 0) for x in point if x.is_positive]
-    known = point | {sp.Symbol(str(x)): value for x, value in point.items()}
-    for relation in (*signs, *system.domain):
-        if relation.subs(known) == sp.false:
-            raise AdmissibilityError(
-                f"The initial overlaps must satisfy {relation}, but "
-                f"{', '.join(f'{k} = {v:g}' for k, v in init.items())} do not, so no "
-                "network has them. Change one of them."
-            )
-
-
-def mse(
-    spec: Spec,
-    phase: str | None = None,
-    s: Sequence[float] | None = None,
-    d: float | None = None,
-    tau: Sequence[float] | None = None,
-) -> dict[str, list[float]]:
-    """Error of the Bayes denoiser per dimension: (E2), (E4) or, at finite `d`, (E1)."""
-    limit = derive(spec.model)
-    point = complete(limit, spec.values)
-    if d is None:
-        times = _unit_times("s", s)
-        rows = closed_values(limit.phase(phase).mse, times, point)
-        return {"s": times.tolist(), "mse": rows["mse"].tolist()}
-    times = _unit_times("tau", tau)
-    rows = closed_values(limit.exact["mse"], times, point | {"d": dimension(d)})
-    return {"tau": times.tolist(), "mse": rows["mse"].tolist()}

@@ -18,7 +18,7 @@ from ..theory.bayes import exact_denoiser
 from ..theory.derive import Limit, derive
 from ..theory.model import TAU
 from .kernel import make_kernel
-from .solve import check_choice, complete, dimension
+from .points import check_choice, complete, dimension
 
 if TYPE_CHECKING:
     from ..spec import Spec

@@ -24,6 +24,7 @@ from dilaton.errors import (
     SolveError,
     StoreError,
 )
+from dilaton.numerics import learn as learning
 from dilaton.numerics import solve as solving
 from dilaton.numerics import steps as stepping
 from dilaton.numerics.integrate import integrate
@@ -201,11 +202,11 @@ def flow(**change):
 
 def learn(init=START, times=(1.0,), phase="weights", s=0.5, **settings):
     spec = parse_spec(POPULATION)
-    solving.learn(spec, phase, s, init, times, **settings)
+    learning.learn(spec, phase, s, init, times, **settings)
 
 
 def mse(**where):
-    solving.mse(parse_spec(POPULATION), **where)
+    learning.mse(parse_spec(POPULATION), **where)
 
 
 def steps(d=100.0, counts=(5,), schedule="dilated", rule="left"):

@@ -108,7 +108,7 @@ def test_the_tied_network_follows_its_exact_flow(p, sigma, tau):
 
 def test_samples_follow_their_flow():
     spec = dilaton.default_spec().replace(n=16, n_plus=13, ridge_u=0.1, ridge_w=0.1)
-    from dilaton.numerics.solve import learn
+    from dilaton.numerics.learn import learn
 
     extra = {"a_plus": 0.05, "a_minus": 0.0, "zeta_plus": 0.0, "zeta_minus": -0.02}
     start = START | extra

@@ -201,7 +201,7 @@ def _saturated_branch(
     total: sp.Expr,
     readout: dict[sp.Symbol, sp.Expr],
 ) -> tuple[Branch, ...]:
-    r"""The minimum with $w = 0$: all units saturate alike, or are silent without bias."""
+    r"""The minimum with $w = 0$: units saturate alike, or are silent without bias."""
     if model.autoencoder.activation == "sign" or model.autoencoder.tied:
         return ()
     if not model.autoencoder.bias:

@@ -27,11 +27,11 @@ def tied_loss(model: Model) -> sp.Expr:
     r"""The denoising score-matching loss, $E|x_0 + \alpha s(x)|^2/d$. (K1)
 
     $$ (1+\alpha^2c)^2 + \alpha^2\beta^2\Big[c^2\big(\textstyle\sum_j\varrho_j +
-       \sigma^2\big) + \sum_j \varrho_j\big((m_j^2+q_j)(k_j + 2(1+c\Gamma)
-       (1-k_j)) + 2cm_jh_j\big)\Big], $$
+       \sigma^2\big) + \sum_j \varrho_j\big((m_j^2+q_j)(k_j
+       + 2(1+c\Gamma)(1-k_j)) + 2cm_jh_j\big)\Big], $$
 
-    $\varrho_j = |\mu_j|^2/d$, $\Gamma = \alpha^2+\sigma^2\beta^2$, $h = E[s\tanh]$, $k =
-    E\tanh^2$; the field is $N(\gamma^2ms + b, \gamma^2\Gamma(m^2+q))$ with $\gamma^2 =
+    $\varrho_j = |\mu_j|^2/d$, $\Gamma = \alpha^2+\sigma^2\beta^2$, $h = E[s\tanh]$ and
+    $k = E\tanh^2$; the field is $N(\gamma^2ms + b, \gamma^2\Gamma(m^2+q))$ with $\gamma^2 =
     \beta^2|\mu|^2$. Stein's lemma gives the terms with $1-k = E\tanh'$. Exact.
     """
     c, bracket = symbol("c"), sp.S.Zero

@@ -311,7 +311,7 @@ def training_story(
     times
         Training times, increasing.
     """
-    from ..numerics.solve import learn
+    from ..numerics.learn import learn
 
     model, values = spec.model, spec.values
     if model.data.samples:

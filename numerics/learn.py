@@ -1,0 +1,132 @@
+"""Training in time at a fixed noise level, and the error of the Bayes denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import sympy as sp
+
+from ..errors import AdmissibilityError, DerivationError, ModelError, did_you_mean
+from ..theory.derive import Limit, derive
+from ..theory.system import System
+from .integrate import integrate
+from .points import (
+    check_choice,
+    closed_values,
+    complete,
+    dimension,
+    params_of,
+    unit_times,
+)
+
+if TYPE_CHECKING:
+    from ..spec import Spec
+
+
+def learn(
+    spec: Spec,
+    phase: str,
+    s: float | None,
+    init: Mapping[str, float],
+    times: Iterable[float],
+    *,
+    network: str = "untied",
+    d: float | None = None,
+    tau: float | None = None,
+    rtol: float = 1e-9,
+    atol: float = 1e-11,
+) -> dict[str, list[float]]:
+    """Follow the overlaps in training time at a fixed time (G6), (K2)-(K5).
+
+    Returns ``{"times": ..., name: ...}``. The untied flow is the limit at time `s` of
+    `phase`; the tied one is exact at dimension `d` and base time `tau`.
+    """
+    limit = derive(spec.model)
+    point = complete(limit, spec.values)
+    times = list(times)
+    check_choice("network", network, ("untied", "tied"))
+    if not times or not all(0 <= x < np.inf for x in times):
+        raise ModelError(
+            "`times` must be training times from 0, at least one, but is "
+            f"{times}. `init` holds at time 0."
+        )
+    if network == "tied":
+        system = limit.exact["tied"]
+        _check_halves(limit, point)
+        point |= {"d": dimension(d), "tau": float(unit_times("tau", tau)[0])}
+    else:
+        system = limit.phase(phase).training
+        point |= {"s": float(unit_times("s", s)[0])}
+    if system is None:
+        raise DerivationError(
+            "A training flow is derived for one untied unit or the tied score network, "
+            f"but phase `{phase}` of this model has none. Choose another phase, "
+            "activation or data."
+        )
+    names = [str(x) for x in system.unknowns]
+    _check_init(system, names, init)
+    grid = np.array(sorted({0.0, *times}))
+    found = integrate(
+        system,
+        init={name: float(init[name]) for name in names},
+        params=params_of(system, point),
+        t=grid,
+        rtol=rtol,
+        atol=atol,
+    )
+    where = np.searchsorted(grid, times)
+    rows = {name: found[name][0, where].tolist() for name in names}
+    return {"times": times, **rows}
+
+
+def _check_halves(limit: Limit, point: Mapping[str, float]) -> None:
+    weights = {str(f.p): point[str(f.p)] for f in limit.model.target.features}
+    if len(weights) > 1 and any(p != 0.5 for p in weights.values()):
+        raise DerivationError(
+            "With several features the tied flow closes only if every mode has weight "
+            f"1/2, but the weights are {sorted(weights.values())}. "
+            "Set them to 0.5, or keep one feature."
+        )
+
+
+def _check_init(system: System, names: list[str], init: Mapping[str, float]) -> None:
+    for name in (*init, *names):
+        if name not in init or name not in names:
+            hint = did_you_mean(name, names)
+            fact = "is missing." if name not in init else f"was given{hint}"
+            raise ModelError(
+                f"The initial overlaps of `{system.name}` are {', '.join(names)}, but "
+                f"`{name}` {fact}"
+            )
+    point = {x: sp.Float(init[str(x)]) for x in system.unknowns}
+    # sympy drops x >= 0 for a symbol that is positive, so it is put back here
+    signs = [sp.Ge(sp.Symbol(str(x)), 0) for x in point if x.is_positive]
+    known = point | {sp.Symbol(str(x)): value for x, value in point.items()}
+    for relation in (*signs, *system.domain):
+        if relation.subs(known) == sp.false:
+            raise AdmissibilityError(
+                f"The initial overlaps must satisfy {relation}, but "
+                f"{', '.join(f'{k} = {v:g}' for k, v in init.items())} do not, so no "
+                "network has them. Change one of them."
+            )
+
+
+def mse(
+    spec: Spec,
+    phase: str | None = None,
+    s: Sequence[float] | None = None,
+    d: float | None = None,
+    tau: Sequence[float] | None = None,
+) -> dict[str, list[float]]:
+    """Error of the Bayes denoiser per dimension: (E2), (E4) or, at finite `d`, (E1)."""
+    limit = derive(spec.model)
+    point = complete(limit, spec.values)
+    if d is None:
+        times = unit_times("s", s)
+        rows = closed_values(limit.phase(phase).mse, times, point)
+        return {"s": times.tolist(), "mse": rows["mse"].tolist()}
+    times = unit_times("tau", tau)
+    rows = closed_values(limit.exact["mse"], times, point | {"d": dimension(d)})
+    return {"tau": times.tolist(), "mse": rows["mse"].tolist()}
