@@ -25,7 +25,6 @@ from dilaton.errors import (
     StoreError,
 )
 from dilaton.numerics import learn as learning
-from dilaton.numerics import solve as solving
 from dilaton.numerics import steps as stepping
 from dilaton.numerics.integrate import integrate
 from dilaton.numerics.kernel import make_kernel
@@ -574,7 +573,7 @@ CALLS = {  # name: (call, error, (rule, fact, remedy))
 @pytest.fixture
 def quick(monkeypatch):
     """Derive each model once: the messages do not depend on the derivation."""
-    monkeypatch.setattr(solving, "derive", derived)
+    monkeypatch.setattr(learning, "derive", derived)
     monkeypatch.setattr(stepping, "derive", derived)
 
 
