@@ -53,7 +53,7 @@ def learn(
             f"{times}. `init` holds at time 0."
         )
     if network == "tied":
-        system = limit.exact["tied"]
+        system: System | None = limit.exact["tied"]
         _check_halves(limit, point)
         point |= {"d": dimension(d), "tau": float(unit_times("tau", tau)[0])}
     else:
@@ -125,7 +125,7 @@ def mse(
     point = complete(limit, spec.values)
     if d is None:
         times = unit_times("s", s)
-        rows = closed_values(limit.phase(phase).mse, times, point)
+        rows = closed_values(limit.phase(str(phase)).mse, times, point)
         return {"s": times.tolist(), "mse": rows["mse"].tolist()}
     times = unit_times("tau", tau)
     rows = closed_values(limit.exact["mse"], times, point | {"d": dimension(d)})

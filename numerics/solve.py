@@ -7,16 +7,18 @@ names of the notation table and whose metadata is one JSON attribute.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
+from numpy.typing import ArrayLike
 
-from ..errors import ModelError
+from ..errors import DerivationError, ModelError
 from ..theory.derive import Limit, Phase
 from ..theory.notation import TABLE
+from ..theory.system import System
 from .flow import sample_share
 from .inputs import Inputs
 from .integrate import integrate
@@ -40,11 +42,11 @@ SATURATED = 40.0
 def solve(
     limit: Limit,
     *,
-    s: Sequence[float],
+    s: ArrayLike,
     rtol: float,
     atol: float,
     backend: str = "numba",
-    nu0: Sequence[float] | None = None,
+    nu0: ArrayLike | None = None,
     **values: float,
 ) -> xr.Dataset:
     r"""Solve every phase of `limit` at one point of its parameters.
@@ -113,7 +115,7 @@ def solve(
         for name in names
     }
     count = len(limit.phases)
-    data = {
+    data: dict[str, Any] = {
         name: (("t", "nu0") if column.ndim == 2 else ("t",), column, _about(name))
         for name, column in columns.items()
     }
@@ -139,7 +141,7 @@ def solve(
     return xr.Dataset(data, coords, {"json": json.dumps(about)})
 
 
-def _times(s: Sequence[float]) -> np.ndarray:
+def _times(s: ArrayLike) -> np.ndarray:
     times = unit_times("s", s)
     if np.any(np.diff(times) <= 0):
         raise bad_times("s", times, " that increase", "Sort them and drop doubles.")
@@ -181,7 +183,7 @@ def _phase_rows(
     rtol: float,
     atol: float,
     backend: str,
-    nu0: Sequence[float] | None,
+    nu0: ArrayLike | None,
 ) -> dict[str, np.ndarray]:
     found = minima.get(phase.name)
     if found is None:
@@ -197,7 +199,7 @@ def _phase_rows(
 
 def _decided(phase, s, point, rtol, atol, backend) -> dict[str, np.ndarray]:
     """`M` (in the + mode) and `V` along the variance phase."""
-    flow = phase.sampling
+    flow = _flow(phase)
     params = params_of(flow, point)
     known = {x: params[str(x)] for x in flow.parameters}
     init = {str(x): float(sp.sympify(v).subs(known)) for x, v in flow.initial}
@@ -230,6 +232,15 @@ def _fan(phase, s, point, rtol, atol, backend, nu0) -> dict[str, np.ndarray]:
     return {name: found[name][:, first:].T for name in names}
 
 
+def _flow(phase: Phase) -> System:
+    if phase.sampling is None:
+        raise DerivationError(
+            f"Samples need the flow of every phase, but `{phase.name}` decides nothing "
+            "with frozen noise and has none. Use fresh noise."
+        )
+    return phase.sampling
+
+
 def _from_zero(s: np.ndarray) -> tuple[np.ndarray, int]:
     """The times with 0 in front if it is missing, and where the asked ones start."""
     return (s, 0) if s[0] == 0 else (np.concatenate([[0.0], s]), 1)
@@ -237,7 +248,7 @@ def _from_zero(s: np.ndarray) -> tuple[np.ndarray, int]:
 
 def _ends(limit: Limit, parts: list[dict[str, np.ndarray]]) -> list[float]:
     last = parts[-1]
-    return [last[str(x)][-1] for x in limit.phases[-1].sampling.unknowns[:-1]]
+    return [last[str(x)][-1] for x in _flow(limit.phases[-1]).unknowns[:-1]]
 
 
 # -------------------------------------------------------------------------- the share
@@ -283,7 +294,7 @@ def followed_share(
     """P(nu > 0) by following the flow from scrambled Sobol points; standard error."""
     from scipy.stats import norm, qmc
 
-    flow = phase.sampling
+    flow = _flow(phase)
     names = [str(x) for x in flow.unknowns]
     inputs = _as_inputs(phase, point)
     shares = []
@@ -305,7 +316,7 @@ def followed_share(
 
 def _as_inputs(phase: Phase, point: Mapping[str, float]) -> Inputs:
     """The learned overlaps as functions of `s`, on pieces that refine towards 0."""
-    names = [str(x) for x in phase.sampling.inputs]
+    names = [str(x) for x in _flow(phase).inputs]
     params = params_of(phase.learned, point)
 
     def functions(times: np.ndarray) -> dict[str, np.ndarray]:

@@ -62,7 +62,7 @@ def _population_shares(model: Model, window: Window) -> tuple[Equation, ...]:
     The flow carries $N(0, \alpha_0^2)$ to the law of the interpolant,
     $p N(\beta\sqrt\rho, \alpha^2) + (1-p) N(-\beta\sqrt\rho, \alpha^2)$.
     """
-    found = []
+    found: list[Equation] = []
     for j in window.features:
         feature = model.target.features[j - 1]
         root = sp.sqrt(feature.rho) * window.beta / (window.alpha * sp.sqrt(2))

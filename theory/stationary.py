@@ -205,9 +205,9 @@ def _saturated_branch(
     if model.autoencoder.activation == "sign" or model.autoencoder.tied:
         return ()
     if not model.autoencoder.bias:
-        zero = tuple(Equation(f"B{i}", x, sp.S.Zero) for i, x in enumerate(readout, 1))
+        none = tuple(Equation(f"B{i}", x, sp.S.Zero) for i, x in enumerate(readout, 1))
         rest = model.target.sigma**2 if model.data.samples else sp.S.Zero
-        return (Branch("silent", 1 + rest, zero),)
+        return (Branch("silent", 1 + rest, none),)
     omega, r = _own(model, "omega", "r")
     zero = {omega: 0, r: 0, symbol("zeta_plus"): 0, symbol("zeta_minus"): 0}
 
