@@ -31,9 +31,9 @@ def tied_loss(model: Model) -> sp.Expr:
        + 2(1+c\Gamma)(1-k_j)) + 2cm_jh_j\big)\Big], $$
 
     $\varrho_j = |\mu_j|^2/d$, $\Gamma = \alpha^2+\sigma^2\beta^2$, $h = E[s\tanh]$ and
-    $k = E\tanh^2$; the field is
-    $N(\gamma^2ms + b, \gamma^2\Gamma(m^2+q))$ where
-    $\gamma^2 = \beta^2|\mu|^2$. Stein's lemma gives the terms with $1-k = E\tanh'$. Exact.
+    $k = E\tanh^2$; the field is $N(\gamma^2ms + b, \gamma^2\Gamma(m^2+q))$, where
+    $\gamma^2 = \beta^2|\mu|^2$. Stein's lemma gives the terms with $1-k = E\tanh'$.
+    Exact.
     """
     c, bracket = symbol("c"), sp.S.Zero
     gamma = ALPHA**2 + model.target.sigma**2 * BETA**2
