@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .torchcheck.experiment import Plan
+    from .torchcheck.subjects import Plan
 
 BLUE, RED, GREY, SHADE = "#0072B2", "#D55E00", "#7f8790", "#f2e2b6"
 COLOUR = {"uniform": GREY, "window": BLUE}
@@ -320,7 +320,7 @@ def digits_section(
     """
     from dataclasses import replace
 
-    from .torchcheck.experiment import image_plan, make_subject
+    from .torchcheck.subjects import image_plan, make_subject
 
     plan = image_plan("digits", seeds=(0,), quick=True, device=device)
     if not quick:

@@ -13,8 +13,6 @@ from dilaton.torchcheck.data import Mixture, load_digits
 from dilaton.torchcheck.experiment import (
     Folder,
     compare,
-    image_plan,
-    mixture_plan,
     run_experiment,
 )
 from dilaton.torchcheck.images import (
@@ -31,12 +29,13 @@ from dilaton.torchcheck.mixnets import (
     train_per_time,
     train_shared,
 )
+from dilaton.torchcheck.subjects import MixtureSubject, image_plan, mixture_plan
 from dilaton.torchcheck.times import TrainingTimes
 
 SIGMAS = 5.0
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -192,15 +191,13 @@ def small_mixture(**change):
 
 
 def test_an_experiment_continues_where_it_was_killed(tmp_path, capsys, monkeypatch):
-    from dilaton.torchcheck import experiment
-
     whole = run_experiment(small_mixture(), tmp_path / "a")
     keys = {"window", "window_interval", "curve", "share_error", "factor", "verdict"}
     assert set(whole) >= keys | {"factor_interval", "agreement", "mse_window"}
     assert set(whole["curve"]) >= {"t", "changed", "stderr"}
     assert [len(whole["share_error"][arm]) for arm in ("uniform", "window")] == [2, 2]
     asked = []
-    assess = experiment.MixtureSubject.assess
+    assess = MixtureSubject.assess
 
     def stopping(self, times, seed):
         asked.append(seed)
@@ -208,7 +205,7 @@ def test_an_experiment_continues_where_it_was_killed(tmp_path, capsys, monkeypat
             raise KeyboardInterrupt
         return assess(self, times, seed)
 
-    monkeypatch.setattr(experiment.MixtureSubject, "assess", stopping)
+    monkeypatch.setattr(MixtureSubject, "assess", stopping)
     with pytest.raises(KeyboardInterrupt):
         run_experiment(small_mixture(), tmp_path / "b")
     again = run_experiment(small_mixture(), tmp_path / "b")
@@ -330,10 +327,10 @@ def test_the_command_names_wrong_input(words, text, tmp_path, monkeypatch, capsy
 
 def test_the_command_writes_every_number(tmp_path, monkeypatch, capsys):
     from dilaton import cli
-    from dilaton.torchcheck import experiment
+    from dilaton.torchcheck import subjects
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(experiment, "mixture_plan", lambda **_: small_mixture())
+    monkeypatch.setattr(subjects, "mixture_plan", lambda **_: small_mixture())
     words = ["windows", "mixture", "--d", "128", "-o", "out", "--json", "all.json"]
     monkeypatch.setattr("sys.argv", ["dilaton", *words])
     with pytest.raises(SystemExit) as stop:

@@ -32,6 +32,14 @@ TURN = Path.of(TRIGONOMETRIC)
 PATHS = {"linear": LINEAR_PATH, "vp": VARIANCE_PRESERVING_PATH, "trig": TURN}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def gaussian(sigma, path):
     """Exact denoiser of N(0, sigma^2 I)."""
 

@@ -22,6 +22,14 @@ SAMPLES = 500
 SLACK = 0.15  # of Lambda: 24 denoising steps, 10 times
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @functools.cache
 def measured(d, p, seed=0):
     """The U-turn window of the exact denoiser, and a mixture to read it in Lambda."""

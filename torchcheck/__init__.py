@@ -22,9 +22,7 @@ _HOME = {
     "sample": ("Samples",),
     "times": ("LINEAR_PATH", "VARIANCE_PRESERVING_PATH", "Path", "TrainingTimes"),
     "train": ("Trained",),
-    "uturn": (
-        "Curve",
-        "MseCurve",
+    "denoisers": (
         "default_times",
         "denoise",
         "from_ddpm",
@@ -32,9 +30,9 @@ _HOME = {
         "from_score",
         "from_velocity",
         "generate",
-        "mse_curve",
         "snr_times",
     ),
+    "uturn": ("Curve", "MseCurve", "mse_curve"),
     "windows": ("Window", "agreement", "find_mse_window", "find_window", "steepening"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

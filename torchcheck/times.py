@@ -112,18 +112,19 @@ def _between(name: str, value: float, lo: float, hi: float, rule: str) -> None:
         raise ModelError(f"`{name}` must be {rule}, but is {value!r}. Change it.")
 
 
-def _is_torch(x: Any) -> bool:
+def is_torch(x: Any) -> bool:
+    """Whether `x` is a tensor or another thing of torch; torch is not imported."""
     return type(x).__module__.split(".")[0] == "torch"
 
 
-def _array(x: Any) -> np.ndarray:
+def as_array(x: Any) -> np.ndarray:
     """A NumPy view of numbers or of a tensor on any device."""
-    return np.asarray(x.detach().cpu() if _is_torch(x) else x, dtype=float)
+    return np.asarray(x.detach().cpu() if is_torch(x) else x, dtype=float)
 
 
 def _like(values: np.ndarray, template: Any) -> Any:
     """Give `values` the kind of `template`: a tensor on its device, or NumPy."""
-    return template.new_tensor(values) if _is_torch(template) else values[()]
+    return template.new_tensor(values) if is_torch(template) else values[()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,14 +315,14 @@ class TrainingTimes:
 
     def density(self, t: Any) -> Any:
         """Density at the times `t`, of the same shape; 0 outside [0, 1]."""
-        x = _array(t)
+        x = as_array(t)
         slope = np.diff(self.cdf) / np.diff(self.knots)
         i = np.clip(np.searchsorted(self.knots, x, "right") - 1, 0, len(slope) - 1)
         return _like(np.where((x >= 0) & (x <= 1), slope[i], 0.0), t)
 
     def quantile(self, u: Any) -> Any:
         """The time below which a share `u` of the training times lies."""
-        x = _array(u)
+        x = as_array(u)
         if x.size and not ((x >= 0) & (x <= 1)).all():
             raise ModelError(
                 f"`u` must lie in [0, 1], but has {x[~((x >= 0) & (x <= 1))][0]:g}. "
@@ -343,9 +344,9 @@ class TrainingTimes:
 
         Raises `ModelError` where the density is 0, since no weight can repair that.
         """
-        density = _array(self.density(t))
+        density = as_array(self.density(t))
         if (density <= 0).any():
-            where = _array(t).ravel()[np.argmax(density.ravel() <= 0)]
+            where = as_array(t).ravel()[np.argmax(density.ravel() <= 0)]
             raise ModelError(
                 "Importance weights need a positive density, but "
                 f"{self.name!r} never trains at t = {where:g}. Lower its mass."
@@ -375,7 +376,7 @@ class TrainingTimes:
             in a window is then within 1 of `n` times its mass.
         """
         _count(n)
-        if _is_torch(generator):
+        if is_torch(generator):
             return self._sample_torch(n, generator, stratified)
         if not isinstance(generator, np.random.Generator):
             raise ModelError(
