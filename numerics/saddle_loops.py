@@ -208,19 +208,38 @@ def rival(at, closed, params, nodes, weights, starts):
 
 
 @compiled
-def best_start(guesses, params, nodes, weights, starts, tol, x, out, others):
+def best_start(guesses, closed, params, nodes, weights, starts, tol, x, out, others):
     """Settle at s = 1 from every guess and keep the lowest minimum in `x`.
 
+    A flat objective (large `kappa` and `n`) shows its minimum to a fine rule only, so
+    the search is repeated with finer ones until it ends below the closed branch.
     `others` is filled with the number of minima and the second lowest objective.
     """
-    trial = empty(STATES)
+    code, level = ESCAPED, 0
+    for first in range(0, min(3, starts.size - 1), 2):
+        found = search(guesses, params, nodes, weights, starts, first, x, others)
+        if found > 0:
+            code, level = settle_well(
+                1.0, x, params, nodes, weights, starts, first, tol, out
+            )
+            if code == FOUND and out[0] < rival(
+                1.0, closed, params, nodes, weights, starts
+            ):
+                break
+    return code, level
+
+
+@compiled
+def search(guesses, params, nodes, weights, starts, level, x, others):
+    """Settle from every guess with one rule; return how many minima there are."""
+    trial, out = empty(STATES), empty(1 + STATES + STATES * STATES)
     seen = empty((guesses.shape[0], STATES))
     count, lowest = 0, 1e300
     others[1] = 1e300
     for g in range(guesses.shape[0]):
         trial[:] = guesses[g]
         code, _off = settle(
-            1.0, trial, ROUGH_STEP, params, nodes, weights, starts, 0, out
+            1.0, trial, ROUGH_STEP, params, nodes, weights, starts, level, out
         )
         upright(trial)
         known = code != FOUND
@@ -239,9 +258,7 @@ def best_start(guesses, params, nodes, weights, starts, tol, x, out, others):
         else:
             others[1] = min(others[1], out[0])
     others[0] = count
-    if count == 0:
-        return ESCAPED, 0
-    return settle_well(1.0, x, params, nodes, weights, starts, 0, tol, out)
+    return count
 
 
 @compiled
@@ -381,7 +398,7 @@ def follow_row(
     x, out = empty(STATES), empty(1 + STATES + STATES * STATES)
     states = empty((grid.size, STATES))
     code, level = best_start(
-        guesses, params, nodes, weights, starts, tol, x, out, summary[1:3]
+        guesses, closed, params, nodes, weights, starts, tol, x, out, summary[1:3]
     )
     summary[0], summary[3] = 1.0, FOUND
     codes[:] = ESCAPED
