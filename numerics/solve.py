@@ -22,6 +22,7 @@ from ..theory.system import System
 from .flow import sample_share
 from .inputs import Inputs
 from .integrate import integrate
+from .kernel import make_kernel
 from .points import bad_times, closed_values, complete, params_of, unit_times
 from .saddle import Minima, alone, minimise
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 END = 1 - 1e-15
 """The last time before a window whose noise vanishes at s = 1."""
+EARLY = 1e-8
+"""Where a flow starts, on its closed solution, if its rates diverge at s = 0."""
 
 SOBOL, SCRAMBLES = 1024, 8
 """Points and scramblings of the share when the flow has to be followed."""
@@ -204,10 +207,28 @@ def _decided(phase, s, point, rtol, atol, backend) -> dict[str, np.ndarray]:
     known = {x: params[str(x)] for x in flow.parameters}
     init = {str(x): float(sp.sympify(v).subs(known)) for x, v in flow.initial}
     grid, first = _from_zero(s)
+    before = {}
+    if not _regular_at_zero(flow, init, params):
+        before = init
+        grid = np.concatenate([[min(EARLY, grid[1] / 2)], grid[1:]])
+        closed = replace(flow, kind="closed", equations=flow.solution, solution=())
+        rows = closed_values(closed, grid[:1], point)
+        init = {name: float(rows[name][0]) for name in init}
     found = integrate(
         flow, init=init, params=params, t=grid, rtol=rtol, atol=atol, backend=backend
     )
-    return {name: found[name][0, first:] for name in init}
+    paths = {name: found[name][0].copy() for name in init}
+    for name, value in before.items():
+        paths[name][0] = value
+    return {name: path[first:] for name, path in paths.items()}
+
+
+def _regular_at_zero(flow: System, init: dict, params: dict) -> bool:
+    """Whether the rates are finite at 0; with beta ~ sqrt(tau) they are not."""
+    kernel = make_kernel(flow, "numpy")
+    with np.errstate(all="ignore"):
+        rates, _ = kernel.evaluate("rhs", params=params, states=init, at=0.0)
+    return bool(np.all(np.isfinite(list(rates.values()))))
 
 
 def _fan(phase, s, point, rtol, atol, backend, nu0) -> dict[str, np.ndarray]:
