@@ -6,6 +6,8 @@ PYTHON ?= python3
 SPEC ?=
 OUT ?= report
 JSON ?=
+# Tests of one file share what they compile, so a file stays with one worker.
+WORKERS ?= 2
 
 BIN := .venv/bin
 BUILT := .venv/.built
@@ -43,10 +45,11 @@ run: $(BUILT)
 	$(BIN)/dilaton run $(SPEC) -o $(OUT) --force
 
 test: $(BUILT)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-full: $(BUILT)
-	$(BIN)/python -m pytest -m "slow or not slow" --timeout 1800
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile \
+	  -m "slow or not slow" --timeout 1800
 
 check: $(BUILT) .typing/dilaton
 	$(BIN)/ruff check .
