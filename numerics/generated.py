@@ -39,7 +39,18 @@ def exp(x: float) -> float:
 
 
 observables = jacobian = objective = gradient = hessian = newton = rhs
-extra = interpolant = interpolate = attempt
+extra = attempt
+
+
+def interpolant(h, y, tried, k, poly) -> None:
+    """Stand for the printed polynomial of a step."""
+    raise NotImplementedError
+
+
+def interpolate(poly, y, i, lane, x) -> float:
+    """Stand for its value."""
+    raise NotImplementedError
+
 
 __all__ = [
     "BETA",

@@ -249,7 +249,9 @@ def checked(
             f"`{system.name}` takes the given functions ({', '.join(wanted)}), but "
             "`inputs` is missing. Make it with `Inputs.of`."
         )
-    held = inputs.checked(wanted, batch, span) if wanted else no_inputs(batch, span)
+    held = no_inputs(batch, span)
+    if wanted and inputs is not None:
+        held = inputs.checked(wanted, batch, span)
     for row in np.flatnonzero(~np.isfinite(held.coefficients).all(axis=(1, 2, 3)))[:1]:
         raise ShapeError(
             f"`inputs` must be finite, but row {row} holds NaN or infinity. Give "

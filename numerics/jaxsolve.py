@@ -224,7 +224,7 @@ def solve_batch(problem: Problem, method: str) -> Flow:
     status = np.where((bound > tol) & (status == 0) & (worst > 0), 4, status)
     ended = np.isfinite(y).all(axis=2)
     last = problem.times[np.maximum(ended.sum(axis=1) - 1, 0)]
-    info = {"backend": "jax", "method": method, "devices": devices}
+    info: dict[str, Any] = {"backend": "jax", "method": method, "devices": devices}
     info |= {"rtol": problem.rtol, "atol": problem.atol}
     info["average_error"] = float(bound.max()) if worst.any() else 0.0
     names = tuple(map(str, problem.system.unknowns))

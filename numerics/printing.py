@@ -128,7 +128,8 @@ def plan(values: Sequence[sp.Expr]) -> Plan:
     outer = [v.xreplace(symbol_of) for v in values]
     steps, reduced = sp.cse(list(hoisted) + outer, names, order="canonical")
     late = {str(s) for s in symbol_of.values()}
-    before, after = [], []
+    before: list[tuple[sp.Symbol, sp.Expr]] = []
+    after: list[tuple[sp.Symbol, sp.Expr]] = []
     for name, expr in steps:
         depends = any(str(s) in late for s in expr.free_symbols)
         (after if depends else before).append((name, expr))

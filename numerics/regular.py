@@ -38,7 +38,7 @@ def regular_end(system: System) -> System:
             f"({', '.join(map(str, system.inputs))}). Put the functions in."
         )
     rows = tuple(
-        replace(eq, rhs=_regular(sp.sympify(eq.rhs), system, str(eq.lhs)))
+        replace(eq, rhs=_regular(sp.sympify(eq.rhs), system.time, str(eq.lhs)))
         for eq in system.equations
     )
     return replace(system, equations=rows, observables=())
@@ -49,9 +49,9 @@ def to_regular(times: np.ndarray) -> np.ndarray:
     return 1 - np.sqrt(1 - times)
 
 
-def _regular(expr: sp.Expr, system: System, name: str) -> sp.Expr:
+def _regular(expr: sp.Expr, time: sp.Symbol, name: str) -> sp.Expr:
     w = sp.Symbol("w_end", positive=True)
-    turned = expr.xreplace({system.time: 1 - w**2})
+    turned = expr.xreplace({time: 1 - w**2})
     turned = turned.replace(
         lambda e: isinstance(e, sp.Pow) and not e.exp.is_Integer,
         lambda e: sp.expand_power_base(sp.Pow(sp.factor(e.base), e.exp), force=True),
@@ -66,13 +66,12 @@ def _regular(expr: sp.Expr, system: System, name: str) -> sp.Expr:
         at_end = sp.limit(turned, w, 0, "+")
         if not _plain(at_end):
             raise ModelError(
-                f"The equation for `{name}` must be integrable at the end of "
-                f"`{system.name}`, but 2 w f is {at_end} at w = sqrt(1 - "
-                f"{system.time}) = 0. End the interval earlier, or give a flow that is "
-                "regular."
+                f"The equation for `{name}` must be integrable at the end, but 2 w f "
+                f"is {at_end} at w = sqrt(1 - {time}) = 0. End the interval earlier, "
+                "or give a flow that is regular."
             )
         turned = sp.Piecewise((at_end, sp.Eq(w, 0)), (turned, True))
-    return turned.subs(w, 1 - system.time)
+    return turned.subs(w, 1 - time)
 
 
 def _plain(value: sp.Expr) -> bool:

@@ -80,14 +80,16 @@ _ARGUMENTS = "t, h, y, k, z, at, u, pieces, params, nodes, weights"
 _LOOP = ["    for i in range(STATES):", "        for lane in range(LANES):"]
 
 
-def _combination(coefficients: Sequence[float], what: str = "k{}[i, lane]") -> str:
+def _combination(
+    coefficients: Sequence[float] | np.ndarray, what: str = "k{}[i, lane]"
+) -> str:
     terms = [
         f"{float(x)!r}*{what.format(j)}" for j, x in enumerate(coefficients) if x != 0
     ]
     return " + ".join(terms) or "0.0"
 
 
-def _stage(j: int, row: Sequence[float], c: float) -> list[str]:
+def _stage(j: int, row: Sequence[float] | np.ndarray, c: float) -> list[str]:
     return [
         *_LOOP,
         f"            z[i, lane] = y[i, lane] + h[lane]*({_combination(row)})",
