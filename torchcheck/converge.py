@@ -8,6 +8,7 @@ limit: distance, rate, value extrapolated to $d = \infty$, verdict.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -167,7 +168,12 @@ def _cell(
     if store is not None:
         try:
             done = store.load(index)
-        except Damaged:
+        except Damaged as damage:
+            print(
+                f"Note: `{store.path(index)}` is not used: {damage}; computing it "
+                "again.",
+                file=sys.stderr,
+            )
             done = None
         if done is not None:
             return done
