@@ -45,6 +45,12 @@ def main() -> None:
             f"Files must be readable and writable, but{name} is not: "
             f"{error.strerror or error}. Check the name, permissions and free space."
         )
+    except MemoryError as error:
+        _fail(
+            f"The work must fit in memory, but it ran out ({error or 'no details'}). "
+            "Ask for less at once: fewer workers, rows in a chunk or paths; "
+            "what was finished before is kept."
+        )
 
 
 def _fail(message: str) -> None:
