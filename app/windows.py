@@ -54,7 +54,8 @@ def write_windows_report(
 def _check_folder(out: Path) -> None:
     known = {"figures", "index.html", "numbers.json"}
     for entry in out.iterdir() if out.exists() else ():
-        if entry.name not in known and not entry.name.startswith("d-"):
+        ours = entry.name.startswith("d-") or entry.suffix == ".tmp"
+        if entry.name not in known and not ours:
             raise StoreError(
                 f"`{out}` must be a new or empty folder, or one that this command "
                 f"began, but has `{entry.name}`. Choose a new one."
@@ -117,7 +118,8 @@ def curve_figure(numbers: Numbers) -> Figure:
     curve, mse = numbers["curve"], numbers["mse"]
     _band(left, numbers["window"], numbers["window_interval"])
     for (label, of), colour in zip(curve["classes"].items(), (BLUE, RED), strict=False):
-        left.plot(curve["t"], of["changed"], color=colour, lw=1, label=f"from {label}")
+        name = {"True": "the + mode", "False": "the - mode"}.get(label, label)
+        left.plot(curve["t"], of["changed"], color=colour, lw=1, label=f"from {name}")
     left.errorbar(
         curve["t"], curve["changed"], curve["stderr"], color="k", fmt=".-", label="all"
     )

@@ -220,6 +220,8 @@ def test_an_experiment_continues_where_it_was_killed(tmp_path, capsys, monkeypat
 
 
 def test_another_experiment_s_folder_is_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".plan.json.7-ab.tmp").write_text("{")  # killed while writing
     Folder(tmp_path / "a").open(small_mixture())
     Folder(tmp_path / "a").open(small_mixture())
     with pytest.raises(StoreError, match="holds another experiment"):

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import __version__
 from ..errors import StoreError
 from ..numerics.store import write_atomic
 from .subjects import Plan, make_subject
@@ -41,15 +42,19 @@ class Folder:
 
         Raises `StoreError` when it holds another experiment or other files.
         """
-        text = json.dumps({"format": FORMAT, "plan": asdict(plan)}, indent=1)
+        text = json.dumps(
+            {"format": FORMAT, "dilaton": __version__, "plan": asdict(plan)}, indent=1
+        )
         manifest = self.root / "plan.json"
         if manifest.exists():
-            if manifest.read_text() != text:
+            if manifest.read_bytes() != text.encode():
                 raise StoreError(
                     f"`{self.root}` holds another experiment: its `plan.json` differs. "
                     "Choose a new folder, or repeat the same options to continue there."
                 )
-        elif self.root.exists() and any(self.root.iterdir()):
+        elif self.root.exists() and any(
+            entry.suffix != ".tmp" for entry in self.root.iterdir()
+        ):
             raise StoreError(
                 f"`{self.root}` must be a new or empty folder, or one that this "
                 "command began, but has other files. Choose a new one."
