@@ -45,8 +45,9 @@ class Inputs:
         """Interpolate `functions` at Chebyshev points of each piece.
 
         `functions` takes times of shape ``(batch, points)`` and returns a mapping of
-        arrays of that shape; it is called once for each piece and never at a break.
-        `breaks` has shape ``(pieces + 1,)`` or ``(batch, pieces + 1)``.
+        arrays of that shape (or of a larger batch, when the breaks have one row); it
+        is called once for each piece and never at a break. `breaks` has shape
+        ``(pieces + 1,)`` or ``(batch, pieces + 1)``.
         """
         breaks = np.atleast_2d(np.asarray(breaks, float))
         parts = []
@@ -54,9 +55,11 @@ class Inputs:
             times = chebyshev_times(breaks[:, i], breaks[:, i + 1], degree)
             values = functions(times)
             names = tuple(values)
-            rows = [np.broadcast_to(values[n], times.shape) for n in names]
+            *rows, _ = np.broadcast_arrays(*values.values(), times)
             parts.append(chebyshev_coefficients(np.stack(rows, axis=1)))
-        return cls(names, breaks, np.stack(parts, axis=2))
+        coefficients = np.stack(parts, axis=2)
+        batch = coefficients.shape[0]
+        return cls(names, _copied(breaks, (batch, breaks.shape[1])), coefficients)
 
     def __call__(self, times: Any) -> dict[str, np.ndarray]:
         """Evaluate at `times`, shape ``(points,)``; arrays of ``(batch, points)``."""
@@ -106,22 +109,23 @@ class Inputs:
                 f"but row {row} has the breaks {self.breaks[row]}. Extend the pieces."
             )
         order = [self.names.index(n) for n in names]
+        coefficients = self.coefficients[:, order]
+        shape = (batch, len(names), *coefficients.shape[2:])
         return Inputs(
             names,
-            np.array(np.broadcast_to(self.breaks, (batch, *self.breaks.shape[1:]))),
-            np.array(
-                np.broadcast_to(
-                    self.coefficients[:, order],
-                    (batch, len(names), *self.coefficients.shape[2:]),
-                )
-            ),
+            _copied(self.breaks, (batch, self.breaks.shape[1])),
+            _copied(coefficients, shape),
         )
+
+
+def _copied(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Broadcast into a C-ordered copy: numba compiles again for any other layout."""
+    return np.array(np.broadcast_to(array, shape), order="C")
 
 
 def no_inputs(batch: int, span: tuple[float, float]) -> Inputs:
     """Return an empty set of functions on one piece."""
-    # copies, not views: numba compiles again for arrays that may not be written
-    breaks = np.array(np.broadcast_to(np.array(span, float), (batch, 2)))
+    breaks = _copied(np.array(span, float), (batch, 2))
     return Inputs((), breaks, np.zeros((batch, 0, 1, 1)))
 
 
