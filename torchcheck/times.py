@@ -145,7 +145,7 @@ class TrainingTimes:
     Examples
     --------
     >>> times = TrainingTimes.window(0.2, 0.6, mass=0.5)
-    >>> times.mass(0.2, 0.6), times.density(0.4)
+    >>> times.mass(0.2, 0.6), float(times.density(0.4))
     (0.5, 1.25)
     >>> times.sample(7, np.random.default_rng(0), stratified=True).shape
     (7,)
