@@ -14,6 +14,8 @@ Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 _ARMIJO = 1e-4  # share of the linear decrease that a step must bring
 _ROUNDING = 1e-14  # relative size below which two values count as equal
 _HALVINGS = 30  # a step shorter than 2^-30 of the full one is no step
+_STRIDE = 4.0  # growth of the step over stretches that bend down
+_SHORT = 1e-4  # a step this short says that the curvature pairs mislead
 
 
 class Minimum(NamedTuple):
@@ -60,6 +62,7 @@ def minimise(
     value, grad = objective(x)
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
     live = grad.norm(dim=1) > tolerance
+    stride = torch.ones_like(value)
     iteration = 0
     while live.any() and iteration < max_iterations:
         iteration += 1
@@ -68,15 +71,17 @@ def minimise(
         bad = ~(slope < 0)
         direction[bad] = -grad[bad]
         slope[bad] = -(grad[bad] ** 2).sum(1)
-        step = torch.ones_like(value)
-        if not pairs:
-            step = 1 / grad.norm(dim=1).clamp(min=1.0)
-        new, new_value, new_grad, moved = _search(
+        step = stride / grad.norm(dim=1).clamp(min=1.0) if not pairs else stride
+        new, new_value, new_grad, length = _search(
             objective, x, value, grad, direction, slope, step, live
         )
-        _remember(pairs, new - x, new_grad - grad, memory)
+        misled = live & (length < _SHORT)
+        known = _forget(pairs, misled)
+        bowl = _remember(pairs, new - x, new_grad - grad, memory, ~misled)
+        # where the function bends down no step is long enough: stride out
+        stride = torch.where(bowl | misled, 1.0, _STRIDE * stride)
         x, value, grad = new, new_value, new_grad
-        live = moved & (grad.norm(dim=1) > tolerance)
+        live &= ((length > 0) | known) & (grad.norm(dim=1) > tolerance)
     return Minimum(x, value, grad.norm(dim=1), iteration)
 
 
@@ -106,20 +111,31 @@ def _scale(pairs: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
     return torch.where(scale == 0, torch.ones_like(scale), scale)
 
 
+def _forget(pairs: list[tuple[Tensor, Tensor, Tensor]], rows: Tensor) -> Tensor:
+    """Drop what `rows` have learned; return which of them knew anything."""
+    known = torch.zeros_like(rows)
+    for _, _, rho in pairs:
+        known |= rows & (rho > 0)
+        rho[rows] = 0
+    return known
+
+
 def _remember(
     pairs: list[tuple[Tensor, Tensor, Tensor]],
     step: Tensor,
     change: Tensor,
     memory: int,
-) -> None:
-    """Append a pair; rows with no positive curvature get a pair that does nothing."""
+    rows: Tensor,
+) -> Tensor:
+    """Append a pair for `rows` with positive curvature; return which those are."""
     product = (step * change).sum(1)
     floor = 1e-12 * step.norm(dim=1) * change.norm(dim=1)
-    good = product > floor
+    good = rows & (product > floor)
     rho = torch.where(good, 1 / torch.where(good, product, torch.ones_like(product)), 0)
     pairs.append((step, change, rho))
     if len(pairs) > memory:
         del pairs[0]
+    return good
 
 
 def _search(
@@ -132,7 +148,7 @@ def _search(
     step: Tensor,
     live: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Halve each row's step until it decreases; return points and who moved."""
+    """Halve each row's step until it decreases; return points and step lengths."""
     best, best_value, best_grad = x.clone(), value.clone(), grad.clone()
     todo = live.clone()
     for _ in range(_HALVINGS):
@@ -148,4 +164,4 @@ def _search(
         if not todo.any():
             break
         step = torch.where(todo, step / 2, step)
-    return best, best_value, best_grad, live & ~todo
+    return best, best_value, best_grad, torch.where(live & ~todo, step, 0.0)
