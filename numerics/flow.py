@@ -72,7 +72,7 @@ def solve_rows(
     given = with_kappas(limit, columns)
     out: dict[str, np.ndarray] = {"status": np.full(rows, "ok", dtype="<U16")}
     out["reason"] = np.full(rows, "", dtype="<U120")
-    wide = {}
+    wide: dict[str, np.ndarray] = {}
     with np.errstate(all="ignore"):
         for i, phase in enumerate(limit.phases):
             found = _phase_rows(phase, given, times, rows, rtol, backend, out)
@@ -121,9 +121,17 @@ def _phase_rows(
         out["status"][:] = "degenerate"
         out["reason"][:] = f"frozen noise: {phase.name} does not learn the weight"
         out["share_plus"] = out["share_plus_error"] = np.full(rows, np.nan)
-    if phase.sampling is not None:
+    if phase.sampling is not None and not phase.sampling.solution:
+        _leave_out(phase, out)
+    elif phase.sampling is not None:
         _closed_scalars(phase.sampling, given, rows, out)
     return _closed_overlaps(phase.learned, given, times, rows)
+
+
+def _leave_out(phase: Phase, out: dict[str, np.ndarray]) -> None:
+    """Say that the flow of a phase has to be followed point by point."""
+    out["status"][:] = "partial"
+    out["reason"][:] = f"no reduced flow in {phase.name}: use `dilaton solve` here"
 
 
 def _closed_overlaps(
@@ -169,11 +177,6 @@ def _solution(system: System) -> System:
 
 
 def _at_the_end(system: System, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    if not system.solution:
-        raise ModelError(
-            f"A sweep needs the flow `{system.name}` in closed form, but it has none. "
-            "Solve its points one by one with `dilaton.solve`."
-        )
     kernel = make_kernel(_solution(system), "numpy")
     params = [np.asarray(given[p], float) for p in kernel.parameters]
     values, _ = kernel["values"](1.0, [], [], params, *kernel.rule)
@@ -192,8 +195,11 @@ def _sample_rows(
     out: dict[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
     found = minimise(phase.learned, times, given, tol=min(1e-12, rtol), backend=backend)
-    share, error, _ = sample_share(phase, found, given, rtol=rtol, backend=backend)
-    out["share_plus"], out["share_plus_error"] = share, error
+    if phase.projected is None:
+        _leave_out(phase, out)
+    else:
+        share, error, _ = sample_share(phase, found, given, rtol=rtol, backend=backend)
+        out["share_plus"], out["share_plus_error"] = share, error
     out["switch"], out["minima"] = found.switch, found.minima
     lost = found.status == "lost"
     out["status"][lost] = "failed"
@@ -277,17 +283,18 @@ def _module(flow: System) -> Any:
 
 
 @lru_cache(maxsize=4)
-def _method() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def method_853() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The eighth-order method of Dormand and Prince, as SciPy has it."""
     from scipy.integrate import DOP853
 
-    return tuple(np.ascontiguousarray(x) for x in (DOP853.A, DOP853.B, DOP853.C))
+    a, b, c = (np.ascontiguousarray(x) for x in (DOP853.A, DOP853.B, DOP853.C))
+    return a, b, c
 
 
 @lru_cache(maxsize=4)
 def _matrices(points: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Interpolation from Chebyshev points to the stages, for each number of steps."""
-    c = _method()[2]
+    c = method_853()[2]
     steps = [FEWEST * 2**k for k in range(DOUBLINGS)]
     at = [1 - 2 * ((np.arange(n)[:, None] + c) / n).ravel() for n in steps]
     starts = np.cumsum([0, *(x.size for x in at)])
@@ -313,11 +320,21 @@ def _shares(
     arguments = [
         np.ascontiguousarray(x[good]) for x in (smooth, below, switch, gamma, params)
     ]
+    if backend == "scipy":
+        from .saddle_reference import shares_scipy
+
+        out[good] = shares_scipy(flow, *arguments, rtol=rtol)
+        return out[:, 0], out[:, 1], out[:, 2]
+    if backend == "jax":
+        from .saddle_jax import shares_jax
+
+        out[good] = np.stack(shares_jax(flow, *arguments), axis=-1)
+        return out[:, 0], out[:, 1], out[:, 2]
     rule = trapezoid()
     _module(flow).share_rows(
         *arguments,
         *_matrices(smooth.shape[1]),
-        *_method(),
+        *method_853(),
         np.array(rule.nodes),
         np.array(rule.weights),
         chebyshev(ENDS),

@@ -8,14 +8,14 @@ unit saturated. Objectives decide, and each point says on which branch it lies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError, SolveError
+from ..errors import ModelError, SolveError, did_you_mean
 from ..theory.system import System
 from .kernel import Kernel, make_kernel, numba_module
 from .quadrature import START, trapezoid
@@ -93,7 +93,7 @@ class Minima:
 
 def minimise(
     system: System,
-    s: Sequence[float],
+    s: Sequence[float] | np.ndarray,
     params: Mapping[str, Any],
     *,
     tol: float = 1e-12,
@@ -113,7 +113,7 @@ def minimise(
     tol
         Largest bound on the error of the averages, unless the finest rule exceeds it.
     backend
-        ``numba`` or ``jax``.
+        ``numba``, ``jax``, or ``scipy`` for the slow reference.
     points
         Chebyshev points of the continuation.
 
@@ -129,11 +129,25 @@ def minimise(
         )
     columns = batch(system, params)
     times = np.atleast_1d(np.asarray(s, dtype=float))
+    found = _follower(backend)(system, times, columns, tol, points)
+    return _minima(system, found)
+
+
+def _follower(backend: str) -> Callable[..., tuple[np.ndarray, ...]]:
     if backend == "jax":
         from .saddle_jax import follow_jax
 
-        return _minima(system, times, follow_jax(system, times, columns, tol, points))
-    return _minima(system, times, _follow(system, times, columns, tol, points))
+        return follow_jax
+    if backend == "scipy":
+        from .saddle_reference import follow_scipy
+
+        return follow_scipy
+    if backend != "numba":
+        raise ModelError(
+            f"`backend` must be one of numba, jax, scipy, but is `{backend}`"
+            + did_you_mean(backend, ("numba", "jax", "scipy"))
+        )
+    return _follow
 
 
 def alone(found: Minima) -> Minima:
@@ -242,7 +256,7 @@ def _follow(
     return values, facts, codes, smooth, below, summary
 
 
-def _minima(system: System, times: np.ndarray, found: tuple[np.ndarray, ...]) -> Minima:
+def _minima(system: System, found: tuple[np.ndarray, ...]) -> Minima:
     values, facts, codes, smooth, below, summary = found
     second = np.where(summary[:, 2] >= 1e300, np.inf, summary[:, 2])
     interior = codes == BRANCHES.index("interior")

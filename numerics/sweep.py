@@ -251,6 +251,8 @@ def sweep(
         If the folder cannot be written or read.
     """
     job = make_job(spec, over, rows, rows_per_chunk, backend, device, s, rtol)
+    if progress and follows_p(job.spec.values, job.axes):
+        say("n_plus = round(p*n) in each row, since p is swept and n_plus is not.")
     store = Store(Path(out), job.recipe()).open()
     wanted = _wanted(job, chunk_index)
     pending = [i for i in wanted if _usable(store, i) is None]

@@ -202,6 +202,18 @@ def test_a_row_of_a_batch_is_the_single_run(samples):
                 np.testing.assert_array_equal(values[i], single[name][0])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "scipy"])
+def test_other_backends_give_the_same_share(samples, backend):
+    for values in (SMALL, SMALL | {"ridge_u": 10.0, "ridge_w": 10.0, "kappa": 1.0}):
+        ours = solve_rows(samples, values, [0.5, 1.0])
+        theirs = solve_rows(samples, values, [0.5, 1.0], backend=backend)
+        bound = ours["share_plus_error"] + theirs["share_plus_error"]
+        assert (np.abs(ours["share_plus"] - theirs["share_plus"]) <= bound).all()
+        assert (bound < 1e-6).all()
+        np.testing.assert_allclose(ours["omega"], theirs["omega"], rtol=1e-7)
+
+
 def test_one_kappa_serves_every_window():
     limit = derive(Model(product(0, "1/4")))
     given = {"p_1": 0.8, "p_2": 0.3, "rho_1": 1.0, "rho_2": 1.0, "sigma": 1.0}

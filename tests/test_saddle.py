@@ -312,3 +312,36 @@ def test_a_lost_row_raises_when_it_is_alone(system):
     found.status[0] = "lost"
     with pytest.raises(SolveError, match="the minimum was lost below s ="):
         alone(found)
+
+
+# --------------------------------------------------------------------- backends
+
+
+def test_scipy_agrees(system):
+    row = numbers(kappa=2.0, n=16, n_plus=13, ridge_u=0.1, ridge_w=0.1)
+    compare(system, [0.01, 0.4, 1.0], row, "scipy", points=9)
+
+
+@pytest.mark.slow
+def test_jax_agrees(system):
+    values = random_rows(12, 7)
+    compare(system, [0.0, 0.1, 0.5, 1.0], values, "jax", points=41)
+
+
+def compare(system, s, values, backend, points):
+    """The other backend finds the same minima, branches and switches."""
+    values = {"p": 0.8} | values
+    ours = minimise(system, s, values, points=points)
+    theirs = minimise(system, s, values, points=points, backend=backend)
+    np.testing.assert_array_equal(ours.branch, theirs.branch)
+    np.testing.assert_array_equal(ours.status, theirs.status)
+    np.testing.assert_allclose(ours.values, theirs.values, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(ours.objective, theirs.objective, rtol=1e-12)
+    np.testing.assert_allclose(ours.switch, theirs.switch, rtol=1e-6)
+    np.testing.assert_allclose(ours.smooth, theirs.smooth, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ours.below, theirs.below, rtol=1e-6, atol=1e-9)
+
+
+def test_a_backend_that_does_not_exist_is_refused(system):
+    with pytest.raises(ModelError, match="did you mean `numba`"):
+        minimise(system, [1.0], {"p": 0.8} | numbers(), backend="nunba")

@@ -1,0 +1,392 @@
+"""Minima and shares on JAX: whole batches side by side, on a GPU where there is one.
+
+The same continuation as in `saddle_loops` and the same backward flow as in
+`flow_loops`, for all rows at once: each iteration is one evaluation of the printed
+functions over the batch. Rows agree with numba's to the tolerance, not to the bit.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.scipy.special import erf
+
+from ..theory.system import System
+from .kernel import make_kernel
+from .quadrature import START, error_bound, trapezoid
+from .saddle import FLOOR, LEVELS, chebyshev, guesses
+from .saddle_loops import FAR, LAST_STEP, MOST, RATIO, ROUGH_STEP, SATURATED
+
+BISECTIONS = 40  # of the switch, in log s
+STEPS = 64  # of order 8 through the window; their error is that of half as many
+LAST = 8  # steps below the switch
+ENDS = 65  # end points from which trajectories are followed backwards
+REACH = 6.5  # standard deviations; a normal leaves 8e-11 outside
+FINEST = 1e-9  # what no bound resolves: the minima and their interpolant
+
+
+def follow_jax(
+    system: System, times: np.ndarray, columns: np.ndarray, tol: float, points: int
+) -> tuple[np.ndarray, ...]:
+    """Follow every row; see `dilaton.numerics.saddle.minimise` for what is returned.
+
+    The whole batch takes the first rule that is fine for each of its rows.
+    """
+    run = _follower(system, points)
+    for level in range(2, LEVELS):  # another rule is another compilation
+        found = run(times, columns.T, *trapezoid(START * 2**level))
+        values, facts, codes, smooth, below, summary, off = map(np.array, found)
+        if error_bound(off).max(initial=0.0) <= tol:
+            break
+    return values, facts, codes, smooth, below, summary
+
+
+@lru_cache(maxsize=16)
+def _follower(system: System, points: int) -> Any:
+    kernel = make_kernel(system, "jax")
+    return jax.jit(partial(_follow, kernel, bool(system.branches), points))
+
+
+def _settle(newton: Any, at: Any, x: Any, goal: float) -> tuple[Any, Any, Any]:
+    """Minimise from `x`, shape (unknowns, *batch); return x, values and success.
+
+    Newton steps in the eigenbasis of the Hessian, within a radius that shrinks when
+    the objective does not fall; the last one, undamped and below `goal`, is taken.
+    """
+    size = len(x)
+
+    def body(state: tuple) -> tuple:
+        x, values, trial, radius, found, gone, count = state
+        there = newton(at, trial)
+        better = there[0] <= values[0] + 1e-14 * (1 + jnp.abs(values[0]))
+        moves = better & ~found & ~gone
+        x = jnp.where(moves, trial, x)
+        values = jnp.where(moves, there, values)
+        radius = jnp.where(better, jnp.minimum(2 * radius, 1.0), 0.25 * radius)
+        step, firm = _step(x, values)
+        short = (jnp.abs(step) / (1 + jnp.abs(x))).max(0) <= goal
+        ends = short & firm & ~found & ~gone
+        x = jnp.where(ends, x + step, x)
+        length = jnp.sqrt((step**2).sum(0))
+        trial = x + step * jnp.minimum(1.0, radius / jnp.maximum(length, 1e-300))
+        gone = gone | (~(jnp.abs(x).max(0) <= FAR) & ~found)
+        return x, values, trial, radius, found | (ends & ~gone), gone, count + 1
+
+    def going(state: tuple) -> Any:
+        *_, found, gone, count = state
+        return (count < MOST) & ~jnp.all(found | gone)
+
+    shape = x.shape[1:]
+    values = jnp.full((1 + size + size * size, *shape), jnp.inf)
+    no = jnp.zeros(shape, bool)
+    start = (x, values, x, jnp.ones(shape), no, no, 0)
+    x, values, _, _, found, _, _ = lax.while_loop(going, body, start)
+    upright = jnp.where(x[0] < 0, -1.0, 1.0)
+    return upright * x, values, found
+
+
+def _step(x: Any, values: Any) -> tuple[Any, Any]:
+    """Return the Newton step in the eigenbasis, and where the Hessian is positive."""
+    size = len(x)
+    slope = jnp.moveaxis(values[1 : 1 + size], 0, -1)
+    hessian = jnp.moveaxis(values[1 + size :], 0, -1).reshape(*slope.shape, size)
+    eigen, basis = jnp.linalg.eigh(hessian)
+    scale = jnp.abs(eigen).max(-1, keepdims=True)
+    firm = jnp.maximum(jnp.abs(eigen), 1e-12 * scale + 1e-300)
+    along = jnp.einsum("...ij,...i->...j", basis, slope) / firm
+    step = -jnp.einsum("...ij,...j->...i", basis, along)
+    return jnp.moveaxis(step, -1, 0), eigen[..., 0] > 0
+
+
+def _follow(
+    kernel: Any,
+    closed: bool,
+    points: int,
+    times: Any,
+    params: Any,
+    nodes: Any,
+    weights: Any,
+) -> tuple:
+    size, rows = len(kernel.states), params.shape[1]
+    far = jnp.zeros(size).at[-1].set(SATURATED)
+
+    def call(name: str, at: Any, x: Any) -> tuple:
+        shaped = params.reshape(params.shape[0], rows, *(1,) * (x.ndim - 2))
+        return kernel[name](at, list(x), [], list(shaped), nodes, weights)
+
+    def newton(at: Any, x: Any) -> Any:
+        return call("newton", at, x)[0]
+
+    def rival(at: Any) -> Any:
+        if not closed:
+            return jnp.full(rows, 1e300)
+        return call("objective", at, jnp.broadcast_to(far[:, None], (size, rows)))[0][0]
+
+    def record(at: Any, x: Any) -> Any:
+        seen = call("observables", at, x)[0]
+        return jnp.moveaxis(jnp.concatenate([x, seen]), 0, -1)
+
+    best, minima, second, lowest, some = _best_start(newton, kernel.system, rows)
+    inside = some & (lowest < rival(1.0))
+    switch, x_switch = _switch(newton, rival, best, inside)
+    switch = jnp.where(inside, switch, 1.0)
+    grid = jnp.asarray(chebyshev(points))
+    depth = jnp.log(switch)
+    track, whole = _track(newton, grid, depth, best)
+    at = jnp.exp(0.5 * (1 - grid) * depth[:, None])
+    smooth = record(at, jnp.moveaxis(track, 0, -1))
+    smooth = jnp.where((inside & whole)[:, None, None], smooth, jnp.nan)
+    far_rows = jnp.broadcast_to(far[:, None], (size, rows))
+    low = switch <= FLOOR
+    below = jnp.where(
+        (inside & low)[:, None], record(FLOOR, x_switch), record(switch, far_rows)
+    )
+    z = 1 - 2 * jnp.log(jnp.maximum(times, switch[:, None])) / jnp.minimum(
+        depth[:, None], -1e-300
+    )
+    guess = _between(jnp.clip(z, -1, 1), grid, track)
+    x, found, facts, off = _polish(call, newton, times, guess)
+    values = record(times, x)
+    saturated = ~inside[:, None] | ((times < switch[:, None]) & ~low[:, None])
+    far_all = jnp.broadcast_to(far[:, None, None], x.shape)
+    limit = record(times, far_all).at[..., size - 1].set(jnp.inf)
+    values = jnp.where(saturated[..., None], limit, values)
+    base = jnp.stack([rival(t) for t in times], -1) if len(times) else facts[..., 0]
+    zeros = jnp.zeros((*base.shape, 3))
+    facts = jnp.where(
+        saturated[..., None], jnp.concatenate([base[..., None], zeros], -1), facts
+    )
+    codes = jnp.where(saturated, 1 if closed else 2, jnp.where(found, 0, 2))
+    fine = whole & ~jnp.any(codes == 2, axis=1)
+    state = jnp.where(inside, jnp.where(fine, 0, 2), 1 if closed else 2)
+    summary = jnp.stack([switch, minima, second, state], -1)
+    off = jnp.where(saturated, 0.0, off)
+    return values, facts, codes, smooth, below, summary, off
+
+
+def _best_start(newton: Any, system: System, rows: int) -> tuple:
+    """Settle at s = 1 from every guess: the lowest, how many, the second lowest."""
+    starts = jnp.asarray(guesses(system)).T[:, None, :]
+    x = jnp.broadcast_to(starts, (starts.shape[0], rows, starts.shape[2]))
+    x, values, found = _settle(newton, 1.0, x, ROUGH_STEP)
+    apart = jnp.abs(x[:, :, :, None] - x[:, :, None, :]).max(0)
+    earlier = jnp.tril(jnp.ones(apart.shape[-2:], bool), -1)
+    known = ((apart < 1e-3) & earlier & found[:, None, :]).any(-1)
+    objective = jnp.where(found & ~known, values[0], jnp.inf)
+    order = jnp.sort(objective, axis=-1)
+    pick = jnp.argmin(objective, axis=-1)
+    best = jnp.take_along_axis(x, pick[None, :, None], axis=-1)[..., 0]
+    second = jnp.minimum(order[:, 1], 1e300)
+    return best, (found & ~known).sum(-1), second, order[:, 0], found.any(-1)
+
+
+def _switch(newton: Any, rival: Any, x: Any, inside: Any) -> tuple[Any, Any]:
+    """Where the closed branch takes over: steps down in log s, then bisection."""
+    count = int(np.ceil(np.log(FLOOR) / np.log(RATIO)))
+    ladder = jnp.asarray(np.maximum(RATIO ** np.arange(1, count + 1), FLOOR))
+
+    def lower(at: Any, x: Any) -> tuple[Any, Any]:
+        x, values, found = _settle(newton, at, x, ROUGH_STEP)
+        return x, found & (values[0] < rival(at))
+
+    def down(state: tuple, at: Any) -> tuple:
+        x, high, low, alive = state
+        there, good = lower(jnp.full(high.shape, at), x)
+        x = jnp.where(alive & good, there, x)
+        high = jnp.where(alive & good, at, high)
+        low = jnp.where(alive & ~good, at, low)
+        return (x, high, low, alive & good), None
+
+    def halve(_: int, state: tuple) -> tuple:
+        x, high, low = state
+        middle = jnp.sqrt(high * low)
+        there, good = lower(middle, x)
+        x = jnp.where(good, there, x)
+        return x, jnp.where(good, middle, high), jnp.where(good, low, middle)
+
+    ones = jnp.ones(x.shape[1])
+    (x, high, low, alive), _ = lax.scan(down, (x, ones, ones, inside), ladder)
+    low = jnp.where(alive | ~inside, high, low)
+    x, high, _ = lax.fori_loop(0, BISECTIONS, halve, (x, high, low))
+    return high, x
+
+
+def _track(newton: Any, grid: Any, depth: Any, best: Any) -> tuple[Any, Any]:
+    """The minima at the Chebyshev points, shape (points, unknowns, rows)."""
+    points = len(grid)
+    ahead = np.zeros((points, 4))  # extrapolation from up to four points before
+    z = np.asarray(chebyshev(points))
+    for k in range(1, points):
+        used = z[max(k - 4, 0) : k]
+        share = [np.prod([(z[k] - b) / (a - b) for b in used if b != a]) for a in used]
+        ahead[k, 4 - len(used) :] = share
+
+    def one(state: tuple, given: tuple) -> tuple:
+        last, kept = state
+        share, point = given
+        guess = jnp.where(share.any(), jnp.einsum("j,jkr->kr", share, last), last[-1])
+        at = jnp.exp(0.5 * (1 - point) * depth)
+        x, _, found = _settle(newton, at, guess, LAST_STEP)
+        return (jnp.concatenate([last[1:], x[None]]), kept & found), x
+
+    start = jnp.broadcast_to(best, (4, *best.shape))
+    state = (start, jnp.ones(best.shape[1], bool))
+    (_, kept), track = lax.scan(one, state, (jnp.asarray(ahead), grid))
+    return track, kept
+
+
+def _between(z: Any, grid: Any, table: Any) -> Any:
+    """Barycentric interpolation of (points, unknowns, rows) at z of (rows, times)."""
+    weights = jnp.where(jnp.arange(len(grid)) % 2, -1.0, 1.0)
+    weights = weights.at[jnp.array([0, -1])].divide(2)
+    gap = z[..., None] - grid
+    hit = jnp.abs(gap) < 1e-14
+    terms = jnp.where(hit.any(-1, keepdims=True), 1.0 * hit, weights / (gap + hit))
+    terms = terms / terms.sum(-1, keepdims=True)
+    return jnp.einsum("rtp,pkr->krt", terms, table)
+
+
+def _polish(call: Any, newton: Any, times: Any, guess: Any) -> tuple:
+    x, _, found = _settle(newton, times, guess, LAST_STEP)
+    values, off = call("newton", times, x)
+    size = len(x)
+    hessian = jnp.moveaxis(values[1 + size :], 0, -1).reshape(*x.shape[1:], size, size)
+    least = jnp.linalg.eigvalsh(hessian)[..., 0]
+    steep = jnp.abs(values[1 : 1 + size]).max(0)
+    off = jnp.broadcast_to(off, least.shape)
+    bound = jnp.minimum(off, 100 * off**2) + 2e-16
+    return x, found, jnp.stack([values[0], steep, least, bound], -1), off
+
+
+# ---------------------------------------------------------------------- the share
+
+
+def shares_jax(
+    flow: System,
+    smooth: np.ndarray,
+    below: np.ndarray,
+    switch: np.ndarray,
+    gamma: np.ndarray,
+    params: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the share, its error bound and the separatrix for every row."""
+    shoot = _shooter(flow, smooth.shape[1])
+    smooth = np.where((switch == 1)[:, None, None], 0.0, smooth)
+    given = (smooth, below, switch, params.T)
+    spread = np.sqrt(np.maximum(1 - 1 / gamma, 0.0))
+
+    def landing(ends: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        y, f = np.asarray(shoot(steps, ends, *given))
+        return y / gamma[:, None] - f, y
+
+    low, high = _range(landing, REACH * spread, len(switch))
+    ends = 0.5 * (low + high)[:, None] + 0.5 * (high - low)[:, None] * chebyshev(ENDS)
+    fall, start = landing(ends, STEPS)
+    rough, _ = landing(ends[:, :: ENDS // 4], STEPS // 2)
+    off = np.abs(rough - fall[:, :: ENDS // 4]).max(axis=1)
+    rule = trapezoid()
+    share, split = _averaged(fall, start, gamma, spread, *rule)
+    half, _ = _averaged(fall[:, ::2], start[:, ::2], gamma, spread, *rule)
+    apart = np.abs(np.asarray(share - half))
+    bound = np.minimum(apart, 1000 * apart**2) + off + FINEST
+    return np.asarray(share), bound, np.asarray(split)
+
+
+def _range(landing: Any, reach: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ends between which the landing runs from -reach to reach in every row."""
+    width = 8.0
+    while True:
+        ends = np.broadcast_to(np.linspace(-width, width, ENDS), (rows, ENDS))
+        fall, _ = landing(ends, STEPS // 2)
+        if (fall[:, 0] <= -reach).all() and (fall[:, -1] >= reach).all():
+            break
+        width *= 2
+        if width > 1e4:
+            break
+    first = np.maximum((fall <= -reach[:, None]).sum(axis=1) - 1, 0)
+    last = np.minimum(ENDS - (fall >= reach[:, None]).sum(axis=1), ENDS - 1)
+    last = np.maximum(last, first + 1)
+    row = np.arange(rows)
+    return ends[row, first], ends[row, np.minimum(last, ENDS - 1)]
+
+
+@lru_cache(maxsize=16)
+def _shooter(flow: System, points: int) -> Any:
+    from .flow import method_853
+    from .saddle import barycentric
+
+    a, b, c = method_853()
+    kernel = make_kernel(flow, "jax")
+
+    @partial(jax.jit, static_argnums=0)
+    def shoot(steps: int, ends, smooth, below, switch, params):
+        at = (np.arange(steps)[:, None] + c) / steps
+        matrix = barycentric(1 - 2 * at.ravel(), chebyshev(points))
+        table = jnp.einsum("xp,rpi->xir", matrix, smooth)
+        table = table.reshape(*at.shape, smooth.shape[2], smooth.shape[0], 1)
+        depth = jnp.log(switch)[:, None]
+        shaped = list(params[:, :, None])
+
+        def rates(s: Any, x: Any, inputs: Any) -> Any:
+            return kernel["rhs"](s, list(x), list(inputs), shaped, *trapezoid())[0]
+
+        def one(x: Any, width: Any, slopes: Any) -> Any:
+            """Take one step; `slopes(j, y)` is the derivative at stage j."""
+            k: list[Any] = []
+            for j in range(len(b)):
+                y = x + width * sum(a[j, i] * k[i] for i in range(j) if a[j, i])
+                k.append(slopes(j, y))
+            return x + width * sum(w * v for w, v in zip(b, k, strict=True) if w)
+
+        def above(x: Any, given: tuple) -> tuple:
+            inputs, when = given
+
+            def slopes(j: int, y: Any) -> Any:
+                s = jnp.exp(depth * when[j])
+                return s * depth * rates(s, y, inputs[j])
+
+            return one(x, 1.0 / steps, slopes), None
+
+        def under(x: Any, i: Any) -> tuple:
+            def slopes(j: int, y: Any) -> Any:
+                s = switch[:, None] * (1 - (i + c[j]) / LAST)
+                return -switch[:, None] * rates(s, y, below.T[..., None])
+
+            return one(x, 1.0 / LAST, slopes), None
+
+        x = jnp.stack([ends, jnp.zeros_like(ends)])
+        x, _ = lax.scan(above, x, (table, jnp.asarray(at)))
+        x, _ = lax.scan(under, x, jnp.arange(LAST))
+        return x
+
+    return shoot
+
+
+@jax.jit
+def _averaged(fall, start, gamma, spread, nodes, weights):
+    """P(nu(1) > 0) and the separatrix, from landings at Chebyshev points."""
+    grid = jnp.cos(jnp.pi * jnp.arange(fall.shape[1]) / (fall.shape[1] - 1))
+    used = (weights > 0) & (jnp.abs(nodes) <= REACH)
+    weights = jnp.where(used, weights, 0.0)
+    targets = spread[:, None] * jnp.where(used, nodes, 0.0)
+
+    def at(z: Any, table: Any) -> Any:
+        return _between(z, grid, table.T[:, None, :])[0]
+
+    def halve(_: int, state: tuple) -> tuple:
+        low, high = state
+        middle = 0.5 * (low + high)
+        less = at(middle, fall) < targets
+        return jnp.where(less, middle, low), jnp.where(less, high, middle)
+
+    ones = jnp.ones_like(targets)
+    low, high = lax.fori_loop(0, 50, halve, (-ones, ones))
+    y = at(0.5 * (low + high), start)
+    root = jnp.sqrt(gamma)[:, None]
+    above = 0.5 * (1 - erf(y / root / jnp.sqrt(2.0)))
+    return (above * weights).sum(-1) / weights.sum(), y[:, len(nodes) // 2]

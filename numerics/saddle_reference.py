@@ -1,0 +1,261 @@
+"""Minima and shares by SciPy, one row and one time after another: the second judge.
+
+Nothing here is shared with the compiled loops but the printed functions: the minima
+come from a trust-region method, the switch from Brent's, the flow from DOP853 run
+forwards, and the share from adaptive quadrature over Y(0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..theory.system import System
+from .kernel import Kernel
+from .quadrature import START, error_bound, trapezoid
+from .saddle import (
+    FLOOR,
+    LEVELS,
+    barycentric,
+    chebyshev,
+    guesses,
+    numpy_kernel,
+)
+from .saddle_loops import SATURATED
+
+LADDER = 0.7
+"""Ratio of neighbouring times on the way down to the switch."""
+
+
+class _Row:
+    """The objective of one row, its minima and its closed branch."""
+
+    def __init__(self, system: System, params: np.ndarray, tol: float) -> None:
+        self.kernel: Kernel = numpy_kernel(system)
+        self.params, self.tol = params, tol
+        self.size = len(self.kernel.states)
+        self.rule = trapezoid(START)
+        self.closed = np.zeros(self.size)
+        self.closed[-1] = SATURATED
+        self.has_closed = bool(system.branches)
+
+    def newton(self, at: float, x: np.ndarray) -> tuple[np.ndarray, float]:
+        values, off = self.kernel["newton"](at, x, [], self.params, *self.rule)
+        return values, float(error_bound(off))
+
+    def settle(self, at: float, x: np.ndarray) -> np.ndarray | None:
+        """Return the minimum below `x`, or None if it runs away."""
+        from scipy.optimize import minimize
+
+        size = self.size
+        for level in range(LEVELS):
+            self.rule = trapezoid(START * 2**level)
+            done = minimize(
+                lambda y: self.newton(at, y)[0][0],
+                x,
+                jac=lambda y: self.newton(at, y)[0][1 : 1 + size],
+                hess=lambda y: self.newton(at, y)[0][1 + size :].reshape(size, size),
+                method="trust-exact",
+                options={"gtol": 1e-13, "maxiter": 200},
+            )
+            x = done.x
+            values, off = self.newton(at, x)
+            if off <= self.tol or not np.abs(x).max() < SATURATED / 4:
+                break
+        slope, hessian = values[1 : 1 + size], values[1 + size :].reshape(size, size)
+        if not np.abs(x).max() < SATURATED / 4 or np.linalg.eigvalsh(hessian)[0] <= 0:
+            return None
+        x = x - np.linalg.solve(hessian, slope)
+        return -x if x[0] < 0 else x
+
+    def rival(self, at: float) -> float:
+        return self.newton(at, self.closed)[0][0] if self.has_closed else np.inf
+
+    def record(self, at: float, x: np.ndarray) -> np.ndarray:
+        seen, _ = self.kernel["observables"](at, x, [], self.params, *self.rule)
+        return np.concatenate([x, seen])
+
+    def facts(self, at: float, x: np.ndarray) -> list[float]:
+        values, off = self.newton(at, x)
+        hessian = values[1 + self.size :].reshape(self.size, self.size)
+        steep = np.abs(values[1 : 1 + self.size]).max()
+        return [values[0], steep, np.linalg.eigvalsh(hessian)[0], off]
+
+
+def follow_scipy(
+    system: System, times: np.ndarray, columns: np.ndarray, tol: float, points: int
+) -> tuple[np.ndarray, ...]:
+    """Follow every row; see `dilaton.numerics.saddle.minimise` for what is returned."""
+    rows = [
+        _follow_row(_Row(system, params, tol), system, times, points)
+        for params in columns
+    ]
+    return tuple(np.stack(part) for part in zip(*rows, strict=True))
+
+
+def _follow_row(row: _Row, system: System, times: np.ndarray, points: int) -> tuple:
+    found = [x for g in guesses(system) if (x := row.settle(1.0, g)) is not None]
+    apart: list[np.ndarray] = []
+    for x in sorted(found, key=lambda x: row.newton(1.0, x)[0][0]):
+        if all(np.abs(x - y).max() > 1e-3 for y in apart):
+            apart.append(x)
+    heights = [row.newton(1.0, x)[0][0] for x in apart]
+    second = heights[1] if len(heights) > 1 else 1e300
+    smooth = np.full((points, len(system.names)), np.nan)
+    below = row.record(1.0, row.closed)
+    if not apart or heights[0] >= row.rival(1.0):
+        state = 1 if row.has_closed else 2
+        values, facts, codes = _at_times(row, times, 1.1, None, state)
+        return values, facts, codes, smooth, below, [1.0, len(apart), second, state]
+    known, switch = _switch(row, apart[0])
+    if switch <= FLOOR:
+        below = row.record(FLOOR, known[FLOOR])
+    z = chebyshev(points)
+    for k, at in enumerate(np.exp(0.5 * (1 - z) * np.log(switch))):
+        smooth[k] = row.record(at, _near(row, known, at))
+    floor = 0.0 if switch <= FLOOR else switch
+    values, facts, codes = _at_times(row, times, floor, known, 1)
+    return values, facts, codes, smooth, below, [switch, len(apart), second, 0]
+
+
+def _near(row: _Row, known: dict[float, np.ndarray], at: float) -> np.ndarray:
+    """Return the minimum at a time, starting from the nearest known one."""
+    nearest = min(known, key=lambda s: abs(np.log(s) - np.log(max(at, 1e-300))))
+    x = row.settle(at, known[nearest])
+    if x is None:
+        return np.full(row.size, np.nan)
+    if at > 0:
+        known[at] = x
+    return x
+
+
+def _at_times(
+    row: _Row, times: np.ndarray, floor: float, known: Any, state: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    values, facts, codes = [], [], []
+    for at in times:
+        if at < floor:
+            line = row.record(at, row.closed)
+            line[row.size - 1] = np.inf
+            values.append(line)
+            facts.append([row.rival(at), 0.0, 0.0, 0.0])
+            codes.append(state)
+            continue
+        x = _near(row, known, at)
+        values.append(row.record(at, x))
+        facts.append(row.facts(at, x) if np.isfinite(x).all() else [np.nan] * 4)
+        codes.append(0 if np.isfinite(x).all() else 2)
+    shape = (len(times), len(row.record(1.0, row.closed)))
+    return (
+        np.reshape(values, shape),
+        np.reshape(facts, (len(times), 4)),
+        np.array(codes, dtype=int),
+    )
+
+
+def _switch(row: _Row, x: np.ndarray) -> tuple[dict[float, np.ndarray], float]:
+    """Follow the minimum down; return what was met and where the rival takes over."""
+    from scipy.optimize import brentq
+
+    known = {1.0: x}
+
+    def gap(log_s: float) -> float:
+        at = float(np.exp(log_s))
+        y = _near(row, known, at)
+        if not np.isfinite(y).all():
+            return 1.0  # gone: the other branch has it
+        return row.newton(at, y)[0][0] - row.rival(at)
+
+    high = 1.0
+    while high > FLOOR:
+        low = max(LADDER * high, FLOOR)
+        if gap(np.log(low)) >= 0:
+            root = brentq(gap, np.log(low), np.log(high), xtol=1e-11)
+            return known, float(np.exp(root))
+        high = low
+    return known, FLOOR
+
+
+def shares_scipy(
+    flow: System,
+    smooth: np.ndarray,
+    below: np.ndarray,
+    switch: np.ndarray,
+    gamma: np.ndarray,
+    params: np.ndarray,
+    *,
+    rtol: float,
+) -> np.ndarray:
+    """Return share, error bound and separatrix, of shape (rows, 3)."""
+    rows = zip(smooth, below, switch, gamma, params, strict=True)
+    return np.array([_share_row(flow, *row, rtol) for row in rows]).reshape(-1, 3)
+
+
+def _share_row(
+    flow: System,
+    smooth: np.ndarray,
+    below: np.ndarray,
+    switch: float,
+    gamma: float,
+    params: np.ndarray,
+    rtol: float,
+) -> tuple[float, float, float]:
+    from scipy.integrate import quad
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    land = _landing(flow, smooth, below, switch, params, rtol)
+
+    def total(y: float) -> float:
+        return y / gamma + land(y)
+
+    root = np.sqrt(gamma)
+    split = brentq(total, -40 * root, 40 * root, xtol=1e-11)
+    spread = np.sqrt(max(1 - 1 / gamma, 0.0))
+    if spread < 1e-9:
+        return norm.cdf(-split / root), 10 * rtol + spread, split
+
+    def density(y: float) -> float:
+        return norm.pdf(y, scale=root) * norm.cdf(total(y) / spread)
+
+    parts = [
+        quad(density, low, high, epsabs=rtol, epsrel=rtol, limit=200)
+        for low, high in ((-9 * root, split), (split, 9 * root))
+    ]
+    share, error = (sum(x) for x in zip(*parts, strict=True))
+    return share, error + 10 * rtol, split
+
+
+def _landing(
+    flow: System,
+    smooth: np.ndarray,
+    below: np.ndarray,
+    switch: float,
+    params: np.ndarray,
+    rtol: float,
+) -> Callable[[float], float]:
+    """Return the map from Y(0) to F(1) over the free flow's factor."""
+    from scipy.integrate import solve_ivp
+
+    kernel, grid = numpy_kernel(flow), chebyshev(len(smooth))
+    depth = np.log(switch)
+
+    def rates(s: float, x: np.ndarray) -> list[float]:
+        first = s < switch or switch == 1
+        z = np.zeros(1) if first else np.array([1 - 2 * np.log(s) / depth])
+        given = below if first else (barycentric(z, grid) @ smooth)[0]
+        pair = x[1] + np.array([0.0, 1.0])  # F is linear: the difference is its rate
+        out, _ = kernel["rhs"](s, [x[0], pair], given, params, *kernel.rule)
+        return [out[0, 0], out[1, 0], out[1, 1] - out[1, 0]]
+
+    def land(y: float) -> float:
+        x = np.array([y, 0.0, 0.0])
+        for span in ((0.0, switch), (switch, 1.0)):
+            if span[1] > span[0]:
+                tight = {"rtol": max(0.1 * rtol, 1e-12), "atol": 1e-12}
+                x = solve_ivp(rates, span, x, method="DOP853", **tight).y[:, -1]
+        return float(x[1] * np.exp(-x[2]))
+
+    return land
