@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -353,13 +354,23 @@ def sweep_rows(
 ) -> dict[str, np.ndarray]:
     """Return the rows of a sweep over `spec`; the row function of `sweep`."""
     limit = _derived(spec)
-    return solve_rows(
-        limit,
-        columns,
-        settings["s"],
-        rtol=settings["rtol"],
-        backend=settings["backend"],
-    )
+    with _device(settings["backend"], settings["device"]):
+        return solve_rows(
+            limit,
+            columns,
+            settings["s"],
+            rtol=settings["rtol"],
+            backend=settings["backend"],
+        )
+
+
+def _device(backend: str, device: str) -> AbstractContextManager:
+    """Return a context in which JAX computes on `device`."""
+    if backend != "jax":
+        return nullcontext()
+    import jax
+
+    return jax.default_device(jax.devices(device)[0])
 
 
 _LIMITS: dict[str, Any] = {}

@@ -285,6 +285,8 @@ def make_job(
             f"`device` must be `cpu` for the backend `{backend}`, but is `gpu`. Only "
             "`jax` runs on a GPU."
         )
+    if device == "gpu":
+        _check_gpu()
     if isinstance(spec, str | Path):
         spec = load_spec(spec)
     axes = axes_of(over)
@@ -313,6 +315,18 @@ def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
             f"`{name}` must be one of {', '.join(known)}, but is `{value}`"
             + did_you_mean(value, known)
         )
+
+
+def _check_gpu() -> None:
+    import jax
+
+    try:
+        jax.devices("gpu")
+    except RuntimeError as error:
+        raise ModelError(
+            "`device` must be one that JAX finds, but it finds no `gpu` here. Install "
+            "the GPU build of jax, or use `cpu`."
+        ) from error
 
 
 def _wanted(job: Job, chunk_index: int | None) -> Sequence[int]:

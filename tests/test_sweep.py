@@ -149,6 +149,15 @@ def test_bad_settings_are_refused(spec, option, fact, tmp_path):
         sweep(spec, ["p=0.1,0.2"], tmp_path / "store", rows=rows, **option)
 
 
+def test_a_gpu_that_is_not_there_is_reported(spec, tmp_path):
+    import jax
+
+    if jax.default_backend() == "gpu":
+        pytest.skip("there is a GPU")
+    with pytest.raises(ModelError, match=r"finds no `gpu` here.*or use `cpu`"):
+        sweep(spec, ["p=0.2,0.3"], tmp_path, rows=rows, backend="jax", device="gpu")
+
+
 # -------------------------------------------------------------------------- result
 
 
