@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from keyword import iskeyword
 
 import sympy as sp
 from sympy.printing.pycode import PythonCodePrinter
@@ -107,6 +108,7 @@ class Plan:
 def plan(values: Sequence[sp.Expr]) -> Plan:
     """Order the evaluation: common subexpressions, hoisted constants, averages."""
     values = tuple(sp.sympify(v) for v in values)
+    _check_names(set().union(*(v.free_symbols for v in values)))
     averages = sorted(set().union(*(v.atoms(Average) for v in values)), key=str)
     taken = set().union(*(v.free_symbols for v in values))
     names = sp.numbered_symbols("x", exclude=taken)
@@ -137,6 +139,21 @@ def plan(values: Sequence[sp.Expr]) -> Plan:
     before += [(s, e) for s, e in zip(hoisted.values(), reduced, strict=False)]
     integrands = {dim: _shared(group, names) for dim, group in sorted(groups.items())}
     return Plan(tuple(before), integrands, tuple(after), tuple(reduced[len(hoisted) :]))
+
+
+RESERVED = {*ARGUMENTS.split(", "), "out", "lane", "difference", "off", "sums"}
+"""Names that printed code uses for itself, besides x0, x1, ... and fixed_0, ..."""
+
+
+def _check_names(symbols: Iterable[sp.Symbol]) -> None:
+    """Names become code, so they must be plain identifiers."""
+    for name in sorted(map(str, symbols)):
+        plain = name.isascii() and name.isidentifier() and not iskeyword(name)
+        if not plain or name in RESERVED or name in ELEMENTARY.values():
+            raise ModelError(
+                "Every symbol of a kernel must be named by a plain ASCII identifier "
+                f"that kernels do not use themselves, but `{name}` is not. Rename it."
+            )
 
 
 def _shared(group: list[tuple[sp.Symbol, sp.Expr]], names: Iterable[sp.Symbol]):

@@ -237,6 +237,12 @@ def test_systems_that_cannot_be_printed_are_refused():
     airy = system("airy", "closed", [(Q, sp.airyai(B))], (B,))
     with pytest.raises(ModelError, match="A kernel may contain"):
         make_kernel(airy, "numpy")
+    for name in ("x; import os", "lambda", "lane", "tanh", "ν"):
+        hostile = sp.Symbol(name)
+        with pytest.raises(ModelError, match="must be named by a plain ASCII"):
+            make_kernel(
+                system("hostile", "closed", [(Q, hostile)], (hostile,)), "numpy"
+            )
     nested = Average(sp.tanh(G + Average(sp.tanh(G2 + B), G2)), G)
     with pytest.raises(ModelError, match="no average inside"):
         make_kernel(system("nested", "closed", [(Q, nested)], (B,)), "numpy")
