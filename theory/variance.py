@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from .bayes import named, parameters_of
+from .bayes import named, parameters_of, suffix
 from .dilation import S_PHASE, Window
 from .loss import at_large_d, power_limit
 from .model import D, Model
@@ -207,7 +207,7 @@ def _solution(model: Model, window: Window) -> tuple[Equation, ...]:
     kept = count / (count + ridge)
     means = [
         Equation(
-            "S0",
+            f"S0{suffix(model, j).replace('_', '.')}",
             named(model, "M", j),
             kept * window.beta * named(model, "S", j),
             "exact",
