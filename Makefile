@@ -64,6 +64,8 @@ check: $(BUILT) .typing/dilaton
 	@cd $@ && ln -s ../../app/*.* ../../theory ../../numerics ../../torchcheck .
 
 docs: $(BUILT)
+	$(BIN)/python docs/build_pages.py
+	$(BIN)/python docs/gallery/draw.py
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: $(BUILT)

@@ -1,0 +1,197 @@
+"""Write the pages that are printed from the code; `--check` compares instead.
+
+A page printed here cannot drift from what runs: tests/test_docs.py compares it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+NOTE = "<!-- Printed by docs/build_pages.py; edit the code, not this page. -->\n\n"
+
+# Which test fails when the equations of a system are wrong, by the system's name.
+GUARDS = {
+    "weights/learned": (
+        "tests/test_train.py::test_overlaps_approach_the_limit_as_one_over_root_d",
+        "tests/test_saddle.py::test_the_published_values",
+    ),
+    "weights/sampling": (
+        "tests/test_integrate.py::test_the_law_of_the_interpolant_is_reached",
+        "tests/test_sample.py::test_the_law_at_the_end_of_the_window_is_the_mixture",
+    ),
+    "weights/projected": (
+        "tests/test_sample.py::test_sixteen_samples_follow_the_flow_of_their_limit",
+    ),
+    "weights/training": (
+        "tests/test_integrate.py::test_training_flow_reaches_the_known_values",
+    ),
+    "weights/mse": ("tests/test_docs.py::test_errors_agree_with_monte_carlo",),
+    "variance/learned": (
+        "tests/test_converge.py::test_overlaps_are_near_the_limit_with_the_rate_one_half",
+    ),
+    "variance/sampling": (
+        "tests/test_sample.py::test_the_end_of_sampling_is_the_target",
+    ),
+    "variance/mse": ("tests/test_docs.py::test_errors_agree_with_monte_carlo",),
+    "exact/sampling": (
+        "tests/test_sample.py::test_without_dilation_the_share_is_lost_by_rule",
+    ),
+    "exact/mse": ("tests/test_windows.py::test_the_measured_error_is_the_exact_mmse",),
+    "tied/training": ("tests/test_docs.py::test_the_tied_flow_follows_its_network",),
+}
+# The same for what no equation states.
+NUMERICAL = (
+    (
+        "Averages over Gaussian fields by quadrature, with an error bound",
+        "tests/test_quadrature.py::test_the_bound_holds_on_coarse_rules",
+    ),
+    (
+        "Flows within 100 times the relative tolerance",
+        "tests/test_integrate.py::test_every_row_keeps_the_promise",
+    ),
+    (
+        "Stationary points are minima, and no lower one is overlooked",
+        "tests/test_saddle.py::test_no_lower_minimum_is_overlooked",
+    ),
+    (
+        "A sweep that is killed loses nothing and repeats bit by bit",
+        "tests/test_sweep.py::test_kill_9_at_random_moments_loses_nothing",
+    ),
+    (
+        "The verdict of a convergence study rejects a wrong factor",
+        "tests/test_converge.py::test_a_wrong_factor_is_inconsistent",
+    ),
+)
+
+
+def notation() -> str:
+    """The notation table."""
+    from dilaton.theory.notation import TABLE
+
+    rows = [
+        f"| `{name}` | ${row.latex}$ | {_cell(row.meaning)} | {_cell(row.order)} |"
+        for name, row in TABLE.items()
+    ]
+    return "\n".join(
+        [
+            "# Notation",
+            "",
+            NOTE,
+            "One ASCII name for each quantity: in spec files, in Python, in the "
+            "columns of a result and in what a network is measured for. With several "
+            "features a name carries the number of its feature: `p_2`, `m_1`, "
+            "`kappa_3`.",
+            "",
+            "| name | symbol | meaning | size as $d$ grows |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "The three times. `tau` is the time of the interpolant, `t` the dilated "
+            "time, in which every phase has an equal share, `s` the time inside a "
+            "phase. With $P$ phases, $t = (i + s)/P$ in phase $i = 0, 1, \\ldots$",
+            "",
+        ]
+    )
+
+
+def derivation(samples: bool) -> str:
+    """The derivation of the paper's model, printed by the engine."""
+    import dilaton
+    from dilaton.theory.document import render
+
+    model = dilaton.Model(dilaton.two_modes(), data=dilaton.Data(samples=samples))
+    text = render(dilaton.derive(model), "markdown")
+    what = "for n samples with fresh noise" if samples else "for the population"
+    head, _, body = text.partition("\n")
+    key = "128" if samples else '"inf"'
+    command = (
+        f"What follows is printed by `dilaton derive SPEC.toml --format markdown` for "
+        f"the two-mode target and the linear schedule, learned {what} (`n = {key}`). "
+        "Equations carry the labels of [the status table](status.md)."
+    )
+    return f"{head} {what}\n\n{NOTE}{command}\n{body}".rstrip() + "\n"
+
+
+def status() -> str:
+    """What is claimed, how surely, and which test keeps it."""
+    rows = []
+    for systems, case in _cases():
+        for system in systems:
+            for eqs, claim in _claims(system):
+                names = ", ".join(dict.fromkeys(f"`{e.lhs}`" for e in eqs))
+                labels = ", ".join(dict.fromkeys(f"({e.label})" for e in eqs))
+                tests = ", ".join(f"`{t}`" for t in GUARDS[system.name])
+                cells = (f"{case}: {system.name}", names, labels, claim, tests)
+                rows.append(f"| {' | '.join(cells)} |")
+    extra = [f"| {claim} | | | numerical | `{test}` |" for claim, test in NUMERICAL]
+    return "\n".join(
+        [
+            "# Status",
+            "",
+            NOTE,
+            "**Exact** holds at every dimension. **Asymptotic** holds as "
+            "$d\\to\\infty$, with the size of what was dropped. **Degenerate** marks a "
+            "limit in which a quantity is not determined. **Numerical** is a promise "
+            "about the solver. "
+            "The last column is the test that fails when the claim does.",
+            "",
+            "| claim | quantities | labels | status | kept by |",
+            "|---|---|---|---|---|",
+            *rows,
+            *extra,
+            "",
+        ]
+    )
+
+
+def _cases():
+    import dilaton
+
+    for samples in (False, True):
+        model = dilaton.Model(dilaton.two_modes(), data=dilaton.Data(samples=samples))
+        limit = dilaton.derive(model)
+        own = [s for p in limit.phases for s in p.systems]
+        shared = [] if samples else list(limit.exact.values())
+        yield own + shared, "n samples" if samples else "population"
+
+
+def _claims(system):
+    groups = {}
+    for eq in system.equations + system.observables + system.solution:
+        rate = f", $O({_rate(eq)})$" if eq.rate is not None else ""
+        groups.setdefault(f"{eq.status}{rate}", []).append(eq)
+    return [(eqs, claim) for claim, eqs in groups.items()]
+
+
+def _rate(eq) -> str:
+    return f"d^{{{eq.rate.as_base_exp()[1]}}}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("^", "\\^").replace("*", "\\*")
+
+
+PAGES = {
+    "notation.md": notation,
+    "derivation.md": lambda: derivation(samples=False),
+    "derivation-samples.md": lambda: derivation(samples=True),
+    "status.md": status,
+}
+
+
+def main() -> int:
+    stale = []
+    for name, page in PAGES.items():
+        text, path = page(), DOCS / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.write_text(text, encoding="utf-8")
+    print(("stale: " if "--check" in sys.argv else "written: ") + ", ".join(stale))
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
