@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,18 +30,26 @@ from .compare import (
     phases,
     versions,
 )
-from .draws import draw_training_set
+from .draws import TrainingSet, draw_training_set
 from .figures import draw_study
 from .grid import dilated_grid, phase_times
 from .network import measure
 from .sample import Samples, sample
-from .train import train
+from .train import Trained, train
 
 if TYPE_CHECKING:
     from xarray import Dataset
 
     from ..spec import Spec
     from ..theory.derive import Limit
+
+
+_INPUT_POWER = {
+    **dict.fromkeys(("c", "c_hat", "omega", "v", "zeta_plus", "zeta_minus"), 1),
+    "r": 2,
+}
+"""Powers of the input's size in overlaps of w and c. Where a schedule explodes, x grows
+as d^x and w, with its ridge, refers to the input divided by that."""
 
 
 def converge(
@@ -178,40 +186,57 @@ def _cell(
         if done is not None:
             return done
     cell = _measure_cell(spec, plan, d, plan.seed + k)
+    if plan.paths and _can_sample(spec):
+        cell |= _sample_cell(spec, plan, d, plan.seed + k)
     if store is not None:
         store.save(index, cell)
     return cell
 
 
 def _measure_cell(spec: Spec, plan: Plan, d: int, seed: int) -> dict[str, np.ndarray]:
-    model, values = spec.model, spec.values
-    parts = phases(model)
-    own = [_taus(spec, plan, d, phase) for phase in parts]
-    times = np.concatenate(own)
-    data = draw_training_set(
-        model, values, d, seed, times=len(times), device=plan.device
-    )
-    trained = train(
-        model,
+    cell: dict[str, np.ndarray] = {}
+    norms = []
+    for phase in phases(spec.model):
+        times = _taus(spec, plan, d, phase)
+        size = float(d) ** float(phase.window.alpha_size)
+        values = dict(spec.values)
+        if "ridge_w" in values:
+            values["ridge_w"] *= size**2
+        data = draw_training_set(
+            spec.model, values, d, seed, times=len(times), device=plan.device
+        )
+        trained = _train(spec, plan, values, times, data, seed)
+        for name, x in measure(trained.network, trained.data).items():
+            cell[f"{phase.name}/{name}"] = x * size ** _INPUT_POWER.get(name, 0)
+        norms.append(trained.gradient_norm)
+    return cell | {"gradient_norm": np.concatenate(norms)}
+
+
+def _train(
+    spec: Spec,
+    plan: Plan,
+    values: Mapping[str, float],
+    times: np.ndarray,
+    data: TrainingSet,
+    seed: int,
+) -> Trained:
+    return train(
+        spec.model,
         values,
         times,
-        d,
+        data.d,
         seed,
         data=data,
         tolerance=plan.tolerance,
         steps=plan.max_iterations,
         device=plan.device,
     )
-    overlaps = measure(trained.network, trained.data)
-    ends = np.cumsum([len(x) for x in own])
-    cell = {"gradient_norm": trained.gradient_norm}
-    for phase, stop, s in zip(parts, ends, own, strict=True):
-        part = slice(stop - len(s), stop)
-        cell |= {f"{phase.name}/{key}": x[part] for key, x in overlaps.items()}
-        cell[f"{phase.name}/branch"] = np.array(trained.branch[part])
-    if plan.paths and not spec.frozen_noise:
-        cell |= _sample_cell(spec, plan, d, seed)
-    return cell
+
+
+def _can_sample(spec: Spec) -> bool:
+    """Frozen noise has no common span; exploding noise needs far finer cells."""
+    sizes = [phase.window.alpha_size for phase in phases(spec.model)]
+    return not spec.frozen_noise and all(size == 0 for size in sizes)
 
 
 def _sample_cell(spec: Spec, plan: Plan, d: int, seed: int) -> dict[str, np.ndarray]:
@@ -235,17 +260,7 @@ def _generated(spec: Spec, plan: Plan, d: int, seed: int, cells: int) -> Samples
     model, values = spec.model, spec.values
     grid = dilated_grid(model, values, d, cells, "midpoint", grading=2.0)
     data = draw_training_set(model, values, d, seed, device=plan.device)
-    trained = train(
-        model,
-        values,
-        grid.times,
-        d,
-        seed,
-        data=data,
-        tolerance=plan.tolerance,
-        steps=plan.max_iterations,
-        device=plan.device,
-    )
+    trained = _train(spec, plan, values, grid.times, data, seed)
     return sample(trained, grid, plan.paths, seed)
 
 

@@ -1,5 +1,6 @@
-r"""Generate samples: integrate the learned velocity from N(0, I) on a grid of times.
+r"""Generate samples: integrate the learned velocity from noise on a grid of times.
 
+The noise is N(0, alpha(0)^2 I), that is N(0, I) unless the schedule explodes.
 $\dot X = \gamma X + \zeta f(X)$ with the network of each cell. In span coordinates
 the rest of X, the bulk, is one common factor, so that nothing of size d is stored.
 """
@@ -77,6 +78,7 @@ def sample(trained: Trained, grid: Grid, paths: int, seed: int) -> Samples:
     """
     _check(trained, grid, paths)
     at = coefficients(trained.model.interpolant, grid.times, trained.network.d)
+    first = _first_alpha(trained)
     width = trained.network.u.shape[1]
     random = generator(seed, "sampling", trained.network.u.device.type)
     directions = None
@@ -92,6 +94,7 @@ def sample(trained: Trained, grid: Grid, paths: int, seed: int) -> Samples:
             dtype=trained.network.u.dtype,
             device=trained.network.u.device,
         )
+        x *= first
         nu, x = _integrate(trained, grid, at, x)
         nus.append(nu)
         if directions is not None:
@@ -100,7 +103,7 @@ def sample(trained: Trained, grid: Grid, paths: int, seed: int) -> Samples:
     if bulks:
         bulk = float(torch.cat(bulks).mean())
     else:
-        bulk = _bulk_factor(trained, grid, at) ** 2
+        bulk = (first * _bulk_factor(trained, grid, at)) ** 2
     return _summary(torch.cat(nus, 1).cpu().numpy(), grid, trained.network.d, bulk)
 
 
@@ -118,6 +121,12 @@ def _check(trained: Trained, grid: Grid, paths: int) -> None:
             "With frozen noise every time has a span of its own, so its coordinates "
             'cannot be followed through time. Train with `embedding="full"`.'
         )
+
+
+def _first_alpha(trained: Trained) -> float:
+    """Standard deviation of a coordinate of the base, alpha at tau = 0."""
+    start = coefficients(trained.model.interpolant, np.zeros(1), trained.network.d)
+    return float(start.alpha[0])
 
 
 def _frame(trained: Trained) -> Tensor:
