@@ -26,11 +26,11 @@ from dilaton.errors import (
 )
 from dilaton.numerics import learn as learning
 from dilaton.numerics import steps as stepping
+from dilaton.numerics.axes import parse_axis
 from dilaton.numerics.integrate import integrate
 from dilaton.numerics.kernel import make_kernel
 from dilaton.numerics.quadrature import average
 from dilaton.numerics.saddle import minimise
-from dilaton.numerics.sweep import parse_axis
 from dilaton.spec import LARGEST_FILE, load_spec, parse_spec
 from dilaton.theory.model import TAU, D
 from dilaton.theory.schedule import parse_schedule

@@ -8,8 +8,8 @@ import pytest
 import sympy as sp
 from dilaton.numerics.integrate import integrate
 from dilaton.numerics.kernel import make_kernel
+from dilaton.numerics.points import closed_values
 from dilaton.numerics.saddle import minimise
-from dilaton.numerics.solve import closed_values
 from dilaton.theory.dilation import T
 from scipy.integrate import quad, solve_ivp
 from scipy.stats import kstest, norm
