@@ -1,0 +1,178 @@
+"""`make mutants`: a mutation run over theory/ and numerics/ with mutmut.
+
+mutmut wants module names that equal the paths of the files. The folders are mapped to
+one package when they are installed, so the run works in a copy, `mutants/`, that is
+laid out as the package is. It mutates a seeded sample (`--sample 0` for all), runs for
+each mutant the tests that reach its function, and prints the survivors with their
+difference. Survivors of the last run are explained in docs/mutants.md.
+
+Left out are the modules whose text is compiled by numba (mutmut's switch between
+mutants is a Python function that numba cannot compile) and decorated functions, which
+mutmut does not touch.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+WORK = ROOT / "mutants"
+
+TEXT_FOR_NUMBA = ("elementary", "flow_loops", "generated", "march", "saddle_loops")
+NO_CPU_TESTS = ("jaxsolve", "saddle_jax", "reference", "tableau", "integrate", "cache")
+TESTS = (
+    *("teeth", "gaussian", "derive", "variance", "exact", "windows_theory", "spec"),
+    *("quadrature", "store", "steps", "training_flow", "axes"),
+)
+
+CONFTEST = '''
+
+import functools
+import gc
+
+
+def pytest_sessionstart(session):
+    """A mutant must not meet what the code before it has cached."""
+    for thing in gc.get_objects():
+        if isinstance(thing, functools._lru_cache_wrapper):
+            module = getattr(thing, "__module__", None) or ""
+            if module.startswith(("dilaton", "tests", "test_")):
+                thing.cache_clear()
+'''
+
+
+def lay_out(names):
+    """Copy the package and the tests into `WORK`, with mutmut's settings."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    package = WORK / "dilaton"
+    skip = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "app", package, ignore=skip)
+    for folder in ("theory", "numerics", "torchcheck"):
+        shutil.copytree(ROOT / folder, package / folder, ignore=skip)
+    shutil.copytree(ROOT / "tests", WORK / "tests", ignore=skip)
+    for name in ("pyproject.toml", "constraints.txt", "Makefile"):
+        shutil.copy(ROOT / name, WORK / name)
+    shutil.copytree(ROOT / "docs", WORK / "docs", ignore=skip)
+    (WORK / "conftest.py").write_text((ROOT / "conftest.py").read_text() + CONFTEST)
+    files = [f"dilaton/{name}.py" for name in names]
+    chosen = [f"tests/test_{name}.py" for name in TESTS]
+    chosen = [name for name in chosen if (WORK / name).exists()]
+    settings = {
+        "source_paths": ["dilaton"],
+        "only_mutate": files,
+        "also_copy": ["conftest.py", "constraints.txt", "Makefile", "docs"],
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "no:randomly"],
+        "pytest_add_cli_args_test_selection": chosen,
+    }
+    lines = ["[mutmut]"]
+    for key, values in settings.items():
+        lines.append(f"{key} =")
+        lines += [f"    {value}" for value in values]
+    (WORK / "setup.cfg").write_text("\n".join(lines) + "\n")
+    text = (WORK / "conftest.py").read_text()
+    kept = WORK / "kernels"
+    head = f'import os\n\nos.environ["DILATON_CACHE"] = {str(kept)!r}\n'
+    (WORK / "conftest.py").write_text(head + text)
+    shared = (WORK / "tests" / "conftest.py").read_text()
+    shared = shared.replace(
+        'os.environ["DILATON_CACHE"] = str(config.cache.mkdir("dilaton"))', "pass"
+    )
+    (WORK / "tests" / "conftest.py").write_text(shared)
+
+
+def modules():
+    """Every module that is mutated, as ``theory/derive``."""
+    found = []
+    for folder in ("theory", "numerics"):
+        for path in sorted((ROOT / folder).glob("*.py")):
+            if path.stem not in (*TEXT_FOR_NUMBA, *NO_CPU_TESTS, "__init__"):
+                found.append(f"{folder}/{path.stem}")
+    return found
+
+
+def mutmut(*arguments, check=False):
+    """Run mutmut in the copy; its output goes to standard error."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [str(Path(sys.executable).with_name("mutmut")), *arguments]
+    return subprocess.run(
+        command, cwd=WORK, env=environment, stdout=sys.stderr, check=check
+    )
+
+
+def results():
+    """Exit codes by mutant: 0 survived, 33 no test, None not run."""
+    found = {}
+    for path in sorted((WORK / "mutants").rglob("*.meta")):
+        found |= json.loads(path.read_text())["exit_code_by_key"]
+    return found
+
+
+def shown(name):
+    """Return the difference that a mutant makes."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("mutmut")), "show", name],
+        cwd=WORK,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = done.stdout.splitlines()
+    return [x for x in lines if x[:1] in "+-" and x[:3] not in ("+++", "---")]
+
+
+def main():
+    """Make the sample, run it, and print a table and the survivors."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sample", type=int, default=100, help="mutants; 0 for all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--modules", nargs="*", help="as in theory/derive")
+    given = parser.parse_args()
+    lay_out(given.modules or modules())
+    mutmut("run", "none of them", "--max-children", str(given.jobs))
+    names = sorted(results())
+    untested = untestable(names)
+    if given.sample and given.sample < len(names):
+        names = sorted(random.Random(given.seed).sample(names, given.sample))
+    tested = [name for name in names if name not in untested]
+    mutmut("run", *tested, "--max-children", str(given.jobs))
+    report(names, untested, given)
+
+
+def untestable(names):
+    """Mutants of functions that no chosen test reaches."""
+    stats = json.loads((WORK / "mutants" / "mutmut-stats.json").read_text())
+    reached = stats["tests_by_mangled_function_name"]
+    return {name for name in names if not reached.get(name.partition("__mutmut_")[0])}
+
+
+def report(names, untested, given):
+    """Print counts by module, then every survivor."""
+    codes = results()
+    outcome = {
+        name: "no test"
+        if name in untested
+        else {0: "survived", None: "not run"}.get(codes[name], "killed")
+        for name in names
+    }
+    total = Counter(outcome.values())
+    print(f"{len(names)} of {len(codes)} mutants, seed {given.seed}: {dict(total)}")
+    by_module = Counter((name.rpartition(".")[0], how) for name, how in outcome.items())
+    for (module, how), count in sorted(by_module.items()):
+        print(f"  {module}: {how} {count}")
+    judged = total["killed"] + total["survived"]
+    if judged:
+        print(f"survived: {total['survived'] / judged:.1%} of {judged} that are tested")
+    for name, how in sorted(outcome.items()):
+        if how == "survived":
+            print("\n".join([f"\n{name}", *shown(name)]))
+
+
+if __name__ == "__main__":
+    main()
