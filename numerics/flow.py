@@ -339,7 +339,7 @@ def _shares(
         np.array(rule.nodes),
         np.array(rule.weights),
         chebyshev(ENDS),
-        min(max(0.1 * rtol, 1e-13), 1e-9),
+        min(max(0.01 * rtol, 1e-13), 1e-10),
         found := out[good],
     )
     out[good] = found
