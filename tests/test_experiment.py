@@ -164,6 +164,9 @@ def test_verdicts_say_what_the_numbers_say():
     assert "No difference seen" in equal["verdict"]
     assert equal["factor_interval"][0] < 1 < equal["factor_interval"][1]
     assert compare([0.1], [0.1])["p_value"] == 1
+    few = compare([0.3, 0.2, 0.25], [0.1, 0.05, 0.1])  # p = 1/4 at best
+    assert few["factor_interval"][0] > 1
+    assert "No difference seen" in few["verdict"]
     assert "indication only" in compare([0.1, 0.2], [0.1, 0.1])["verdict"]
 
 

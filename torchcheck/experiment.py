@@ -27,6 +27,8 @@ from .times import TrainingTimes
 
 ARMS = ("uniform", "window")
 FORMAT = 1
+LEVEL = 0.05
+"""A difference is seen when the paired p is below, and the interval excludes 1."""
 ENOUGH = 10
 """Seeds below which a verdict is called an indication."""
 
@@ -120,12 +122,12 @@ def _verdict(factor: float, lo: float, hi: float, p_value: float, seeds: int) ->
         f"factor {factor:.2g}, 95 % interval {lo:.2g} to {hi:.2g}, paired p = "
         f"{p_value:.2g}, {seeds} seeds"
     )
-    if lo > 1:
-        said = "Training in the window brings the class share closer"
-    elif hi < 1:
-        said = "Training in the window brings the class share farther away"
-    else:
+    if p_value >= LEVEL or lo <= 1 <= hi:
         said = "No difference seen between window and uniform training"
+    elif lo > 1:
+        said = "Training in the window brings the class share closer"
+    else:
+        said = "Training in the window brings the class share farther away"
     few = "; an indication only, below 10 seeds" if seeds < ENOUGH else ""
     return f"{said} ({detail}{few})."
 

@@ -117,8 +117,8 @@ def image_plan(
         shares=shares,
         folder=folder,
         seeds=tuple(seeds),
-        budgets=(50, 100, 200),
-        verdict_budget=100,
+        budgets=(100, 200, 400),
+        verdict_budget=200,  # at 100 the samples are no digits yet
         batch=64,
         times=0,
         mass=mass,
@@ -131,7 +131,7 @@ def image_plan(
     )
     small = replace(
         plan,
-        budgets=(50, 100),
+        budgets=(100, 200),
         pilot_steps=200,
         turns=13,
         turn_steps=12,
