@@ -6,6 +6,7 @@ PYTHON ?= python3
 SPEC ?=
 OUT ?= report
 JSON ?=
+SAMPLE ?= 100
 # Tests of one file share what they compile, so a file stays with one worker.
 WORKERS ?= 2
 
@@ -15,7 +16,7 @@ BUILT := .venv/.built
 export OMP_NUM_THREADS ?= 2
 export MPLBACKEND ?= Agg
 
-.PHONY: help env run test test-full check docs bench mutants audit clean
+.PHONY: help env run test test-full check docs bench coverage mutants audit clean
 
 help:
 	@echo "make run        derive, solve and confirm; writes $(OUT)/index.html (SPEC=, OUT=)"
@@ -24,7 +25,8 @@ help:
 	@echo "make test-full  the test suite with the slow rungs"
 	@echo "make docs       the documentation, warnings are errors"
 	@echo "make bench      the benchmark table (JSON=FILE also writes its rows)"
-	@echo "make mutants    mutation run over theory/ and numerics/"
+	@echo "make coverage   the test suite with branch coverage"
+	@echo "make mutants    mutation run over theory/ and numerics/ (SAMPLE=0 for all)"
 	@echo "make audit      known vulnerabilities of the pinned packages"
 	@echo "make clean      remove caches and builds (keeps .venv and reports)"
 
@@ -71,8 +73,11 @@ docs: $(BUILT)
 bench: $(BUILT)
 	$(BIN)/python -m benchmarks $(if $(JSON),--json $(JSON))
 
+coverage: $(BUILT)
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
 mutants: $(BUILT)
-	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.mutants --sample $(SAMPLE)
 
 audit: $(BUILT)
 	$(BIN)/python -m pip_audit --no-deps --disable-pip -r constraints.txt
