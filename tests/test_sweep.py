@@ -473,3 +473,43 @@ def test_a_worker_with_other_code_is_refused(spec):
     assert run_checked(job, 0, known)[0] == 0
     with pytest.raises(SolveError, match="differs in sources"):
         run_checked(job, 0, known | {"sources": "other"})
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def test_the_command_prints_one_json_object(tmp_path, capsys, monkeypatch):
+    from dilaton import cli
+
+    path = tmp_path / "spec.toml"
+    path.write_text(default_spec().replace(**POPULATION).text)
+    over = ["--over", "p=0.5,0.9,1.2", "--over", "kappa=1:4:2"]
+    store = ["-o", str(tmp_path / "store"), "--json"]
+    command = ["dilaton", "sweep", str(path), *over, *store]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["axes"] == {"p": [0.5, 0.9, 1.2], "kappa": [1.0, 4.0]}
+    assert said["rows"] == {"inadmissible": 2, "ok": 4}
+    assert said["share_plus"][2] == [None, None]
+    assert said["share_plus"][1][0] == pytest.approx(0.9 * 0.8413447 + 0.1 * 0.1586553)
+    assert (tmp_path / "store" / "sweep.nc").exists()
+
+
+def test_the_command_refuses_with_one_message(tmp_path, capsys, monkeypatch):
+    from dilaton import cli
+
+    path = tmp_path / "spec.toml"
+    path.write_text(default_spec().text)
+    store = str(tmp_path / "store")
+    command = ["dilaton", "sweep", str(path), "--over", "kapa=1,2", "-o", store]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "did you mean `kappa`?" in said.err
+    assert not (tmp_path / "store").exists()
