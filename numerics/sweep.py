@@ -13,6 +13,7 @@ import json
 import math
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -33,6 +34,7 @@ from ..errors import (
     did_you_mean,
 )
 from ..spec import Spec, load_spec
+from ..theory.notation import TABLE
 from .axes import Axis, axes_of, check_axes, follows_p, inadmissible
 from .store import Damaged, Store, source_digest
 
@@ -480,7 +482,9 @@ def _dataset(job: Job, store: Store, table: Mapping[str, np.ndarray]) -> xr.Data
     from .. import display  # noqa: F401  results plot themselves
 
     dims = tuple(axis.name for axis in job.axes)
-    coords: dict[str, Any] = {a.name: np.asarray(a.values) for a in job.axes}
+    coords: dict[str, Any] = {
+        a.name: (a.name, np.asarray(a.values), _about(a.name)) for a in job.axes
+    }
     data: dict[str, Any] = {}
     for name, array in table.items():
         if name.startswith("@"):
@@ -488,9 +492,15 @@ def _dataset(job: Job, store: Store, table: Mapping[str, np.ndarray]) -> xr.Data
             continue
         tail = ("t",) if array.ndim == 2 else ()
         shape = job.shape + array.shape[1:]
-        data[name] = ((*dims, *tail), array.reshape(shape))
+        data[name] = ((*dims, *tail), array.reshape(shape), _about(name))
     about = {"key": store.key, **job.recipe()}
     return xr.Dataset(data, coords, {"json": json.dumps(about, sort_keys=True)})
+
+
+def _about(name: str) -> dict[str, str]:
+    """Return what the notation table says about a variable; all are pure numbers."""
+    row = TABLE.get(name) or TABLE.get(re.sub(r"_\d+$", "", name))
+    return {"long_name": row.meaning, "units": "1"} if row else {}
 
 
 def write_netcdf(result: xr.Dataset, path: Path) -> None:

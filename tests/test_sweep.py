@@ -190,6 +190,8 @@ def test_netcdf_and_back(spec, tmp_path):
     assert about["axes"][1] == ["kappa", [1.0, 6.0]]
     assert about["spec"]["data"] == {"n": "inf"}
     assert list(back.attrs) == ["json"]
+    assert back.omega.attrs == {"long_name": found.omega.long_name, "units": "1"}
+    assert back.kappa.attrs["long_name"] == "scale of a dilated window"
 
 
 def test_bad_rows_keep_their_status_and_the_rest_goes_on(spec, tmp_path):
