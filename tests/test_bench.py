@@ -58,7 +58,7 @@ def test_the_stationary_rival_finds_the_known_minimum():
     np.testing.assert_allclose(found[0, 0], [1.11736, 0.69352], atol=2e-5)
 
 
-def test_methods_take_turns_and_rates_are_of_the_median():
+def test_methods_take_turns_and_every_row_is_reported():
     from benchmarks.bench import Method, measured, table
 
     calls = []
