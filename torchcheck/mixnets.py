@@ -25,7 +25,7 @@ VECTOR_RATE = 0.05
 SCALAR_TRAVEL = 2.4
 """Adam's step for c and b times the number of steps: slow, or b saturates before w has
 found the mean; and as far at every budget."""
-TIME_RATE = 0.004
+TIME_RATE = 0.02
 """Adam's step for the shared network's dependence on time."""
 START = 0.1
 """Standard deviation of the entries of u and w at the start."""

@@ -165,7 +165,7 @@ def mixture_plan(
         folder="",
         seeds=tuple(seeds),
         budgets=(300, 600) if network == "per-time" else (100, 300),
-        verdict_budget=600 if network == "per-time" else 100,
+        verdict_budget=600 if network == "per-time" else 300,
         batch=64,
         times=40,
         mass=mass,
