@@ -25,6 +25,7 @@ from .integrate import integrate
 from .kernel import make_kernel
 from .points import bad_times, closed_values, complete, params_of, unit_times
 from .saddle import Minima, alone, minimise
+from .vanishing import noise_vanishes, share_without_noise
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -303,6 +304,8 @@ def _phase_shares(
         rows = closed_values(closed, np.array([END]), point)
         return [(float(x[0]), 4 * np.finfo(float).eps) for x in rows.values()]
     if phase.projected is not None and minima is not None:
+        if noise_vanishes(phase):
+            return [share_without_noise(phase, minima, point)]
         given = params_of(phase.projected, point)
         share, error, _ = sample_share(phase, minima, given, rtol=rtol)
         return [(float(share[0]), float(error[0]))]

@@ -609,8 +609,10 @@ def test_a_phase_that_is_not_there_is_named():
     "name",
     [
         "population",
-        "frozen",
-        *(pytest.param(x, marks=pytest.mark.slow) for x in ("samples", "product")),
+        *(
+            pytest.param(x, marks=pytest.mark.slow)
+            for x in ("frozen", "samples", "product")
+        ),
     ],
 )
 def test_every_system_is_well_posed_and_labelled_once(name):

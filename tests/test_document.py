@@ -23,7 +23,10 @@ FORMS = ("text", "markdown", "latex")
 THEORY = Path(theory.__path__[0])
 
 
-@pytest.fixture(scope="module", params=["population", "frozen", "two features"])
+FROZEN = pytest.param("frozen", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=["population", FROZEN, "two features"])
 def limit(request):
     if request.param == "two features":
         return derived(Model(product(0, "1/4")))

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from dilaton import Data, Interpolant, Model, solve
 from dilaton.errors import ModelError
-from dilaton.theory.model import TAU, product, two_modes
+from dilaton.theory.model import TAU, VARIANCE_EXPLODING, product, two_modes
 from scipy.stats import norm
 from sympy import sqrt
 
@@ -189,6 +189,35 @@ def test_exploding_variance_keeps_the_weight_exactly():
     found = solved("exploding")
     assert float(found.share_plus) == pytest.approx(0.8, abs=CLOSED)
     assert float(found.bulk_variance) == pytest.approx(2.25, abs=FLOW)
+
+
+@pytest.mark.slow
+def test_samples_with_exploding_variance():
+    """The noise vanishes at s = 1: paths by hand in x = -log(1 - s)."""
+    model = Model(two_modes(), VARIANCE_EXPLODING, data=Data(samples=True))
+    numbers = {"sigma": 1.0, "p": 0.8, "kappa": 2.0, **SAMPLES}
+    ends = np.linspace(0, 14, 1001)
+    middles = -np.expm1(-(ends[1:] + ends[:-1]) / 2)
+    found = solve(derived(model), s=middles, **TOLERANCES, **numbers)
+    early = found.isel(t=found.phase == "weights")
+    names = ("omega", "b", "m", "a_plus", "a_minus", "zeta_plus", "zeta_minus")
+    rows = {k: np.clip(early[k].values, -40, 40) for k in names}
+    count, step = 50_000, ends[1]
+    paths = np.random.default_rng(0).normal(size=(3, count))
+    roots = np.sqrt([1.0, 13.0, 3.0])
+    for i in range(len(middles)):
+        omega, b, *rest = (rows[k][i] for k in names)
+        pull = roots * np.array([omega, *rest[3:]])
+        push = (roots * np.array(rest[:3]))[:, None]
+
+        def rate(y, pull=pull, push=push, b=b):
+            return push * np.tanh(pull @ y + b) - y
+
+        paths = paths + step * rate(paths + step / 2 * rate(paths))
+    share = np.mean(paths[0] > 0)
+    error = np.sqrt(share * (1 - share) / count)
+    assert abs(float(found.share_plus) - share) < SIGMAS * error
+    assert float(found.share_plus_error) < 1e-4
 
 
 def test_rates_that_diverge_at_the_start_are_solved():
