@@ -110,7 +110,7 @@ def _lines(
     """The limit of every overlap against dilated time, for the figure."""
     if curves is not None:
         return {row["quantity"]: ([], []) for row in study.rows}
-    found = _solve(spec, np.linspace(0, 1, 41)[1:], limit)
+    found = _solve(spec, [k / 40 for k in range(1, 41)], limit)
     t = found["t"].values.tolist()
     return {
         str(name): (t, x.values.tolist())

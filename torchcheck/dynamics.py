@@ -119,15 +119,14 @@ def descend(
         )
         return [-x / 2 for x in torch.autograd.grad(total.sum(), point)]
 
-    if not model.autoencoder.bias:
-        gradient = _without_bias(gradient)
+    rate = gradient if model.autoencoder.bias else _without_bias(gradient)
 
     def observe(point: list[Tensor]) -> dict[str, float]:
         c, u, w, b = point
         network = Network(d, c, d**0.5 * u, d**0.5 * w, b, loss.phi)
         return {name: x[0] for name, x in measure(network, data).items()}
 
-    return _follow(gradient, observe, start, times, step, tau, d)
+    return _follow(rate, observe, start, times, step, tau, d)
 
 
 def descend_tied(
@@ -323,7 +322,8 @@ def training_story(
     def at(when: float, d: int) -> Descent:
         return descend(model, values, when, d, init, times, step=step)
 
-    windows = [float(phase_times(model, values, d, "weights", [s])[0]) for d in dims]
+    inside = np.array([s])
+    windows = [float(phase_times(model, values, d, "weights", inside)[0]) for d in dims]
     return Story(
         dilated=[at(when, d) for when, d in zip(windows, dims, strict=True)],
         undilated=[at(tau, d) for d in dims],

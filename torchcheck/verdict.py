@@ -164,7 +164,5 @@ def judge(inside: bool, rule: Rule) -> Verdict:
 
 def worst(verdicts: list[Verdict]) -> Verdict:
     """The verdict on a study: not converged before inconsistent before consistent."""
-    for verdict in ("not converged", "inconsistent"):
-        if verdict in verdicts:
-            return verdict  # type: ignore[return-value]
-    return "consistent"
+    order: tuple[Verdict, ...] = ("not converged", "inconsistent", "consistent")
+    return min(verdicts, key=order.index, default="consistent")
