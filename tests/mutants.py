@@ -47,7 +47,7 @@ def pytest_sessionstart(session):
 '''
 
 
-def lay_out(names):
+def lay_out(names, tests):
     """Copy the package and the tests into `WORK`, with mutmut's settings."""
     shutil.rmtree(WORK, ignore_errors=True)
     package = WORK / "dilaton"
@@ -61,7 +61,7 @@ def lay_out(names):
     shutil.copytree(ROOT / "docs", WORK / "docs", ignore=skip)
     (WORK / "conftest.py").write_text((ROOT / "conftest.py").read_text() + CONFTEST)
     files = [f"dilaton/{name}.py" for name in names]
-    chosen = [f"tests/test_{name}.py" for name in TESTS]
+    chosen = [f"tests/test_{name}.py" for name in tests]
     chosen = [name for name in chosen if (WORK / name).exists()]
     settings = {
         "source_paths": ["dilaton"],
@@ -133,8 +133,9 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--modules", nargs="*", help="as in theory/derive")
+    parser.add_argument("--tests", nargs="*", help="as in teeth", default=TESTS)
     given = parser.parse_args()
-    lay_out(given.modules or modules())
+    lay_out(given.modules or modules(), given.tests)
     mutmut("run", "none of them", "--max-children", str(given.jobs))
     names = sorted(results())
     untested = untestable(names)
