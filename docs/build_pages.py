@@ -5,6 +5,7 @@ A page printed here cannot drift from what runs: tests/test_docs.py compares it.
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 
@@ -98,11 +99,9 @@ def notation() -> str:
 
 def derivation(samples: bool) -> str:
     """The derivation of the paper's model, printed by the engine."""
-    import dilaton
     from dilaton.theory.document import render
 
-    model = dilaton.Model(dilaton.two_modes(), data=dilaton.Data(samples=samples))
-    text = render(dilaton.derive(model), "markdown")
+    text = render(_limit(samples), "markdown")
     what = "for n samples with fresh noise" if samples else "for the population"
     head, _, body = text.partition("\n")
     key = "128" if samples else '"inf"'
@@ -146,12 +145,17 @@ def status() -> str:
     )
 
 
-def _cases():
+@functools.cache
+def _limit(samples: bool):
     import dilaton
 
+    model = dilaton.Model(dilaton.two_modes(), data=dilaton.Data(samples=samples))
+    return dilaton.derive(model)
+
+
+def _cases():
     for samples in (False, True):
-        model = dilaton.Model(dilaton.two_modes(), data=dilaton.Data(samples=samples))
-        limit = dilaton.derive(model)
+        limit = _limit(samples)
         own = [s for p in limit.phases for s in p.systems]
         shared = [] if samples else list(limit.exact.values())
         yield own + shared, "n samples" if samples else "population"

@@ -2,6 +2,7 @@
 
 import contextlib
 import doctest
+import functools
 import importlib.util
 import io
 import os
@@ -20,6 +21,7 @@ DOCS = ROOT / "docs"
 FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 PRINTED = ("notation.md", "derivation.md", "derivation-samples.md", "status.md")
+TRAINED = ("howto/convergence-study.md",)  # minutes on a busy machine
 PAGES = sorted(
     str(path.relative_to(DOCS))
     for path in DOCS.rglob("*.md")
@@ -27,6 +29,7 @@ PAGES = sorted(
 )
 
 
+@functools.cache
 def build_pages():
     spec = importlib.util.spec_from_file_location(
         "build_pages", DOCS / "build_pages.py"
@@ -122,7 +125,13 @@ def same(wanted, found):
         raise AssertionError(f"the page says\n{wanted}\nbut this is printed\n{found}")
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow) if page in TRAINED else page
+        for page in PAGES
+    ],
+)
 def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_page((DOCS / page).read_text(encoding="utf-8"))

@@ -53,7 +53,7 @@ def test_each_script_draws_one_legible_figure(name):
 def test_the_pages_show_every_figure_and_only_those():
     text = (DOCS / "gallery.md").read_text()
     assert sorted(re.findall(r"figures/(\w+)\.svg", text)) == DRAW.names()
-    assert sorted(set(re.findall(r"gallery/(\w+)\.py", text))) == DRAW.names()
+    assert sorted(set(re.findall(r"\(gallery/(\w+)\.py", text))) == DRAW.names()
 
 
 def test_figures_are_written_as_vector_and_as_pixels(tmp_path):
