@@ -29,17 +29,22 @@ def scipy_rows(rows: Columns, rtol: float) -> np.ndarray:
     return np.array(out)
 
 
-def scipy_stacked(rows: Columns, rtol: float) -> np.ndarray:
-    """Integrate all rows as one system of that many equations."""
+def scipy_stacked(rows: Columns, rtol: float, size: int) -> np.ndarray:
+    """Integrate `size` rows at a time as one system of that many equations."""
     from scipy.integrate import solve_ivp
 
     kappa, bias = rows["kappa"], np.log(rows["p"] / (1 - rows["p"])) / 2
+    parts = []
+    for first in range(0, kappa.size, size):
+        here = slice(first, first + size)
 
-    def rhs(s, y):
-        return kappa * np.tanh(kappa * s * y + bias)
+        def rhs(s, y, k=kappa[here], b=bias[here]):
+            return k * np.tanh(k * s * y + b)
 
-    found = solve_ivp(rhs, (0, 1), rows["nu"], method="DOP853", rtol=rtol, atol=rtol)
-    return found.y[:, -1]
+        start = rows["nu"][here]
+        found = solve_ivp(rhs, (0, 1), start, method="DOP853", rtol=rtol, atol=rtol)
+        parts.append(found.y[:, -1])
+    return np.concatenate(parts)
 
 
 @lru_cache(maxsize=8)

@@ -32,7 +32,7 @@ def test_the_c_floor_and_scipy_solve_the_same_flow(tmp_path):
     few = {k: v[:10] for k, v in rows.items()}
     found = Floor.build(tmp_path).run(rows["nu"], rows["p"], rows["kappa"], 1e-8)
     single = rivals.scipy_rows(few, 1e-8)
-    stacked = rivals.scipy_stacked(few, 1e-8)
+    stacked = rivals.scipy_stacked(few, 1e-8, 4)
     np.testing.assert_allclose(found[:10], single, atol=LOOSE)
     np.testing.assert_allclose(stacked, single, atol=LOOSE)
 
