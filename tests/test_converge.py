@@ -75,7 +75,7 @@ def curves():
     }
 
 
-PLAN = Plan(DIMS, 8, paths=8000)
+PLAN = Plan(DIMS, 8, paths=8000, cells=12)
 
 
 @pytest.fixture(scope="module")
