@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import ModelError
 from ..theory.system import Equation, System
@@ -37,7 +38,7 @@ ENDS = 65
 
 def solve_rows(
     limit: Limit,
-    columns: Mapping[str, np.ndarray],
+    columns: Mapping[str, ArrayLike],
     s: Sequence[float],
     *,
     rtol: float = 1e-8,

@@ -68,7 +68,8 @@ class Minima:
         Chebyshev points z, from 1 to -1, and the values there, of shape (rows,
         points, names): $s = \exp(\frac{1 - z}2 \log s_{\rm switch})$.
     below
-        Shape (rows, names): the values right below the switch.
+        Shape (rows, names): what holds below the switch, that is the closed branch
+        at s = 1 (of its values only `c_hat` depends on s), or the minimum at `FLOOR`.
     """
 
     names: tuple[str, ...]

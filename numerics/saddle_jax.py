@@ -144,7 +144,7 @@ def _follow(
     far_rows = jnp.broadcast_to(far[:, None], (size, rows))
     low = switch <= FLOOR
     below = jnp.where(
-        (inside & low)[:, None], record(FLOOR, x_switch), record(switch, far_rows)
+        (inside & low)[:, None], record(FLOOR, x_switch), record(1.0, far_rows)
     )
     z = 1 - 2 * jnp.log(jnp.maximum(times, switch[:, None])) / jnp.minimum(
         depth[:, None], -1e-300
