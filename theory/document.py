@@ -249,7 +249,7 @@ def _stationarity(system: System) -> list[Block]:
         _say("What stays unknown minimises"),
         _formula("J", system.objective),
         _say(
-            "Both derivatives of J vanish; averages are differentiated by (G2), and "
+            "Every derivative of J vanishes; averages are differentiated by (G2), and "
             "--format json prints the result in full."
         ),
     ]

@@ -50,7 +50,7 @@ def sampling(model: Model, window: Window, solved: System) -> System | None:
             Step(
                 "The velocity is (alpha'/alpha) X + zeta f(X); the skip is of higher "
                 "order here. Project on the unit vector along each mean, in units of "
-                "the noise; each projection starts as N(0, alpha(0)^2).",
+                "the noise; in the first window each starts as N(0, alpha(0)^2).",
             ),
         ),
     ).check()

@@ -29,7 +29,7 @@ def stationary_learned(model: Model, window: Window) -> System:
     weights = _weights(model)
     # overlaps in the unknowns alone
     fixed = _substituted({**readout, **weights}, weights)
-    objective = _put(total, fixed)
+    objective = _objective(model, total, fixed)
     unknowns = _unknowns(model)
     equations = tuple(
         Equation(f"W{i}", x, to_averages(_slope(model, x, total, weights, fixed)))
@@ -53,6 +53,16 @@ def stationary_learned(model: Model, window: Window) -> System:
         domain=(symbol("omega") >= 0,) if symbol("omega") in unknowns else (),
         steps=_stationary_steps(model, total, readout, weights),
     ).check()
+
+
+def _objective(
+    model: Model, total: sp.Expr, fixed: dict[sp.Symbol, sp.Expr]
+) -> sp.Expr:
+    """The loss at the best `u`: at a quadratic's minimum, its linear part halves."""
+    if model.autoencoder.tied:
+        return _put(total, fixed)
+    halves = {x: fixed[x] / 2 for x in _readout_names(model)}
+    return _put(total.subs(_own(model, "q")[0], 0), {**fixed, **halves})
 
 
 def _slope(
