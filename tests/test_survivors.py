@@ -1,0 +1,92 @@
+"""Details that a mutation run found unguarded; docs/mutants.md lists the run."""
+
+import json
+
+import numpy as np
+import pytest
+from dilaton.errors import ModelError
+from dilaton.numerics.quadrature import average
+from dilaton.numerics.store import Store, digest
+from dilaton.theory.model import TAU
+from dilaton.theory.schedule import (
+    canonical,
+    check_schedule,
+    check_schedule_text,
+    parse_schedule,
+)
+
+
+def test_a_manifest_has_its_three_keys(tmp_path):
+    store = Store(tmp_path, {"axes": ["p"]}).open()
+    content = json.loads((store.folder / "manifest.json").read_text())
+    assert content == {"format": 1, "key": store.key, "recipe": {"axes": ["p"]}}
+
+
+def test_what_json_does_not_know_enters_the_digest_as_its_text():
+    assert digest({"a": 1 + 2j}) != digest({"a": 1 + 3j})
+
+
+def test_averages_in_two_dimensions_keep_leading_axes_and_their_bound():
+    scale = np.array([0.5, 1.0, 1.5])[:, None, None]
+    value, bound = average(lambda x, y: np.cos(scale * x) * np.cos(y), dim=2)
+    wanted = np.exp(-(scale[:, 0, 0] ** 2) / 2 - 0.5)
+    np.testing.assert_allclose(value, wanted, atol=1e-13)
+    assert bound < 1e-13
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta"),
+    [
+        ("-tau + 1", "+tau"),  # signs in front
+        ("-(-sqrt(1 - tau))", "sin(pi*tau/2)"),
+        ("sqrt(d*(1 - tau))", "tau"),  # d inside a call
+        ("sqrt(d)*cos(pi*tau/2)", "tau**2"),
+    ],
+)
+def test_signs_and_d_are_understood_where_schedules_are_checked(alpha, beta):
+    check_schedule_text(alpha, beta)
+    check_schedule(parse_schedule(alpha), parse_schedule(beta))
+
+
+MESSAGES = [  # (call, the whole beginning or a whole sentence of the message)
+    (
+        lambda: parse_schedule(3, "alpha"),
+        '`alpha` must be text, but is 3. Put the formula in quotes, as in `"1 - tau"`.',
+    ),
+    (lambda: canonical("tau +", "beta"), "`beta` must be one formula in tau"),
+    (lambda: canonical("1e999", "beta"), "`beta` must have real numbers below 1e+12"),
+    (lambda: canonical("tau // 2", "beta"), "`beta` must be a formula in tau"),
+    (lambda: parse_schedule("tau + )"), "(unmatched ')')"),
+    (lambda: parse_schedule("x"), "`schedule` may use the names tau, d, pi, but"),
+    (lambda: parse_schedule("f(tau)"), "`schedule` may use the functions sqrt, sin"),
+    (lambda: check_schedule(1 - TAU, TAU * parse_schedule("tau").func("y")), "names"),
+    (
+        lambda: check_schedule_text("1 - tau/2", "tau"),
+        "but '1 - tau/2' is 0.5 there. Rescale it; the linear schedule has "
+        '`"1 - tau"`.',
+    ),
+    (
+        lambda: check_schedule_text("1 - tau", "tau/2"),
+        "but 'tau/2' is 0.5 there. Rescale it; the linear schedule has `\"tau\"`.",
+    ),
+    (
+        lambda: check_schedule_text("1 - tau", "1 - tau"),
+        "but '1 - tau' is 1 there. Rescale it; the linear schedule has `\"tau\"`.",
+    ),
+    (lambda: check_schedule_text("1/tau", "tau"), "but '1/tau' is not defined at"),
+    (
+        lambda: check_schedule_text("2 - 2*tau", "tau"),
+        "but '2 - 2*tau' is 2 at d = 100. Divide it by its value at tau = 0.",
+    ),
+    (
+        lambda: check_schedule_text("1 - tau", "tau*(4 - 3*tau)"),
+        'Choose a monotone one, as in `"1 - tau"` and `"tau"`.',
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), MESSAGES)
+def test_messages_name_the_key_the_text_and_the_remedy(call, words):
+    with pytest.raises(ModelError) as caught:
+        call()
+    assert words in str(caught.value)
