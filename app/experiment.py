@@ -50,7 +50,7 @@ class Plan:
 
 EIGHTHS = tuple(k / 8 for k in range(1, 9))
 FULL = Plan((300, 1000, 3000, 10000), 8, EIGHTHS, 12, 20_000, (200, 400, 800), 800, 6)
-QUICK = Plan((300, 1000, 3000), 3, EIGHTHS[1::2], 6, 10_000, (200, 400), 300, 3)
+QUICK = Plan((300, 1000, 3000), 3, EIGHTHS[1::2], 6, 10_000, (150, 300), 200, 3)
 
 
 def untrainable(spec: Spec) -> str | None:

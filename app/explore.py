@@ -304,7 +304,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_ours(self) -> bool:
         """Refuse other names for this address, which a foreign page could give it."""
-        port = tuple(self.server.server_address)[1]
+        port = self.connection.getsockname()[1]
         known = (f"127.0.0.1:{port}", f"localhost:{port}")
         return self.headers.get("Host", "") in known
 

@@ -29,7 +29,7 @@ class Average(sp.Expr):
     --------
     >>> a = sp.symbols("a")
     >>> Average(3 * a + 2 * a * sp.tanh(a * G))
-    3*a + 2*a*E[tanh(a*g)]
+    2*a*E[tanh(a*g)] + 3*a
     """
 
     is_commutative = True
