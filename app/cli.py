@@ -148,7 +148,7 @@ def solve(
     at: Annotated[
         str, typer.Option("--at", help="Times s in each phase, between 0 and 1.")
     ] = "0,0.25,0.5,0.75,1",
-    backend: Backend = "numba",
+    backend: Backend = "scipy",
     rtol: Annotated[float, typer.Option(help="Relative tolerance.")] = 1e-9,
     atol: Annotated[float, typer.Option(help="Absolute tolerance.")] = 1e-11,
     output: Annotated[

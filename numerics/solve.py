@@ -49,7 +49,7 @@ def solve(
     s: ArrayLike,
     rtol: float,
     atol: float,
-    backend: str = "numba",
+    backend: str = "scipy",
     nu0: ArrayLike | None = None,
     **values: float,
 ) -> xr.Dataset:
@@ -64,7 +64,7 @@ def solve(
     rtol, atol
         Tolerances of the flows.
     backend
-        ``numba``, ``jax`` or ``scipy``.
+        ``scipy`` (nothing to compile for one point), ``numba`` or ``jax``.
     nu0
         Starting points of $\nu$; if given, the result holds their trajectories
         through the feature windows (population).

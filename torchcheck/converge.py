@@ -124,7 +124,14 @@ def _solve(spec: Spec, s: Sequence[float], limit: Limit | None) -> Dataset:
     from ..theory.derive import derive
 
     values = spec.values
-    return solve(limit or derive(spec.model), s=s, rtol=1e-9, atol=1e-11, **values)
+    return solve(
+        limit or derive(spec.model),
+        s=s,
+        rtol=1e-9,
+        atol=1e-11,
+        backend="scipy",
+        **values,
+    )
 
 
 def limit_curves(spec: Spec, plan: Plan, limit: Limit | None = None) -> Curves:
