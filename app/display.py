@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NOT_OVERLAPS = ("status", "reason", "branch")
-FEW = 6
-"""Largest number of second-axis values that are drawn as lines, not as colours."""
 
 
 def latex_name(name: str) -> str:

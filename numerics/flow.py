@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import ModelError
-from ..theory.system import Equation, System
+from ..theory.system import System
 from .kernel import make_kernel, numba_module
 from .quadrature import trapezoid
 from .saddle import BRANCHES, Minima, barycentric, chebyshev, minimise
@@ -163,23 +163,8 @@ def _closed_scalars(
             out["bulk_variance"] = np.broadcast_to(value, rows).copy()
 
 
-@lru_cache(maxsize=64)
-def _solution(system: System) -> System:
-    """Return the closed solution of a flow as a closed system."""
-    equations = tuple(
-        Equation(eq.label, eq.lhs, eq.rhs, eq.status) for eq in system.solution
-    )
-    return System(
-        name=f"{system.name}-solution",
-        kind="closed",
-        time=system.time,
-        equations=equations,
-        parameters=system.parameters,
-    )
-
-
 def _at_the_end(system: System, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    kernel = make_kernel(_solution(system), "numpy")
+    kernel = make_kernel(system.solved(), "numpy")
     params = [np.asarray(given[p], float) for p in kernel.parameters]
     values, _ = kernel["values"](1.0, [], [], params, *kernel.rule)
     return dict(zip(kernel.outputs("values"), values, strict=True))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -212,7 +211,7 @@ def _decided(phase, s, point, rtol, atol, backend) -> dict[str, np.ndarray]:
     if not _regular_at_zero(flow, init, params):
         before = init
         grid = np.concatenate([[min(EARLY, grid[1] / 2)], grid[1:]])
-        closed = replace(flow, kind="closed", equations=flow.solution, solution=())
+        closed = flow.solved()
         rows = closed_values(closed, grid[:1], point)
         init = {name: float(rows[name][0]) for name in init}
     found = integrate(
@@ -300,7 +299,7 @@ def _phase_shares(
     if flow is None:
         return [(np.nan, np.nan)] * len(phase.features)
     if flow.solution:
-        closed = replace(flow, kind="closed", equations=flow.solution, solution=())
+        closed = flow.solved()
         rows = closed_values(closed, np.array([END]), point)
         return [(float(x[0]), 4 * np.finfo(float).eps) for x in rows.values()]
     if phase.projected is not None and minima is not None:

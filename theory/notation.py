@@ -82,8 +82,3 @@ def symbol(name: str) -> sp.Symbol:
     """
     base = name if name in TABLE else re.sub(r"(_\d+)+$", "", name)
     return sp.Symbol(name, **{TABLE[base].assumptions: True})
-
-
-def latex_names() -> dict[sp.Symbol, str]:
-    """Return the LaTeX form of every plain symbol, for sympy's printer."""
-    return {symbol(name): row.latex for name, row in TABLE.items()}

@@ -134,6 +134,17 @@ class System:
             self, equations=swap(self.equations), observables=swap(self.observables)
         )
 
+    def solved(self) -> System:
+        """Return the closed solution of a flow as a closed system of its own."""
+        return replace(
+            self,
+            name=f"{self.name}-solution",
+            kind="closed",
+            equations=self.solution,
+            observables=(),
+            solution=(),
+        )
+
     def check(self) -> System:
         """Raise `ModelError` unless every symbol is declared; return the system."""
         known = {*self.unknowns, *self.parameters, *self.inputs}

@@ -15,8 +15,6 @@ from .model import D, Model
 from .notation import symbol
 from .system import Equation, Step, System
 
-N_ROWS = symbol("n")
-
 
 def rows(model: Model) -> sp.Expr:
     """The number of rows of the regression: `n`, or `n noise_draws`."""
