@@ -2,6 +2,8 @@
 
 import re
 from importlib.metadata import version as installed
+from importlib.util import find_spec
+from pathlib import Path
 
 project = "dilaton"
 author = "The dilaton developers"
@@ -24,7 +26,12 @@ nitpicky = False
 
 html_theme = "furo"
 html_title = f"dilaton {version}"
-html_static_path = []
+# One file draws the formulas, fonts included, so that the site works without a network.
+mathjax_path = "tex-svg.js"
+mathjax_folder = Path(find_spec("sphinx-mathjax-offline").origin).parent
+html_static_path = ["style", str(mathjax_folder / "static/mathjax" / mathjax_path)]
+html_css_files = ["site.css"]
+mathjax3_config = {"svg": {"displayOverflow": "overflow"}}
 
 default_role = "code"
 napoleon_google_docstring = False

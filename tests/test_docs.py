@@ -186,6 +186,11 @@ def test_the_site_builds_without_a_warning(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    loads = re.compile(r"<(?:script|link|img)[^>]*?(?:src|href)=\"(https?:|//)[^>]*>")
+    for page in tmp_path.rglob("*.html"):
+        assert not loads.search(page.read_text()), f"{page.name} needs a network"
+    assert 'src="_static/tex-svg.js' in (tmp_path / "start.html").read_text()
+    assert (tmp_path / "_static" / "tex-svg.js").stat().st_size > 1e6
 
 
 # ------------------------------------------------- claims that no other test guards
