@@ -103,6 +103,7 @@ def in_notebooks(figure: Figure) -> Figure:
     return figure
 
 
+@plots.styled
 def _trajectory_figure(data: xr.Dataset, names: tuple[str, ...]) -> Figure:
     drawn = [n for n in names if np.isfinite(data[n].values).any()]
     t = data["t"].values
@@ -118,6 +119,7 @@ def _trajectory_figure(data: xr.Dataset, names: tuple[str, ...]) -> Figure:
     return figure
 
 
+@plots.styled
 def _sweep_figure(data: xr.Dataset, swept: list[Any], names: tuple[str, ...]) -> Figure:
     chosen = [data[n] for n in names or ("share_plus",)]
     width = 5.6 * len(chosen)

@@ -110,7 +110,7 @@ def overlaps(
     """
     columns = min(4, len(titles))
     rows = math.ceil(len(titles) / columns)
-    figure, axes = new_figure(rows, columns, 2.75 * columns, 2.25 * rows + 0.5)
+    figure, axes = new_figure(rows, columns, 2.6 * columns, 2.3 * rows + 0.6)
     dims = sorted({row["d"] for row in dots})
     for ax, (name, title) in zip(axes.flat, titles.items(), strict=False):
         ax.set_title(title)
@@ -170,7 +170,8 @@ def convergence(
     quantity, slope, slope_low and slope_high. `titles` names what is drawn.
     """
     phases = list(dict.fromkeys(row["phase"] for row in errors))
-    figure, axes = new_figure(1, max(1, len(phases)), 4.8 * max(1, len(phases)), 3.8)
+    count = max(1, len(phases))
+    figure, axes = new_figure(count, 1, 6.8, 3.4 * count)
     for ax, phase in zip(axes.flat, phases, strict=False):
         ax.set_title(f"phase {phase}")
         ax.set_yscale("log")
@@ -179,8 +180,8 @@ def convergence(
         for i, fit in enumerate(f for f in mine if math.isfinite(f["slope"])):
             _error_line(ax, i, fit, errors, titles)
         _guide(ax, [row for row in errors if row["phase"] == phase])
-        ax.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    axes[0, 0].set_ylabel("distance from the limit")
+        ax.set_ylabel("distance from the limit")
+        ax.legend(title="slope", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

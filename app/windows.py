@@ -94,6 +94,7 @@ def without_pictures(value: Any) -> Any:
 # -------------------------------------------------------------------- figures
 
 
+@plots.styled
 def draw(numbers: Numbers, folder: Path) -> dict[str, bytes]:
     """Draw what the numbers allow; write the files, return the SVGs by name."""
     made = {"window": curve_figure(numbers)}

@@ -6,6 +6,7 @@ A page printed here cannot drift from what runs: tests/test_docs.py compares it.
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from pathlib import Path
 
@@ -120,11 +121,12 @@ def status() -> str:
         for system in systems:
             for eqs, claim in _claims(system):
                 names = ", ".join(dict.fromkeys(f"`{e.lhs}`" for e in eqs))
-                labels = ", ".join(dict.fromkeys(f"({e.label})" for e in eqs))
-                tests = ", ".join(f"`{t}`" for t in GUARDS[system.name])
-                cells = (f"{case}: {system.name}", names, labels, claim, tests)
+                tests = _tests(GUARDS[system.name])
+                cells = (f"{case}: {system.name}", names, _span(eqs), claim, tests)
                 rows.append(f"| {' | '.join(cells)} |")
-    extra = [f"| {claim} | | | numerical | `{test}` |" for claim, test in NUMERICAL]
+    extra = [
+        f"| {claim} | | | numerical | {_tests([test])} |" for claim, test in NUMERICAL
+    ]
     return "\n".join(
         [
             "# Status",
@@ -134,7 +136,8 @@ def status() -> str:
             "$d\\to\\infty$, with the size of what was dropped. **Degenerate** marks a "
             "limit in which a quantity is not determined. **Numerical** is a promise "
             "about the solver. "
-            "The last column is the test that fails when the claim does.",
+            "The last column names the tests that fail when the claim does, in "
+            "`tests/`.",
             "",
             "| claim | quantities | labels | status | kept by |",
             "|---|---|---|---|---|",
@@ -167,6 +170,30 @@ def _claims(system):
         rate = f", $O({_rate(eq)})$" if eq.rate is not None else ""
         groups.setdefault(f"{eq.status}{rate}", []).append(eq)
     return [(eqs, claim) for claim, eqs in groups.items()]
+
+
+def _span(eqs) -> str:
+    """(W1), (W2), (W3), (W5) as (W1)-(W3), (W5)."""
+    runs: list[list[str]] = []
+    for label in dict.fromkeys(eq.label for eq in eqs):
+        if runs and _after(runs[-1][-1]) == label:
+            runs[-1].append(label)
+        else:
+            runs.append([label])
+    return ", ".join("–".join(f"({x})" for x in dict.fromkeys(_ends(r))) for r in runs)
+
+
+def _ends(run):
+    return run if len(run) < 3 else (run[0], run[-1])
+
+
+def _after(label: str) -> str:
+    head, number = re.fullmatch(r"(.*?)(\d+)", label).groups()
+    return f"{head}{int(number) + 1}"
+
+
+def _tests(names) -> str:
+    return "<br>".join(f"`{name.removeprefix('tests/')}`" for name in names)
 
 
 def _rate(eq) -> str:

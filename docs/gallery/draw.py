@@ -28,11 +28,11 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Callable[[bool], Figure]:
-    """The function that draws `name`."""
+    """The function that draws `name`, in the style of `dilaton.plots`."""
     spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.figure
+    return plots.styled(module.figure)
 
 
 def draw(name: str, folder: Path, quick: bool, forms: tuple[str, ...]) -> Path:
