@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,10 +13,19 @@ from typing import Annotated, Any, Literal
 import typer
 
 from . import __version__
-from .errors import DilatonError, ModelError
+from .arguments import (
+    check_range,
+    needed,
+    numbers,
+    pairs,
+    two_classes,
+    unit_times,
+    whole,
+)
+from .errors import DilatonError
 
+INTERRUPTED, TERMINATED = 130, 143  # exit codes of Ctrl-C and SIGTERM
 app = typer.Typer(
-    help="Derive a model's equations, solve them, confirm them with finite networks.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -25,7 +36,7 @@ SpecFile = Annotated[
     Path,
     typer.Argument(metavar="SPEC", help="The spec file (TOML).", show_default=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Backend = Annotated[
     Literal["numba", "jax", "scipy"], typer.Option(help="What integrates.")
 ]
@@ -34,9 +45,13 @@ Backend = Annotated[
 def main() -> None:
     """Run the command line; an expected error is one message and exit code 2."""
     warnings.showwarning = _show_warning
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that files are tidied
+    # so that SIGTERM, too, leaves through the code that tidies files
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         app()
+    except SystemExit as end:
+        _leave_at_once(end.code)
+        raise
     except DilatonError as error:
         _fail(str(error))
     except OSError as error:
@@ -51,6 +66,17 @@ def main() -> None:
             "Ask for less at once: fewer workers, rows in a chunk or paths; "
             "what was finished before is kept."
         )
+
+
+def _leave_at_once(code: Any) -> None:
+    """After an interrupt, do not wait for threads that still compute.
+
+    Files are written by the main thread alone, which has tidied up by now.
+    """
+    if code in (INTERRUPTED, TERMINATED) and threading.active_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _fail(message: str) -> None:
@@ -77,16 +103,22 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """Derive a model's equations, solve them, confirm them with finite networks."""
+    """Derive a model's equations, solve them, confirm them with finite networks.
+
+    \b
+    Example:
+      dilaton run -o report/
+      dilaton solve my.toml --at 0.25,0.5,1 --json
+
+    Each command has examples in its own help: dilaton solve --help
+    """
 
 
 @app.command()
 def run(
     spec: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[SPEC]", help="The spec file; the paper's if left out."
-        ),
+        typer.Argument(metavar="SPEC", help="The spec file; the paper's if left out."),
     ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="A new folder.")
@@ -220,9 +252,9 @@ def learn(
     from .spec import load_spec
 
     if network == "tied":
-        _needed({"--d": d, "--tau": tau}, "--network tied")
+        needed({"--d": d, "--tau": tau}, "--network tied")
     else:
-        _needed({"--s": s}, "--network untied")
+        needed({"--s": s}, "--network untied")
     check_range("--d", d, 2.0)
     check_range("--s", s, 0.0, 1.0)
     check_range("--tau", tau, 0.0, 1.0)
@@ -261,9 +293,9 @@ def mse(
     from .spec import load_spec
 
     if d is None and tau is None:
-        _needed({"--phase": phase, "--s": s}, "the limit")
+        needed({"--phase": phase, "--s": s}, "the limit")
     else:
-        _needed({"--d": d, "--tau": tau}, "a finite dimension")
+        needed({"--d": d, "--tau": tau}, "a finite dimension")
     check_range("--d", d, 2.0)
     at_s = None if s is None else unit_times(s, "--s")
     at_tau = None if tau is None else unit_times(tau, "--tau")
@@ -338,9 +370,10 @@ def converge(
     ] = "cpu",
     json: Json = False,
 ) -> None:
-    """Train networks at several dimensions and judge the limit by them.
+    """Train networks and judge the limit by them.
 
-    Prints a verdict for every overlap: consistent, inconsistent or not converged.
+    Trains at several dimensions, several training sets each. Prints a verdict for
+    every overlap: consistent, inconsistent or not converged.
 
     \b
     Example:
@@ -511,43 +544,24 @@ def windows(
     from .windows import to_json, write_windows_report
 
     if data == "mnist":
-        _needed({"--data": folder or None}, "MNIST")
+        needed({"--data": folder or None}, "MNIST")
     for x in numbers(d, "--d"):
         check_range("--d", x, 2, 1e6)
-    chosen = range(first_seed, first_seed + seeds)
+    common: dict[str, Any] = {
+        "seeds": range(first_seed, first_seed + seeds),
+        "mass": mass,
+        "quick": quick,
+        "device": device,
+    }
     if data == "mixture":
+        sizes = sorted({whole(x, "--d") for x in numbers(d, "--d")})
         plans = [
-            mixture_plan(
-                d=whole(x, "--d"),
-                p=p,
-                sigma=sigma,
-                network=network,
-                seeds=chosen,
-                mass=mass,
-                quick=quick,
-                device=device,
-            )
-            for x in sorted(set(numbers(d, "--d")))
+            mixture_plan(d=size, p=p, sigma=sigma, network=network, **common)
+            for size in sizes
         ]
     else:
-        pair = [int(x) for x in numbers(classes, "--classes")]
-        if len(pair) != 2:
-            raise ModelError(
-                f"`--classes` must be two classes, but is {classes!r}. Write them as "
-                "in `--classes 3,8`."
-            )
-        plans = [
-            image_plan(
-                data,
-                seeds=chosen,
-                folder=folder,
-                classes=(pair[0], pair[1]),
-                shares=(share, 1 - share),
-                mass=mass,
-                quick=quick,
-                device=device,
-            )
-        ]
+        pair, shares = two_classes(classes), (share, 1 - share)
+        plans = [image_plan(data, folder=folder, classes=pair, shares=shares, **common)]
     found = write_windows_report(plans, output, progress=True)
     if json is not None:
         write_atomic(json, to_json(found))
@@ -564,7 +578,9 @@ def explore(
         bool, typer.Option("--browser/--no-browser", help="Open it in a browser.")
     ] = True,
 ) -> None:
-    """Serve a page, to this machine alone, whose sliders redraw the limit.
+    """Serve a page whose sliders redraw the limit.
+
+    It is served to this machine alone, until Ctrl-C.
 
     \b
     Example:
@@ -589,76 +605,6 @@ def doctor(json: Json = False) -> None:
 
     found = diagnosis()
     print(answers.to_json(found) if json else diagnosis_text(found))
-
-
-# ------------------------------------------------------------- reading what was typed
-
-
-def numbers(text: str, option: str) -> list[float]:
-    """Read a comma-separated list of finite numbers."""
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if not values or not all(abs(x) < float("inf") for x in values):
-        raise ModelError(
-            f"`{option}` must be numbers separated by commas, but is {text!r}. Write "
-            f"them as in `{option} 0.25,0.5,1`."
-        )
-    return values
-
-
-def unit_times(text: str, option: str) -> list[float]:
-    """Read a comma-separated list of times in [0, 1]."""
-    values = numbers(text, option)
-    for x in values:
-        if not 0 <= x <= 1:
-            raise ModelError(
-                f"`{option}` must be times between 0 and 1, but has {x:g}. 0 is the "
-                "beginning and 1 the end."
-            )
-    return values
-
-
-def check_range(
-    option: str, value: float | None, low: float, high: float = 1e300
-) -> None:
-    """Raise `ModelError` unless `value` is absent or in [low, high]."""
-    if value is not None and not low <= value <= high:
-        words = f"from {low:g} to {high:g}" if high < 1e300 else f"at least {low:g}"
-        raise ModelError(f"`{option}` must be {words}, but is {value:g}. Change it.")
-
-
-def whole(value: float, option: str) -> int:
-    """Return a positive whole number as an int."""
-    if value != int(value) or value < 1:
-        raise ModelError(
-            f"`{option}` must be whole numbers from 1, but has {value:g}. Round it."
-        )
-    return int(value)
-
-
-def pairs(text: str, option: str) -> dict[str, float]:
-    """Read ``name=number`` pairs separated by commas."""
-    out: dict[str, float] = {}
-    for part in text.split(","):
-        name, equals, value = part.partition("=")
-        if not equals or not name.strip().isidentifier():
-            raise ModelError(
-                f"`{option}` must be name=number pairs, but has {part!r}. Write them "
-                f"as in `{option} m=0.3,q=0.5`."
-            )
-        out[name.strip()] = numbers(value, f"{option} {name.strip()}")[0]
-    return out
-
-
-def _needed(given: dict[str, Any], what: str) -> None:
-    for option, value in given.items():
-        if value is None:
-            raise ModelError(
-                f"`{option}` must be given for {what}, but is missing. Add it; --help "
-                "has an example."
-            )
 
 
 def write_netcdf(trajectory: Any, path: Path) -> None:

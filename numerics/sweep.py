@@ -379,8 +379,10 @@ def _on_threads(job: Job, pending: Sequence[int], workers: int) -> Finished:
         for future in as_completed(futures):
             index = futures.pop(future)
             yield index, future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)  # a running chunk cannot stop
+        raise
+    pool.shutdown()
 
 
 def _on_cluster(job: Job, pending: Sequence[int], address: str) -> Finished:
