@@ -28,9 +28,10 @@ if TYPE_CHECKING:
         SolveError,
         StoreError,
     )
+    from .numerics.known import derive
     from .numerics.solve import solve
     from .spec import Spec, default_spec, load_spec
-    from .theory.derive import Limit, Phase, derive
+    from .theory.derive import Limit, Phase
     from .theory.model import (
         LINEAR,
         TRIGONOMETRIC,
@@ -62,9 +63,10 @@ _HOME = {
         "SolveError",
         "StoreError",
     ),
+    "numerics.known": ("derive",),
     "numerics.solve": ("solve",),
     "spec": ("Spec", "default_spec", "load_spec"),
-    "theory.derive": ("Limit", "Phase", "derive"),
+    "theory.derive": ("Limit", "Phase"),
     "theory.model": (
         "LINEAR",
         "TRIGONOMETRIC",

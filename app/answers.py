@@ -8,11 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xarray import Dataset
-
-    from .theory.derive import Limit
-
-SAMPLE = ("share_plus", "share_plus_error", "mode_mean", "bulk_variance")
+    from .numerics.solve import Solution
 
 
 def to_json(answer: Any, indent: int | None = None) -> str:
@@ -33,22 +29,17 @@ def plain(value: Any) -> Any:
     return value
 
 
-def solution(limit: Limit, trajectory: Dataset) -> dict[str, Any]:
+def solution(found: Solution) -> dict[str, Any]:
     """Return what ``dilaton solve --json`` prints.
 
     One entry for each phase with its times `s` and `t` and every learned overlap of
     that phase, then the sampled distribution.
     """
     phases = []
-    for phase in limit.phases:
-        rows = trajectory.isel(t=trajectory["phase"].values == phase.name)
-        entry: dict[str, Any] = {"name": phase.name, "s": rows["s"].values}
-        entry["t"] = rows["t"].values
-        names = phase.learned.names if phase.learned else ()
-        entry |= {name: rows[name].values for name in names if name in rows}
-        phases.append(entry)
-    sample = {k: trajectory[k].values for k in SAMPLE if k in trajectory}
-    return {"phases": phases, "sample": sample}
+    for phase, t, rows in zip(found.limit.phases, found.t, found.rows, strict=True):
+        entry: dict[str, Any] = {"name": phase.name, "s": found.s, "t": t}
+        phases.append(entry | {name: rows[name] for name in phase.learned.names})
+    return {"phases": phases, "sample": found.scalars}
 
 
 def table(columns: Mapping[str, Iterable[Any]]) -> str:

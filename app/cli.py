@@ -200,16 +200,20 @@ def solve(
     times = unit_times(at, "--at")
     chosen = load_spec(spec)
 
-    from .numerics.solve import solve as solve_limit
-    from .theory.derive import derive as derive_limit
+    from .numerics.printed import limit_of
+    from .numerics.solve import solve_point
 
-    limit = derive_limit(chosen.model)
-    trajectory = solve_limit(
-        limit, s=times, rtol=rtol, atol=atol, backend=backend, **chosen.values
+    found = solve_point(
+        limit_of(chosen),
+        s=times,
+        rtol=rtol,
+        atol=atol,
+        backend=backend,
+        **chosen.values,
     )
     if output is not None:
-        write_netcdf(trajectory, output)
-    answer = answers.solution(limit, trajectory)
+        write_netcdf(found.dataset(), output)
+    answer = answers.solution(found)
     print(answers.to_json(answer) if json else answers.solution_text(answer))
 
 

@@ -143,8 +143,8 @@ def _protect(module: ModuleType) -> None:
 
 def _damaged(name: str) -> None:
     warnings.warn(
-        f"The cached code `{name}` must match its checksum, but does not. The "
-        "kernel is compiled again.",
+        f"The cached file `{name}` must match its checksum, but does not. It is "
+        "made again.",
         stacklevel=2,
     )
 

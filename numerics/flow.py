@@ -7,6 +7,7 @@ mean of a mode and the variance in the bulk.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,8 +18,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import ModelError
-from ..theory.system import System
+from .cache import remembered
 from .kernel import make_kernel, numba_module
+from .printed import (
+    Printed,
+    PrintedLimit,
+    PrintedPhase,
+    limit_of,
+    printed_limit,
+    printed_phase,
+)
 from .quadrature import trapezoid
 from .saddle import BRANCHES, Minima, barycentric, chebyshev, minimise
 
@@ -37,7 +46,7 @@ ENDS = 65
 
 
 def solve_rows(
-    limit: Limit,
+    limit: Limit | PrintedLimit,
     columns: Mapping[str, ArrayLike],
     s: Sequence[float],
     *,
@@ -71,33 +80,25 @@ def solve_rows(
     """
     times = np.asarray(s, dtype=float)
     rows = max(np.size(v) for v in columns.values())
-    given = with_kappas(limit, columns)
+    held = printed_limit(limit)
+    given = held.kappas(columns)
     out: dict[str, np.ndarray] = {"status": np.full(rows, "ok", dtype="<U16")}
     out["reason"] = np.full(rows, "", dtype="<U120")
     wide: dict[str, np.ndarray] = {}
     with np.errstate(all="ignore"):
-        for i, phase in enumerate(limit.phases):
+        for i, phase in enumerate(held.phases):
             found = _phase_rows(phase, given, times, rows, rtol, backend, out)
             for name, values in found.items():
-                table = wide.setdefault(name, _empty(rows, limit, times))
+                table = wide.setdefault(name, _empty(rows, held, times))
                 table[:, i * times.size : (i + 1) * times.size] = values
-    return out | wide | _coordinates(limit, times)
+    return out | wide | _coordinates(held, times)
 
 
-def with_kappas(limit: Limit, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns with `kappa` under the name that each window gives it."""
-    names = {
-        str(p) for phase in limit.phases for x in phase.systems for p in x.parameters
-    }
-    missing = {n for n in names if n.startswith("kappa_") and n not in columns}
-    return dict(columns) | {n: columns["kappa"] for n in missing if "kappa" in columns}
-
-
-def _empty(rows: int, limit: Limit, times: np.ndarray) -> np.ndarray:
+def _empty(rows: int, limit: PrintedLimit, times: np.ndarray) -> np.ndarray:
     return np.full((rows, len(limit.phases) * times.size), np.nan)
 
 
-def _coordinates(limit: Limit, times: np.ndarray) -> dict[str, np.ndarray]:
+def _coordinates(limit: PrintedLimit, times: np.ndarray) -> dict[str, np.ndarray]:
     count = len(limit.phases)
     names = [phase.name for phase in limit.phases]
     return {
@@ -108,7 +109,7 @@ def _coordinates(limit: Limit, times: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _phase_rows(
-    phase: Phase,
+    phase: PrintedPhase,
     given: Mapping[str, Any],
     times: np.ndarray,
     rows: int,
@@ -130,14 +131,14 @@ def _phase_rows(
     return _closed_overlaps(phase.learned, given, times, rows)
 
 
-def _leave_out(phase: Phase, out: dict[str, np.ndarray]) -> None:
+def _leave_out(phase: PrintedPhase, out: dict[str, np.ndarray]) -> None:
     """Say that the flow of a phase has to be followed point by point."""
     out["status"][:] = "partial"
     out["reason"][:] = f"no reduced flow in {phase.name}: use `dilaton solve` here"
 
 
 def _closed_overlaps(
-    system: System, given: Mapping[str, Any], times: np.ndarray, rows: int
+    system: Printed, given: Mapping[str, Any], times: np.ndarray, rows: int
 ) -> dict[str, np.ndarray]:
     kernel = make_kernel(system, "numpy")
     shaped = [np.reshape(given[p], (-1, 1)) for p in kernel.parameters]
@@ -147,10 +148,10 @@ def _closed_overlaps(
 
 
 def _closed_scalars(
-    system: System, given: Mapping[str, Any], rows: int, out: dict[str, np.ndarray]
+    system: Printed, given: Mapping[str, Any], rows: int, out: dict[str, np.ndarray]
 ) -> None:
     """Evaluate a closed solution of the sampling flow at the end of the phase."""
-    signs = {str(p): 1.0 for p in system.parameters if str(p).partition("_")[0] == "S"}
+    signs = {p: 1.0 for p in system.parameters if p.partition("_")[0] == "S"}
     for name, value in _at_the_end(system, dict(given) | signs).items():
         base, _, index = name.partition("_")
         if name.startswith("share_plus"):
@@ -163,7 +164,7 @@ def _closed_scalars(
             out["bulk_variance"] = np.broadcast_to(value, rows).copy()
 
 
-def _at_the_end(system: System, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _at_the_end(system: Printed, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
     kernel = make_kernel(system.solved(), "numpy")
     params = [np.asarray(given[p], float) for p in kernel.parameters]
     values, _ = kernel["values"](1.0, [], [], params, *kernel.rule)
@@ -174,7 +175,7 @@ def _at_the_end(system: System, given: Mapping[str, Any]) -> dict[str, np.ndarra
 
 
 def _sample_rows(
-    phase: Phase,
+    phase: PrintedPhase,
     given: Mapping[str, Any],
     times: np.ndarray,
     rtol: float,
@@ -202,7 +203,7 @@ def _sample_rows(
 
 
 def sample_share(
-    phase: Phase,
+    phase: Phase | PrintedPhase,
     found: Minima,
     given: Mapping[str, Any],
     *,
@@ -235,27 +236,27 @@ def sample_share(
     tuple
         Three arrays of shape (rows,): nan where the minimum was lost.
     """
-    flow = phase.projected
+    flow = printed_phase(phase).projected
     if flow is None:
         raise ModelError(
             f"The share needs the reduced flow of `{phase.name}`, but the model has "
             "none (an autoencoder without bias, or tied). Follow the sampling flow."
         )
-    order = [found.names.index(str(x)) for x in flow.inputs]
+    order = [found.names.index(x) for x in flow.inputs]
     params = _batch(flow, given, len(found.switch))
     gamma = _gamma(flow, params)
     smooth, below = found.smooth[:, :, order], found.below[:, order]
-    bias = [str(x) for x in flow.inputs].index("b")
+    bias = flow.inputs.index("b")
     below[:, bias] = np.where(np.isinf(below[:, bias]), 40.0, below[:, bias])
     return _shares(flow, smooth, below, found.switch, gamma, params, rtol, backend)
 
 
-def _batch(flow: System, given: Mapping[str, Any], rows: int) -> np.ndarray:
-    columns = [np.broadcast_to(given[str(p)], rows) for p in flow.parameters]
+def _batch(flow: Printed, given: Mapping[str, Any], rows: int) -> np.ndarray:
+    columns = [np.broadcast_to(given[p], rows) for p in flow.parameters]
     return np.ascontiguousarray(np.stack(columns, axis=-1), dtype=float)
 
 
-def _gamma(flow: System, params: np.ndarray) -> np.ndarray:
+def _gamma(flow: Printed, params: np.ndarray) -> np.ndarray:
     kernel = make_kernel(flow, "numpy")
     zeros = [0.0] * len(flow.unknowns), [0.0] * len(flow.inputs)
     values, _ = kernel["observables"](0.0, *zeros, [*params.T], *kernel.rule)
@@ -263,7 +264,7 @@ def _gamma(flow: System, params: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def _module(flow: System) -> Any:
+def _module(flow: Printed) -> Any:
     from . import flow_loops
 
     return numba_module(flow, (flow_loops,), only=("rhs",))[1]
@@ -272,10 +273,14 @@ def _module(flow: System) -> Any:
 @lru_cache(maxsize=4)
 def method_853() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The eighth-order method of Dormand and Prince, as SciPy has it."""
-    from scipy.integrate import DOP853
 
-    a, b, c = (np.ascontiguousarray(x) for x in (DOP853.A, DOP853.B, DOP853.C))
-    return a, b, c
+    def table() -> str:  # the import takes a quarter of a second
+        from scipy.integrate import DOP853
+
+        return json.dumps([x.tolist() for x in (DOP853.A, DOP853.B, DOP853.C)])
+
+    a, b, c = json.loads(remembered("the coefficients of DOP853", table))
+    return np.array(a), np.array(b), np.array(c)
 
 
 @lru_cache(maxsize=4)
@@ -292,7 +297,7 @@ def _matrices(points: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _shares(
-    flow: System,
+    flow: Printed,
     smooth: np.ndarray,
     below: np.ndarray,
     switch: np.ndarray,
@@ -339,7 +344,7 @@ def sweep_rows(
     spec: Spec, columns: Mapping[str, np.ndarray], settings: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
     """Return the rows of a sweep over `spec`; the row function of `sweep`."""
-    limit = _derived(spec)
+    limit = _known(spec)
     with _device(settings["backend"], settings["device"]):
         return solve_rows(
             limit,
@@ -359,16 +364,14 @@ def _device(backend: str, device: str) -> AbstractContextManager:
     return jax.default_device(jax.devices(device)[0])
 
 
-_LIMITS: dict[str, Any] = {}
+_LIMITS: dict[str, PrintedLimit] = {}
 _DERIVING = threading.Lock()
 
 
-def _derived(spec: Spec) -> Limit:
-    """Derive the limit of a spec once in a process."""
-    from ..theory.derive import derive
-
+def _known(spec: Spec) -> PrintedLimit:
+    """Return the limit of a spec, derived at most once in a process."""
     key = repr(spec.structure)
     with _DERIVING:
         if key not in _LIMITS:
-            _LIMITS[key] = derive(spec.model)
+            _LIMITS[key] = limit_of(spec)
         return _LIMITS[key]

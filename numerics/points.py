@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sympy as sp
 
 from ..errors import ModelError, did_you_mean
-from ..theory.derive import Limit
-from ..theory.system import System
 from .kernel import make_kernel
+from .printed import Printed, PrintedLimit, printed, printed_limit
+
+if TYPE_CHECKING:
+    from ..theory.derive import Limit
+    from ..theory.system import System
 
 
-def complete(limit: Limit, values: Mapping[str, float]) -> dict[str, float]:
+def complete(
+    limit: Limit | PrintedLimit, values: Mapping[str, float]
+) -> dict[str, float]:
     """Return the parameters of `limit`, with one `kappa` serving every window."""
-    if not isinstance(limit, Limit):
-        raise ModelError(
-            "`solve` takes what `dilaton.derive` returned, but was given a "
-            f"{type(limit).__name__}. Derive the model first."
-        )
-    names = limit.parameters
-    point = {k: _number(k, v) for k, v in values.items()}
-    if "kappa" in point and "kappa" not in names:
-        kappa = point.pop("kappa")
-        point |= {k: kappa for k in names if k.startswith("kappa_") and k not in point}
+    held = printed_limit(limit)
+    names = held.parameters
+    point = held.kappas({k: _number(k, v) for k, v in values.items()})
     for name in names:
         if name not in point:
             raise ModelError(
@@ -108,7 +104,7 @@ def dimension(d: Any) -> float:
     return float(d)
 
 
-def params_of(system: System, point: Mapping[str, float]) -> dict[str, float]:
+def params_of(system: System | Printed, point: Mapping[str, float]) -> dict[str, float]:
     """The parameters of `system` out of a point; signs default to the + mode."""
     return {
         str(x): point.get(str(x), 1.0)
@@ -118,13 +114,12 @@ def params_of(system: System, point: Mapping[str, float]) -> dict[str, float]:
 
 
 def closed_values(
-    system: System, s: np.ndarray, point: Mapping[str, float]
+    system: System | Printed, s: np.ndarray, point: Mapping[str, float]
 ) -> dict[str, np.ndarray]:
     """Evaluate a closed system at the times `s`; undetermined quantities are nan."""
-    free = {str(e.lhs) for e in system.equations if e.rhs is sp.nan}
-    known = tuple(e for e in system.equations if str(e.lhs) not in free)
-    kernel = make_kernel(replace(system, equations=known), "numpy")
+    held = printed(system)
+    kernel = make_kernel(held.determined(), "numpy")
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        found, _ = kernel.evaluate("values", params=params_of(system, point), at=s)
+        found, _ = kernel.evaluate("values", params=params_of(held, point), at=s)
     rows = {k: np.broadcast_to(v, s.shape).astype(float) for k, v in found.items()}
-    return rows | {name: np.full(s.shape, np.nan) for name in sorted(free)}
+    return rows | {name: np.full(s.shape, np.nan) for name in held.undetermined}

@@ -11,14 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import ModelError, SolveError, did_you_mean
-from ..theory.system import System
 from .kernel import Kernel, make_kernel, numba_module
+from .printed import Printed, printed
 from .quadrature import START, trapezoid
+
+if TYPE_CHECKING:
+    from ..theory.system import System
 
 FLOOR = 1e-5
 """The continuation goes down to this s where no branch takes over before."""
@@ -93,7 +96,7 @@ class Minima:
 
 
 def minimise(
-    system: System,
+    system: System | Printed,
     s: Sequence[float] | np.ndarray,
     params: Mapping[str, Any],
     *,
@@ -128,10 +131,11 @@ def minimise(
             "`minimise` needs a stationary system, but "
             f"`{system.name}` is {system.kind}. Use `dilaton.solve` for it."
         )
-    columns = batch(system, params)
+    held = printed(system)
+    columns = batch(held, params)
     times = np.atleast_1d(np.asarray(s, dtype=float))
-    found = _follower(backend)(system, times, columns, tol, points)
-    return _minima(system, found)
+    found = _follower(backend)(held, times, columns, tol, points)
+    return _minima(held, found)
 
 
 def _follower(backend: str) -> Callable[..., tuple[np.ndarray, ...]]:
@@ -170,9 +174,9 @@ def _lost_at(found: Minima) -> float:
     return float(np.exp(0.5 * (1 - z) * depth))
 
 
-def batch(system: System, params: Mapping[str, Any]) -> np.ndarray:
+def batch(system: Printed, params: Mapping[str, Any]) -> np.ndarray:
     """Return the parameters in the order of the system, of shape (rows, parameters)."""
-    names = [str(p) for p in system.parameters]
+    names = system.parameters
     for name in names:
         if name not in params:
             raise ModelError(
@@ -199,9 +203,9 @@ def barycentric(z: np.ndarray, grid: np.ndarray) -> np.ndarray:
     return np.where(hit.any(axis=1, keepdims=True), hit.astype(float), matrix)
 
 
-def guesses(system: System) -> np.ndarray:
+def guesses(system: Printed) -> np.ndarray:
     """Return the starting points at s = 1, of shape (starts, unknowns)."""
-    ranges = [GUESSES.get(str(x), (0.0,)) for x in system.unknowns]
+    ranges = [GUESSES.get(x, (0.0,)) for x in system.unknowns]
     return np.stack(np.meshgrid(*ranges, indexing="ij"), -1).reshape(-1, len(ranges))
 
 
@@ -215,20 +219,20 @@ def rules(levels: int = LEVELS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=16)
-def _module(system: System) -> Any:
+def _module(system: Printed) -> Any:
     from . import saddle_loops
 
     return numba_module(system, (saddle_loops,), only=("newton", "observables"))[1]
 
 
 @lru_cache(maxsize=16)
-def numpy_kernel(system: System) -> Kernel:
+def numpy_kernel(system: Printed) -> Kernel:
     """Return the system's array functions; a reference for the compiled ones."""
     return make_kernel(system, "numpy")
 
 
 def _follow(
-    system: System, times: np.ndarray, columns: np.ndarray, tol: float, points: int
+    system: Printed, times: np.ndarray, columns: np.ndarray, tol: float, points: int
 ) -> tuple[np.ndarray, ...]:
     rows, names = len(columns), len(system.names)
     values = np.full((rows, times.size, names), np.nan)
@@ -237,7 +241,7 @@ def _follow(
     smooth = np.full((rows, points, names), np.nan)
     below = np.full((rows, names), np.nan)
     summary = np.full((rows, 4), np.nan)
-    closed = CLOSED[system.branches[0].name] if system.branches else 0
+    closed = CLOSED[system.branches[0]] if system.branches else 0
     _module(system).follow(
         times,
         chebyshev(points),
@@ -257,7 +261,7 @@ def _follow(
     return values, facts, codes, smooth, below, summary
 
 
-def _minima(system: System, found: tuple[np.ndarray, ...]) -> Minima:
+def _minima(system: Printed, found: tuple[np.ndarray, ...]) -> Minima:
     values, facts, codes, smooth, below, summary = found
     second = np.where(summary[:, 2] >= 1e300, np.inf, summary[:, 2])
     interior = codes == BRANCHES.index("interior")

@@ -16,8 +16,8 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import erf
 
-from ..theory.system import System
 from .kernel import make_kernel
+from .printed import Printed
 from .quadrature import START, error_bound, trapezoid
 from .saddle import FLOOR, LEVELS, chebyshev, guesses
 from .saddle_loops import FAR, LAST_STEP, MOST, RATIO, ROUGH_STEP, SATURATED
@@ -31,7 +31,7 @@ FINEST = 1e-9  # what no bound resolves: the minima and their interpolant
 
 
 def follow_jax(
-    system: System, times: np.ndarray, columns: np.ndarray, tol: float, points: int
+    system: Printed, times: np.ndarray, columns: np.ndarray, tol: float, points: int
 ) -> tuple[np.ndarray, ...]:
     """Follow every row; see `dilaton.numerics.saddle.minimise` for what is returned.
 
@@ -47,7 +47,7 @@ def follow_jax(
 
 
 @lru_cache(maxsize=16)
-def _follower(system: System, points: int) -> Any:
+def _follower(system: Printed, points: int) -> Any:
     kernel = make_kernel(system, "jax")
     return jax.jit(partial(_follow, kernel, bool(system.branches), points))
 
@@ -169,7 +169,7 @@ def _follow(
     return values, facts, codes, smooth, below, summary, off
 
 
-def _best_start(newton: Any, system: System, rows: int) -> tuple:
+def _best_start(newton: Any, system: Printed, rows: int) -> tuple:
     """Settle at s = 1 from every guess: the lowest, how many, the second lowest."""
     starts = jnp.asarray(guesses(system)).T[:, None, :]
     x = jnp.broadcast_to(starts, (starts.shape[0], rows, starts.shape[2]))
@@ -267,7 +267,7 @@ def _polish(call: Any, newton: Any, times: Any, guess: Any) -> tuple:
 
 
 def shares_jax(
-    flow: System,
+    flow: Printed,
     smooth: np.ndarray,
     below: np.ndarray,
     switch: np.ndarray,
@@ -316,7 +316,7 @@ def _range(landing: Any, reach: np.ndarray, rows: int) -> tuple[np.ndarray, np.n
 
 
 @lru_cache(maxsize=16)
-def _shooter(flow: System, points: int) -> Any:
+def _shooter(flow: Printed, points: int) -> Any:
     from .flow import method_853
     from .saddle import barycentric
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..theory.system import System
 from .kernel import Kernel
+from .printed import Printed
 from .quadrature import START, error_bound, trapezoid
 from .saddle import (
     FLOOR,
@@ -32,7 +32,7 @@ LADDER = 0.7
 class _Row:
     """The objective of one row, its minima and its closed branch."""
 
-    def __init__(self, system: System, params: np.ndarray, tol: float) -> None:
+    def __init__(self, system: Printed, params: np.ndarray, tol: float) -> None:
         self.kernel: Kernel = numpy_kernel(system)
         self.params, self.tol = params, tol
         self.size = len(self.kernel.states)
@@ -85,7 +85,7 @@ class _Row:
 
 
 def follow_scipy(
-    system: System, times: np.ndarray, columns: np.ndarray, tol: float, points: int
+    system: Printed, times: np.ndarray, columns: np.ndarray, tol: float, points: int
 ) -> tuple[np.ndarray, ...]:
     """Follow every row; see `dilaton.numerics.saddle.minimise` for what is returned."""
     rows = [
@@ -95,7 +95,7 @@ def follow_scipy(
     return tuple(np.stack(part) for part in zip(*rows, strict=True))
 
 
-def _follow_row(row: _Row, system: System, times: np.ndarray, points: int) -> tuple:
+def _follow_row(row: _Row, system: Printed, times: np.ndarray, points: int) -> tuple:
     found = [x for g in guesses(system) if (x := row.settle(1.0, g)) is not None]
     apart: list[np.ndarray] = []
     for x in sorted(found, key=lambda x: row.newton(1.0, x)[0][0]):
@@ -179,7 +179,7 @@ def _switch(row: _Row, x: np.ndarray) -> tuple[dict[float, np.ndarray], float]:
 
 
 def shares_scipy(
-    flow: System,
+    flow: Printed,
     smooth: np.ndarray,
     below: np.ndarray,
     switch: np.ndarray,
@@ -194,7 +194,7 @@ def shares_scipy(
 
 
 def _share_row(
-    flow: System,
+    flow: Printed,
     smooth: np.ndarray,
     below: np.ndarray,
     switch: float,
@@ -229,7 +229,7 @@ def _share_row(
 
 
 def _landing(
-    flow: System,
+    flow: Printed,
     smooth: np.ndarray,
     below: np.ndarray,
     switch: float,

@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike
 
 from ..errors import DerivationError, ModelError
-from ..theory.derive import Limit, Phase
-from ..theory.notation import TABLE
-from ..theory.system import System
+from .classes import ClassMinima, counted, minimise_classes
+from .classshares import class_shares
 from .flow import sample_share
-from .inputs import Inputs
-from .integrate import integrate
-from .kernel import make_kernel
 from .points import bad_times, closed_values, complete, params_of, unit_times
+from .printed import Printed, PrintedLimit, PrintedPhase, printed_limit
 from .saddle import Minima, alone, minimise
-from .vanishing import noise_vanishes, share_without_noise
+from .vanishing import share_without_noise
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from ..theory.derive import Limit
+    from ..theory.system import System
+    from .inputs import Inputs
 
 
 END = 1 - 1e-15
@@ -95,53 +96,113 @@ def solve(
     >>> print(f"{float(found.share_plus):.6f}")
     0.786350
     """
-    import xarray as xr
+    solution = solve_point(
+        limit, s=s, rtol=rtol, atol=atol, backend=backend, nu0=nu0, **values
+    )
+    return solution.dataset()
 
-    from .. import display  # noqa: F401  results plot themselves
 
-    point = complete(limit, values)
-    times = _times(s)
+def solve_point(
+    limit: Limit | PrintedLimit,
+    *,
+    s: ArrayLike,
+    rtol: float,
+    atol: float,
+    backend: str = "scipy",
+    nu0: ArrayLike | None = None,
+    **values: float,
+) -> Solution:
+    """Solve every phase at one point, as `solve` does, into plain arrays."""
+    held, point, times = printed_limit(limit), complete(limit, values), _times(s)
     minima = {
-        phase.name: alone(
-            minimise(phase.learned, times, params_of(phase.learned, point))
-        )
-        for phase in limit.phases
+        phase.name: _minimum(phase, held, times, point)
+        for phase in held.phases
         if phase.learned.kind == "stationary"
     }
     parts = [
         _phase_rows(phase, times, point, minima, rtol, atol, backend, nu0)
-        for phase in limit.phases
+        for phase in held.phases
     ]
-    names = list(dict.fromkeys(name for part in parts for name in part))
-    columns = {
-        name: np.concatenate([_rows(part, name, len(times)) for part in parts])
-        for name in names
-    }
-    count = len(limit.phases)
-    data: dict[str, Any] = {
-        name: (("t", "nu0") if column.ndim == 2 else ("t",), column, _about(name))
-        for name, column in columns.items()
-    }
-    shares, errors = _shares(limit, point, minima, rtol)
-    ends = _ends(limit, parts)
-    per = ("feature",) if len(shares) > 1 else ()
-    for name, value in {
-        "share_plus": shares,
-        "share_plus_error": errors,
-        "mode_mean": ends,
-    }.items():
-        data[name] = (per, np.array(value) if per else value[0], {})
-    data["bulk_variance"] = ((), parts[-1]["V"][-1], _about("V"))
-    coords: dict[str, Any] = {
-        "t": [(i + x) / count for i in range(count) for x in times],
-        "s": ("t", np.tile(times, count)),
-        "phase": ("t", np.repeat([p.name for p in limit.phases], len(times))),
-    }
-    if nu0 is not None:
-        coords["nu0"] = np.asarray(nu0, float)
+    shares, errors = _shares(held, point, minima, rtol)
+    sample = {"share_plus": shares, "share_plus_error": errors}
+    sample |= {"mode_mean": _ends(held, parts)}
     settings = {"rtol": rtol, "atol": atol, "backend": backend}
-    about = {"values": point, "solver": settings, "model": _text(limit)}
-    return xr.Dataset(data, coords, {"json": json.dumps(about)})
+    about = {"values": point, "solver": settings, "model": dict(held.about)}
+    starts = None if nu0 is None else np.asarray(nu0, float)
+    return Solution(held, times, parts, sample, starts, about)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A solved limit in plain arrays.
+
+    `rows` holds the trajectories of each phase by name, of shape (times,) or (times,
+    nu0); `sample` the scalars, one for each feature.
+    """
+
+    limit: PrintedLimit
+    s: np.ndarray
+    rows: list[dict[str, np.ndarray]]
+    sample: dict[str, list[float]]
+    nu0: np.ndarray | None
+    about: dict[str, Any]
+
+    @property
+    def t(self) -> np.ndarray:
+        """Times on the whole dilation, of shape (phases, times)."""
+        count = len(self.rows)
+        return (np.arange(count)[:, None] + self.s) / count
+
+    @property
+    def scalars(self) -> dict[str, Any]:
+        """What describes the generated sample; a number if there is one feature."""
+        several = len(self.sample["share_plus"]) > 1
+        found = {k: np.array(v) if several else v[0] for k, v in self.sample.items()}
+        return found | {"bulk_variance": self.rows[-1]["V"][-1]}
+
+    def dataset(self) -> xr.Dataset:
+        """Return it with labels; see `solve`."""
+        import xarray as xr
+
+        from .. import display  # noqa: F401  results plot themselves
+
+        def labelled(dims: tuple[str, ...], value: Any, about: Any = None) -> Any:
+            # made this way xarray does not import dask, where that is installed
+            return xr.Variable(dims, np.asarray(value), about, fastpath=True)
+
+        names = list(dict.fromkeys(name for part in self.rows for name in part))
+        data: dict[str, Any] = {}
+        for name in names:
+            known = [part[name] for part in self.rows if name in part]
+            none = np.full_like(known[0], np.nan)
+            column = np.concatenate([part.get(name, none) for part in self.rows])
+            data[name] = labelled(("t", "nu0")[: column.ndim], column, _about(name))
+        for name, value in self.scalars.items():
+            about = _about("V") if name == "bulk_variance" else {}
+            data[name] = labelled(("feature",)[: np.ndim(value)], value, about)
+        coords = {k: labelled(*v) for k, v in self._coordinates().items()}
+        return xr.Dataset(data, coords, {"json": json.dumps(self.about)})
+
+    def _coordinates(self) -> dict[str, tuple[tuple[str], np.ndarray]]:
+        names = [phase.name for phase in self.limit.phases]
+        coords = {
+            "t": (("t",), self.t.ravel()),
+            "s": (("t",), np.tile(self.s, len(names))),
+            "phase": (("t",), np.repeat(names, len(self.s))),
+        }
+        return coords if self.nu0 is None else coords | {"nu0": (("nu0",), self.nu0)}
+
+
+def _minimum(
+    phase: PrintedPhase,
+    limit: PrintedLimit,
+    s: np.ndarray,
+    point: Mapping[str, float],
+) -> Minima | ClassMinima:
+    """The learned overlaps of a phase that has no closed ones."""
+    if counted(phase.learned):
+        return minimise_classes(phase, limit.about["activation"], s, point)
+    return alone(minimise(phase.learned, s, params_of(phase.learned, point)))
 
 
 def _times(s: ArrayLike) -> np.ndarray:
@@ -152,37 +213,20 @@ def _times(s: ArrayLike) -> np.ndarray:
 
 
 def _about(name: str) -> dict[str, str]:
+    from ..theory.notation import TABLE
+
     row = TABLE.get(name)
     return {} if row is None else {"long_name": row.meaning, "order_in_d": row.order}
-
-
-def _text(limit: Limit) -> dict[str, Any]:
-    model = limit.model
-    return {
-        "alpha": str(model.interpolant.alpha),
-        "beta": str(model.interpolant.beta),
-        "exponents": [str(f.exponent) for f in model.target.features],
-        "activation": model.autoencoder.activation,
-        "samples": model.data.samples,
-        "frozen_noise": model.data.frozen_noise,
-    }
-
-
-def _rows(part: Mapping[str, np.ndarray], name: str, count: int) -> np.ndarray:
-    if name in part:
-        return part[name]
-    width = part["nu0"].shape[1:] if "nu0" in part else ()
-    return np.full((count, *width), np.nan)
 
 
 # ------------------------------------------------------------------------- one phase
 
 
 def _phase_rows(
-    phase: Phase,
+    phase: PrintedPhase,
     s: np.ndarray,
     point: Mapping[str, float],
-    minima: Mapping[str, Minima],
+    minima: Mapping[str, Minima | ClassMinima],
     rtol: float,
     atol: float,
     backend: str,
@@ -193,7 +237,7 @@ def _phase_rows(
         rows = closed_values(phase.learned, s, point)
     else:
         rows = {name: found[name][0] for name in found.names}
-    if phase.window.variance:
+    if phase.variance:
         rows |= _decided(phase, s, point, rtol, atol, backend)
     elif nu0 is not None:
         rows |= _fan(phase, s, point, rtol, atol, backend, np.asarray(nu0, float))
@@ -201,8 +245,27 @@ def _phase_rows(
 
 
 def _decided(phase, s, point, rtol, atol, backend) -> dict[str, np.ndarray]:
-    """`M` (in the + mode) and `V` along the variance phase."""
+    """`M` (in the + mode) and `V` along the variance phase; in closed form if known."""
     flow = _flow(phase)
+    if flow.solution:
+        rows = closed_values(flow.solved(), s, point)
+        if all(np.isfinite(row).all() for row in rows.values()):
+            return rows
+    return _integrated(flow.make(), s, point, rtol, atol, backend)
+
+
+def _integrated(
+    flow: System,
+    s: np.ndarray,
+    point: Mapping[str, float],
+    rtol: float,
+    atol: float,
+    backend: str,
+) -> dict[str, np.ndarray]:
+    import sympy as sp
+
+    from .integrate import integrate
+
     params = params_of(flow, point)
     known = {x: params[str(x)] for x in flow.parameters}
     init = {str(x): float(sp.sympify(v).subs(known)) for x, v in flow.initial}
@@ -225,6 +288,8 @@ def _decided(phase, s, point, rtol, atol, backend) -> dict[str, np.ndarray]:
 
 def _regular_at_zero(flow: System, init: dict, params: dict) -> bool:
     """Whether the rates are finite at 0; with beta ~ sqrt(tau) they are not."""
+    from .kernel import make_kernel
+
     kernel = make_kernel(flow, "numpy")
     with np.errstate(all="ignore"):
         rates, _ = kernel.evaluate("rhs", params=params, states=init, at=0.0)
@@ -239,10 +304,12 @@ def _fan(phase, s, point, rtol, atol, backend, nu0) -> dict[str, np.ndarray]:
             "`nu0` draws trajectories of the population flow, but this model has "
             'samples. Leave it out, or set n = "inf".'
         )
+    from .integrate import integrate
+
     grid, first = _from_zero(s)
-    names = [str(x) for x in flow.unknowns]
+    names = flow.unknowns
     found = integrate(
-        flow,
+        flow.make(),
         init=dict.fromkeys(names, nu0),
         params=params_of(flow, point),
         t=grid,
@@ -253,7 +320,7 @@ def _fan(phase, s, point, rtol, atol, backend, nu0) -> dict[str, np.ndarray]:
     return {name: found[name][:, first:].T for name in names}
 
 
-def _flow(phase: Phase) -> System:
+def _flow(phase: PrintedPhase) -> Printed:
     if phase.sampling is None:
         raise DerivationError(
             f"Samples need the flow of every phase, but `{phase.name}` decides nothing "
@@ -267,18 +334,18 @@ def _from_zero(s: np.ndarray) -> tuple[np.ndarray, int]:
     return (s, 0) if s[0] == 0 else (np.concatenate([[0.0], s]), 1)
 
 
-def _ends(limit: Limit, parts: list[dict[str, np.ndarray]]) -> list[float]:
+def _ends(limit: PrintedLimit, parts: list[dict[str, np.ndarray]]) -> list[float]:
     last = parts[-1]
-    return [last[str(x)][-1] for x in _flow(limit.phases[-1]).unknowns[:-1]]
+    return [last[x][-1] for x in _flow(limit.phases[-1]).unknowns[:-1]]
 
 
 # -------------------------------------------------------------------------- the share
 
 
 def _shares(
-    limit: Limit,
+    limit: PrintedLimit,
     point: Mapping[str, float],
-    minima: Mapping[str, Minima],
+    minima: Mapping[str, Minima | ClassMinima],
     rtol: float,
 ) -> tuple[list[float], list[float]]:
     """Generated share of the + mode of each feature, and its error."""
@@ -292,7 +359,10 @@ def _shares(
 
 
 def _phase_shares(
-    phase: Phase, point: Mapping[str, float], minima: Minima | None, rtol: float
+    phase: PrintedPhase,
+    point: Mapping[str, float],
+    minima: Minima | ClassMinima | None,
+    rtol: float,
 ) -> list[tuple[float, float]]:
     """By the closed law, the reduced flow, or the flow itself, whichever there is."""
     flow = phase.sampling
@@ -302,8 +372,10 @@ def _phase_shares(
         closed = flow.solved()
         rows = closed_values(closed, np.array([END]), point)
         return [(float(x[0]), 4 * np.finfo(float).eps) for x in rows.values()]
+    if isinstance(minima, ClassMinima):
+        return class_shares(phase, minima, point, rtol)
     if phase.projected is not None and minima is not None:
-        if noise_vanishes(phase):
+        if phase.vanishes:
             return [share_without_noise(phase, minima, point)]
         given = params_of(phase.projected, point)
         share, error, _ = sample_share(phase, minima, given, rtol=rtol)
@@ -312,20 +384,23 @@ def _phase_shares(
 
 
 def followed_share(
-    phase: Phase, point: Mapping[str, float], rtol: float
+    phase: PrintedPhase, point: Mapping[str, float], rtol: float
 ) -> tuple[float, float]:
     """P(nu > 0) by following the flow from scrambled Sobol points; standard error."""
-    from scipy.stats import norm, qmc
+    from scipy.special import ndtri
+    from scipy.stats import qmc
+
+    from .integrate import integrate
 
     flow = _flow(phase)
-    names = [str(x) for x in flow.unknowns]
+    names = flow.unknowns
     inputs = _as_inputs(phase, point)
     shares = []
     for seed in range(SCRAMBLES):
         unit = qmc.Sobol(len(names), seed=seed).random(SOBOL)
-        start = norm.ppf(np.clip(unit, 1e-12, 1 - 1e-12))
+        start = ndtri(np.clip(unit, 1e-12, 1 - 1e-12))
         found = integrate(
-            flow,
+            flow.make(),
             init=dict(zip(names, start.T, strict=True)),
             params=params_of(flow, point),
             t=[0.0, 1.0],
@@ -337,9 +412,11 @@ def followed_share(
     return float(np.mean(shares)), float(np.std(shares, ddof=1) / SCRAMBLES**0.5)
 
 
-def _as_inputs(phase: Phase, point: Mapping[str, float]) -> Inputs:
+def _as_inputs(phase: PrintedPhase, point: Mapping[str, float]) -> Inputs:
     """The learned overlaps as functions of `s`, on pieces that refine towards 0."""
-    names = [str(x) for x in _flow(phase).inputs]
+    from .inputs import Inputs
+
+    names = _flow(phase).inputs
     params = params_of(phase.learned, point)
 
     def functions(times: np.ndarray) -> dict[str, np.ndarray]:

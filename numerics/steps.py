@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from ..errors import ModelError
 from ..theory.bayes import exact_denoiser
@@ -116,7 +116,7 @@ def positive_share(end: Any, nodes: np.ndarray, values: np.ndarray) -> float:
         low, high = np.where(up, low, middle), np.where(up, middle, high)
     # P = 1{positive at the far right} minus what each crossing takes away
     share = float(values[-1] > 0)
-    return float(share + np.sum(np.where(rising, -1, 1) * norm.cdf(low)))
+    return float(share + np.sum(np.where(rising, -1, 1) * ndtr(low)))
 
 
 __all__ = ["euler", "positive_share", "steps", "time_grid"]

@@ -18,10 +18,9 @@ from .kernel import make_kernel
 from .points import params_of
 from .saddle import Minima, minimise
 from .saddle_loops import SATURATED
-from .steps import positive_share
 
 if TYPE_CHECKING:
-    from ..theory.derive import Phase
+    from .printed import PrintedPhase
 
 LAST = 16.0
 """The flow ends where 1 - s = exp(-16): what is left of the noise is 1e-7."""
@@ -30,13 +29,8 @@ STEPS = 400
 NODES = np.linspace(-8.5, 8.5, 161)
 
 
-def noise_vanishes(phase: Phase) -> bool:
-    """Whether alpha is 0 at the end of the phase's window."""
-    return bool(phase.window.alpha.subs(phase.learned.time, 1) == 0)
-
-
 def share_without_noise(
-    phase: Phase, found: Minima, point: Mapping[str, float]
+    phase: PrintedPhase, found: Minima, point: Mapping[str, float]
 ) -> tuple[float, float]:
     """Return the share and its change when the steps are doubled."""
     fine, coarse = (_share(phase, found, point, k) for k in (STEPS, STEPS // 2))
@@ -44,7 +38,7 @@ def share_without_noise(
 
 
 def _share(
-    phase: Phase, found: Minima, point: Mapping[str, float], steps: int
+    phase: PrintedPhase, found: Minima, point: Mapping[str, float], steps: int
 ) -> float:
     flow = phase.projected
     if flow is None:
@@ -69,6 +63,8 @@ def _share(
                 state = _step(rate, i, state, x[i + 2] - x[i])
         return state[1]
 
+    from .steps import positive_share
+
     return positive_share(end, NODES, end(NODES))
 
 
@@ -92,7 +88,7 @@ def _pieces(switch: float, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]
 
 
 def _table(
-    phase: Phase, s: np.ndarray, params: dict[str, float], names: tuple[str, ...]
+    phase: PrintedPhase, s: np.ndarray, params: dict[str, float], names: tuple[str, ...]
 ) -> np.ndarray:
     found = minimise(phase.learned, s, params)
     columns = [found[name][0] for name in names]

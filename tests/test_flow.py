@@ -11,7 +11,8 @@ import dilaton
 import numpy as np
 import pytest
 import xarray as xr
-from dilaton.numerics.flow import sample_share, solve_rows, with_kappas
+from dilaton.numerics.flow import sample_share, solve_rows
+from dilaton.numerics.printed import printed_limit
 from dilaton.numerics.saddle import minimise
 from dilaton.numerics.sweep import sweep
 from dilaton.theory.derive import derive
@@ -217,7 +218,7 @@ def test_other_backends_give_the_same_share(samples, backend):
 def test_one_kappa_serves_every_window():
     limit = derive(Model(product(0, "1/4")))
     given = {"p_1": 0.8, "p_2": 0.3, "rho_1": 1.0, "rho_2": 1.0, "sigma": 1.0}
-    assert with_kappas(limit, given | {"kappa": 2.0})["kappa_2"] == 2.0
+    assert printed_limit(limit).kappas({"kappa": 2.0})["kappa_2"] == 2.0
     found = solve_rows(limit, given | {"kappa": 2.0}, [1.0])
     exact = [q * norm.cdf(2) + (1 - q) * norm.cdf(-2) for q in (0.8, 0.3)]
     got = found["share_plus_1"][0], found["share_plus_2"][0]
