@@ -5,8 +5,10 @@ import os
 import re
 import resource
 import shlex
+import signal
 import subprocess
 import sys
+import time
 
 import dilaton
 import pytest
@@ -14,6 +16,7 @@ from dilaton import arguments, cli, documents
 from dilaton.answers import table, to_json
 from dilaton.errors import ModelError
 
+INTERRUPTED, PATIENCE = 130, 3.0  # seconds
 EXAMPLE = re.compile(r"^ +(dilaton (?:.*\\\n)*.*)$", re.MULTILINE)
 COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands]
 HELP_SECONDS = 0.5  # promised, of CPU time: a busy machine does not fail
@@ -147,6 +150,28 @@ def test_an_interrupt_ends_with_130_and_no_traceback(spec_file):
     )
     assert done.returncode == 130
     assert b"Traceback" not in done.stderr
+
+
+def test_an_interrupt_ends_a_sweep_without_waiting_for_its_threads(spec_file):
+    """Compiling a chunk takes many times PATIENCE, and cannot be stopped."""
+    folder = spec_file.parent
+    words = ["sweep", spec_file, "-o", "store", "--over", "kappa=0.5:4:99"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dilaton.cli", *words, "--rows-per-chunk", "33"],
+        env={**os.environ, "DILATON_CACHE": str(folder / "cache")},
+        cwd=folder,
+        stderr=subprocess.PIPE,
+    )
+    while b"chunk/s" not in (shown := process.stderr.read1()):
+        assert shown, process.wait()
+    time.sleep(1)  # the threads have begun
+    process.send_signal(signal.SIGINT)
+    begin = time.perf_counter()
+    assert process.wait(timeout=60) == INTERRUPTED
+    assert time.perf_counter() - begin < PATIENCE
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+    assert not [p for p in (folder / "store").rglob("*") if ".tmp" in p.name]
 
 
 def test_full_disk_is_one_message(call, spec_file, monkeypatch):
