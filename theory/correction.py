@@ -1,0 +1,205 @@
+r"""The leading correction of the learned overlaps at finite `d`.
+
+A limit drops powers of $\delta = d^{-\rm rate}$. Kept to first order, the loss of a
+feature window moves by $\delta\,\mathcal L_1$ and its minimum by linear response; the
+average of an overlap over training sets is $x + \delta\,x^{(1)} + O(\delta^2)$.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sympy as sp
+
+from ..errors import DerivationError
+from .dilation import S_PHASE, Window
+from .gaussian import to_averages
+from .model import TAU, D, Model
+from .notation import symbol
+from .stationary import Stationary
+from .system import Equation, Step, System
+from .weights import bayes_values, holds_bayes
+
+SMALL = sp.Dummy("delta", positive=True)
+"""The power of `d` in which the window's equations are expanded."""
+
+
+def shift(name: str) -> sp.Symbol:
+    r"""Return the symbol of $x^{(1)}$, the correction to the overlap `name`."""
+    return symbol(f"{name}_shift")
+
+
+def correction(
+    model: Model, window: Window, learned: System, rate: sp.Expr
+) -> System | None:
+    r"""Return the coefficients of $d^{-\rm rate}$ in the learned overlaps. (K1)-(K9)
+
+    With $x$ the unknowns, $G(x, \delta) = 0$ their equations and $O(x, \delta)$ an
+    overlap computed from them,
+
+    $$
+    x^{(1)} = -(\partial_x G)^{-1} \partial_\delta G, \qquad
+    O^{(1)} = \partial_x O\; x^{(1)} + \partial_\delta O .
+    $$
+
+    $\delta$ enters through $\alpha$ and $\beta$ beyond their leading power alone: the
+    skip's share is $O(1/d)$, and the overlaps of the samples' noises with one another,
+    of order $d^{-1/2}$, have mean zero. The system's parameters include the unknowns
+    and the overlaps of `u`, at their limits. Status: asymptotic, rate $d^{-\rm rate}$.
+
+    `None` where the engine has no such expansion: frozen noise, a tied network, several
+    features with samples, a window without features. Raises `DerivationError` where a
+    schedule has terms between its leading power and this one.
+    """
+    if not _expands(model, window):
+        return None
+    moved = _moved(model, window, rate)
+    if holds_bayes(model):
+        values, unknowns = _closed_response(model, moved), ()
+    else:
+        parts = Stationary(model, moved)
+        values, unknowns = _response(parts), (*parts.readout_names, *parts.unknowns)
+    equations = tuple(
+        Equation(f"K{i}", shift(str(x)), value, rate=D**-rate)
+        for i, (x, value) in enumerate(values.items(), 1)
+    )
+    return System(
+        name="correction",
+        kind="closed",
+        time=S_PHASE,
+        equations=equations,
+        parameters=(*learned.parameters, *unknowns),
+        steps=_steps(moved, rate, unknowns),
+    ).check()
+
+
+def _expands(model: Model, window: Window) -> bool:
+    several = model.data.samples and len(model.target.features) > 1
+    lost = model.data.frozen_noise or model.autoencoder.tied
+    return bool(window.features) and not several and not lost
+
+
+def _moved(model: Model, window: Window, rate: sp.Expr) -> Window:
+    """The window with its schedule to first order in `SMALL`."""
+    path = model.interpolant
+    return replace(
+        window,
+        alpha=_series(path.alpha, window, window.alpha_size, window.alpha, rate),
+        beta=_series(path.beta, window, window.beta_size, window.beta, rate),
+    )
+
+
+def _series(
+    expr: sp.Expr, window: Window, size: sp.Expr, lead: sp.Expr, rate: sp.Expr
+) -> sp.Expr:
+    """``lead + SMALL * next`` of a schedule in units of ``d**size``."""
+    if window.end == "interior":
+        return lead
+    power = rate / window.exponent
+    x = sp.Dummy("x", positive=True)  # d**(-exponent)
+    reach = window.kappa * (S_PHASE if window.end == "0" else 1 - S_PHASE)
+    local = expr.subs(TAU, reach * x if window.end == "0" else 1 - reach * x)
+    scaled = sp.powsimp(local.subs(D, x ** (-1 / window.exponent)))
+    scaled = sp.expand(scaled * x ** (size / window.exponent), power_base=True)
+    rest = sp.limit((scaled - lead) / x**power, x, 0, "+")
+    if not rest.is_finite:
+        raise DerivationError(
+            f"A correction of order d^(-{rate}) needs {expr} = its leading power of "
+            f"the window's time (1 + O(d^(-{rate}))), but its next term is larger. "
+            "Use the limit alone, or a schedule with whole powers."
+        )
+    return lead + SMALL * sp.simplify(rest)
+
+
+def _closed_response(model: Model, moved: Window) -> dict[sp.Symbol, sp.Expr]:
+    """The derivative of the exact coefficients with respect to `SMALL`."""
+    values = bayes_values(model, moved)
+    return {x: sp.factor(_first(value)) for x, value in values.items()}
+
+
+def _response(parts: Stationary) -> dict[sp.Symbol, sp.Expr]:
+    r"""Linear response of the minimum, then of what is computed from it.
+
+    `u` is eliminated by its own, diagonal block: with $k_u = \partial_u^2 \mathcal L$
+    the unknowns $x$ see $H_{xy} = \mathcal L_{xy} - \sum_u \mathcal L_{xu} \mathcal
+    L_{uy} / k_u$, for $y$ an unknown or $\delta$.
+    """
+    loss, readout, unknowns = parts.free_loss, list(parts.readout_names), parts.unknowns
+    stiff = [_second(loss, u, u) for u in readout]
+
+    def pulled(x: sp.Symbol, y: sp.Symbol) -> sp.Expr:
+        through = zip(readout, stiff, strict=True)
+        return _second(loss, x, y) - sum(
+            _second(loss, x, u) * _second(loss, u, y) / k for u, k in through
+        )
+
+    hessian = sp.Matrix([[pulled(x, y) for y in unknowns] for x in unknowns])
+    push = [pulled(x, SMALL) for x in unknowns]
+    found = dict(zip(unknowns, _solved(hessian, push), strict=True))
+    moves = {x: shift(str(x)) for x in (*unknowns, *readout)}
+    for u, k in zip(readout, stiff, strict=True):
+        pull = sum(_second(loss, u, x) * moves[x] for x in unknowns)
+        found[u] = -(_second(loss, u, SMALL) + pull) / k
+    rest = {x: e for x, e in parts.dependent.items() if x not in moves}
+    return found | {x: _chained(e, moves) for x, e in rest.items()}
+
+
+def _chained(expr: sp.Expr, moves: dict[sp.Symbol, sp.Symbol]) -> sp.Expr:
+    """The first-order change of `expr` when its variables change by `moves`."""
+    slopes = ((_zeroth(sp.diff(expr, x)), move) for x, move in moves.items())
+    return _first(expr) + sum(slope * move for slope, move in slopes)
+
+
+def _solved(matrix: sp.Matrix, push: list[sp.Expr]) -> list[sp.Expr]:
+    """Minus the inverse times `push`, by its formula: no entry is tested for zero."""
+    names = matrix.applyfunc(lambda _: sp.Dummy())
+    entries = dict(zip(names, matrix, strict=True))
+    adjugate, det = names.adjugate(), names.det()
+    return [
+        -sum(adjugate[i, j].xreplace(entries) * p for j, p in enumerate(push))
+        / det.xreplace(entries)
+        for i in range(len(push))
+    ]
+
+
+def _second(expr: sp.Expr, x: sp.Symbol, y: sp.Symbol) -> sp.Expr:
+    return _zeroth(sp.diff(sp.diff(expr, x), y))  # at once, sympy would factor it
+
+
+def _first(expr: sp.Expr) -> sp.Expr:
+    return _zeroth(sp.diff(expr, SMALL))
+
+
+def _zeroth(expr: sp.Expr) -> sp.Expr:
+    """Averages over normals at ``SMALL = 0``; nothing is differentiated after it."""
+    return to_averages(expr.subs(SMALL, 0))
+
+
+def _steps(
+    moved: Window, rate: sp.Expr, unknowns: tuple[sp.Symbol, ...]
+) -> tuple[Step, ...]:
+    small = sp.Symbol("delta", positive=True)
+    shown = {SMALL: small}
+    size = sp.sstr(D**-rate)
+    found = [
+        Step(
+            f"Keep the schedule to first order in delta = {size}: in units of their "
+            "leading powers alpha and beta are",
+            sp.Tuple(moved.alpha.xreplace(shown), moved.beta.xreplace(shown)),
+            "K0",
+        ),
+        Step(
+            "Nothing else enters at this order: the skip's share of the loss is of "
+            "order 1/d, and the overlaps of the samples' noises with one another, of "
+            "order d^(-1/2), vanish on average."
+        ),
+    ]
+    if unknowns:
+        found.append(
+            Step(
+                "The minimum moves by linear response: differentiate the stationarity "
+                "equations with respect to delta and solve; every overlap follows by "
+                "the chain rule."
+            )
+        )
+    return tuple(found)
