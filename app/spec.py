@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 65_536  # bytes; a spec has a few hundred
 MOST_FEATURES = 8
+MOST_COUNTED = 4
 
 
 class Rule(NamedTuple):
@@ -58,6 +60,13 @@ RULES = {
         1e9,
         True,
         "Both modes need a sample, or one of them cannot be learned.",
+    ),
+    "count": Rule(
+        "a whole number from 0 to 10^9",
+        -0.5,
+        1e9 + 0.5,
+        True,
+        "It counts the samples whose features have these signs.",
     ),
     "noise_draws": Rule(
         'a whole number from 1 to 10^9, or "inf"',
@@ -126,8 +135,9 @@ class Spec:
         """The finite numbers, by the names of the notation table.
 
         A product target has ``p_1, rho_1, p_2, ...``; a list of kappas gives
-        ``kappa_1, kappa_2, ...``. What is infinite (the population, fresh noise) is
-        structure of the model and has no number.
+        ``kappa_1, kappa_2, ...``. The samples of a product target are counted by
+        sign, ``n_pp, n_pm, ...``, where there are any. What is infinite (the
+        population, fresh noise) is structure of the model and has no number.
         """
         target, data = self.tables["target"], self.tables["data"]
         numbers: dict[str, float] = {}
@@ -137,7 +147,10 @@ class Spec:
             numbers |= {f"p_{j}": feature["p"], f"rho_{j}": feature["scale"]}
         numbers["sigma"] = target["sigma"]
         numbers |= _numbered("kappa", self.tables["dilation"]["kappa"])
-        numbers |= {k: v for k, v in data.items() if v != "inf"}
+        numbers |= {k: v for k, v in data.items() if v != "inf" and k != "counts"}
+        if "counts" in data:
+            del numbers["n"]
+            numbers |= {_count_name(k): v for k, v in data["counts"].items() if v}
         return numbers
 
     @property
@@ -150,8 +163,14 @@ class Spec:
             **self.tables["interpolant"],
             "samples": not self.population,
             "frozen_noise": self.frozen_noise,
+            "empty": [k for k, v in self._counts.items() if not v],
             **self.tables["network"],
         }
+
+    @property
+    def _counts(self) -> dict[str, int]:
+        """The samples by the signs of their features; none for other targets."""
+        return self.tables["data"].get("counts", {})
 
     @property
     def digest(self) -> str:
@@ -167,7 +186,7 @@ class Spec:
         """Return a copy with other numbers, checked again.
 
         Names are those of `values`; ``n="inf"`` drops the keys that go with samples,
-        and going back to samples needs all of them.
+        and going back to samples needs all of them. A new ``n_pm`` changes `n`.
 
         Examples
         --------
@@ -243,7 +262,7 @@ def _checked(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "target": target,
         "interpolant": _interpolant(raw["interpolant"]),
         "dilation": _dilation(raw["dilation"], target),
-        "data": _data(raw["data"], target["kind"]),
+        "data": _data(raw["data"], target),
         "network": _network(raw.get("network", {})),
     }
 
@@ -326,8 +345,9 @@ def _dilation(raw: dict[str, Any], target: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _data(raw: dict[str, Any], kind: str) -> dict[str, Any]:
-    finite = ("n_plus", "noise_draws", "ridge_u", "ridge_w")
+def _data(raw: dict[str, Any], target: dict[str, Any]) -> dict[str, Any]:
+    split = "n_plus" if target["kind"] == "two-modes" else "counts"
+    finite = (split, "noise_draws", "ridge_u", "ridge_w")
     _keys(raw, "data", ("n", *finite), required=("n",))
     if raw["n"] == "inf":
         for key in finite:
@@ -338,22 +358,57 @@ def _data(raw: dict[str, Any], kind: str) -> dict[str, Any]:
                 )
         return {"n": "inf"}
     n = _number("data.n", raw["n"], RULES["n"])
-    if kind == "product":
-        raise ModelError(
-            f'`data.n` must be "inf" for a product target, but is {n}: the equations '
-            "of a finite training set are those of two modes. Use the population, or "
-            'kind = "two-modes".'
-        )
     _keys(raw, "data", ("n", *finite))
-    n_plus = _number("data.n_plus", raw["n_plus"], RULES["n_plus"])
-    if n_plus >= n:
-        both = RULES["n_plus"].remedy
-        raise _wrong("data.n_plus", n_plus, f"at most n - 1 = {n - 1}", both)
+    known = _n_plus(raw, n) if split == "n_plus" else _counts(raw["counts"], n, target)
     draws = raw["noise_draws"]
     if draws != "inf":
         draws = _number("data.noise_draws", draws, RULES["noise_draws"])
     ridges = _numbers(raw, "data", ("ridge_u", "ridge_w"))
-    return {"n": n, "n_plus": n_plus, "noise_draws": draws, **ridges}
+    return {"n": n, split: known, "noise_draws": draws, **ridges}
+
+
+def _n_plus(raw: dict[str, Any], n: int) -> int:
+    n_plus = _number("data.n_plus", raw["n_plus"], RULES["n_plus"])
+    if n_plus >= n:
+        both = RULES["n_plus"].remedy
+        raise _wrong("data.n_plus", n_plus, f"at most n - 1 = {n - 1}", both)
+    return n_plus
+
+
+def _counts(raw: Any, n: int, target: dict[str, Any]) -> dict[str, int]:
+    """Return how many samples have each sign pattern; every pattern must be given."""
+    size = len(target["features"])
+    if size > MOST_COUNTED:
+        raise ModelError(
+            f"`data.counts` is read for at most {MOST_COUNTED} features, whose signs "
+            f"have {2**MOST_COUNTED} patterns, but there are {size} features. "
+            'Use fewer, or n = "inf".'
+        )
+    patterns = ["".join(x) for x in product("+-", repeat=size)]
+    if not isinstance(raw, dict):
+        example = ", ".join(f'"{x}" = ...' for x in patterns)
+        raise _wrong("data.counts", raw, "a table of counts by sign", f"{{{example}}}.")
+    _keys(raw, "data.counts", patterns)
+    rule = RULES["count"]
+    counts = {x: _number(f"data.counts.{x}", raw[x], rule) for x in patterns}
+    if sum(counts.values()) != n:
+        raise ModelError(
+            f"`data.counts` must add up to `data.n` = {n}, but the sum is "
+            f"{sum(counts.values())}. Change one of them."
+        )
+    for j in range(size):
+        if len({x[j] for x, count in counts.items() if count}) < 2:
+            raise ModelError(
+                f"`data.counts` must show both signs of every feature, but all {n} "
+                f"samples have one sign of feature {j + 1}. Without the other it "
+                "cannot be learned: move a sample."
+            )
+    return counts
+
+
+def _count_name(pattern: str) -> str:
+    """``n_pm`` for ``+-``."""
+    return "n_" + pattern.replace("+", "p").replace("-", "m")
 
 
 def _network(raw: dict[str, Any]) -> dict[str, Any]:
@@ -458,6 +513,11 @@ def _put(tables: dict[str, Any], name: str, value: Any, known: Mapping) -> None:
         tables["data"][name] = value
     elif name == "kappa":
         tables["dilation"]["kappa"] = value
+    elif name in map(_count_name, tables["data"].get("counts", ())):
+        counts = tables["data"]["counts"]
+        counts[name[2:].replace("p", "+").replace("m", "-")] = value
+        whole = all(type(x) is int for x in counts.values())
+        tables["data"]["n"] = sum(counts.values()) if whole else tables["data"]["n"]
     elif name not in known:
         raise ModelError(
             f"The numbers of this spec are {', '.join(known)}, but `{name}` is "
@@ -488,6 +548,9 @@ def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items())
+        return f"{{{pairs}}}"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return json.dumps(value)
@@ -520,5 +583,9 @@ def _model(structure: Mapping[str, Any]) -> Model:
         autoencoder=Autoencoder(
             structure["activation"], structure["tied"], structure["bias"]
         ),
-        data=Data(structure["samples"], structure["frozen_noise"]),
+        data=Data(
+            structure["samples"],
+            structure["frozen_noise"],
+            tuple(structure["empty"]),
+        ),
     )

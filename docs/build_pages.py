@@ -84,7 +84,10 @@ def notation() -> str:
             "One ASCII name for each quantity: in spec files, in Python, in the "
             "columns of a result and in what a network is measured for. With several "
             "features a name carries the number of its feature: `p_2`, `m_1`, "
-            "`kappa_3`.",
+            "`kappa_3`; `omega_1_2` is of unit 1 with mean 2. The samples of a product "
+            "mixture are counted by the signs of their features, p for + and m for -: "
+            "`n_pm` of them have signs + and -, `zeta_2_pm` is of unit 2 with the "
+            "noise of one of these.",
             "",
             "| name | symbol | meaning | size as $d$ grows |",
             "|---|---|---|---|",

@@ -116,7 +116,7 @@ PRODUCTS = {
     "exponent half": ("0.25", "0.5", ("[0, 1/2)", "is 0.5", "no farther apart")),
     "exponent code": ("0.25", '"1/3+1"', ("[0, 1/2)", '"1/3+1"', "no farther apart")),
     "exponent by 0": ("0.25", '"1/0"', ("[0, 1/2)", '"1/0"', "no farther apart")),
-    "samples": ('"inf"', "10", ('must be "inf"', "is 10", "Use the population")),
+    "samples": ('"inf"', "10", ("must give", "`data.counts`, but it is missing", "Add")),
     "kappas": ("[2, 3]", "[2, 3, 4]", ("a list of 2", "list of 3", "share a window")),
 }
 

@@ -183,7 +183,7 @@ PRODUCT_EDITS = [
     ("exponent = 0.25", "", r"must give `target\.features\[2\]\.exponent`"),
     ("scale = 2.0", "scale = 0", r"`target\.features\[2\]\.scale` must be positive"),
     ("kappa = [2, 3]", "kappa = [2]", r"one number or a list of 2.*a list of 1"),
-    ('n = "inf"', "n = 10", r"`data\.n` must be \"inf\" for a product target"),
+    ('n = "inf"', "n = 10", r"must give `data\.counts`, but it is missing"),
     ("sigma = 1", "sigma = 1\np = 0.3", r"`target\.p` is given"),
 ]
 

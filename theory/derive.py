@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import ModuleType
 
 import sympy as sp
 
 from ..errors import ModelError, did_you_mean
-from . import sampling, training, variance, weights
+from . import sampling, saturation, training, variance, weights
 from .bayes import exact_flow, exact_mse
+from .correction import correction
 from .dilation import (
+    S_PHASE,
     Dilation,
     Window,
     find_windows,
@@ -18,6 +21,7 @@ from .dilation import (
     window_names,
 )
 from .model import D, Model
+from .patterns import has_patterns
 from .schedule import check_schedule
 from .system import Equation, System
 from .tied import tied_training
@@ -27,7 +31,7 @@ from .tied import tied_training
 class Phase:
     """One window of the dilated time; each of its systems is derived when asked for.
 
-    `learned`, `sampling`, `training`, `mse` are systems; `projected` is the reduced
+    `learned`, `sampling`, `training`, `mse`, `correction` are systems; `projected` is the reduced
     sampling flow of the n-sample model. A role that does not exist is `None`.
     """
 
@@ -54,7 +58,7 @@ class Phase:
     @cached_property
     def learned(self) -> System:
         """The learned overlaps: closed, or a stationarity problem."""
-        derived = weights.learned if self.features else variance.learned
+        derived = weights.learned if self.features else _bulk(self.model).learned
         return self._named(derived(self.model, self.window))
 
     @cached_property
@@ -62,7 +66,8 @@ class Phase:
         """The flow of a sample's overlaps; `None` where nothing is decided."""
         if not self.features:
             every = len(self.decided) == len(self.model.target.features)
-            flow = variance.sampling(self.model, self.window) if every else None
+            bulk = _bulk(self.model).sampling
+            flow = bulk(self.model, self.window) if every else None
             return flow and self._named(flow)
         flow = sampling.sampling(self.model, self.window, self.learned)
         return flow and self._named(flow)
@@ -78,10 +83,32 @@ class Phase:
     @cached_property
     def training(self) -> System | None:
         """Gradient flow of the overlaps in training time."""
-        if not self.features:
+        if not self.features or has_patterns(self.model):
             return None
         flow = training.training(self.model, self.window)
         return flow and self._named(flow)
+
+    @cached_property
+    def correction(self) -> System | None:
+        """The leading finite-d correction of the learned overlaps."""
+        if has_patterns(self.model):
+            return None
+        rate = _rate(self.model, self.window)
+        found = correction(self.model, self.window, self.learned, rate)
+        return found and self._named(found)
+
+    @cached_property
+    def levels(self) -> System:
+        """The interpolant inside the window, in units of its powers of `d`."""
+        window = self.window
+        pairs = (("alpha", window.alpha), ("beta", window.beta))
+        return System(
+            name=f"{self.name}/levels",
+            kind="closed",
+            time=S_PHASE,
+            equations=tuple(Equation("L0", sp.Symbol(x), e) for x, e in pairs),
+            parameters=() if window.kappa is None else (window.kappa,),
+        ).check()
 
     @cached_property
     def mse(self) -> System:
@@ -92,9 +119,10 @@ class Phase:
 
     @property
     def systems(self) -> tuple[System, ...]:
-        """Every system of the phase."""
+        """Every system of the phase; a long `correction` is left to be asked for."""
         roles = (self.learned, self.sampling, self.projected, self.training, self.mse)
-        return tuple(s for s in roles if s is not None)
+        closed = self.learned.kind == "closed"
+        return tuple(s for s in (*roles, closed and self.correction) if s)
 
     def _named(self, system: System) -> System:
         whole = replace(system, name=f"{self.name}/{system.name}")
@@ -194,6 +222,11 @@ def derive(model: Model) -> Limit:
     for phase in phases:
         _ = phase.learned  # what cannot be derived is said at once
     return Limit(model, make_dilation(windows), tuple(phases))
+
+
+def _bulk(model: Model) -> ModuleType:
+    """The module that derives the variance phase."""
+    return saturation if has_patterns(model) else variance
 
 
 def _labelled(system: System, model: Model, window: Window) -> System:

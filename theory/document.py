@@ -16,8 +16,9 @@ from .bayes import exact_denoiser, norm
 from .derive import Limit, Phase
 from .dilation import Segment, T, Window, power_law
 from .gaussian import G2, Average, G
-from .model import D, Data, Model
-from .notation import TABLE, symbol
+from .model import D, Model
+from .notation import SHIFT, TABLE, symbol
+from .patterns import has_patterns
 from .system import Equation, System
 
 Form = Literal["text", "latex", "markdown", "json"]
@@ -69,7 +70,7 @@ def _formula(lhs: sp.Basic | str, rhs: sp.Basic, label: str | None = None) -> Bl
 
 
 def _setting(model: Model) -> list[Block]:
-    auto, data = model.autoencoder, model.data
+    auto = model.autoencoder
     bayes = exact_denoiser(model)
     found = [
         _head("Setting"),
@@ -88,7 +89,7 @@ def _setting(model: Model) -> list[Block]:
             "The autoencoder at each time is f(x) = c x + sum_j u_j phi(w_j.x/sqrt(d) "
             f"+ b_j) with phi = {auto.activation}, "
             f"{'a bias' if auto.bias else 'no bias'}, u and w "
-            f"{'tied' if auto.tied else 'free'}, trained on {_data(data)}."
+            f"{'tied' if auto.tied else 'free'}, trained on {_data(model)}."
         ),
         _say(
             "Given the signs, (x1, x) is Gaussian: the regression of x1 on x has the "
@@ -114,12 +115,15 @@ def _setting(model: Model) -> list[Block]:
     return found
 
 
-def _data(data: Data) -> str:
+def _data(model: Model) -> str:
+    data = model.data
     if not data.samples:
         return "the population (n = infinity)"
     noise = (
         "noise_draws frozen noise draws each" if data.frozen_noise else "fresh noise"
     )
+    if has_patterns(model):
+        return f"samples counted by the signs of their features, n_p..., with {noise}"
     return f"n samples, n_plus of them in the + mode, with {noise}"
 
 
@@ -190,6 +194,7 @@ _TITLES = {
     "projected": "Sampling flow, reduced to one dimension",
     "training": "Training flow at a fixed s",
     "mse": "Mean squared error per dimension",
+    "correction": "Leading correction of what is learned at finite d",
 }
 
 
@@ -406,15 +411,18 @@ def latex_name(name: str) -> str:
     """LaTeX of a quantity's ASCII name; ``m_1_2`` becomes ``m_{1 2}``."""
     if name in TABLE:
         return TABLE[name].latex
+    if name.endswith(SHIFT):
+        return latex_name(name.removesuffix(SHIFT)) + "^{(1)}"
     if name.startswith("E["):
         return rf"\mathbb{{E}}\left[{_average_latex(name[2:-1])}\right]"
     if re.fullmatch(r"H\d+", name):
         return f"H_{{{name[1:]}}}"
     base, *marks = name.split("_")
-    while marks and not marks[0].isdigit():
+    while marks and not re.fullmatch(r"\d+|[pm]+", marks[0]):
         base += "_" + marks.pop(0)
     shown = TABLE[base].latex if base in TABLE else sp.latex(sp.Symbol(base))
-    return f"{shown}_{{{' '.join(marks)}}}" if marks else shown
+    signs = str.maketrans("pm", "+-")
+    return f"{shown}_{{{' '.join(marks).translate(signs)}}}" if marks else shown
 
 
 def _average_latex(body: str) -> str:

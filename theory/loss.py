@@ -18,6 +18,7 @@ from .bayes import HALF, suffix
 from .dilation import Window
 from .model import Autoencoder, D, Feature, Model
 from .notation import symbol
+from .patterns import classes_of, has_patterns
 
 ALPHA, BETA = sp.symbols("alpha beta", positive=True)
 """The interpolant's coefficients at the time of training."""
@@ -251,7 +252,10 @@ def window_parameters(model: Model, window: Window) -> tuple[sp.Symbol, ...]:
         own += [x for x in (feature.p, feature.rho) if isinstance(x, sp.Symbol)]
     own.append(model.target.sigma)
     own += [window.kappa] if window.kappa is not None else []
-    own += SAMPLES if model.data.samples else ()
+    if has_patterns(model):
+        own += [*classes_of(model).counts, symbol("ridge_u"), symbol("ridge_w")]
+    elif model.data.samples:
+        own += SAMPLES
     own += [symbol("noise_draws")] if model.data.frozen_noise else []
     return tuple(own)
 

@@ -132,10 +132,15 @@ class Autoencoder:
 
 @dataclass(frozen=True)
 class Data:
-    """The population (``samples=False``) or `n` samples, with fresh or frozen noise."""
+    """The population (``samples=False``) or `n` samples, with fresh or frozen noise.
+
+    The samples of a product mixture are counted by the signs of their features;
+    `empty` names the sign patterns, as in ``("--",)``, that no sample has.
+    """
 
     samples: bool = False
     frozen_noise: bool = False
+    empty: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -53,12 +53,14 @@ TABLE: dict[str, Quantity] = {
     "zeta_minus": Quantity(r"\zeta_-", "w.z/d, z noise of a - sample", "O(1)", "real"),
     "a_plus": Quantity("a_+", "u.z/d, z noise of a + sample", "O(1)", "real"),
     "a_minus": Quantity("a_-", "u.z/d, z noise of a - sample", "O(1)", "real"),
+    "zeta": Quantity(r"\zeta", "w.z/d, z noise of a sample of a class", "O(1)", "real"),
     "a": Quantity("a", "s u.z/d, z noise of any sample (saturated)", "O(1)", "real"),
     "e": Quantity("e", "s u.x0/d, x0 a frozen noise draw", "O(1)", "real"),
     # the sampled trajectory
     "nu": Quantity(r"\nu", "mu.X/sqrt(d) in a feature window", "O(1)", "real"),
     "g_plus": Quantity("g_+", "sum of z.X/sqrt(d n_+) over + samples", "O(1)", "real"),
     "g_minus": Quantity("g_-", "sum of z.X/sqrt(d n_-) over - samples", "O(1)", "real"),
+    "g": Quantity("g", "sum of z.X/sqrt(d n_c) over class c", "O(1)", "real"),
     "M": Quantity("M", "mu.X/d once the mode is decided", "O(1)", "real"),
     "V": Quantity("V", "variance of a coordinate in the bulk", "O(1)", "positive"),
     "Y": Quantity("Y", "nu seen along w: the field is omega Y + b", "O(1)", "real"),
@@ -75,10 +77,20 @@ TABLE: dict[str, Quantity] = {
 }
 
 
+SHIFT = "_shift"
+"""Ends the name of a quantity's leading correction: ``m_shift`` is m^(1)."""
+
+
 def symbol(name: str) -> sp.Symbol:
     """Return the symbol of a quantity; ``name_2`` is the second feature's `name`.
 
-    Raises `KeyError` for a name that the notation table does not have.
+    ``name_shift`` is the coefficient of the leading power of ``1/d`` in its finite-d
+    value.
+
+    ``n_pm`` and ``zeta_2_pm`` belong to the samples with signs + and -. Raises
+    `KeyError` for a name that the notation table does not have.
     """
-    base = name if name in TABLE else re.sub(r"(_\d+)+$", "", name)
-    return sp.Symbol(name, **{TABLE[base].assumptions: True})
+    whole = name.removesuffix(SHIFT)
+    base = whole if whole in TABLE else re.sub(r"(_\d+)*(_[pm]+)?$", "", whole)
+    sign = TABLE[base].assumptions if whole == name else "real"
+    return sp.Symbol(name, **{sign: True})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sympy as sp
 
+from . import classes
 from .bayes import HALF, named, velocity_coefficients
 from .dilation import S_PHASE, Window
 from .gaussian import phi
 from .loss import window_parameters
 from .model import Model
 from .notation import symbol
+from .patterns import has_patterns
 from .stationary import mean_difference
 from .system import Equation, Step, System
 
@@ -25,6 +27,8 @@ def sampling(model: Model, window: Window, solved: System) -> System | None:
     """
     if model.data.frozen_noise:
         return None
+    if has_patterns(model):
+        return classes.sampling(model, window)
     rate, drive = velocity_coefficients(window.alpha, window.beta, S_PHASE, sp.S.Zero)
     if model.data.samples:
         return _sample_flow(model, window, rate, drive)
@@ -117,6 +121,8 @@ def projected(model: Model, window: Window) -> System | None:
     auto = model.autoencoder
     if not model.data.samples or model.data.frozen_noise or auto.tied or not auto.bias:
         return None
+    if has_patterns(model):
+        return classes.projected(model, window)
     omega, b, big_y = symbol("omega"), symbol("b"), symbol("Y")
     root_p, root_m = class_roots()
     slopes = [e / omega for e in mean_difference(model)]

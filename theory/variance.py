@@ -13,6 +13,7 @@ from .dilation import S_PHASE, Window
 from .loss import at_large_d, power_limit
 from .model import D, Model
 from .notation import symbol
+from .patterns import classes_of, has_patterns
 from .system import Equation, Step, System
 
 
@@ -112,7 +113,10 @@ def variance_parameters(model: Model, window: Window) -> tuple[sp.Symbol, ...]:
     """Sigma, kappa of the window, sample sizes."""
     own = [model.target.sigma]
     own += [window.kappa] if window.kappa is not None else []
-    if model.data.samples:
+    if has_patterns(model):
+        own = [*(f.rho for f in model.target.features), *own]
+        own += [*classes_of(model).counts, symbol("ridge_u")]
+    elif model.data.samples:
         own += [symbol("n"), symbol("ridge_u")]
     own += [symbol("noise_draws")] if model.data.frozen_noise else []
     return tuple(own)
@@ -134,7 +138,7 @@ def sampling(model: Model, window: Window) -> System:
     solved for every number of noise draws by $M = \beta \frac{N}{N+\lambda} S$,
     $V = \alpha^2 + \beta^2 A/B$. Written out, $\gamma$ is regular at $\tau = 1$.
     """
-    gamma, drive = _regular(bulk_values(model, window), window)
+    gamma, drive = regular(bulk_values(model, window), window)
     big_v = symbol("V")
     equations = [
         Equation(
@@ -177,7 +181,7 @@ def _numbers(model: Model) -> range:
     return range(1, len(model.target.features) + 1)
 
 
-def _regular(values: dict[str, sp.Expr], window: Window) -> tuple[sp.Expr, sp.Expr]:
+def regular(values: dict[str, sp.Expr], window: Window) -> tuple[sp.Expr, sp.Expr]:
     r"""$\gamma$ and $\zeta m$, the factor $\alpha$ cancelled before $s \to 1$."""
     alpha, beta = _COEFFICIENTS
     d_alpha, d_beta = sp.symbols("d_alpha d_beta")
@@ -193,9 +197,8 @@ def _regular(values: dict[str, sp.Expr], window: Window) -> tuple[sp.Expr, sp.Ex
     }
     found = []
     for expr in (gamma, drive):
-        regular = sp.cancel(sp.together(expr.subs(d_alpha, product / alpha)))
-        regular = regular.subs(known).subs(alpha, window.alpha)
-        found.append(sp.simplify(regular))
+        whole = sp.cancel(sp.together(expr.subs(d_alpha, product / alpha)))
+        found.append(sp.simplify(whole.subs(known).subs(alpha, window.alpha)))
     return found[0], found[1]
 
 

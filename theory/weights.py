@@ -9,12 +9,14 @@ from __future__ import annotations
 import sympy as sp
 
 from ..errors import DerivationError
+from . import classes, saturation
 from .bayes import HALF, Denoiser, named, parameters_of, posterior_sharpness
 from .dilation import S_PHASE, Window
 from .gaussian import to_averages
 from .loss import ALPHA, BETA, at_large_d, gain, in_window, window_parameters
 from .model import D, Feature, Model
 from .notation import symbol
+from .patterns import check_patterns, has_patterns
 from .stationary import stationary_learned
 from .system import Equation, Step, System
 from .variance import saturated_learned
@@ -23,15 +25,15 @@ from .variance import saturated_learned
 def learned(model: Model, window: Window) -> System:
     """Return what is learned in a feature window: closed, or a stationarity problem."""
     auto = model.autoencoder
-    bayes = auto.activation == "tanh" and auto.bias and not model.data.samples
-    if bayes:
+    if holds_bayes(model):
         return bayes_learned(model, window)
+    if has_patterns(model):
+        return _of_classes(model, window)
     if len(model.target.features) > 1:
         raise DerivationError(
             "With several features the engine derives the population with a tanh unit "
-            f"and a bias for each, but the model has activation {auto.activation!r}, "
-            f"bias {auto.bias} and samples {model.data.samples}. Use one feature, or "
-            'n = "inf" with tanh units.'
+            f"and a bias for each, but the model has activation {auto.activation!r} "
+            f"and bias {auto.bias}. Use one feature, or tanh units with a bias."
         )
     if model.target.features[0].exponent != 0 and model.data.samples:
         raise DerivationError(
@@ -43,6 +45,19 @@ def learned(model: Model, window: Window) -> System:
     if model.data.frozen_noise:
         return frozen_learned(model, window)
     return stationary_learned(model, window)
+
+
+def _of_classes(model: Model, window: Window) -> System:
+    check_patterns(model)
+    if model.data.frozen_noise:
+        return saturation.frozen(model, window)
+    return classes.learned(model, window)
+
+
+def holds_bayes(model: Model) -> bool:
+    """Whether the population's best autoencoder is the Bayes denoiser itself."""
+    auto = model.autoencoder
+    return auto.activation == "tanh" and auto.bias and not model.data.samples
 
 
 def _refuse_undetermined(model: Model) -> None:
@@ -68,26 +83,15 @@ def bayes_learned(model: Model, window: Window) -> System:
     the exact coefficients are read off and the limit is taken of each. Status:
     asymptotic, relative rate $\beta$ of the window.
     """
-    bayes = Denoiser(model, ALPHA, BETA)
-    equations, label = [], 3
-    for j in window.features:
-        feature = model.target.features[j - 1]
-        for name, exact in _bayes_values(bayes, feature, j):
-            scale = D ** (_UNIT.get(name, 0) * window.alpha_size)
-            value = in_window(exact * scale, window, gain(feature))
-            equations.append(Equation(f"W{label}", named(model, name, j), value))
-            label += 1
-    first = gain(model.target.features[window.features[0] - 1])
-    hat = in_window(bayes.skip * D ** (first + window.alpha_size), window, first)
-    head = (
-        Equation("W1", symbol("c"), sp.S.Zero),
-        Equation("W2", symbol("c_hat"), sp.factor(hat)),
+    values = bayes_values(model, window)
+    equations = tuple(
+        Equation(f"W{i}", x, value) for i, (x, value) in enumerate(values.items(), 1)
     )
     return System(
         name="learned",
         kind="closed",
         time=S_PHASE,
-        equations=head + tuple(equations),
+        equations=equations,
         parameters=window_parameters(model, window),
         steps=(
             Step(
@@ -97,6 +101,22 @@ def bayes_learned(model: Model, window: Window) -> System:
             ),
         ),
     ).check()
+
+
+def bayes_values(model: Model, window: Window) -> dict[sp.Symbol, sp.Expr]:
+    """Limits of the exact coefficients, each overlap in its own power of `d`."""
+    bayes = Denoiser(model, ALPHA, BETA)
+    first = gain(model.target.features[window.features[0] - 1])
+    hat = in_window(bayes.skip * D ** (first + window.alpha_size), window, first)
+    found = {symbol("c"): sp.S.Zero, symbol("c_hat"): sp.factor(hat)}
+    for j in window.features:
+        feature = model.target.features[j - 1]
+        for name, exact in _bayes_values(bayes, feature, j):
+            scale = D ** (_UNIT.get(name, 0) * window.alpha_size)
+            found[named(model, name, j)] = in_window(
+                exact * scale, window, gain(feature)
+            )
+    return found
 
 
 _UNIT = {"omega": 1, "v": 1, "r": 2}

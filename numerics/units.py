@@ -1,0 +1,182 @@
+r"""Correlated hidden units on classes of samples: objective, slopes and curvature.
+
+Units $\varphi(h_j)$ with $w_j = \sum_c A_{jc}\bar x_c$ see Gaussian fields of mean
+$\beta\,(AX)_{jc} + b_j$ and covariance $\alpha^2 AXA^T$, with $X$ the Gram matrix of
+the class means. The readouts are at their minimum, so that, per sample and dimension,
+
+$$ J = \sum_k\rho_k + \sigma^2 - \tfrac1n\,\mathrm{tr}\,S^{-1}VXV^T
+   + \tfrac{\ell}{n}\,\mathrm{tr}\,AXA^T, \qquad
+   S_{jk} = \lambda\delta_{jk} + \sum_c n_c\mathbb E_c[\varphi_j\varphi_k],\quad
+   V_{jc} = n_c\mathbb E_c\varphi_j . $$
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+
+from .quadrature import START, trapezoid
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The objective of one data set.
+
+    `signs` has shape (classes, features), `counts` (classes,), `rho` (features,);
+    `intervals` is the size of the quadrature rule in each of its two dimensions.
+    """
+
+    signs: np.ndarray
+    counts: np.ndarray
+    rho: np.ndarray
+    sigma: float
+    ridge_u: float
+    ridge_w: float
+    activation: str = "tanh"
+    intervals: int = START
+
+    @property
+    def units(self) -> int:
+        """How many units there are, one for each feature."""
+        return len(self.rho)
+
+    @cached_property
+    def gram(self) -> np.ndarray:
+        """Inner products of the class means, per dimension."""
+        noise = np.diag(self.sigma**2 / self.counts)
+        return (self.signs * self.rho) @ self.signs.T + noise
+
+    def unit(self, h: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the activation and its first two derivatives."""
+        if self.activation == "tanh":
+            p = np.tanh(h)
+            return p, 1 - p * p, -2 * p * (1 - p * p)
+        from scipy.special import erf
+
+        slope = np.sqrt(2 / np.pi) * np.exp(-h * h / 2)
+        return erf(h / np.sqrt(2)), slope, -h * slope
+
+    def evaluate(
+        self,
+        alpha: float,
+        beta: float,
+        a: np.ndarray,
+        b: np.ndarray,
+        active: tuple[bool, ...],
+    ) -> Evaluation:
+        """Return the objective and its slopes in `a` (units, classes) and `b`.
+
+        A unit that is not active is the constant 1, whatever its `a` and `b`.
+        """
+        live = np.asarray(active)
+        a = a * live[:, None]
+        overlaps = a @ self.gram @ a.T
+        fields = _Fields(
+            self, beta * a @ self.gram + b[:, None], alpha**2 * overlaps, live
+        )
+        n = self.counts.sum()
+        readout = np.linalg.solve(fields.products, fields.means * self.counts)
+        seen = readout @ self.gram
+        value = self.rho.sum() + self.sigma**2 + self.ridge_w * np.trace(overlaps) / n
+        value -= np.sum(seen * fields.means * self.counts) / n
+        push, bend = fields.pull(seen, readout @ self.gram @ readout.T)
+        bend = (alpha**2 * bend + self.ridge_w * np.eye(self.units)) / n
+        slope_a = beta * push @ self.gram / n + 2 * bend @ a @ self.gram
+        return Evaluation(
+            float(value), slope_a * live[:, None], push.sum(1) / n * live, readout, bend
+        )
+
+    def finer(self) -> Objective:
+        """Return the same objective with a quadrature rule twice as fine."""
+        return replace(self, intervals=2 * self.intervals)
+
+    def split(self, c: int) -> Objective:
+        """Return the same data with one sample of class `c` as a class of its own."""
+        counts = np.append(self.counts, 1.0)
+        counts[c] -= 1
+        return replace(
+            self, signs=np.vstack([self.signs, self.signs[c]]), counts=counts
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    r"""The objective at a point.
+
+    `slope_a` and `slope_b` are its derivatives, `readout` (units, classes) makes
+    $u_j = \sum_c$ readout $\bar x_c$, and `bend` is the matrix of slopes in the
+    overlaps $r_{jk}$: positive definite where no direction orthogonal to the samples
+    lowers the objective.
+    """
+
+    value: float
+    slope_a: np.ndarray
+    slope_b: np.ndarray
+    readout: np.ndarray
+    bend: np.ndarray
+
+
+class _Fields:
+    """Averages of the units over their fields, and the slopes of averages (G2)."""
+
+    def __init__(
+        self, data: Objective, mean: np.ndarray, cov: np.ndarray, live: np.ndarray
+    ) -> None:
+        self.data, self.mean, self.cov, self.live = data, mean, cov, live
+        self.nodes, self.weights = trapezoid(data.intervals)
+        units, classes = mean.shape
+        self.means, self.first, self.second = np.zeros((3, units, classes))
+        self.squares = np.zeros((3, units, classes))
+        for j in range(units):
+            self._alone(j)
+        self.products = np.diag((self.squares[0] * data.counts).sum(1) + data.ridge_u)
+        self.pairs = {}
+        for j, k in combinations(range(units), 2):
+            together, *self.pairs[j, k] = self._together(j, k)
+            self.products[j, k] = self.products[k, j] = (data.counts * together).sum()
+
+    def _unit(self, j: int, h: np.ndarray) -> tuple[np.ndarray, ...]:
+        if self.live[j]:
+            return self.data.unit(h)
+        return np.ones_like(h), np.zeros_like(h), np.zeros_like(h)
+
+    def _alone(self, j: int) -> None:
+        h = self.mean[j][:, None] + np.sqrt(max(self.cov[j, j], 0.0)) * self.nodes
+        p, d, dd = self._unit(j, h)
+        self.means[j], self.first[j], self.second[j] = (
+            x @ self.weights for x in (p, d, dd)
+        )
+        parts = p * p, 2 * p * d, 2 * (d * d + p * dd)
+        self.squares[:, j] = [x @ self.weights for x in parts]
+
+    def _together(self, j: int, k: int) -> list[np.ndarray]:
+        """Averages of the product, of its slopes and of its second slopes."""
+        g = self.nodes
+        std = np.sqrt(max(self.cov[j, j], 1e-300))
+        lean = self.cov[j, k] / std
+        rest = np.sqrt(max(self.cov[k, k] - lean**2, 0.0))
+        p, d, dd = self._unit(j, self.mean[j][:, None] + std * g)
+        inner = self.mean[k][:, None, None] + lean * g[:, None] + rest * g
+        q, e, ee = (x @ self.weights for x in self._unit(k, inner))
+        both = ((p, q), (d, q), (p, e), (dd, q), (p, ee), (d, e))
+        return [(x * y) @ self.weights for x, y in both]
+
+    def pull(self, seen: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        r"""Slopes of n J in the means of the fields, and in their covariances.
+
+        `seen` is $u_j\cdot\bar x_c/d$, `size` is $u_j\cdot u_k/d$; both are held.
+        """
+        n = self.data.counts
+        own = np.diag(size)[:, None]
+        push = n * (own * self.squares[1] - 2 * seen * self.first)
+        bend = np.diag((n * (own * self.squares[2] / 2 - seen * self.second)).sum(1))
+        for (j, k), (dj, dk, ddj, ddk, cross) in self.pairs.items():
+            push[j] += 2 * size[j, k] * n * dj
+            push[k] += 2 * size[j, k] * n * dk
+            bend[j, j] += size[j, k] * (n * ddj).sum()
+            bend[k, k] += size[j, k] * (n * ddk).sum()
+            bend[j, k] = bend[k, j] = size[j, k] * (n * cross).sum()
+        return push, bend
