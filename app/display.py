@@ -107,7 +107,7 @@ def in_notebooks(figure: Figure) -> Figure:
 def _trajectory_figure(data: xr.Dataset, names: tuple[str, ...]) -> Figure:
     drawn = [n for n in names if np.isfinite(data[n].values).any()]
     t = data["t"].values
-    curves = {n: (t, data[n].values) for n in drawn if data[n].ndim == 1}
+    curves = {n: plots.broken(t, data[n].values) for n in drawn if data[n].ndim == 1}
     changes = data["phase"].values[1:] != data["phase"].values[:-1]
     figure = plots.overlaps(
         curves, {}, [], {n: latex_name(n) for n in drawn}, t[1:][changes].tolist()
@@ -115,7 +115,8 @@ def _trajectory_figure(data: xr.Dataset, names: tuple[str, ...]) -> Figure:
     axes = dict(zip(drawn, figure.axes, strict=False))
     for name in drawn:
         if data[name].ndim == 2:
-            axes[name].plot(t, data[name].values, color=plots.COLOURS[0], lw=1)
+            for row in data[name].values.T:
+                axes[name].plot(*plots.broken(t, row), color=plots.COLOURS[0], lw=1)
     return figure
 
 

@@ -124,10 +124,20 @@ def overlaps(
         ax.set_xlim(-0.02, 1.02)
     for ax in axes.flat[len(titles) :]:
         ax.set_visible(False)
-    for ax in axes[-1]:
+    for ax in axes.flat[: len(titles)][-columns:]:  # the lowest of each column
         ax.set_xlabel("dilated time $t$")
     _shared_legend(figure, axes)
     return figure
+
+
+def broken(t: Any, value: Any) -> tuple[Any, Any]:
+    """Return a curve with a gap where `t` repeats: there a phase ends, one begins."""
+    import numpy as np
+
+    t, value = np.asarray(t, float), np.array(value, float)
+    value[~np.isfinite(value)] = np.nan
+    breaks = np.flatnonzero(np.diff(t) <= 0) + 1
+    return np.insert(t, breaks, np.nan), np.insert(value, breaks, np.nan)
 
 
 def _dots(ax: Axes, rows: Sequence[Row], dims: Sequence[int]) -> None:
@@ -152,6 +162,8 @@ def _shared_legend(figure: Figure, axes: Any) -> None:
     for ax in axes.flat:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
+    if len(found) < 2:
+        return
     figure.legend(
         found.values(),
         found.keys(),

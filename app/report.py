@@ -365,19 +365,9 @@ def _figures(run: Run) -> dict[str, tuple[Any, str]]:
 
 
 def _lines(curves: Dataset, names: list[str]) -> dict[str, tuple[Any, Any]]:
-    """Return (t, value) by quantity; a jump where the quantity does not exist."""
+    """Return (t, value) by quantity, with gaps between phases."""
     t = curves["t"].values
-    lines = {}
-    for name in names:
-        if name in curves:
-            value = np.array(curves[name].values, float)
-            value[~np.isfinite(value)] = np.nan
-            breaks = np.flatnonzero(np.diff(t) <= 0) + 1
-            lines[name] = (
-                np.insert(t, breaks, np.nan),
-                np.insert(value, breaks, np.nan),
-            )
-    return lines
+    return {n: plots.broken(t, curves[n].values) for n in names if n in curves}
 
 
 def _panels(run: Run) -> list[str]:

@@ -26,9 +26,4 @@ def figure(quick=False):
 def curves(data, s, given):
     limit = dilaton.derive(dilaton.Model(dilaton.two_modes(), data=data))
     traj = dilaton.solve(limit, s=s, rtol=1e-9, atol=1e-11, **given)
-    return {n: (traj.t.values, finite(traj[n].values)) for n in PANELS if n in traj}
-
-
-def finite(values):
-    """The saturated branch has an infinite bias: leave a gap."""
-    return np.where(np.isfinite(values), values, np.nan)
+    return {n: plots.broken(traj.t, traj[n]) for n in PANELS if n in traj}
