@@ -27,6 +27,7 @@ from .cache import load_source, remembered
 from .constants import constants_of, with_constants
 from .inputs import Inputs, no_inputs
 from .kernel import numba_source, ordered
+from .points import check_tolerances
 from .quadrature import LIMIT, START, error_bound, trapezoid
 from .regular import regular_end, to_regular
 from .tableau import TABLEAUX, print_steps
@@ -225,7 +226,7 @@ def checked(
             f"{system.kind}. Evaluate it with `make_kernel`, or look for its minimum."
         )
     system.check()
-    _check_tolerances(rtol, atol, max_steps, max_step)
+    check_tolerances(rtol, atol, max_steps, max_step)
     times = np.asarray(t, float)
     if times.ndim != 1 or times.size < 2 or not np.all(np.diff(times) > 0):
         raise ShapeError(
@@ -263,27 +264,6 @@ def checked(
     return Problem(
         system, times, y0, theta, held, float(rtol), float(atol), max_steps, max_step
     )
-
-
-def _check_tolerances(
-    rtol: float, atol: float, max_steps: int, max_step: float
-) -> None:
-    for name, value in (("rtol", rtol), ("atol", atol), ("max_step", max_step)):
-        if not (isinstance(value, int | float | np.number) and value > 0):
-            raise ModelError(
-                f"`{name}` must be a positive number, but is {value!r}. For double "
-                "precision 1e-13 to 1e-3 is sensible."
-            )
-    if rtol < 1e-14:
-        raise ModelError(
-            f"`rtol` must be at least 1e-14, but is {rtol:g}: double precision holds "
-            "no more. Raise it."
-        )
-    if int(max_steps) != max_steps or max_steps < 1:
-        raise ModelError(
-            f"`max_steps` must be a positive whole number, but is {max_steps!r}. "
-            "Raise it."
-        )
 
 
 def _named(values: Mapping[str, Any], names: tuple[str, ...], what: str) -> dict:

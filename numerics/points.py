@@ -95,6 +95,28 @@ def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
         )
 
 
+def check_tolerances(
+    rtol: float, atol: float, max_steps: int = 1, max_step: float = np.inf
+) -> None:
+    """Raise `ModelError` unless a solver can work with these."""
+    for name, value in (("rtol", rtol), ("atol", atol), ("max_step", max_step)):
+        if not (isinstance(value, int | float | np.number) and value > 0):
+            raise ModelError(
+                f"`{name}` must be a positive number, but is {value!r}. For double "
+                "precision 1e-13 to 1e-3 is sensible."
+            )
+    if rtol < 1e-14:
+        raise ModelError(
+            f"`rtol` must be at least 1e-14, but is {rtol:g}: double precision holds "
+            "no more. Raise it."
+        )
+    if int(max_steps) != max_steps or max_steps < 1:
+        raise ModelError(
+            f"`max_steps` must be a positive whole number, but is {max_steps!r}. "
+            "Raise it."
+        )
+
+
 def dimension(d: Any) -> float:
     """Return a dimension as a float; raise `ModelError` if it is none."""
     if not isinstance(d, int | float) or not 2 <= d < np.inf:

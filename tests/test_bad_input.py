@@ -6,9 +6,11 @@ line. A row names the three parts of the message that must appear, in this order
 
 import functools
 import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import dilaton
 import numpy as np
@@ -40,6 +42,34 @@ from .cases import POPULATION, PRODUCT, TEXT, derived, limit_of
 NAN, INF = float("nan"), float("inf")
 
 
+WHOLE = Path(__file__).with_name("messages.json")
+"""Every message word for word; DILATON_WRITE_MESSAGES=1 writes it anew, to be read."""
+
+
+@pytest.fixture(scope="module")
+def messages():
+    """The messages by test, read from the file or collected into it."""
+    write = "DILATON_WRITE_MESSAGES" in os.environ
+    known = {} if write else json.loads(WHOLE.read_text())
+    yield known
+    if write:
+        WHOLE.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+
+
+@pytest.fixture
+def word_for_word(request, messages):
+    """Compare a whole message with the one that was read by a person."""
+
+    def check(message):
+        test = request.node.originalname.removeprefix("test_a_bad_").split("_is_")[0]
+        key = f"{test}: {request.node.callspec.id}"
+        if "DILATON_WRITE_MESSAGES" in os.environ:
+            messages[key] = message
+        assert messages[key] == message
+
+    return check
+
+
 def expect(error, parts, call):
     """The call raises exactly this class, with the three parts in order."""
     pattern = "(?s)" + ".*".join(re.escape(part) for part in parts)
@@ -49,6 +79,7 @@ def expect(error, parts, call):
     message = str(caught.value)
     assert message.endswith((".", "?")), message
     assert "Traceback" not in message
+    return message
 
 
 # ---------------------------------------------------------------------- the spec file
@@ -116,21 +147,27 @@ PRODUCTS = {
     "exponent half": ("0.25", "0.5", ("[0, 1/2)", "is 0.5", "no farther apart")),
     "exponent code": ("0.25", '"1/3+1"', ("[0, 1/2)", '"1/3+1"', "no farther apart")),
     "exponent by 0": ("0.25", '"1/0"', ("[0, 1/2)", '"1/0"', "no farther apart")),
-    "samples": ('"inf"', "10", ("must give", "`data.counts`, but it is missing", "Add")),
+    "samples": (
+        '"inf"',
+        "10",
+        ("must give", "`data.counts`, but it is missing", "Add"),
+    ),
     "kappas": ("[2, 3]", "[2, 3, 4]", ("a list of 2", "list of 3", "share a window")),
 }
 
 
 @pytest.mark.parametrize(("old", "new", "parts"), SPECS.values(), ids=SPECS)
-def test_a_bad_spec_is_refused(old, new, parts):
+def test_a_bad_spec_is_refused(word_for_word, old, new, parts):
     assert old in TEXT
-    expect(ModelError, parts, lambda: parse_spec(TEXT.replace(old, new, 1)))
+    text = TEXT.replace(old, new, 1)
+    word_for_word(expect(ModelError, parts, lambda: parse_spec(text)))
 
 
 @pytest.mark.parametrize(("old", "new", "parts"), PRODUCTS.values(), ids=PRODUCTS)
-def test_a_bad_product_spec_is_refused(old, new, parts):
+def test_a_bad_product_spec_is_refused(word_for_word, old, new, parts):
     assert old in PRODUCT
-    expect(ModelError, parts, lambda: parse_spec(PRODUCT.replace(old, new, 1)))
+    text = PRODUCT.replace(old, new, 1)
+    word_for_word(expect(ModelError, parts, lambda: parse_spec(text)))
 
 
 FILES = {  # name: (bytes of the file or None for a folder, error, parts)
@@ -578,8 +615,8 @@ def quick(monkeypatch):
 
 
 @pytest.mark.parametrize(("call", "error", "parts"), CALLS.values(), ids=CALLS)
-def test_a_bad_call_is_refused(quick, call, error, parts):
-    expect(error, parts, call)
+def test_a_bad_call_is_refused(quick, word_for_word, call, error, parts):
+    word_for_word(expect(error, parts, call))
 
 
 def test_there_are_many_cases():
