@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import StoreError
+from ..numerics.points import complete
+from ..numerics.printed import printed_limit
 from ..numerics.store import Damaged, Store, write_atomic
+from ..theory.derive import derive
+from .cells import cell_counts, measure_cell, sample_cell
 from .compare import (
     SAMPLED,
     Cell,
@@ -28,14 +32,11 @@ from .compare import (
     Study,
     compare,
     phases,
+    suffixes,
     versions,
 )
-from .draws import TrainingSet, draw_training_set
 from .figures import draw_study
-from .grid import dilated_grid, phase_times
-from .network import measure
-from .sample import Samples, sample
-from .train import Trained, train
+from .law import law_time, limit_law
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -44,12 +45,9 @@ if TYPE_CHECKING:
     from ..theory.derive import Limit
 
 
-_INPUT_POWER = {
-    **dict.fromkeys(("c", "c_hat", "omega", "v", "zeta_plus", "zeta_minus"), 1),
-    "r": 2,
-}
-"""Powers of the input's size in overlaps of w and c. Where a schedule explodes, x grows
-as d^x and w, with its ridge, refers to the input divided by that."""
+UNITS_TOLERANCE = 1e-9
+"""Gradient norm of networks with a unit a feature: the minimum of a population is
+flat where its features are nearly decided, or not yet seen."""
 
 
 def converge(
@@ -90,6 +88,8 @@ def converge(
         The other fields of `Plan`.
     """
     begin = time.perf_counter()
+    if spec.kind == "product":
+        settings = {"tolerance": UNITS_TOLERANCE} | settings
     plan = Plan(tuple(sorted({int(d) for d in dims})), int(seeds), **settings).check()
     store = None if output is None else _claim(output, spec, plan)
     wanted = curves or limit_curves(spec, plan, limit)
@@ -121,7 +121,6 @@ def _lines(
 
 def _solve(spec: Spec, s: Sequence[float], limit: Limit | None) -> Dataset:
     from ..numerics.solve import solve
-    from ..theory.derive import derive
 
     values = spec.values
     return solve(
@@ -142,26 +141,47 @@ def limit_curves(spec: Spec, plan: Plan, limit: Limit | None = None) -> Curves:
         rows = found.isel(t=found["phase"].values == phase.name)
         keep = np.isin(rows["s"].values, plan.inside(phase))
         curves[phase.name] = {
-            str(name): x.values[keep]
+            own: x.values[keep]
             for name, x in rows.data_vars.items()
             if x.dims == ("t",)
+            for own in _own_names(spec, phase, str(name))
         }
     if plan.paths:
-        curves["sample"] = {
-            name: np.atleast_1d(found[name].values) for name in SAMPLED if name in found
-        }
+        curves["sample"] = _sampled_limit(spec, found)
+        curves["law"] = _laws(spec, plan, limit or derive(spec.model))
     return curves
 
 
+def _own_names(spec: Spec, phase: Phase, name: str) -> list[str]:
+    """In the bulk all features of a product share one `m` and one `q`."""
+    if spec.kind == "product" and not phase.window.features and name in ("m", "q"):
+        return [name + suffix for suffix in suffixes(spec.model)]
+    return [name]
+
+
+def _sampled_limit(spec: Spec, found: Dataset) -> dict[str, np.ndarray]:
+    limits: dict[str, np.ndarray] = {}
+    for name in SAMPLED:
+        values = np.atleast_1d(found[name].values)
+        ends = suffixes(spec.model) if name != "bulk_variance" else [""]
+        limits |= {name + end: values[i : i + 1] for i, end in enumerate(ends)}
+    return limits
+
+
+def _laws(spec: Spec, plan: Plan, limit: Limit) -> dict[str, np.ndarray]:
+    """Draws of every nu where its law is compared."""
+    values = complete(limit, spec.values)
+    found: dict[str, np.ndarray] = {}
+    for phase, part in zip(
+        printed_limit(limit).phases, phases(spec.model), strict=True
+    ):
+        if phase.features:
+            s = law_time(part.window, cell_counts(plan)[0])
+            found |= limit_law(phase, part.window, values, s)
+    return found
+
+
 # --------------------------------------------------------------- one training set
-
-
-def _taus(spec: Spec, plan: Plan, d: int, phase: Phase) -> np.ndarray:
-    """Times in tau; where tau = O(1) they are the limit's own, which do not move."""
-    s = plan.inside(phase)
-    if phase.window.end == "interior":
-        return s
-    return phase_times(spec.model, spec.values, d, phase.name, s)
 
 
 def train_cells(
@@ -192,83 +212,12 @@ def _cell(
             done = None
         if done is not None:
             return done
-    cell = _measure_cell(spec, plan, d, plan.seed + k)
-    if plan.paths and _can_sample(spec):
-        cell |= _sample_cell(spec, plan, d, plan.seed + k)
+    cell = measure_cell(spec, plan, d, plan.seed + k)
+    if plan.paths:
+        cell |= sample_cell(spec, plan, d, plan.seed + k)
     if store is not None:
         store.save(index, cell)
     return cell
-
-
-def _measure_cell(spec: Spec, plan: Plan, d: int, seed: int) -> dict[str, np.ndarray]:
-    cell: dict[str, np.ndarray] = {}
-    norms = []
-    for phase in phases(spec.model):
-        times = _taus(spec, plan, d, phase)
-        size = float(d) ** float(phase.window.alpha_size)
-        values = dict(spec.values)
-        if "ridge_w" in values:
-            values["ridge_w"] *= size**2
-        data = draw_training_set(
-            spec.model, values, d, seed, times=len(times), device=plan.device
-        )
-        trained = _train(spec, plan, values, times, data, seed)
-        for name, x in measure(trained.network, trained.data).items():
-            cell[f"{phase.name}/{name}"] = x * size ** _INPUT_POWER.get(name, 0)
-        norms.append(trained.gradient_norm)
-    return cell | {"gradient_norm": np.concatenate(norms)}
-
-
-def _train(
-    spec: Spec,
-    plan: Plan,
-    values: Mapping[str, float],
-    times: np.ndarray,
-    data: TrainingSet,
-    seed: int,
-) -> Trained:
-    return train(
-        spec.model,
-        values,
-        times,
-        data.d,
-        seed,
-        data=data,
-        tolerance=plan.tolerance,
-        steps=plan.max_iterations,
-        device=plan.device,
-    )
-
-
-def _can_sample(spec: Spec) -> bool:
-    """Frozen noise has no common span; exploding noise needs far finer cells."""
-    sizes = [phase.window.alpha_size for phase in phases(spec.model)]
-    return not spec.frozen_noise and all(size == 0 for size in sizes)
-
-
-def _sample_cell(spec: Spec, plan: Plan, d: int, seed: int) -> dict[str, np.ndarray]:
-    """Generated samples on a grid and on its half, extrapolated to no step at all.
-
-    Cells are finer where a phase begins: at the entrance of the variance phase the
-    trained weights are small, and a path needs time to leave the middle.
-    """
-    coarse, fine = (
-        _generated(spec, plan, d, seed, cells) for cells in (plan.cells, 2 * plan.cells)
-    )
-    cell = {}
-    for name in SAMPLED:
-        step = (getattr(fine, name) - getattr(coarse, name)) / 3  # second order
-        cell[f"sample/{name}"] = np.array([getattr(fine, name) + step])
-        cell[f"step/{name}"] = np.array([abs(step)])
-    return cell
-
-
-def _generated(spec: Spec, plan: Plan, d: int, seed: int, cells: int) -> Samples:
-    model, values = spec.model, spec.values
-    grid = dilated_grid(model, values, d, cells, "midpoint", grading=2.0)
-    data = draw_training_set(model, values, d, seed, device=plan.device)
-    trained = _train(spec, plan, values, grid.times, data, seed)
-    return sample(trained, grid, plan.paths, seed)
 
 
 # ------------------------------------------------------------------------ the folder

@@ -34,6 +34,7 @@ def minimise(
     tolerance: float,
     max_iterations: int,
     memory: int = 20,
+    longest: float = float("inf"),
 ) -> Minimum:
     r"""Minimise every row of `start` by L-BFGS until its gradient norm is small.
 
@@ -53,6 +54,9 @@ def minimise(
         Steps at most; the norms reached are returned either way.
     memory
         Number of curvature pairs kept.
+    longest
+        Longest first try of a step: where the function is nearly flat, curvature
+        pairs would send a row out of all bounds.
 
     References
     ----------
@@ -72,6 +76,7 @@ def minimise(
         direction[bad] = -grad[bad]
         slope[bad] = -(grad[bad] ** 2).sum(1)
         step = stride / grad.norm(dim=1).clamp(min=1.0) if not pairs else stride
+        step = step.minimum(longest / direction.norm(dim=1).clamp(min=1e-300))
         new, new_value, new_grad, length = _search(
             objective, x, value, grad, direction, slope, step, live
         )

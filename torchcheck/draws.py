@@ -76,6 +76,21 @@ class TrainingSet:
         return (self.x1 - self.labels[:, None] * self.mu) / self.sigma
 
     @property
+    def norms(self) -> Tensor:
+        r"""$|\mu|$, shape (1,)."""
+        return self.mu.norm()[None]
+
+    @property
+    def axes(self) -> Tensor:
+        """The unit vector along the mean, shape (1, k)."""
+        return self.mu[None] / self.mu.norm()
+
+    @property
+    def known(self) -> Tensor:
+        """Vectors whose span holds all that a network learns from fresh noise."""
+        return torch.cat([self.mu[None], self.x1]) if self.samples else self.mu[None]
+
+    @property
     def rows(self) -> float:
         """Number of terms in the loss: n, n times `noise_draws`, or 1."""
         draws = 1 if self.x0 is None else self.x0.shape[2]
@@ -102,10 +117,10 @@ def _check_size(model: Model, values: Values, d: int) -> None:
     target = model.target
     if len(target.features) != 1 or target.features[0].exponent != 0:
         raise ModelError(
-            "Networks are trained for the two-modes target, but this one has "
+            "A training set is drawn for the two-modes target, but this one has "
             f"{len(target.features)} features with exponents "
             f"{', '.join(str(f.exponent) for f in target.features)}. "
-            "Use `dilaton.two_modes()`."
+            "Use `dilaton.two_modes()`, or the population with `train_units`."
         )
     if not d >= 2:
         raise ModelError(f"`d` must be at least 2, but is {d}. Raise it.")

@@ -10,7 +10,13 @@ from typing import Literal
 import numpy as np
 
 from ..errors import ModelError
-from ..theory.dilation import find_windows, make_dilation, window_names
+from ..theory.dilation import (
+    S_PHASE,
+    Window,
+    find_windows,
+    make_dilation,
+    window_names,
+)
 from ..theory.model import TAU, D, Interpolant, Model
 
 Rule = Literal["left", "midpoint"]
@@ -102,7 +108,8 @@ def dilated_grid(
         Where in a cell the network is asked.
     grading
         Inside every phase the k-th of K edges lies at $(k/K)^{\rm grading}$; above 1
-        the cells are finer where a phase begins.
+        the cells are finer where a phase begins. A phase in which the noise shrinks
+        with d to nothing is graded from its end instead.
     """
     windows = find_windows(model)
     names = window_names(windows)
@@ -113,10 +120,19 @@ def dilated_grid(
         )
     knots = make_dilation(windows).knots({**values, "d": d})
     each = steps // len(names)
-    inside = (np.arange(each) / each) ** grading
-    pieces = [a + (b - a) * inside for a, b in itertools.pairwise(knots)]
+    k = np.arange(each) / each
+    inside = [
+        1 - (1 - k) ** grading if fades(window) else k**grading for window in windows
+    ]
+    ends = itertools.pairwise(knots)
+    pieces = [a + (b - a) * x for (a, b), x in zip(ends, inside, strict=True)]
     edges = np.concatenate([*pieces, knots[-1:]])
     return _grid(edges, rule, tuple(each * (i + 1) for i in range(len(names))), names)
+
+
+def fades(window: Window) -> bool:
+    """Whether a feature window ends where the noise has vanished beside the data."""
+    return bool(window.features) and window.alpha.subs(S_PHASE, 1) == 0
 
 
 def uniform_grid(steps: int, rule: Rule) -> Grid:

@@ -25,7 +25,7 @@ from torch import Tensor
 from .draws import TrainingSet
 from .network import activation
 
-_REACH = 8.0  # E over |g| > 8 is below 2e-15 for integrands bounded by one
+REACH = 8.0  # E over |g| > 8 is below 2e-15 for integrands bounded by one
 _CHUNK = 2**18  # field values held at once, 2 MiB in float64
 
 
@@ -55,6 +55,9 @@ class Loss:
     tied: bool
     bias: bool
     nodes: int
+
+    most_nodes = 1024
+    longest = float("inf")
 
     @property
     def noise(self) -> Tensor:
@@ -95,7 +98,7 @@ class Loss:
         centres = data.x1 / root
         variance = self.noise * (w * w).sum(1)
         mean = (self.beta * root)[:, None] * (w @ centres.T) + b[:, None]
-        first, slope, second = _integrals(self.phi, mean, variance, self.nodes)
+        first, slope, second = unit_averages(self.phi, mean, variance, self.nodes)
         pi = data.weights
         on_centres = (pi * first) @ centres
         stein = (slope @ pi / root)[:, None] * w
@@ -199,11 +202,11 @@ class Loss:
         return torch.cat(norms)
 
 
-def _integrals(
+def unit_averages(
     phi: str, mean: Tensor, variance: Tensor, nodes: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""$E\varphi, E\varphi', E\varphi^2$ at fields N(mean, variance): (T, n) each."""
-    g = torch.linspace(-_REACH, _REACH, nodes, dtype=mean.dtype, device=mean.device)
+    g = torch.linspace(-REACH, REACH, nodes, dtype=mean.dtype, device=mean.device)
     weight = torch.softmax(-g * g / 2, 0)
     std = (variance + torch.finfo(mean.dtype).tiny ** 0.5).sqrt()
     field = mean[:, :, None] + std[:, None, None] * g

@@ -15,7 +15,11 @@ from torch import Tensor
 from ..errors import ModelError, ShapeError
 
 if TYPE_CHECKING:
-    from .train import TrainingSet
+    from .draws import TrainingSet
+    from .units import Population, Units
+
+Overlaps = dict[str, np.ndarray]
+"""Name to values at the times, shape (T,)."""
 
 
 def activation(name: str, x: Tensor) -> Tensor:
@@ -84,6 +88,16 @@ class Network:
         phi = activation(self.activation, self.field(x))
         return self.c[:, None, None] * x + phi[:, :, None] * self.u[:, None, :]
 
+    @property
+    def width(self) -> int:
+        """Number of coordinates."""
+        return self.u.shape[1]
+
+    def unit(self, i: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Parameters at the time `i`, a unit a row: (), (1, k), (1, k), (1,)."""
+        pick = slice(i, i + 1)
+        return self.c[i], self.u[pick], self.w[pick], self.b[pick]
+
     def at(self, i: int) -> Network:
         """The network of the single time `i`, with T = 1."""
         pick = slice(i, i + 1)
@@ -96,15 +110,42 @@ class Network:
         c, u, w, b = (x.detach() for x in self.parameters)
         return replace(self, c=c, u=u, w=w, b=b)
 
+    def overlaps(self, data: TrainingSet) -> Overlaps:
+        r"""Measure the overlaps, by the theory's names, as arrays over times.
 
-def measure(network: Network, data: TrainingSet) -> dict[str, np.ndarray]:
+        $m = u\cdot\mu/|\mu|^2$, $\omega = w\cdot\mu/(\sqrt d|\mu|)$,
+        $q = |u|^2/d$, $r = |w|^2/d$, $v = u\cdot w/d$, $\hat c = \sqrt d\,c$; with a
+        finite training set also the mean over the samples of either label of
+        $w\cdot z^i/d$ (`zeta_plus`, `zeta_minus`) and $u\cdot z^i/d$ (`a_plus`,
+        `a_minus`), the mean of $s_i u\cdot z^i/d$ (`a`) and, with frozen noise, of
+        $s_i u\cdot x_0^{ij}/d$ (`e`).
+        """
+        if self.width != data.mu.shape[0]:
+            raise ShapeError(
+                "`network` and `data` must use the same coordinates, but they have "
+                f"{self.width} and {data.mu.shape[0]}. Pass the training set that "
+                "the network was trained on."
+            )
+        d, mu = self.d, data.mu
+        c, u, w, b = self.parameters
+        norm = float(mu.norm())
+        out = {
+            "c": c,
+            "c_hat": d**0.5 * c,
+            "b": b,
+            "m": u @ mu / norm**2,
+            "omega": w @ mu / (d**0.5 * norm),
+            "q": (u * u).sum(1) / d,
+            "r": (w * w).sum(1) / d,
+            "v": (u * w).sum(1) / d,
+        }
+        if data.samples:
+            out |= _noise_overlaps(self, data)
+        return {name: x.detach().cpu().numpy() for name, x in out.items()}
+
+
+def measure(network: Network | Units, data: TrainingSet | Population) -> Overlaps:
     r"""Measure the overlaps of a network, by the theory's names, as arrays over times.
-
-    $m = u\cdot\mu/|\mu|^2$, $\omega = w\cdot\mu/(\sqrt d|\mu|)$, $q = |u|^2/d$,
-    $r = |w|^2/d$, $v = u\cdot w/d$, $\hat c = \sqrt d\,c$; with a finite training set
-    also the mean over the samples of either label of $w\cdot z^i/d$ (`zeta_plus`,
-    `zeta_minus`) and $u\cdot z^i/d$ (`a_plus`, `a_minus`), the mean of
-    $s_i u\cdot z^i/d$ (`a`) and, with frozen noise, of $s_i u\cdot x_0^{ij}/d$ (`e`).
 
     Parameters
     ----------
@@ -118,28 +159,7 @@ def measure(network: Network, data: TrainingSet) -> dict[str, np.ndarray]:
     dict of ndarray
         Each of shape (T,). A quantity that the data do not define is left out.
     """
-    if network.u.shape[1] != data.mu.shape[0]:
-        raise ShapeError(
-            "`network` and `data` must use the same coordinates, but they have "
-            f"{network.u.shape[1]} and {data.mu.shape[0]}. Pass the training set that "
-            "the network was trained on."
-        )
-    d, mu = network.d, data.mu
-    c, u, w, b = network.parameters
-    norm = float(mu.norm())
-    out = {
-        "c": c,
-        "c_hat": d**0.5 * c,
-        "b": b,
-        "m": u @ mu / norm**2,
-        "omega": w @ mu / (d**0.5 * norm),
-        "q": (u * u).sum(1) / d,
-        "r": (w * w).sum(1) / d,
-        "v": (u * w).sum(1) / d,
-    }
-    if data.samples:
-        out |= _noise_overlaps(network, data)
-    return {name: x.detach().cpu().numpy() for name, x in out.items()}
+    return network.overlaps(data)  # type: ignore[arg-type]  # they come in pairs
 
 
 def _noise_overlaps(network: Network, data: TrainingSet) -> dict[str, Tensor]:

@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError, ShapeError
-from .draws import generator
+from ..theory.dilation import find_windows, window_names
+from ..theory.model import Model
+from .draws import TrainingSet, generator
 from .grid import Coefficients, Grid, coefficients
 from .network import activation
 from .train import Trained
+from .units import Population
 
 _CHUNK = 2**23  # coordinates of paths held at once: 64 MiB in float64
 
@@ -29,14 +32,15 @@ class Samples:
     Attributes
     ----------
     nu
-        $\mu\cdot X/\sqrt d$ at every edge of the grid, shape (steps + 1, N).
+        $\hat\mu\cdot X$ (two modes: $\mu\cdot X/\sqrt d$) at every edge of the grid,
+        shape (steps + 1, N).
     share_plus, share_plus_error
-        Share of paths with $\nu > 0$ at the end of the first phase that decides it,
-        and its binomial standard error.
+        Share of paths with $\nu > 0$ at the end of the phase that decides it, and its
+        binomial standard error.
     final_share_plus
         The same at the end.
     mode_mean, mode_mean_error
-        Mean of $\mu\cdot X/d$ at the end over the paths of the + mode (minus the
+        Mean of $\nu/|\mu|$ at the end over the paths of the + mode (minus the
         mean of the others when there are none), and its standard error.
     bulk_variance
         Variance of a coordinate orthogonal to the mean and the samples, at the end.
@@ -63,7 +67,8 @@ def sample(trained: Trained, grid: Grid, paths: int, seed: int) -> Samples:
     r"""Integrate `paths` samples through the velocity of `trained` on `grid`.
 
     Rule ``"left"`` is Euler's; ``"midpoint"`` takes both of its stages with the
-    network of the cell's middle, and is of second order.
+    network of the cell's middle, and is of second order. What is returned belongs to
+    the first feature; `sample_features` returns all.
 
     Parameters
     ----------
@@ -76,35 +81,37 @@ def sample(trained: Trained, grid: Grid, paths: int, seed: int) -> Samples:
     seed
         Of the starting points alone.
     """
+    return sample_features(trained, grid, paths, seed)[0]
+
+
+def sample_features(
+    trained: Trained, grid: Grid, paths: int, seed: int
+) -> tuple[Samples, ...]:
+    """Integrate samples as `sample` does; what they look like along every feature."""
     _check(trained, grid, paths)
     at = coefficients(trained.model.interpolant, grid.times, trained.network.d)
-    first = _first_alpha(trained)
-    width = trained.network.u.shape[1]
-    random = generator(seed, "sampling", trained.network.u.device.type)
-    directions = None
-    if trained.data.full and width > len(trained.data.x1) + 1:
-        directions = _frame(trained)
-    size = max(1, _CHUNK // width)
+    width = trained.network.width
+    random = generator(seed, "sampling", trained.network.c.device.type)
     nus, bulks = [], []
+    size = max(1, _CHUNK // width)
+    frame = _frame(trained.data)
+    like = {"dtype": trained.network.c.dtype, "device": trained.network.c.device}
     for start in range(0, paths, size):
-        x = torch.randn(
-            min(size, paths - start),
-            width,
-            generator=random,
-            dtype=trained.network.u.dtype,
-            device=trained.network.u.device,
-        )
-        x *= first
-        nu, x = _integrate(trained, grid, at, x)
+        count = min(size, paths - start)
+        x = torch.randn(count, width, generator=random, **like)
+        nu, x = _integrate(trained, grid, at, x * first_alpha(trained))
         nus.append(nu)
-        if directions is not None:
-            rest = (x * x).sum(1) - ((x @ directions) ** 2).sum(1)
-            bulks.append(rest / (width - directions.shape[1]))
-    if bulks:
-        bulk = float(torch.cat(bulks).mean())
-    else:
-        bulk = (first * _bulk_factor(trained, grid, at)) ** 2
-    return _summary(torch.cat(nus, 1).cpu().numpy(), grid, trained.network.d, bulk)
+        if frame is not None:
+            rest = (x * x).sum(1) - ((x @ frame) ** 2).sum(1)
+            bulks.append(rest / (width - frame.shape[1]))
+    bulk = float(torch.cat(bulks).mean()) if bulks else bulk_variance(trained, grid)
+    every = torch.cat(nus, 1).cpu().numpy()
+    norms = trained.data.norms.cpu().numpy()
+    ends = _decided(trained.model, grid)
+    return tuple(
+        _summary(every[:, :, j], float(norms[j]), bulk, ends[j])
+        for j in range(len(norms))
+    )
 
 
 def _check(trained: Trained, grid: Grid, paths: int) -> None:
@@ -123,63 +130,77 @@ def _check(trained: Trained, grid: Grid, paths: int) -> None:
         )
 
 
-def _first_alpha(trained: Trained) -> float:
+def first_alpha(trained: Trained) -> float:
     """Standard deviation of a coordinate of the base, alpha at tau = 0."""
     start = coefficients(trained.model.interpolant, np.zeros(1), trained.network.d)
     return float(start.alpha[0])
 
 
-def _frame(trained: Trained) -> Tensor:
-    """Orthonormal columns spanning everything the network knows, or nearly all."""
-    data = trained.data
-    known = torch.cat([data.mu[None], data.x1]) if data.samples else data.mu[None]
+def _frame(data: TrainingSet | Population) -> Tensor | None:
+    """Orthonormal columns spanning what the network knows, or nearly all.
+
+    `None` in span coordinates, which have no bulk beside.
+    """
+    known = data.known
+    if not data.full or data.axes.shape[1] <= len(known):
+        return None
     return torch.linalg.qr(known.T)[0]
 
 
 def _integrate(
     trained: Trained, grid: Grid, at: Coefficients, x: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return nu at all edges, shape (steps + 1, paths), and the final points.
+    """Return nu at all edges, (steps + 1, paths, features), and the final points.
 
-    A step needs X only through its field: with `pull` the linear rate, both stages
-    add a multiple of X and a multiple of u.
+    A step needs X only through its fields: with `pull` the linear rate, both stages
+    add a multiple of X and multiples of the rows of u.
     """
-    d, mu = trained.network.d, trained.data.mu
-    nu = [x @ mu / d**0.5]
+    root, axes = trained.network.d**0.5, trained.data.axes
+    nu = [x @ axes.T]
     for i, step in enumerate(np.diff(grid.edges)):
-        network = trained.network.at(i)
-        pull = float(at.gamma[i] + at.zeta[i] * network.c[0])
+        c, u, w, b = trained.network.unit(i)
+        pull = float(at.gamma[i] + at.zeta[i] * c)
         push = float(at.zeta[i])
-        raw = x @ network.w[0] / d**0.5
-        phi = activation(network.activation, raw + network.b)
+        raw = x @ w.T / root
+        phi = activation(trained.network.activation, raw + b)
         keep, add = 1 + step * pull, step * push * phi
         if grid.rule == "midpoint":
-            self_field = float(network.u[0] @ network.w[0]) / d**0.5
-            raw = raw + step / 2 * (pull * raw + push * self_field * phi)
-            later = activation(network.activation, raw + network.b)
+            own = phi @ (u @ w.T / root)
+            raw = raw + step / 2 * (pull * raw + push * own)
+            later = activation(trained.network.activation, raw + b)
             keep += (step * pull) ** 2 / 2
             add = step * push * (later + step * pull / 2 * phi)
-        x = torch.addmm(x, add[:, None], network.u, beta=keep)
-        nu.append(x @ mu / d**0.5)
+        x = torch.addmm(x, add, u, beta=keep)
+        nu.append(x @ axes.T)
     return torch.stack(nu), x
 
 
-def _bulk_factor(trained: Trained, grid: Grid, at: Coefficients) -> float:
-    """What a coordinate that no network sees is multiplied by."""
+def bulk_variance(trained: Trained, grid: Grid) -> float:
+    """Variance at the end of a coordinate that no network sees; needs no sample."""
+    at = coefficients(trained.model.interpolant, grid.times, trained.network.d)
     rates = at.gamma + at.zeta * trained.network.c.cpu().numpy()
     moves = np.diff(grid.edges) * rates
-    if grid.rule == "midpoint":
-        return float(np.prod(1 + moves + moves**2 / 2))
-    return float(np.prod(1 + moves))
+    second = moves**2 / 2 if grid.rule == "midpoint" else 0.0
+    return float(first_alpha(trained) * np.prod(1 + moves + second)) ** 2
 
 
-def _summary(nu: np.ndarray, grid: Grid, d: int, bulk: float) -> Samples:
-    names = grid.phases
-    first = [i for i, name in enumerate(names) if name.startswith("weights")]
-    decided = grid.bounds[first[-1]] if first else grid.bounds[-1]
+def _decided(model: Model, grid: Grid) -> list[int]:
+    """Index of the edge where each feature's window ends."""
+    windows = find_windows(model)
+    names = window_names(windows)
+    count = len(model.target.features)
+    if grid.phases != names:
+        return [grid.bounds[-1]] * count
+    ends = dict.fromkeys(range(1, count + 1), grid.bounds[-1])
+    for window, bound in zip(windows, grid.bounds, strict=True):
+        ends |= dict.fromkeys(window.features, bound)
+    return [ends[j] for j in sorted(ends)]
+
+
+def _summary(nu: np.ndarray, norm: float, bulk: float, decided: int) -> Samples:
     share = float(np.mean(nu[decided] > 0))
     plus = nu[-1] > 0
-    final = np.abs(nu[-1][plus] if plus.any() else nu[-1]) / d**0.5
+    final = np.abs(nu[-1][plus] if plus.any() else nu[-1]) / norm
     spread = float(final.std(ddof=1)) if len(final) > 1 else float("nan")
     return Samples(
         nu=nu,

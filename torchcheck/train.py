@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -24,15 +24,16 @@ from .draws import Embedding, TrainingSet, Values, draw_training_set, generator,
 from .grid import coefficients
 from .loss import Loss
 from .network import Network, check_activation
+from .units import Population, Units
+from .units_loss import UnitsLoss
 
 Method = Literal["sampled", "averaged"]
 Optimiser = Literal["adam", "sgd"]
 
 _SATURATED_BIAS = 20.0  # tanh(20) = 1 in float64
-_START_FIELD = 4.0  # at most, so that tanh is not flat where the descent starts
+START_FIELD = 4.0  # at most, so that tanh is not flat where the descent starts
 _QUADRATURE = 1e-9  # change of loss or gradient allowed when the nodes are doubled
-_NODES = 64  # to begin with; doubled until the rule above holds
-_MOST_NODES = 1024
+NODES = 64  # to begin with; doubled until the rule above holds
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ class Trained:
         Method, dtype, device, seed and the optimiser's settings, for a report.
     """
 
-    network: Network
-    data: TrainingSet
+    network: Network | Units
+    data: TrainingSet | Population
     model: Model
     times: np.ndarray
     loss: np.ndarray
@@ -156,12 +157,13 @@ def train(
         "device": device,
     }
     if method == "averaged":
-        loss, parameters = _averaged(loss, tolerance, steps)
+        loss, point = descend(loss, _start(loss), tolerance, steps)
+        parameters = _with_saturation(loss, point)
         settings |= {"tolerance": tolerance, "nodes": loss.nodes}
     elif method == "sampled":
         parameters = _sampled(loss, seed, steps, optimiser, rate, batch)
         settings |= {"steps": steps, "optimiser": optimiser, "rate": rate}
-        loss = replace(loss, nodes=4 * _NODES)
+        loss = replace(loss, nodes=4 * NODES)
     else:
         raise ModelError(
             f"`method` must be `averaged` or `sampled`, but is `{method}`. Choose one."
@@ -193,7 +195,7 @@ def make_loss(
         phi=model.autoencoder.activation,
         tied=model.autoencoder.tied,
         bias=model.autoencoder.bias,
-        nodes=_NODES,
+        nodes=NODES,
     )
 
 
@@ -207,7 +209,7 @@ def _start(loss: Loss) -> Tensor:
     mean = (data.weights * data.labels) @ data.x1 / data.weights.sum()
     spread = loss.alpha**2 + data.sigma**2 * loss.beta**2
     signal = data.d * loss.beta**2 / spread
-    shrink = (_START_FIELD / signal.clamp(min=1e-300)).clamp(max=1.0)
+    shrink = (START_FIELD / signal.clamp(min=1e-300)).clamp(max=1.0)
     if not data.samples:
         shrink = torch.ones_like(shrink)
     w = (shrink * loss.beta / spread)[:, None] * mean
@@ -218,20 +220,28 @@ def _start(loss: Loss) -> Tensor:
     return torch.cat([w * loss.scale[:, None], b[:, None]], 1)
 
 
-def _averaged(loss: Loss, tolerance: float, steps: int) -> tuple[Loss, list[Tensor]]:
-    """Minimise, doubling the nodes until they do not matter."""
-    point = _start(loss)
+AnyLoss = TypeVar("AnyLoss", Loss, UnitsLoss)
+
+
+def descend(
+    loss: AnyLoss, point: Tensor, tolerance: float, steps: int
+) -> tuple[AnyLoss, Tensor]:
+    """Minimise from `point`, doubling the nodes until they do not matter."""
     while True:
         point = minimise(
-            loss.reduced, point, tolerance=tolerance, max_iterations=steps
+            loss.reduced,
+            point,
+            tolerance=tolerance,
+            max_iterations=steps,
+            longest=loss.longest,
         ).point
-        if loss.nodes >= _MOST_NODES or _quadrature_error(loss, point) < _QUADRATURE:
-            break
+        enough = loss.nodes >= loss.most_nodes
+        if enough or quadrature_error(loss, point) < _QUADRATURE:
+            return loss, point
         loss = replace(loss, nodes=2 * loss.nodes)
-    return loss, _with_saturation(loss, point)
 
 
-def _quadrature_error(loss: Loss, point: Tensor) -> float:
+def quadrature_error(loss: Loss | UnitsLoss, point: Tensor) -> float:
     """Largest change of loss or gradient when the nodes are doubled."""
     if loss.data.x0 is not None:
         return 0.0
@@ -388,7 +398,7 @@ def _finish(
         loss=torch.cat(total).cpu().numpy(),
         gradient_norm=loss.gradient_norm(c, u, w, b).cpu().numpy(),
         branch=tuple("saturated" if x else "finite" for x in flat.tolist()),
-        quadrature_error=_quadrature_error(loss, point),
+        quadrature_error=quadrature_error(loss, point),
         seconds=time.perf_counter() - begin,
         settings=settings,
     )

@@ -27,24 +27,28 @@ _TERMS = 3
 
 @dataclass(frozen=True)
 class Rule:
-    """What decides a verdict.
+    r"""What decides a verdict.
 
     Attributes
     ----------
     level
         Probability that noise alone leaves an interval.
     powers
-        Whether corrections are expected in pure powers of $d^{-1/2}$.
+        Whether corrections are expected in pure powers of $d^{-\rm power}$.
     slack
         Added to the half-width: what a finite time step may leave.
     converged
         Whether every gradient norm met its tolerance.
+    power
+        Corrections are a series in $d^{-\rm power}$: 1/2, or less in the window of a
+        feature whose mean grows more slowly than $\sqrt d$.
     """
 
     level: float
     powers: bool
     slack: float
     converged: bool
+    power: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,20 @@ class Extrapolation:
     truncation: float
 
 
-def intercept(dims: np.ndarray, terms: int) -> np.ndarray:
-    r"""Weights over `dims` of the least-squares intercept in powers of $d^{-1/2}$.
+def series(dims: np.ndarray, terms: int, power: float = 0.5) -> np.ndarray:
+    r"""Weights over `dims` of least-squares coefficients in powers of $d^{-\rm power}$.
 
-    Rows count in proportion to d, because the neglected terms shrink with it.
+    Rows count in proportion to d, because the neglected terms shrink with it. Shape
+    (terms, D).
     """
-    x = dims[:, None] ** (-0.5 * np.arange(terms))
+    x = dims[:, None] ** (-power * np.arange(terms))
     root = np.sqrt(dims)[:, None]
-    return np.linalg.pinv(root * x)[0] * root[:, 0]
+    return np.linalg.pinv(root * x) * root[:, 0]
+
+
+def intercept(dims: np.ndarray, terms: int, power: float = 0.5) -> np.ndarray:
+    """Weights over `dims` of the value at infinite d, see `series`."""
+    return series(dims, terms, power)[0]
 
 
 def extrapolate(
@@ -91,11 +101,11 @@ def extrapolate(
     from scipy.stats import t as student
 
     dims = np.asarray(dims, float)
-    per_seed = intercept(dims, _TERMS) @ values
+    per_seed = intercept(dims, _TERMS, rule.power) @ values
     count = values.shape[1]
     noise = per_seed.std(ddof=1) / count**0.5 if count > 1 else 0.0
     reach = student.ppf(1 - rule.level / 2, count - 1) * noise if noise else 0.0
-    truncation = _truncation(dims, values.mean(1))
+    truncation = _truncation(dims, values.mean(1), rule.power)
     half = reach + 2 * truncation + rule.slack + FLOOR * (1 + abs(limit))
     middle = float(per_seed.mean())
     if not rule.powers:
@@ -105,22 +115,22 @@ def extrapolate(
     )
 
 
-def _truncation(dims: np.ndarray, means: np.ndarray) -> float:
-    here = intercept(dims, _TERMS) @ means
-    fewer = intercept(dims[1:], min(_TERMS, len(dims) - 1)) @ means[1:]
-    more = intercept(dims, min(_TERMS + 1, len(dims))) @ means
+def _truncation(dims: np.ndarray, means: np.ndarray, power: float) -> float:
+    here = intercept(dims, _TERMS, power) @ means
+    fewer = intercept(dims[1:], min(_TERMS, len(dims) - 1), power) @ means[1:]
+    more = intercept(dims, min(_TERMS + 1, len(dims)), power) @ means
     return float(max(abs(here - fewer), abs(here - more)))
 
 
 def fit_slope(
-    dims: np.ndarray, errors: np.ndarray, seed: int
+    dims: np.ndarray, errors: np.ndarray, seed: int, power: float = 0.5
 ) -> tuple[float, float, float]:
     r"""Slope of log root-mean-square error against log d, and its 95 % interval.
 
     The slope is that of a straight line. The interval covers the bootstrap over
-    training sets of this slope and of those fitted together with $d^{-1/2}$, and with
-    $d^{-1}$ too, widened by the effect of the last term: the rate is a statement about
-    large d, where these terms die.
+    training sets of this slope and of those fitted together with $d^{-\rm power}$, and
+    with its square too, widened by the effect of the last term: the rate is a
+    statement about large d, where these terms die.
 
     Parameters
     ----------
@@ -143,7 +153,8 @@ def fit_slope(
     count = errors.shape[1]
     picks = np.random.default_rng(seed).integers(count, size=(_RESAMPLES, count))
     drawn = np.log(np.maximum(squares[:, picks].mean(2), FLOOR**2)) / 2
-    columns = np.stack([np.ones_like(dims), np.log(dims), dims**-0.5, dims**-1.0], 1)
+    small = dims**-power
+    columns = np.stack([np.ones_like(dims), np.log(dims), small, small**2], 1)
     rules = [np.linalg.pinv(columns[:, :k])[1] for k in range(2, min(4, len(dims)) + 1)]
     ends = [np.quantile(rule @ drawn, [0.025, 0.975]) for rule in rules]
     spread = abs((rules[-1] - rules[-2]) @ np.log(size)) if len(rules) > 1 else 0.0
