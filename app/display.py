@@ -7,6 +7,7 @@ and `sweep` import it.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,6 @@ import xarray as xr
 
 from . import plots
 from .errors import ModelError, did_you_mean
-from .theory.notation import TABLE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 NOT_OVERLAPS = ("status", "reason", "branch")
 
 
-def latex_name(name: str) -> str:
-    """The symbol of a quantity as mathtext, ``$m_2$`` for ``m_2``."""
-    base, _, number = name.rpartition("_")
-    if name in TABLE or not number.isdigit() or base not in TABLE:
-        return f"${TABLE[name].latex}$" if name in TABLE else name.replace("_", " ")
-    shown = TABLE[base].latex
-    return f"${{{shown}}}_{{{number}}}$" if "_" in shown else f"${shown}_{{{number}}}$"
+def axis_label(name: str) -> str:
+    """A quantity as a figure names it: ``$m_{2}$`` for ``m_2``, else in words."""
+    from .theory.latex import latex_name
+    from .theory.notation import TABLE
+
+    base = re.sub(r"(_(\d+|[pm]+))+$", "", name)
+    known = name in TABLE or base in TABLE
+    return f"${latex_name(name)}$" if known else name.replace("_", " ")
 
 
 @xr.register_dataset_accessor("dilaton")
@@ -110,7 +111,7 @@ def _trajectory_figure(data: xr.Dataset, names: tuple[str, ...]) -> Figure:
     curves = {n: plots.broken(t, data[n].values) for n in drawn if data[n].ndim == 1}
     changes = data["phase"].values[1:] != data["phase"].values[:-1]
     figure = plots.overlaps(
-        curves, {}, [], {n: latex_name(n) for n in drawn}, t[1:][changes].tolist()
+        curves, {}, [], {n: axis_label(n) for n in drawn}, t[1:][changes].tolist()
     )
     axes = dict(zip(drawn, figure.axes, strict=False))
     for name in drawn:
@@ -128,11 +129,11 @@ def _sweep_figure(data: xr.Dataset, swept: list[Any], names: tuple[str, ...]) ->
     for ax, values in zip(axes.flat, chosen, strict=True):
         last = {x: -1 for x in values.dims if x not in swept[:2]}
         values = values.isel(last)
-        ax.set_title(latex_name(str(values.name)))
-        ax.set_xlabel(latex_name(str(swept[0])))
+        ax.set_title(axis_label(str(values.name)))
+        ax.set_xlabel(axis_label(str(swept[0])))
         if len(swept) == 1:
             ax.plot(values[swept[0]], values, color=plots.COLOURS[0], marker="o")
         else:
             plots.field(figure, ax, values.transpose(swept[1], swept[0]))
-            ax.set_ylabel(latex_name(str(swept[1])))
+            ax.set_ylabel(axis_label(str(swept[1])))
     return figure

@@ -122,6 +122,7 @@ def code(text: str) -> str:
 def derivation(limit: Limit) -> str:
     """Return the derivation of a limit, typeset; what is aside is folded away."""
     from .theory.document import blocks
+    from .theory.latex import plain
 
     parts: list[str] = []
     folded = False
@@ -131,7 +132,7 @@ def derivation(limit: Limit) -> str:
             folded = not block.text.startswith(OPEN)
             parts.append(_heading(block.text, block.level, folded))
         elif block.kind == "text":
-            parts.append(paragraph(block.text))
+            parts.append(paragraph(plain(block.text)))
         else:
             parts.append(_formula(block))
     return "".join(parts) + ("</details>" if folded else "")

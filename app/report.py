@@ -344,8 +344,10 @@ def _curves(curves: Dataset) -> dict[str, Any]:
 
 def _figures(run: Run) -> dict[str, tuple[Any, str]]:
     """Return figures and captions by file name."""
+    from .display import axis_label
+
     names = _panels(run)
-    titles = {name: _latex(name) for name in names}
+    titles = {name: axis_label(name) for name in names}
     boundaries = np.arange(1, len(run.limit.phases)) / len(run.limit.phases)
     made = {
         "overlaps": (
@@ -381,12 +383,6 @@ def _panels(run: Run) -> list[str]:
 def _base(name: str) -> str:
     """``m`` of ``m_1``: a quantity without its feature."""
     return re.sub(r"(_\d+)+$", "", name)
-
-
-def _latex(name: str) -> str:
-    from .theory.document import latex_name
-
-    return f"${latex_name(name)}$"
 
 
 def _overlaps_caption(run: Run) -> str:

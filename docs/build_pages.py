@@ -30,6 +30,9 @@ GUARDS = {
         "tests/test_integrate.py::test_training_flow_reaches_the_known_values",
     ),
     "weights/mse": ("tests/test_docs.py::test_errors_agree_with_monte_carlo",),
+    "weights/correction": (
+        "tests/test_correction.py::test_networks_have_the_predicted_correction",
+    ),
     "variance/learned": (
         "tests/test_converge.py::test_overlaps_are_near_the_limit_with_the_rate_one_half",
     ),

@@ -104,7 +104,8 @@ class Labels:
 
     def contrasts(self) -> tuple[np.ndarray, list[tuple[int, ...]]]:
         """Contrasts of the classes, dual to products of signs, and those features."""
-        rows, found = [np.ones(len(self.marks))], []
+        found: list[tuple[int, ...]] = []
+        rows = [np.ones(len(self.marks))]
         for size in range(1, self.units + 1):
             for subset in combinations(range(self.units), size):
                 row = self.signs[:, list(subset)].prod(axis=1)

@@ -21,6 +21,7 @@ from ..errors import ModelError
 from .cache import remembered
 from .kernel import make_kernel, numba_module
 from .printed import (
+    SATURATED,
     Printed,
     PrintedLimit,
     PrintedPhase,
@@ -247,7 +248,7 @@ def sample_share(
     gamma = _gamma(flow, params)
     smooth, below = found.smooth[:, :, order], found.below[:, order]
     bias = flow.inputs.index("b")
-    below[:, bias] = np.where(np.isinf(below[:, bias]), 40.0, below[:, bias])
+    below[:, bias] = np.where(np.isinf(below[:, bias]), SATURATED, below[:, bias])
     return _shares(flow, smooth, below, found.switch, gamma, params, rtol, backend)
 
 

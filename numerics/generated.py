@@ -7,7 +7,7 @@ with ``from .`` are left out when the text is used; there the names are real.
 
 from numpy import empty, float64, int64, zeros
 
-STATES = INPUTS = PARAMETERS = STAGES = TERMS = 0
+STATES = INPUTS = PARAMETERS = NAMES = STAGES = TERMS = 0
 LANES = 1
 POWER = BETA = GROWTH = CAUTION = 0.0
 FSAL = False
@@ -38,7 +38,7 @@ def exp(x: float) -> float:
     raise NotImplementedError
 
 
-observables = jacobian = objective = gradient = hessian = newton = rhs
+observables = branch = jacobian = objective = gradient = hessian = newton = rhs
 extra = attempt
 
 
@@ -59,12 +59,14 @@ __all__ = [
     "GROWTH",
     "INPUTS",
     "LANES",
+    "NAMES",
     "PARAMETERS",
     "POWER",
     "STAGES",
     "STATES",
     "TERMS",
     "attempt",
+    "branch",
     "compiled",
     "empty",
     "exp",

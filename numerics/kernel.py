@@ -44,6 +44,7 @@ FUNCTIONS = (
     "gradient",
     "hessian",
     "newton",
+    "branch",
     "observables",
 )
 """What a kernel may hold; which of them depends on the kind of the system."""
@@ -118,6 +119,7 @@ class Kernel:
         observed = self.system.observed
         rows = {
             "values": self.states + observed,
+            "branch": (*self.states, *observed, "objective"),
             "observables": observed,
             "rhs": self.states,
             "gradient": self.states,
@@ -278,6 +280,7 @@ def numba_source(
     if driver:
         sizes = {"STATES": len(system.unknowns), "INPUTS": len(system.inputs)}
         sizes["PARAMETERS"] = len(system.parameters)
+        sizes["NAMES"] = len(held.names)
         parts.append("\n".join(f"{k} = {v}" for k, v in sizes.items()))
         parts += [d if isinstance(d, str) else _text_of(d) for d in driver]
     return "\n\n".join(parts)

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ..theory.derive import Limit, Phase
     from ..theory.model import Model
     from ..theory.system import System
+
+SATURATED = 400.0
+"""Stands for an infinite bias: a unit is 1 in double precision, whatever its w."""
 
 ROLES = ("learned", "sampling", "projected", "levels")
 """The systems of a phase that a solution at given parameters needs."""
@@ -150,8 +153,9 @@ def _text(symbols: Any) -> tuple[str, ...]:
 class PrintedPhase:
     """A phase as numbers see it; `learned`, `sampling`, `projected` are `Printed`.
 
-    `levels` has the interpolant's coefficients inside the window.     `variance`: the bulk variance is set here; `vanishes`: no noise is left at its end;
-    `make` returns the phase itself.
+    `levels` has the interpolant's coefficients inside the window. `variance`: the bulk
+    variance is set here; `vanishes`: no noise is left at its end; `make` returns the
+    phase itself.
     """
 
     name: str
@@ -196,7 +200,7 @@ def printed_limit(limit: Limit | PrintedLimit) -> PrintedLimit:
             f"{type(limit).__name__}. Derive the model first."
         )
     if "phases" not in vars(limit):
-        return _kept(key_of(limit.model), limit.derived)
+        return _kept(key_of(limit.model), limit.derived)  # type: ignore[attr-defined]
     phases = tuple(printed_phase(phase) for phase in limit.phases)
     return PrintedLimit(phases, limit.parameters, _about(limit))
 
@@ -206,7 +210,7 @@ def printed_phase(phase: Phase | PrintedPhase) -> PrintedPhase:
     if isinstance(phase, PrintedPhase):
         return phase
     systems = {role: getattr(phase, role) for role in ROLES}
-    held = {role: x if x is None else printed(x) for role, x in systems.items()}
+    held: dict[str, Any] = {k: x and printed(x) for k, x in systems.items()}
     return PrintedPhase(**_facts(phase), **held, make=lambda: phase)
 
 
@@ -237,18 +241,30 @@ def _phases(
     tables: list[dict[str, Any]], key: str, limit: Callable[[], Limit]
 ) -> Iterator[PrintedPhase]:
     for i, table in enumerate(tables):
-        systems = {}
+        systems: dict[str, Any] = {}
         for role in ROLES:
             names = table.pop(role)
             systems[role] = names and Printed(
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in names.items()},
+                **_tuples(names),
                 key=f"{key}\n{i} {role}",
                 origin=None,
-                make=lambda i=i, role=role: getattr(limit().phases[i], role),
+                make=partial(_system_of, limit, i, role),
             )
         features = tuple(table.pop("features"))
-        make = lambda i=i: limit().phases[i]  # noqa: E731
+        make = partial(_phase_of, limit, i)
         yield PrintedPhase(**table, features=features, **systems, make=make)
+
+
+def _tuples(table: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+
+
+def _phase_of(limit: Callable[[], Limit], i: int) -> Phase:
+    return limit().phases[i]
+
+
+def _system_of(limit: Callable[[], Limit], i: int, role: str) -> System:
+    return getattr(limit().phases[i], role)
 
 
 def _described(limit: Limit) -> dict[str, Any]:

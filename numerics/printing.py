@@ -19,6 +19,7 @@ from sympy.printing.pycode import PythonCodePrinter
 from ..errors import ModelError
 from ..theory.gaussian import Average
 from ..theory.system import Equation, System
+from .printed import SATURATED
 
 ELEMENTARY = {
     sp.tanh: "tanh",
@@ -48,8 +49,9 @@ def outputs_of(
     """Return what can be printed from a system, by function name.
 
     Closed: `values`. Flow: `rhs`, `jacobian` (row by row). Stationary: `objective`,
-    `gradient`, `hessian` (row by row) and `newton`, the three together. Flows and
-    stationary systems have `observables` when they declare some. `only` picks some.
+    `gradient`, `hessian` (row by row) and `newton`, the three together, and `branch`,
+    every quantity on the closed branch. Flows and stationary systems have
+    `observables` when they declare some. `only` picks some.
     """
     if only == ("rhs",):
         return {"rhs": tuple(sp.sympify(eq.rhs) for eq in system.equations)}
@@ -76,7 +78,24 @@ def _outputs(system: System) -> dict[str, tuple[sp.Expr, ...]]:
         objective = (sp.sympify(system.objective),)
         out = {"objective": objective, "gradient": rhs, "hessian": slopes}
         out["newton"] = objective + rhs + slopes
+        out["branch"] = _on_branch(system, seen)
     return {**out, "observables": seen} if seen else out
+
+
+def _on_branch(system: System, seen: tuple[sp.Expr, ...]) -> tuple[sp.Expr, ...]:
+    """Unknowns, observables, objective on the closed branch; zeros without one."""
+    values: dict[sp.Symbol, sp.Expr] = dict.fromkeys(system.unknowns, sp.S.Zero)
+    known: dict[sp.Symbol, sp.Expr] = {}
+    for branch in system.branches[:1]:
+        known = {eq.lhs: eq.rhs for eq in branch.equations}
+        if branch.name == "saturated":
+            infinite = {x: sp.Float(SATURATED) for x in values if str(x)[0] == "b"}
+            values |= infinite
+    values |= {x: known[x] for x in values if x in known}
+    rest = zip(system.observables, seen, strict=True)
+    inserted = [known.get(eq.lhs, value.subs(values)) for eq, value in rest]
+    objective = system.branches[0].objective if system.branches else sp.S.Zero
+    return (*values.values(), *inserted, sp.sympify(objective))
 
 
 def _slope(expr: sp.Expr, x: sp.Symbol) -> sp.Expr:

@@ -51,7 +51,8 @@ class Minima:
     names
         The unknowns, then the observables.
     values
-        Shape (rows, times, names). On the closed branch `omega` is 0, `b` infinite.
+        Shape (rows, times, names). On the closed branch `b` is infinite, and `omega`
+        is 0 unless `w` is tied to `u`.
     objective, residual, eigenvalue, quadrature
         Shape (rows, times): the objective; the largest component of the gradient;
         the smallest eigenvalue of the Hessian (positive: a minimum; nan on the
@@ -72,7 +73,8 @@ class Minima:
         points, names): $s = \exp(\frac{1 - z}2 \log s_{\rm switch})$.
     below
         Shape (rows, names): what holds below the switch, that is the closed branch
-        at s = 1 (of its values only `c_hat` depends on s), or the minimum at `FLOOR`.
+        at s = 1 (untied, of its values only `c_hat` depends on s), or the minimum at
+        `FLOOR`.
     """
 
     names: tuple[str, ...]
@@ -174,9 +176,9 @@ def _lost_at(found: Minima) -> float:
     return float(np.exp(0.5 * (1 - z) * depth))
 
 
-def batch(system: Printed, params: Mapping[str, Any]) -> np.ndarray:
+def batch(system: System | Printed, params: Mapping[str, Any]) -> np.ndarray:
     """Return the parameters in the order of the system, of shape (rows, parameters)."""
-    names = system.parameters
+    names = printed(system).parameters
     for name in names:
         if name not in params:
             raise ModelError(
@@ -203,9 +205,9 @@ def barycentric(z: np.ndarray, grid: np.ndarray) -> np.ndarray:
     return np.where(hit.any(axis=1, keepdims=True), hit.astype(float), matrix)
 
 
-def guesses(system: Printed) -> np.ndarray:
+def guesses(system: System | Printed) -> np.ndarray:
     """Return the starting points at s = 1, of shape (starts, unknowns)."""
-    ranges = [GUESSES.get(x, (0.0,)) for x in system.unknowns]
+    ranges = [GUESSES.get(x, (0.0,)) for x in printed(system).unknowns]
     return np.stack(np.meshgrid(*ranges, indexing="ij"), -1).reshape(-1, len(ranges))
 
 
@@ -222,7 +224,9 @@ def rules(levels: int = LEVELS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _module(system: Printed) -> Any:
     from . import saddle_loops
 
-    return numba_module(system, (saddle_loops,), only=("newton", "observables"))[1]
+    return numba_module(
+        system, (saddle_loops,), only=("newton", "branch", "observables")
+    )[1]
 
 
 @lru_cache(maxsize=16)

@@ -20,7 +20,7 @@ from .kernel import make_kernel
 from .printed import Printed
 from .quadrature import START, error_bound, trapezoid
 from .saddle import FLOOR, LEVELS, chebyshev, guesses
-from .saddle_loops import FAR, LAST_STEP, MOST, RATIO, ROUGH_STEP, SATURATED
+from .saddle_loops import ALIKE, FAR, LAST_STEP, MOST, RATIO, ROUGH_STEP, ROUNDING
 
 BISECTIONS = 40  # of the switch, in log s
 STEPS = 64  # of order 8 through the window; their error is that of half as many
@@ -70,7 +70,10 @@ def _settle(newton: Any, at: Any, x: Any, goal: float) -> tuple[Any, Any, Any]:
         radius = jnp.where(better, jnp.minimum(2 * radius, 1.0), 0.25 * radius)
         step, firm = _step(x, values)
         short = (jnp.abs(step) / (1 + jnp.abs(x))).max(0) <= goal
-        ends = short & firm & ~found & ~gone
+        flat = -(values[1 : 1 + size] * step).sum(0) <= ROUNDING * (
+            1 + jnp.abs(values[0])
+        )
+        ends = (short | flat) & firm & ~found & ~gone
         x = jnp.where(ends, x + step, x)
         length = jnp.sqrt((step**2).sum(0))
         trial = x + step * jnp.minimum(1.0, radius / jnp.maximum(length, 1e-300))
@@ -97,7 +100,7 @@ def _step(x: Any, values: Any) -> tuple[Any, Any]:
     hessian = jnp.moveaxis(values[1 + size :], 0, -1).reshape(*slope.shape, size)
     eigen, basis = jnp.linalg.eigh(hessian)
     scale = jnp.abs(eigen).max(-1, keepdims=True)
-    firm = jnp.maximum(jnp.abs(eigen), 1e-12 * scale + 1e-300)
+    firm = jnp.maximum(jnp.abs(eigen), 1e-15 * scale + 1e-300)
     along = jnp.einsum("...ij,...i->...j", basis, slope) / firm
     step = -jnp.einsum("...ij,...j->...i", basis, along)
     return jnp.moveaxis(step, -1, 0), eigen[..., 0] > 0
@@ -113,7 +116,6 @@ def _follow(
     weights: Any,
 ) -> tuple:
     size, rows = len(kernel.states), params.shape[1]
-    far = jnp.zeros(size).at[-1].set(SATURATED)
 
     def call(name: str, at: Any, x: Any) -> tuple:
         shaped = params.reshape(params.shape[0], rows, *(1,) * (x.ndim - 2))
@@ -125,7 +127,12 @@ def _follow(
     def rival(at: Any) -> Any:
         if not closed:
             return jnp.full(rows, 1e300)
-        return call("objective", at, jnp.broadcast_to(far[:, None], (size, rows)))[0][0]
+        return branch(at)[-1]
+
+    def branch(at: Any, *times: int) -> Any:
+        """Every quantity on the closed branch, then its objective."""
+        none = jnp.zeros((0, rows, *times))
+        return call("branch", at, none)[0]
 
     def record(at: Any, x: Any) -> Any:
         seen = call("observables", at, x)[0]
@@ -141,10 +148,9 @@ def _follow(
     at = jnp.exp(0.5 * (1 - grid) * depth[:, None])
     smooth = record(at, jnp.moveaxis(track, 0, -1))
     smooth = jnp.where((inside & whole)[:, None, None], smooth, jnp.nan)
-    far_rows = jnp.broadcast_to(far[:, None], (size, rows))
     low = switch <= FLOOR
     below = jnp.where(
-        (inside & low)[:, None], record(FLOOR, x_switch), record(1.0, far_rows)
+        (inside & low)[:, None], record(FLOOR, x_switch), branch(1.0)[:-1].T
     )
     z = 1 - 2 * jnp.log(jnp.maximum(times, switch[:, None])) / jnp.minimum(
         depth[:, None], -1e-300
@@ -153,8 +159,9 @@ def _follow(
     x, found, facts, off = _polish(call, newton, times, guess)
     values = record(times, x)
     saturated = ~inside[:, None] | ((times < switch[:, None]) & ~low[:, None])
-    far_all = jnp.broadcast_to(far[:, None, None], x.shape)
-    limit = record(times, far_all).at[..., size - 1].set(jnp.inf)
+    limit = jnp.moveaxis(branch(times, len(times))[:-1], 0, -1)
+    if "saturated" in kernel.system.branches:
+        limit = limit.at[..., size - 1].set(jnp.inf)
     values = jnp.where(saturated[..., None], limit, values)
     base = jnp.stack([rival(t) for t in times], -1) if len(times) else facts[..., 0]
     zeros = jnp.zeros((*base.shape, 3))
@@ -192,7 +199,7 @@ def _switch(newton: Any, rival: Any, x: Any, inside: Any) -> tuple[Any, Any]:
 
     def lower(at: Any, x: Any) -> tuple[Any, Any]:
         x, values, found = _settle(newton, at, x, ROUGH_STEP)
-        return x, found & (values[0] < rival(at))
+        return x, found & (values[0] < rival(at) - ALIKE)
 
     def down(state: tuple, at: Any) -> tuple:
         x, high, low, alive = state

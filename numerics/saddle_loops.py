@@ -3,7 +3,8 @@
 The text of this file is compiled together with the functions of a stationary
 `System`. `newton` fills objective, gradient and Hessian at one point. A row is
 followed from s = 1 downwards, where the basin is wide, until the closed branch takes
-over at the switch: there w = 0 and the bias, the last unknown, is infinite.
+over at the switch: there every unit saturates, its bias, the last unknown, being
+infinite; without a bias w = 0.
 
 Facts of a point are (objective, residual, smallest eigenvalue, quadrature bound).
 """
@@ -13,12 +14,13 @@ from math import log, sqrt
 from numpy import empty, zeros
 
 from .elementary import exp
-from .generated import STATES, compiled, newton, observables
+from .generated import NAMES, STATES, branch, compiled, newton, observables
 
 FOUND, ESCAPED, LOST = 0, 1, 2
+ALIKE = 1e-12  # objectives this close belong to branches that have merged
 FAR = 15.0  # a bias beyond it saturates every unit: 1 - tanh(15) = 2e-13
-SATURATED = 40.0  # stands for an infinite bias: tanh(40) is 1 in double precision
 LAST_STEP = 1e-6  # relative; the quadratic convergence leaves its square
+ROUNDING = 1e-15  # relative, of an objective
 ROUGH_STEP = 1e-4  # where only the objective matters, which is flat at a minimum
 MOST = 60  # Newton steps
 RATIO = 0.6  # of neighbouring times while looking for the switch
@@ -119,8 +121,8 @@ def point(at, x, params, nodes, weights, starts, level, out):
 def settle(at, x, goal, params, nodes, weights, starts, level, out):
     """Move `x` to the minimum below it; return a code and the averages' bound.
 
-    Damped Newton steps until one, undamped, is below `goal`; that one is taken too,
-    while `out` belongs to the point before it.
+    Damped Newton steps until one, undamped, is below `goal`, or promises no more than
+    rounding; that one is taken too, while `out` belongs to the point before it.
     """
     step, trial = zeros(STATES), empty(STATES)
     low, other = zeros((STATES, STATES)), empty(out.size)
@@ -133,7 +135,8 @@ def settle(at, x, goal, params, nodes, weights, starts, level, out):
         for i in range(STATES):
             slope += step[i] * out[1 + i]
             length = max(length, abs(step[i]) / (1.0 + abs(x[i])))
-        if shift == 0.0 and length <= goal:
+        flat = -slope <= ROUNDING * (1.0 + abs(out[0]))
+        if shift == 0.0 and (length <= goal or flat):
             for i in range(STATES):
                 x[i] += step[i]
             return FOUND, bound(off)
@@ -189,12 +192,13 @@ def check(at, x, params, nodes, weights, starts, level, out, fact):
 
 
 @compiled
-def closed_branch(closed):
-    """Return the point that stands for the closed branch: saturated, or w = 0."""
-    x = zeros(STATES)
-    if closed == 1:
-        x[STATES - 1] = SATURATED
-    return x
+def on_branch(at, params, nodes, weights, starts, values):
+    """Fill unknowns and observables of the closed branch; return its objective."""
+    a, b = starts[0], starts[1]
+    none, out = params[:0], empty(NAMES + 1)
+    branch(at, none, none, params, nodes[a:b], weights[a:b], out)
+    values[:] = out[:NAMES]
+    return out[NAMES]
 
 
 @compiled
@@ -202,9 +206,7 @@ def rival(at, closed, params, nodes, weights, starts):
     """Return the objective of the closed branch, infinite where there is none."""
     if not closed:
         return 1e300
-    x, out = closed_branch(closed), empty(1 + STATES + STATES * STATES)
-    point(at, x, params, nodes, weights, starts, 0, out)
-    return out[0]
+    return on_branch(at, params, nodes, weights, starts, empty(NAMES))
 
 
 @compiled
@@ -282,7 +284,7 @@ def find_switch(floor, closed, x, params, nodes, weights, starts, level, out):
         gap = 0.0
         if code == FOUND:
             gap = out[0] - rival(following, closed, params, nodes, weights, starts)
-        if code == FOUND and gap < 0.0:
+        if code == FOUND and gap < -ALIKE:
             before, gap_before = high, gap_high
             high, gap_high = following, gap
             x_high[:] = x
@@ -359,9 +361,8 @@ def record(at, x, params, nodes, weights, starts, level, values):
 @compiled
 def saturate(times, closed, params, nodes, weights, starts, values, facts, codes):
     """Fill the closed branch at `times`, with code 1; nan if there is none."""
-    x = closed_branch(closed)
     for j in range(times.size):
-        record(times[j], x, params, nodes, weights, starts, 0, values[j])
+        on_branch(times[j], params, nodes, weights, starts, values[j])
         if closed == 1:
             values[j, STATES - 1] = 1e300 * 1e300
         facts[j, 0] = rival(times[j], closed, params, nodes, weights, starts)
@@ -402,7 +403,7 @@ def follow_row(
     )
     summary[0], summary[3] = 1.0, FOUND
     codes[:] = ESCAPED
-    record(1.0, closed_branch(closed), params, nodes, weights, starts, 0, below)
+    on_branch(1.0, params, nodes, weights, starts, below)
     other = rival(1.0, closed, params, nodes, weights, starts)
     if code != FOUND or out[0] >= other:
         summary[3] = ESCAPED if closed else LOST

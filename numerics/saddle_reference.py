@@ -23,7 +23,7 @@ from .saddle import (
     guesses,
     numpy_kernel,
 )
-from .saddle_loops import SATURATED
+from .saddle_loops import ALIKE, FAR
 
 LADDER = 0.7
 """Ratio of neighbouring times on the way down to the switch."""
@@ -37,9 +37,8 @@ class _Row:
         self.params, self.tol = params, tol
         self.size = len(self.kernel.states)
         self.rule = trapezoid(START)
-        self.closed = np.zeros(self.size)
-        self.closed[-1] = SATURATED
         self.has_closed = bool(system.branches)
+        self.saturates = "saturated" in system.branches
 
     def newton(self, at: float, x: np.ndarray) -> tuple[np.ndarray, float]:
         values, off = self.kernel["newton"](at, x, [], self.params, *self.rule)
@@ -62,16 +61,26 @@ class _Row:
             )
             x = done.x
             values, off = self.newton(at, x)
-            if off <= self.tol or not np.abs(x).max() < SATURATED / 4:
+            if off <= self.tol or not np.abs(x).max() < FAR:
                 break
         slope, hessian = values[1 : 1 + size], values[1 + size :].reshape(size, size)
-        if not np.abs(x).max() < SATURATED / 4 or np.linalg.eigvalsh(hessian)[0] <= 0:
+        if not np.abs(x).max() < FAR or np.linalg.eigvalsh(hessian)[0] <= 0:
             return None
         x = x - np.linalg.solve(hessian, slope)
         return -x if x[0] < 0 else x
 
     def rival(self, at: float) -> float:
-        return self.newton(at, self.closed)[0][0] if self.has_closed else np.inf
+        if not self.has_closed:
+            return np.inf
+        return self.branch(at)[-1]
+
+    def closed(self, at: float) -> np.ndarray:
+        """Every unknown and observable on the closed branch."""
+        return self.branch(at)[:-1]
+
+    def branch(self, at: float) -> np.ndarray:
+        with np.errstate(all="ignore"):  # observables of an infinite bias at s = 0
+            return self.kernel["branch"](at, [], [], self.params, *self.rule)[0]
 
     def record(self, at: float, x: np.ndarray) -> np.ndarray:
         seen, _ = self.kernel["observables"](at, x, [], self.params, *self.rule)
@@ -104,7 +113,7 @@ def _follow_row(row: _Row, system: Printed, times: np.ndarray, points: int) -> t
     heights = [row.newton(1.0, x)[0][0] for x in apart]
     second = heights[1] if len(heights) > 1 else 1e300
     smooth = np.full((points, len(system.names)), np.nan)
-    below = row.record(1.0, row.closed)
+    below = row.closed(1.0)
     if not apart or heights[0] >= row.rival(1.0):
         state = 1 if row.has_closed else 2
         values, facts, codes = _at_times(row, times, 1.1, None, state)
@@ -137,8 +146,9 @@ def _at_times(
     values, facts, codes = [], [], []
     for at in times:
         if at < floor:
-            line = row.record(at, row.closed)
-            line[row.size - 1] = np.inf
+            line = row.closed(at)
+            if row.saturates:
+                line[row.size - 1] = np.inf
             values.append(line)
             facts.append([row.rival(at), 0.0, 0.0, 0.0])
             codes.append(state)
@@ -147,7 +157,7 @@ def _at_times(
         values.append(row.record(at, x))
         facts.append(row.facts(at, x) if np.isfinite(x).all() else [np.nan] * 4)
         codes.append(0 if np.isfinite(x).all() else 2)
-    shape = (len(times), len(row.record(1.0, row.closed)))
+    shape = (len(times), len(row.closed(1.0)))
     return (
         np.reshape(values, shape),
         np.reshape(facts, (len(times), 4)),
@@ -166,7 +176,7 @@ def _switch(row: _Row, x: np.ndarray) -> tuple[dict[float, np.ndarray], float]:
         y = _near(row, known, at)
         if not np.isfinite(y).all():
             return 1.0  # gone: the other branch has it
-        return row.newton(at, y)[0][0] - row.rival(at)
+        return row.newton(at, y)[0][0] - row.rival(at) + ALIKE
 
     high = 1.0
     while high > FLOOR:

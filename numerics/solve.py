@@ -18,8 +18,16 @@ from ..errors import DerivationError, ModelError
 from .classes import ClassMinima, counted, minimise_classes
 from .classshares import class_shares
 from .flow import sample_share
-from .points import bad_times, closed_values, complete, params_of, unit_times
-from .printed import Printed, PrintedLimit, PrintedPhase, printed_limit
+from .points import (
+    bad_times,
+    check_choice,
+    check_tolerances,
+    closed_values,
+    complete,
+    params_of,
+    unit_times,
+)
+from .printed import SATURATED, Printed, PrintedLimit, PrintedPhase, printed_limit
 from .saddle import Minima, alone, minimise
 from .vanishing import share_without_noise
 
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
     from ..theory.derive import Limit
     from ..theory.system import System
     from .inputs import Inputs
+    from .integrate import Backend
 
 
 END = 1 - 1e-15
@@ -39,9 +48,6 @@ EARLY = 1e-8
 SOBOL, SCRAMBLES = 1024, 8
 """Points and scramblings of the share when the flow has to be followed."""
 
-SATURATED = 40.0
-"""A bias this large saturates every unit to the last digit."""
-
 
 def solve(
     limit: Limit,
@@ -49,7 +55,7 @@ def solve(
     s: ArrayLike,
     rtol: float,
     atol: float,
-    backend: str = "scipy",
+    backend: Backend = "scipy",
     nu0: ArrayLike | None = None,
     **values: float,
 ) -> xr.Dataset:
@@ -108,11 +114,13 @@ def solve_point(
     s: ArrayLike,
     rtol: float,
     atol: float,
-    backend: str = "scipy",
+    backend: Backend = "scipy",
     nu0: ArrayLike | None = None,
     **values: float,
 ) -> Solution:
     """Solve every phase at one point, as `solve` does, into plain arrays."""
+    check_tolerances(rtol, atol)
+    check_choice("backend", backend, ("numba", "jax", "scipy"))
     held, point, times = printed_limit(limit), complete(limit, values), _times(s)
     minima = {
         phase.name: _minimum(phase, held, times, point)
@@ -229,7 +237,7 @@ def _phase_rows(
     minima: Mapping[str, Minima | ClassMinima],
     rtol: float,
     atol: float,
-    backend: str,
+    backend: Backend,
     nu0: ArrayLike | None,
 ) -> dict[str, np.ndarray]:
     found = minima.get(phase.name)
@@ -260,7 +268,7 @@ def _integrated(
     point: Mapping[str, float],
     rtol: float,
     atol: float,
-    backend: str,
+    backend: Backend,
 ) -> dict[str, np.ndarray]:
     import sympy as sp
 
@@ -394,7 +402,7 @@ def followed_share(
 
     flow = _flow(phase)
     names = flow.unknowns
-    inputs = _as_inputs(phase, point)
+    inputs = learned_inputs(phase, point)
     shares = []
     for seed in range(SCRAMBLES):
         unit = qmc.Sobol(len(names), seed=seed).random(SOBOL)
@@ -412,7 +420,7 @@ def followed_share(
     return float(np.mean(shares)), float(np.std(shares, ddof=1) / SCRAMBLES**0.5)
 
 
-def _as_inputs(phase: PrintedPhase, point: Mapping[str, float]) -> Inputs:
+def learned_inputs(phase: PrintedPhase, point: Mapping[str, float]) -> Inputs:
     """The learned overlaps as functions of `s`, on pieces that refine towards 0."""
     from .inputs import Inputs
 

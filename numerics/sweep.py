@@ -291,6 +291,12 @@ def make_job(
         _check_gpu()
     if isinstance(spec, str | Path):
         spec = load_spec(spec)
+    if rows is None and "counts" in spec.tables["data"]:
+        raise ModelError(
+            "A sweep solves thousands of points of two modes or of a population, but "
+            "this spec counts its samples by sign, and each such point takes seconds. "
+            'Use `dilaton solve` for each, or n = "inf".'
+        )
     axes = axes_of(over)
     check_axes(spec, axes)
     size = math.prod(len(axis.values) for axis in axes)

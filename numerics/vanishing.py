@@ -16,8 +16,8 @@ import numpy as np
 
 from .kernel import make_kernel
 from .points import params_of
+from .printed import SATURATED
 from .saddle import Minima, minimise
-from .saddle_loops import SATURATED
 
 if TYPE_CHECKING:
     from .printed import PrintedPhase

@@ -607,6 +607,13 @@ def test_bad_counts_are_refused(old, new, message):
         parse_spec(SPEC.replace(old, new))
 
 
+def test_a_sweep_over_counted_samples_is_refused(tmp_path):
+    from dilaton.numerics.sweep import sweep
+
+    with pytest.raises(ModelError, match=r"counts its samples by sign.*Use `dilaton"):
+        sweep(parse_spec(SPEC), ["kappa=1:3:2"], tmp_path / "store")
+
+
 def test_solve_answers_for_each_feature():
     spec = parse_spec(SPEC)
     found = dilaton.solve(limit(), s=[0.5, 1.0], rtol=1e-7, atol=1e-9, **spec.values)

@@ -7,7 +7,7 @@ import dilaton
 import numpy as np
 import pytest
 import xarray as xr
-from dilaton.display import latex_name
+from dilaton.display import axis_label
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +96,10 @@ def test_every_system_has_its_unknowns_in_its_latex():
 
 
 def test_names_have_symbols():
-    assert latex_name("omega") == r"$\omega$"
-    assert latex_name("p_2") == "$p_{2}$"
-    assert latex_name("n_plus") == "$n_+$"
-    assert latex_name("bulk_variance") == "bulk variance"
+    assert axis_label("omega") == r"$\omega$"
+    assert axis_label("p_2") == "$p_{2}$"
+    assert axis_label("n_plus") == "$n_+$"
+    assert axis_label("bulk_variance") == "bulk variance"
 
 
 def test_loading_dilaton_does_not_load_the_display():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from dilaton.errors import ModelError, SolveError
+from dilaton.numerics.kernel import make_kernel
 from dilaton.numerics.saddle import (
     BRANCHES,
     FLOOR,
@@ -16,7 +17,7 @@ from dilaton.numerics.saddle import (
     minimise,
 )
 from dilaton.theory.derive import derive
-from dilaton.theory.model import Data, Model, two_modes
+from dilaton.theory.model import Autoencoder, Data, Model, two_modes
 from scipy.optimize import minimize
 
 NAMES = ("omega", "b", "m", "zeta_plus", "zeta_minus", "a_plus", "a_minus", "r")
@@ -312,6 +313,89 @@ def test_a_lost_row_raises_when_it_is_alone(system):
     found.status[0] = "lost"
     with pytest.raises(SolveError, match="the minimum was lost below s ="):
         alone(found)
+
+
+# ----------------------------------------------------------------- tied networks
+
+TIED = numbers(kappa=2.0, n=16, n_plus=13, ridge_u=0.1, ridge_w=0.1) | {"p": 0.8}
+DIRECT = 2e-6  # BFGS with numerical slopes, to 1e-8 of the objective's slope
+
+
+@pytest.fixture(scope="module")
+def tied():
+    """n samples, w = kappa s u: on the saturated branch w is not 0."""
+    model = Model(two_modes(), autoencoder=Autoencoder(tied=True), data=Data(True))
+    return derive(model).phases[0].learned
+
+
+def tied_loss(x, s, n, n_plus, ridge_u, ridge_w, kappa, **_):
+    """The loss of a tied network per sample, sigma = 1, Gauss-Hermite averages."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    weights = weights / weights.sum()
+    counts, signs = np.array([n_plus, n - n_plus]), np.array([1.0, -1.0])
+    means = signs * x[0] + x[1:3]  # of w with the two classes' samples
+    r = x[0] ** 2 + counts @ x[1:3] ** 2
+    fields = np.sqrt(r) * nodes + (kappa * s * means + x[3])[:, None]
+    unit = np.tanh(fields)
+    q = r / (kappa * s) ** 2
+    fit = 2 * counts @ (means / (kappa * s) * (unit @ weights))
+    norm = q * counts @ (unit**2 @ weights) + ridge_u * q + ridge_w * r
+    return (2 * n - fit + norm) / n
+
+
+def lowest(s, values):
+    """The lowest of some minima that BFGS finds, from scattered starts."""
+    rng = np.random.default_rng(5)
+    spread = np.array([0.5, 0.05, 0.05, 2.0])
+    found = [
+        minimize(lambda x: tied_loss(x, s, **values), rng.normal(size=4) * spread)
+        for _ in range(8)
+    ]
+    return min(found, key=lambda one: one.fun)
+
+
+def test_a_tied_network_agrees_with_direct_minimisation(tied):
+    times = [0.0, 0.02, 0.1, 1.0]
+    found = minimise(tied, times, TIED, backend="scipy", points=5)
+    assert found.status[0] == "ok"
+    assert found.branch[0].tolist() == [1, 1, 0, 0]
+    for j, s in enumerate(times[1:], 1):
+        direct = lowest(s, TIED)
+        turn = np.sign(direct.x[3])  # the loss is even in (u, w, b)
+        assert found.objective[0, j] == pytest.approx(direct.fun, abs=DIRECT)
+        np.testing.assert_allclose(
+            found.values[0, j, :3], turn * direct.x[:3], atol=3e-5
+        )
+    # in the limit of small s the ridge on w costs nothing
+    plain = (2 * 13 - 16) / (16 + 0.1)
+    assert found["m"][0, 0] == pytest.approx(plain, abs=1e-14)
+    assert found["omega"][0, 0] == 0
+    assert np.isposinf(found["b"][0, :2]).all()
+
+
+def test_a_saturated_tied_branch_carries_both_ridges(tied):
+    kernel = make_kernel(tied, "numpy")
+    values = TIED | {"ridge_w": 3.0}
+    branch, _ = kernel.evaluate(
+        "branch", params=values, at=0.25, states=dict.fromkeys(kernel.states, 0.0)
+    )
+    deep = np.array([branch["omega"], branch["zeta_plus"], branch["zeta_minus"], 60.0])
+    height = tied_loss(deep, 0.25, **values)
+    assert branch["objective"] == pytest.approx(height, abs=1e-13)
+    for i in range(3):
+        for shift in (-1e-3, 1e-3):
+            assert tied_loss(deep + shift * np.eye(4)[i], 0.25, **values) > height
+    for wrong in (TIED, values | {"ridge_u": 0.2}):
+        off, _ = kernel.evaluate(
+            "branch", params=wrong, at=0.25, states=dict.fromkeys(kernel.states, 0.0)
+        )
+        assert abs(off["objective"] - height) > 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["scipy", "jax"])
+def test_tied_backends_agree(tied, backend):
+    compare(tied, [0.0, 0.02, 0.1, 0.5, 1.0], TIED, backend, points=9)
 
 
 # --------------------------------------------------------------------- backends

@@ -253,22 +253,22 @@ def _saturated(data: Classes) -> Branch:
 def _steps(data: Classes, total: sp.Expr) -> tuple[Step, ...]:
     found = [
         Step(
-            "The samples form classes by the signs of their features, n_pm of them "
-            "with signs + and -. Insert the window into the loss (L5) and let d grow. "
-            "The skip's share is of higher order, so the units see",
+            "The samples form classes by the signs of their features, `n_pm` of them "
+            "with signs + and -. Insert the window into the loss (L5) and let `d` "
+            "grow. The skip's share is of higher order, so the units see",
             to_averages(total),
             "L6",
         ),
         Step(
-            "It is quadratic in u: the matrix A_jk = ridge_u delta_jk + sum_c n_c "
-            "E_c[phi_j phi_k] gives u_j = sum_k (A^-1)_jk sum_c n_c E_c[phi_k] xbar_c, "
-            "with xbar_c the mean of the samples of class c.",
+            "It is quadratic in `u`: the matrix `A_jk = ridge_u delta_jk + sum_c n_c "
+            "E_c[phi_j phi_k]` gives `u_j = sum_k (A^(-1))_jk sum_c n_c E_c[phi_k] "
+            "xbar_c`, with `xbar_c` the mean of the samples of class `c`.",
         ),
         Step(
-            "The loss sees w through the fields alone. With R_jk the slopes in the "
-            "overlaps r, stationarity reads sum_k R_jk w_k = -sum_c J_jc xbar_c, and "
-            "that of the bias sum_c J_jc = 0. So w_j = sum_c A_jc xbar_c with sum_c "
-            "A_jc = 0, that is, for each unit (here the first)",
+            "The loss sees `w` through the fields alone. With `R_jk` the slopes in the "
+            "overlaps `r`, stationarity reads `sum_k R_jk w_k = -sum_c J_jc xbar_c`, "
+            "and that of the bias `sum_c J_jc = 0`. So `w_j = sum_c A_jc xbar_c` with "
+            "`sum_c A_jc = 0`, that is, for each unit (here the first)",
         ),
     ]
     for name, relation in closed_relations(data, 1).items():
@@ -330,7 +330,8 @@ def sampling(model: Model, window: Window) -> System:
         steps=(
             Step(
                 "Project the velocity on the means and on the summed noises of each "
-                "class; these projections of X start as independent N(0, alpha(0)^2).",
+                "class; these projections of `X` start as independent `N(0, "
+                "alpha(0)^2)`.",
             ),
         ),
     ).check()
@@ -406,10 +407,10 @@ def _contrast_step(data: Classes) -> Step:
         for i, t in enumerate(data.contrast_subsets(), 1)
     )
     return Step(
-        "By (R1) each w is a contrast of class means. Project X on the contrasts dual "
-        f"to the products of signs ({names}): these projections are autonomous, F_k is "
-        "what the flow adds to nu_k, and Gamma is their covariance at the start, in "
-        "units of alpha(0)^2.",
+        "By (R1) each `w` is a contrast of class means. Project `X` on the contrasts "
+        f"dual to the products of signs ({names}): these projections are autonomous, "
+        "`F_k` is what the flow adds to `nu_k`, and `Gamma` is their covariance at the "
+        "start, in units of `alpha(0)^2`.",
     )
 
 

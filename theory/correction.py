@@ -32,7 +32,7 @@ def shift(name: str) -> sp.Symbol:
 def correction(
     model: Model, window: Window, learned: System, rate: sp.Expr
 ) -> System | None:
-    r"""Return the coefficients of $d^{-\rm rate}$ in the learned overlaps. (K1)-(K9)
+    r"""Return the coefficients of $d^{-\rm rate}$ in the learned overlaps. (C1)-(C12)
 
     With $x$ the unknowns, $G(x, \delta) = 0$ their equations and $O(x, \delta)$ an
     overlap computed from them,
@@ -60,7 +60,7 @@ def correction(
         parts = Stationary(model, moved)
         values, unknowns = _response(parts), (*parts.readout_names, *parts.unknowns)
     equations = tuple(
-        Equation(f"K{i}", shift(str(x)), value, rate=D**-rate)
+        Equation(f"C{i}", shift(str(x)), value, rate=D**-rate)
         for i, (x, value) in enumerate(values.items(), 1)
     )
     return System(
@@ -184,14 +184,18 @@ def _steps(
     found = [
         Step(
             f"Keep the schedule to first order in delta = {size}: in units of their "
-            "leading powers alpha and beta are",
-            sp.Tuple(moved.alpha.xreplace(shown), moved.beta.xreplace(shown)),
-            "K0",
+            "leading powers,",
+            sp.Eq(sp.Symbol("alpha"), moved.alpha.xreplace(shown), evaluate=False),
+        ),
+        Step(
+            "and",
+            sp.Eq(sp.Symbol("beta"), moved.beta.xreplace(shown), evaluate=False),
         ),
         Step(
             "Nothing else enters at this order: the skip's share of the loss is of "
             "order 1/d, and the overlaps of the samples' noises with one another, of "
-            "order d^(-1/2), vanish on average."
+            "order d^(-1/2), vanish on average. A name with "
+            "_shift is the coefficient of delta in the overlap of that name."
         ),
     ]
     if unknowns:

@@ -31,8 +31,9 @@ from .tied import tied_training
 class Phase:
     """One window of the dilated time; each of its systems is derived when asked for.
 
-    `learned`, `sampling`, `training`, `mse`, `correction` are systems; `projected` is the reduced
-    sampling flow of the n-sample model. A role that does not exist is `None`.
+    `learned`, `sampling`, `training`, `mse`, `correction` are systems; `projected` is
+    the reduced sampling flow of the n-sample model, `levels` the interpolant inside the
+    window. A role that does not exist is `None`.
     """
 
     name: str

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,8 +17,9 @@ from .bayes import exact_denoiser, norm
 from .derive import Limit, Phase
 from .dilation import Segment, T, Window, power_law
 from .gaussian import G2, Average, G
+from .latex import equation, inline, latex, left_side, plain, prose
 from .model import D, Model
-from .notation import SHIFT, TABLE, symbol
+from .notation import symbol
 from .patterns import has_patterns
 from .system import Equation, System
 
@@ -75,30 +77,31 @@ def _setting(model: Model) -> list[Block]:
     found = [
         _head("Setting"),
         _say(
-            "The target is x1 = sum_j s_j mu_j + sigma z with independent signs, "
-            "P(s_j = +1) = p_j, orthogonal means and z ~ N(0, I). The squared norms are"
+            "The target is `x1 = sum_j s_j mu_j + sigma z` with independent signs, "
+            "`P(s_j = +1) = p_j`, orthogonal means and `z ~ N(0, I)`. The squared "
+            "norms are"
         ),
     ]
     for j, feature in enumerate(model.target.features, 1):
         found.append(_formula(f"|mu_{j}|^2", norm(feature) ** 2))
     found += [
-        _say("The interpolant is x = alpha x0 + beta x1 with x0 ~ N(0, I) and"),
+        _say("The interpolant is `x = alpha x0 + beta x1` with `x0 ~ N(0, I)` and"),
         _formula("alpha", model.interpolant.alpha),
         _formula("beta", model.interpolant.beta),
         _say(
-            "The autoencoder at each time is f(x) = c x + sum_j u_j phi(w_j.x/sqrt(d) "
-            f"+ b_j) with phi = {auto.activation}, "
+            "The autoencoder at each time is `f(x) = c x + sum_j u_j "
+            f"phi(w_j.x/sqrt(d) + b_j)` with `phi = {auto.activation}`, "
             f"{'a bias' if auto.bias else 'no bias'}, u and w "
             f"{'tied' if auto.tied else 'free'}, trained on {_data(model)}."
         ),
         _say(
-            "Given the signs, (x1, x) is Gaussian: the regression of x1 on x has the "
-            "coefficient"
+            "Given the signs, `(x1, x)` is Gaussian: the regression of `x1` on `x` "
+            "has the coefficient"
         ),
         _formula("c", bayes.skip, "D1"),
         _say(
-            "and half the log-odds of sign j are k_j y_j + h_j in the projection y_j "
-            "of x on the unit vector along mu_j, with"
+            "and half the log-odds of sign `j` are `k_j y_j + h_j` in the projection "
+            "`y_j` of `x` on the unit vector along `mu_j`, with"
         ),
     ]
     for j, feature in enumerate(model.target.features, 1):
@@ -107,9 +110,9 @@ def _setting(model: Model) -> list[Block]:
     found.append(
         _say(
             "The posterior factorises over orthogonal means and independent signs, so "
-            "E[x1|x] = c x + (1 - c beta) sum_j mu_j tanh(k_j y_j + h_j), exactly, and "
-            "the velocity is b = (alpha'/alpha) x + (beta' - alpha' beta/alpha) "
-            "E[x1|x] (D2)."
+            "`E[x1|x] = c x + (1 - c beta) sum_j mu_j tanh(k_j y_j + h_j)`, exactly, "
+            "and the velocity is `b = (alpha'/alpha) x + (beta' - alpha' beta/alpha) "
+            "E[x1|x]` (D2)."
         )
     )
     return found
@@ -118,13 +121,13 @@ def _setting(model: Model) -> list[Block]:
 def _data(model: Model) -> str:
     data = model.data
     if not data.samples:
-        return "the population (n = infinity)"
+        return "the population (`n = infinity`)"
     noise = (
-        "noise_draws frozen noise draws each" if data.frozen_noise else "fresh noise"
+        "`noise_draws` frozen noise draws each" if data.frozen_noise else "fresh noise"
     )
     if has_patterns(model):
         return f"samples counted by the signs of their features, n_p..., with {noise}"
-    return f"n samples, n_plus of them in the + mode, with {noise}"
+    return f"`n` samples, `n_plus` of them in the + mode, with {noise}"
 
 
 def _windows(limit: Limit) -> list[Block]:
@@ -134,7 +137,7 @@ def _windows(limit: Limit) -> list[Block]:
         _say("The coefficients follow power laws near both ends of time."),
     ]
     for end in ("0", "1"):
-        where = "tau -> 0" if end == "0" else "tau -> 1, with x = 1 - tau"
+        where = "`tau -> 0`" if end == "0" else "`tau -> 1`, with `x = 1 - tau`"
         found.append(_say(f"As {where}:"))
         for name in ("alpha", "beta"):
             law = power_law(getattr(model.interpolant, name), end, name)
@@ -143,9 +146,9 @@ def _windows(limit: Limit) -> list[Block]:
             found.append(_formula(name, value))
     found.append(
         _say(
-            "Sign j is decided where the signal-to-noise ratio Lambda_j = beta^2 "
-            "|mu_j|^2/(alpha^2 + sigma^2 beta^2) is O(1), and the bulk variance is set "
-            "where beta/alpha is O(1). Balancing the powers of d:"
+            "Sign `j` is decided where the signal-to-noise ratio `Lambda_j = beta^2 "
+            "|mu_j|^2/(alpha^2 + sigma^2 beta^2)` is `O(1)`, and the bulk variance is "
+            "set where `beta/alpha` is `O(1)`. Balancing the powers of `d`:"
         )
     )
     return found + [_say(_window_text(p.window)) for p in limit.phases]
@@ -153,9 +156,9 @@ def _windows(limit: Limit) -> list[Block]:
 
 def _window_text(window: Window) -> str:
     place = (
-        "tau = O(1)"
+        "`tau = O(1)`"
         if window.exponent == 0
-        else f"{window.variable} ~ d^(-{window.exponent})"
+        else f"`{window.variable} ~ d^(-{window.exponent})`"
     )
     what = [f"feature {j}" for j in window.features]
     what += ["the bulk variance"] if window.variance else []
@@ -163,18 +166,22 @@ def _window_text(window: Window) -> str:
     return f"- {' and '.join(what) or 'nothing'} {verb} at {place}"
 
 
+def _size(power: sp.Expr) -> str:
+    return "1" if power == 0 else f"`d^({power})`"
+
+
 def _dilation(limit: Limit) -> list[Block]:
     count = len(limit.phases)
     found = [
         _head("Dilation"),
         _say(
-            "Each window gets an equal share of the dilated time t; inside a phase the "
-            "time is s in [0, 1], and tau is linear in it."
+            "Each window gets an equal share of the dilated time `t`; inside a phase "
+            "the time is `s` in `[0, 1]`, and `tau` is linear in it."
         ),
     ]
     for i, segment in enumerate(limit.dilation.segments):
         low, high = sp.Rational(i, count), sp.Rational(i + 1, count)
-        found.append(_say(f"For {low} <= t <= {high} ({segment.name}):"))
+        found.append(_say(f"For `{low} <= t <= {high}` ({segment.name}):"))
         found.append(_formula(symbol("tau"), _in_t(segment, i, count), f"T{i + 1}"))
     return found
 
@@ -203,9 +210,8 @@ def _phase(model: Model, phase: Phase) -> list[Block]:
     found = [
         _head(f"Phase {phase.name}"),
         _say(
-            f"Here {_window_text(window)[2:]}. Inside it, with a factor "
-            f"d^({window.alpha_size}) of alpha and d^({window.beta_size}) of beta "
-            "taken out,"
+            f"Here {_window_text(window)[2:]}. Inside it, in units of "
+            f"{_size(window.alpha_size)} and {_size(window.beta_size)},"
         ),
         _formula("alpha", window.alpha),
         _formula("beta", window.beta),
@@ -227,7 +233,7 @@ def _system(system: System, title: str, level: int = 1) -> list[Block]:
     found += _equations(system)
     for branch in system.branches:
         found.append(
-            _say(f"A closed minimum competes (w = 0, the unit is {branch.name}):")
+            _say(f"A closed minimum competes (`w = 0`, the unit is {branch.name}):")
         )
         found.append(_formula(f"J_{branch.name}", branch.objective))
         found += [_formula(e.lhs, e.rhs, e.label) for e in branch.equations]
@@ -241,7 +247,7 @@ def _equations(system: System) -> list[Block]:
     if system.kind == "stationary":
         return _stationarity(system)
     flow = system.kind == "flow"
-    head = f"Flow in {system.time} (a prime is d/d{system.time}):"
+    head = f"Flow in `{system.time}`; on the left, derivatives with respect to it:"
     found = [_say(head)] if flow else []
     for eq in system.equations:
         found.append(_formula(f"{eq.lhs}'" if flow else eq.lhs, eq.rhs, eq.label))
@@ -254,8 +260,8 @@ def _stationarity(system: System) -> list[Block]:
         _say("What stays unknown minimises"),
         _formula("J", system.objective),
         _say(
-            "Every derivative of J vanishes; averages are differentiated by (G2), and "
-            "--format json prints the result in full."
+            "Every derivative of `J` vanishes; averages are differentiated by (G2), "
+            "and --format json prints the result in full."
         ),
     ]
     for eq in system.equations:
@@ -285,7 +291,7 @@ def abbreviated(found: list[Block]) -> list[Block]:
     ]
     if not fields:
         return named
-    heads = [_say("Write the Gaussian fields (g a standard normal) as")]
+    heads = [_say("Write the Gaussian fields (`g` a standard normal) as")]
     heads += [_formula(str(name), arg) for arg, name in fields.items()]
     return [named[0], *heads, *named[1:]]
 
@@ -295,7 +301,7 @@ _UNITS = (sp.tanh, sp.erf, sp.sign)
 
 def _status(limit: Limit) -> list[Block]:
     lines = [
-        f"- ({label}) {system.name}: {', '.join(names)}: {status}"
+        f"- ({label}) {system.name}: `{', '.join(names)}`: {status}"
         for system in limit.systems
         for label, names, status in _claims(system)
     ]
@@ -314,7 +320,7 @@ def _claims(system: System) -> list[tuple[str, list[str], str]]:
 
 
 def _status_of(eq: Equation) -> str:
-    rate = f", relative error O({sp.sstr(eq.rate)})" if eq.rate is not None else ""
+    rate = f", relative error `O({sp.sstr(eq.rate)})`" if eq.rate is not None else ""
     return f"{eq.status}{rate}"
 
 
@@ -363,14 +369,6 @@ def _row(system: System, eq: Equation) -> dict:
 
 # ------------------------------------------------------------------------ the printers
 
-_WORDS = {
-    "alpha": r"\alpha",
-    "beta": r"\beta",
-    "loss": r"\mathcal{L}",
-    "value": r"\tfrac12\log\mathrm{odds}",
-    "J": "J",
-}
-
 
 def system_latex(system: System) -> str:
     """The labelled equations of `system`, aligned; averages are abbreviated."""
@@ -385,13 +383,13 @@ def system_latex(system: System) -> str:
 
 def _aligned(block: Block) -> str:
     mark = rf" && \text{{({block.label})}}" if block.label else ""
-    return f"{_latex_lhs(block.lhs)} &= {latex(block.rhs)}{mark}"
+    return f"{left_side(block.lhs)} &= {latex(block.rhs)}{mark}"
 
 
 def limit_html(limit: Limit) -> str:
     """The phases of `limit` as a table, with its dilation."""
     rows = [
-        f"<tr><td>{phase.name}</td><td>{_window_text(phase.window)[2:]}</td>"
+        f"<tr><td>{phase.name}</td><td>{_typeset(_window_text(phase.window)[2:])}</td>"
         f"<td>{', '.join(s.name.split('/')[1] for s in phase.systems)}</td></tr>"
         for phase in limit.phases
     ]
@@ -399,55 +397,8 @@ def limit_html(limit: Limit) -> str:
     return f"<table>{head}{''.join(rows)}</table>{limit.dilation._repr_latex_()}"
 
 
-def latex(expr: sp.Basic) -> str:
-    """Print `expr` as LaTeX with the names of the notation table."""
-    atoms = expr.atoms(sp.Symbol)
-    names = {x: latex_name(str(x)) for x in atoms}
-    names |= {sp.Symbol("x", positive=True): "x"}
-    return sp.latex(expr, symbol_names=names)
-
-
-def latex_name(name: str) -> str:
-    """LaTeX of a quantity's ASCII name; ``m_1_2`` becomes ``m_{1 2}``."""
-    if name in TABLE:
-        return TABLE[name].latex
-    if name.endswith(SHIFT):
-        return latex_name(name.removesuffix(SHIFT)) + "^{(1)}"
-    if name.startswith("E["):
-        return rf"\mathbb{{E}}\left[{_average_latex(name[2:-1])}\right]"
-    if re.fullmatch(r"H\d+", name):
-        return f"H_{{{name[1:]}}}"
-    base, *marks = name.split("_")
-    while marks and not re.fullmatch(r"\d+|[pm]+", marks[0]):
-        base += "_" + marks.pop(0)
-    shown = TABLE[base].latex if base in TABLE else sp.latex(sp.Symbol(base))
-    signs = str.maketrans("pm", "+-")
-    return f"{shown}_{{{' '.join(marks).translate(signs)}}}" if marks else shown
-
-
-def _average_latex(body: str) -> str:
-    """``tanh(H1)**2*g`` as LaTeX; the fields keep their names."""
-    body = re.sub(r"(tanh|erf|sign)\((H\d+)\)\*\*(\d+)", r"\1^{\3}\2", body)
-    body = re.sub(r"(tanh|erf|sign)\((H\d+)\)", r"\1 \2", body)
-    body = re.sub(r"H(\d+)", r"H_{\1}", body).replace("*", r"\,")
-    return re.sub(r"(erf|sign)", r"\\operatorname{\1}", body).replace("tanh", r"\tanh")
-
-
-def _latex_lhs(lhs: sp.Basic | str) -> str:
-    if isinstance(lhs, sp.Basic):
-        return latex(lhs)
-    if lhs in _WORDS:
-        return _WORDS[lhs]
-    if lhs.endswith("'"):
-        return rf"\dot{{{latex_name(lhs[:-1])}}}"
-    if lhs.startswith("dJ/d"):
-        return rf"\partial J/\partial {latex_name(lhs[4:])}"
-    if re.fullmatch(r"H\d+", lhs):
-        return latex_name(lhs)
-    if lhs.startswith("|mu_"):
-        return rf"|\mu_{{{lhs[4:-3]}}}|^2"
-    base, _, mark = lhs.partition("_")
-    return rf"{base}_{{\mathrm{{{mark}}}}}" if mark else base
+def _typeset(text: str, words: Callable[[str], str] = str) -> str:
+    return prose(text, lambda x: f"${inline(x)}$", words)
 
 
 def _text(found: list[Block]) -> str:
@@ -457,7 +408,7 @@ def _text(found: list[Block]) -> str:
             mark = "=" if block.level == 1 else "-"
             lines += ["", block.text, mark * len(block.text)]
         elif block.kind == "text":
-            lines.append(block.text)
+            lines.append(plain(block.text))
         else:
             label = f"   ({block.label})" if block.label else ""
             lines.append(f"    {block.lhs} = {sp.sstr(block.rhs)}{label}")
@@ -470,12 +421,13 @@ def _markdown(found: list[Block]) -> str:
         if block.kind == "heading":
             lines += ["", f"{'#' * (block.level + 1)} {block.text}", ""]
         elif block.kind == "text":
-            lines += [_escaped(block.text), *([""] if block.text[0] != "-" else [])]
+            text = _typeset(block.text, _escaped)
+            lines += [text, *([""] if text[0] != "-" else [])]
         else:
             tag = rf" \tag{{{block.label}}}" if block.label else ""
             lines += [
                 "$$",
-                f"{_latex_lhs(block.lhs)} = {latex(block.rhs)}{tag}",
+                equation(block.lhs, block.rhs) + tag,
                 "$$",
                 "",
             ]
@@ -496,18 +448,19 @@ def _latex(found: list[Block]) -> str:
         if block.kind == "heading":
             lines.append(rf"\{'sub' * (block.level - 1)}section*{{{block.text}}}")
         elif block.kind == "text":
-            lines += [_tex_text(block.text), ""]
+            text = block.text.removeprefix("- ")
+            lines += [_typeset(text, _tex_text), ""]
         else:
             number = f"[number={{{block.label}}}]" if block.label else ""
             env = "dmath" if block.label else "dmath*"
-            body = f"{_latex_lhs(block.lhs)} = {latex(block.rhs)}"
+            body = f"{left_side(block.lhs)} = {latex(block.rhs)}"
             lines += [rf"\begin{{{env}}}{number}", body, rf"\end{{{env}}}"]
     return "\n".join([*lines, r"\end{document}", ""])
 
 
 def _tex_text(text: str) -> str:
     return (
-        re.sub(r"([_#%&$])", r"\\\1", text.lstrip("- "))
+        re.sub(r"([_#%&$])", r"\\\1", text)
         .replace("^", r"\textasciicircum{}")
         .replace("<", "$<$")
         .replace(">", "$>$")

@@ -131,7 +131,8 @@ class Classes:
 
     def contrast_subsets(self) -> tuple[tuple[int, ...], ...]:
         """The subsets of features whose products of signs are independent on data."""
-        rows, found = sp.ones(1, len(self.patterns)), []
+        found: list[tuple[int, ...]] = []
+        rows = sp.ones(1, len(self.patterns))
         for subset in subsets(len(self.units)):
             wider = rows.col_join(sp.Matrix([self.characters(subset)]))
             if wider.rank() == wider.rows:

@@ -52,9 +52,10 @@ def sampling(model: Model, window: Window, solved: System) -> System | None:
         solution=_population_shares(model, window) if closed else (),
         steps=(
             Step(
-                "The velocity is (alpha'/alpha) X + zeta f(X); the skip is of higher "
-                "order here. Project on the unit vector along each mean, in units of "
-                "the noise; in the first window each starts as N(0, alpha(0)^2).",
+                "The velocity is `(alpha'/alpha) X + (beta' - alpha' beta/alpha) "
+                "f(X)`; the skip is of higher order here. Project on the unit vector "
+                "along each mean, in units of the noise; in the first window each "
+                "starts as `N(0, alpha(0)^2)`.",
             ),
         ),
     ).check()
@@ -97,7 +98,7 @@ def _sample_flow(model: Model, window: Window, rate: sp.Expr, drive: sp.Expr) ->
         steps=(
             Step(
                 "Project the velocity on the mean and on the summed noises of the two "
-                "classes; the three projections of X start as independent N(0, 1).",
+                "classes; the three projections of `X` start as independent `N(0, 1)`.",
             ),
         ),
     ).check()

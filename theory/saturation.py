@@ -38,7 +38,8 @@ def agreements(data: Classes) -> sp.Matrix:
 
 def _inverse(data: Classes) -> sp.Matrix:
     r"""$G = (n_0 T + \lambda)^{-1}$, written with the sums T unexpanded."""
-    size, held = len(data.units), {}
+    held: dict[tuple[int, int], sp.Dummy] = {}
+    size = len(data.units)
 
     def entry(j: int, k: int) -> sp.Expr:
         name = sp.Dummy(f"T_{min(j, k)}_{max(j, k)}" if j != k else "T")
@@ -178,19 +179,20 @@ def _steps(data: Classes) -> tuple[Step, ...]:
     rows = "n noise_draws rows" if data.model.data.frozen_noise else "n rows"
     return (
         Step(
-            "Every field diverges, so unit j is the sign s_j of its row. The loss is a "
-            f"ridge regression of x1 on x and the signs over {rows}. With T_jk = sum_i "
-            "s_ij s_ik and G = (T noise_draws + ridge_u)^-1 (1 draw for fresh noise), "
-            "the signs leave of x1, per row and dimension,",
+            "Every field diverges, so unit `j` is the sign `s_j` of its row. The "
+            f"loss is a ridge regression of `x1` on `x` and the signs over {rows}. "
+            "With `T_jk = sum_i s_ij s_ik` and `G = (T noise_draws + ridge_u)^(-1)` "
+            "(1 draw for fresh noise), the signs leave of `x1`, per row and "
+            "dimension,",
             sp.Eq(A, a, evaluate=False),
             "L7",
         ),
         Step(
-            "and of x0, which fresh noise leaves whole,",
+            "and of `x0`, which fresh noise leaves whole,",
             sp.Eq(B, b, evaluate=False),
         ),
         Step(
-            "so that the skip c = beta A/(alpha^2 B + beta^2 A), and u follows from c."
+            "so that the skip is `c = beta A/(alpha^2 B + beta^2 A)`, and `u` follows."
         ),
     )
 
@@ -232,8 +234,9 @@ def sampling(model: Model, window: Window) -> System:
         domain=(big_v > 0,),
         steps=(
             Step(
-                "Project the velocity on the means (unit j keeps the sign S_j decided "
-                "before) and take the variance of a coordinate orthogonal to them.",
+                "Project the velocity on the means (unit `j` keeps the sign `S_j` "
+                "decided before) and take the variance of a coordinate orthogonal to "
+                "them.",
             ),
             Step("The closed solution satisfies the flow identically."),
         ),
@@ -290,11 +293,11 @@ def frozen(model: Model, window: Window) -> System:
         status="degenerate",
         steps=(
             Step(
-                "With frozen noise the rows x0 are orthogonal: w_j = (K/sqrt(d)) sum "
-                "s_ij x0 gives every training row a field K s_ij at ridge cost "
-                "ridge_w n K^2/d -> 0, so every unit saturates on its labels. The "
-                "field of a fresh X is O(K/sqrt(d)): the weights are not learned and "
-                "the biases are undetermined.",
+                "With frozen noise the rows `x0` are orthogonal: `w_j = (K/sqrt(d)) "
+                "sum_i s_ij x0` gives every training row a field `K s_ij` at ridge "
+                "cost `ridge_w n K^2/d -> 0`, so every unit saturates on its labels. "
+                "The field of a fresh `X` is `O(K/sqrt(d))`: the weights are not "
+                "learned and the biases are undetermined.",
             ),
         ),
     ).check()

@@ -7,6 +7,9 @@ solution in which every unit saturates.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import sympy as sp
 
 from .bayes import named
@@ -24,18 +27,12 @@ def stationary_learned(model: Model, window: Window) -> System:
     `u` enters quadratically and is eliminated; `w` lies along the difference of the
     class means when there is a bias (then only $\omega, b$ stay unknown).
     """
-    total = window_loss(model, window, 1)
-    readout = _readout(model, window, total)
-    weights = _weights(model)
-    # overlaps in the unknowns alone
-    fixed = _substituted({**readout, **weights}, weights)
-    objective = _objective(model, total, fixed)
-    unknowns = _unknowns(model)
+    parts = Stationary(model, window)
+    unknowns, values = parts.unknowns, parts.values
     equations = tuple(
-        Equation(f"W{i}", x, to_averages(_slope(model, x, total, weights, fixed)))
+        Equation(f"W{i}", x, to_averages(parts.slope(x)))
         for i, x in enumerate(unknowns, 1)
     )
-    values = {**fixed, **_overlaps(model, window, fixed)}
     observables = tuple(
         Equation(f"W{i}", x, to_averages(value))
         for i, (x, value) in enumerate(values.items(), len(unknowns) + 1)
@@ -48,11 +45,79 @@ def stationary_learned(model: Model, window: Window) -> System:
         equations=equations or observables,
         observables=observables if unknowns else (),
         parameters=window_parameters(model, window),
-        objective=to_averages(objective),
-        branches=_saturated_branch(model, window, total, readout),
+        objective=to_averages(parts.objective),
+        branches=_saturated_branch(model, window, parts.total, parts.readout),
         domain=(symbol("omega") >= 0,) if symbol("omega") in unknowns else (),
-        steps=_stationary_steps(model, total, readout, weights),
+        steps=_stationary_steps(model, parts.total, parts.readout, parts.weights),
     ).check()
+
+
+@dataclass(frozen=True)
+class Stationary:
+    """The parts of a window's stationarity problem, averages over fields kept."""
+
+    model: Model
+    window: Window
+
+    @cached_property
+    def total(self) -> sp.Expr:
+        """The window's loss, ridges included. (L2)"""
+        return window_loss(self.model, self.window, 1)
+
+    @cached_property
+    def readout(self) -> dict[sp.Symbol, sp.Expr]:
+        """`u` at its minimum."""
+        return _readout(self.model, self.window, self.total)
+
+    @cached_property
+    def weights(self) -> dict[sp.Symbol, sp.Expr]:
+        """What stationarity of `w` fixes."""
+        return _weights(self.model)
+
+    @cached_property
+    def fixed(self) -> dict[sp.Symbol, sp.Expr]:
+        """Overlaps in the unknowns alone."""
+        return _substituted({**self.readout, **self.weights}, self.weights)
+
+    @property
+    def unknowns(self) -> tuple[sp.Symbol, ...]:
+        """What stays unknown."""
+        return _unknowns(self.model)
+
+    @property
+    def readout_names(self) -> tuple[sp.Symbol, ...]:
+        """The overlaps that make up `u`."""
+        return _readout_names(self.model)
+
+    @property
+    def free_loss(self) -> sp.Expr:
+        """The loss in the unknowns and the overlaps of `u`, neither eliminated."""
+        q = _own(self.model, "q")[0]
+        norm2 = _norm2(self.readout_names, self.model)
+        return _put(_put(self.total, self.weights), {q: norm2})
+
+    @property
+    def dependent(self) -> dict[sp.Symbol, sp.Expr]:
+        """What follows from the unknowns and the overlaps of `u`."""
+        q = _own(self.model, "q")[0]
+        own = {x: x for x in self.readout_names}
+        own[q] = _norm2(self.readout_names, self.model)
+        fixed = {**own, **self.weights}
+        return {**fixed, **_overlaps(self.model, self.window, fixed)}
+
+    @property
+    def objective(self) -> sp.Expr:
+        """What the unknowns minimise."""
+        return _objective(self.model, self.total, self.fixed)
+
+    @property
+    def values(self) -> dict[sp.Symbol, sp.Expr]:
+        """Every overlap that is computed from the unknowns."""
+        return {**self.fixed, **_overlaps(self.model, self.window, self.fixed)}
+
+    def slope(self, x: sp.Symbol) -> sp.Expr:
+        """Derivative of the objective with respect to the unknown `x`."""
+        return _slope(self.model, x, self.total, self.weights, self.fixed)
 
 
 def _objective(
@@ -211,9 +276,15 @@ def _saturated_branch(
     total: sp.Expr,
     readout: dict[sp.Symbol, sp.Expr],
 ) -> tuple[Branch, ...]:
-    r"""The minimum with $w = 0$: units saturate alike, or are silent without bias."""
-    if model.autoencoder.activation == "sign" or model.autoencoder.tied:
+    r"""The minimum in which every unit saturates alike; without bias, $w = 0$.
+
+    Untied, $w = 0$ there. Tied, $w = (\beta/\alpha^2) u$ is as long as `u` and costs
+    its ridge: both are those of `ridge_u` $+\,(\beta/\alpha^2)^2$ `ridge_w`.
+    """
+    if model.autoencoder.activation == "sign":
         return ()
+    if model.autoencoder.tied:
+        return _tied_saturated(model, window, total)
     if not model.autoencoder.bias:
         none = tuple(Equation(f"B{i}", x, sp.S.Zero) for i, x in enumerate(readout, 1))
         rest = model.target.sigma**2 if model.data.samples else sp.S.Zero
@@ -222,20 +293,40 @@ def _saturated_branch(
     zero = {omega: 0, r: 0, symbol("zeta_plus"): 0, symbol("zeta_minus"): 0}
 
     def at_infinity(expr: sp.Expr) -> sp.Expr:
-        nodes = expr.replace(
-            lambda e: hasattr(e, "standardised"),
-            lambda e: e.args[0].replace(
-                lambda x: x.func in (sp.tanh, sp.erf, sp.sign), lambda x: sp.S.One
-            ),
-        )
-        return sp.factor(nodes.subs(zero))
+        return sp.factor(_saturated(expr).subs(zero))
 
     values = {x: at_infinity(value) for x, value in readout.items()}
-    equations = tuple(
-        Equation(f"B{i}", x, e) for i, (x, e) in enumerate(values.items(), 1)
+    return (_branch(at_infinity(_put(total, readout)), values),)
+
+
+def _tied_saturated(model: Model, window: Window, total: sp.Expr) -> tuple[Branch, ...]:
+    """With a bias at infinity the loss is quadratic in `u`, and `w` follows it."""
+    if not model.autoencoder.bias:
+        return ()
+    names, q, r = _readout_names(model), *_own(model, "q", "r")
+    rate = window.beta / window.alpha**2
+    size = _norm2(names, model)
+    loss = _saturated(total).subs({r: rate**2 * size, q: size})
+    found = sp.solve([sp.diff(loss, x) for x in names], names, dict=True)[0]
+    best = {x: sp.factor(found[x]) for x in names}
+    weights = (*_own(model, "omega"), symbol("zeta_plus"), symbol("zeta_minus"))
+    tied = {w: rate * best[u] for w, u in zip(weights, names, strict=False)}
+    values = {**tied, **best, q: sp.factor(_put(size, best))}
+    return (_branch(sp.factor(loss.subs(best)), values),)
+
+
+def _saturated(expr: sp.Expr) -> sp.Expr:
+    """Every activation is 1: the bias is infinite."""
+    units = (sp.tanh, sp.erf, sp.sign)
+    return expr.replace(
+        lambda e: hasattr(e, "standardised"),
+        lambda e: e.args[0].replace(lambda x: x.func in units, lambda x: sp.S.One),
     )
-    objective = at_infinity(_put(total, readout))
-    return (Branch("saturated", objective, equations),)
+
+
+def _branch(objective: sp.Expr, values: dict[sp.Symbol, sp.Expr]) -> Branch:
+    equations = (Equation(f"B{i}", x, e) for i, (x, e) in enumerate(values.items(), 1))
+    return Branch("saturated", objective, tuple(equations))
 
 
 def _stationary_steps(

@@ -94,7 +94,7 @@ def _training_system(
         steps=(
             Step(
                 "Differentiate the window's loss in the overlaps and apply the Gram "
-                "rule (G5); v does not enter the loss and is left out.",
+                "rule (G5); `v` does not enter the loss and is left out.",
             ),
         ),
     ).check()

@@ -90,8 +90,8 @@ def learned(model: Model, window: Window) -> System:
         parameters=variance_parameters(model, window),
         steps=(
             Step(
-                "Every field diverges, so each unit is the sign s of its row. The loss "
-                "per row is a ridge regression on s",
+                "Every field diverges, so each unit is the sign `s` of its row. The "
+                "loss per row is a ridge regression on `s`",
                 saturated_loss(model, window.alpha, window.beta),
                 "L4",
             ),
@@ -165,7 +165,7 @@ def sampling(model: Model, window: Window) -> System:
         domain=(big_v > 0,),
         steps=(
             Step(
-                "Project the velocity on the means (each keeps the sign S decided "
+                "Project the velocity on the means (each keeps the sign `S` decided "
                 "before) and take the variance of a coordinate orthogonal to them.",
             ),
             Step("The closed solution satisfies the flow identically."),

@@ -97,7 +97,7 @@ def bayes_learned(model: Model, window: Window) -> System:
             Step(
                 "One tanh unit with a bias for each feature contains the Bayes "
                 "denoiser (D1), so the population minimum is (D1) itself. Insert the "
-                "window and let d grow, each overlap in its own power of d.",
+                "window and let `d` grow, each overlap in its own power of `d`.",
             ),
         ),
     ).check()
@@ -167,11 +167,11 @@ def frozen_learned(model: Model, window: Window) -> System:
         status="degenerate",
         steps=(
             Step(
-                "With frozen noise the rows s_i x0_i are orthogonal: w = (K/sqrt(d)) "
-                "sum s_i x0_i gives every training row a field K s_i at ridge cost "
-                "ridge_w n K^2/d -> 0, so the labels are fitted and the unit saturates "
-                "on the training rows. The field of a fresh X is O(K/sqrt(d)): p is "
-                "not learned and b is undetermined.",
+                "With frozen noise the rows `s_i x0` are orthogonal: `w = (K/sqrt(d)) "
+                "sum_i s_i x0` gives every training row a field `K s_i` at ridge cost "
+                "`ridge_w n K^2/d -> 0`, so the labels are fitted and the unit "
+                "saturates on the training rows. The field of a fresh `X` is "
+                "`O(K/sqrt(d))`: `p` is not learned and `b` is undetermined.",
             ),
         ),
     ).check()

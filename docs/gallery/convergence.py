@@ -2,7 +2,7 @@
 
 import dilaton
 from dilaton import plots
-from dilaton.display import latex_name
+from dilaton.display import axis_label
 from dilaton.experiment import distances
 from dilaton.torchcheck.converge import converge
 
@@ -14,6 +14,6 @@ def figure(quick=False):
     dims = (50, 100, 200) if quick else (100, 300, 1000, 3000)
     study = converge(spec, dims, seeds=3 if quick else 6, times=(0.75,), paths=0)
     rows = [r for r in study.rows if r["quantity"] in SHOWN]
-    titles = {name: latex_name(name) for name in SHOWN}
+    titles = {name: axis_label(name) for name in SHOWN}
     fits = [f for f in study.fits if f["quantity"] in SHOWN]
     return plots.convergence(distances(rows), fits, titles)

@@ -3,7 +3,7 @@
 import dilaton
 import numpy as np
 from dilaton import plots
-from dilaton.display import latex_name
+from dilaton.display import axis_label
 
 GIVEN = {"p": 0.8, "sigma": 1.0, "kappa": 2.0}
 SAMPLES = {"n": 16, "n_plus": 13, "ridge_u": 0.1, "ridge_w": 0.1}
@@ -16,7 +16,7 @@ def figure(quick=False):
         curves(dilaton.Data(samples=True), s, GIVEN | SAMPLES),
         curves(dilaton.Data(), s, GIVEN),
     ]
-    titles = {name: latex_name(name) for name in PANELS}
+    titles = {name: axis_label(name) for name in PANELS}
     drawn = plots.overlaps(*found, [], titles, [0.5])
     drawn.legends[0].texts[0].set_text("population")
     drawn.legends[0].texts[1].set_text("16 samples, 13 of them in the + mode")
