@@ -129,9 +129,10 @@ def draw_population(
         (value(values, f"rho_{j}") * float(d) ** float(1 - 2 * f.exponent)) ** 0.5
         for j, f in enumerate(features, 1)
     ]
-    plus = torch.tensor([value(values, f"p_{j + 1}") for j in range(count)])
+    shares = [value(values, f"p_{j + 1}") for j in range(count)]
+    plus = torch.tensor(shares, dtype=torch.float64)
     signs = torch.tensor(list(product((1.0, -1.0), repeat=count)), dtype=torch.float64)
-    weights = torch.where(signs > 0, plus.double(), 1 - plus.double()).prod(1)
+    weights = torch.where(signs > 0, plus, 1 - plus).prod(1)
     place = {"dtype": dtype, "device": device}
     return Population(
         d=d,
