@@ -254,6 +254,7 @@ def _parts(numbers: Numbers, figures: Mapping[str, bytes]) -> list[str]:
     parts = [
         f"<h1>A feature's window: {plan['data']}, {plan['network']} network</h1>",
         page.paragraph(numbers["verdict"]),
+        page.paragraph(_arms(numbers)),
         page.cards(_cards(numbers)),
     ]
     for name in ("uturn", "window", "errors", "growth", "samples"):
@@ -261,6 +262,22 @@ def _parts(numbers: Numbers, figures: Mapping[str, bytes]) -> list[str]:
             parts.append(page.picture(figures[name], name, CAPTIONS[name]))
     table = _table(numbers)
     return [*parts, page.section("budgets", "Budgets", page.rows_table(table))]
+
+
+def _arms(numbers: Numbers) -> str:
+    """What the two ways to train are."""
+    plan, (lo, hi) = numbers["plan"], numbers["window"]
+    words = (
+        f"Uniform training draws times evenly from [0, 1]; window training draws "
+        f"{plan['mass']:.0%} of them from [{0 if plan['from_noise'] else lo:.3g}, "
+        f"{hi:.3g}] and the rest from outside. "
+    )
+    if not plan["from_noise"]:
+        return words
+    return words + (
+        "The stretch begins at 0, because what a shared network says before the window "
+        "moves every sample, and the class share with it."
+    )
 
 
 def _cards(numbers: Numbers) -> list[tuple[str, str]]:

@@ -162,7 +162,7 @@ def run_experiment(plan: Plan, out: Path, *, progress: bool = False) -> dict[str
         lo, hi = found["window"]
         times = {
             "uniform": TrainingTimes.uniform(),
-            "window": TrainingTimes.window(lo, hi, plan.mass),
+            "window": TrainingTimes.window(lo * (not plan.from_noise), hi, plan.mass),
         }
         runs: dict[str, list[Any]] = {arm: [] for arm in ARMS}
         for seed, arm in jobs:

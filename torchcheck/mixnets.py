@@ -28,7 +28,11 @@ found the mean; and as far at every budget."""
 TIME_RATE = 0.02
 """Adam's step for the shared network's dependence on time."""
 START = 0.1
-"""Standard deviation of the entries of u and w at the start."""
+"""Standard deviation of the entries of u and w at the start: below what they learn, or
+the fields stay those of the random start."""
+SMALLEST = 1e-16
+"""Adam's eps: gradients of a loss per coordinate shrink as 1/d, below the usual 1e-8
+at large d, and steps would shrink with them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +148,7 @@ def _adam(
         {"params": vectors, "lr": VECTOR_RATE},
         {"params": others, "lr": rate},
     ]
-    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=SMALLEST)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
 
     def step(loss: Tensor) -> None:
@@ -171,7 +175,7 @@ class Shared(torch.nn.Module):
             values = torch.randn(*shape, generator=generator, device=device)
             return torch.nn.Parameter(values)
 
-        self.w = normal(hidden, d)
+        self.w = torch.nn.Parameter(normal(hidden, d).data * START)
         self.u = torch.nn.Parameter(normal(hidden, d).data * START)
         self.first = torch.nn.Parameter(normal(3, 32).data)
         self.shift = normal(32)

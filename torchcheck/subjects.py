@@ -24,6 +24,9 @@ from .uturn import (
 )
 from .windows import agreement, find_mse_window, find_window, mixture_window
 
+CELLS = 120
+"""Steps in which a shared network generates."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -48,6 +51,9 @@ class Plan:
     batch, times, mass
         Samples a step, training times of a per-time network, share of the times in
         the window.
+    from_noise
+        Whether these times begin at 0 instead of the window's start: what a shared
+        network says before the window moves all samples, the feature with them.
     pilot_steps, turns, turn_steps, turned
         Training of the network that finds the window; times, denoising steps and
         samples of its U-turns.
@@ -72,6 +78,7 @@ class Plan:
     batch: int
     times: int
     mass: float
+    from_noise: bool
     pilot_steps: int
     turns: int
     turn_steps: int
@@ -122,6 +129,7 @@ def image_plan(
         batch=64,
         times=0,
         mass=mass,
+        from_noise=False,
         pilot_steps=600,
         turns=21,
         turn_steps=20,
@@ -169,6 +177,7 @@ def mixture_plan(
         batch=64,
         times=40,
         mass=mass,
+        from_noise=network == "shared",
         pilot_steps=600,
         turns=21,
         turn_steps=24,
@@ -274,7 +283,7 @@ class MixtureSubject:
 
         plan = self.plan
         if plan.network == "shared":
-            even = TrainingTimes.effective("diffusion", *self._edges(60)[[1, -2]])
+            even = TrainingTimes.effective("diffusion", *self._edges(CELLS)[[1, -2]])
             return train_shared(x1, even, plan.pilot_steps, plan.batch, g).denoiser
         times = default_times(plan.d, count=plan.times)
         return train_per_time(x1, times, plan.pilot_steps, plan.batch, g).denoiser
@@ -306,7 +315,7 @@ class MixtureSubject:
 
         plan, g = self.plan, _generator(seed + 10**6, self.plan.device)
         if plan.network == "shared":
-            edges = self._edges(60)
+            edges = self._edges(CELLS)
             at = train_shared(x1, times, budget, plan.batch, g).at
         else:
             edges = times.quantile(np.arange(plan.times + 1) / plan.times)
