@@ -18,7 +18,7 @@ from jax.scipy.special import erf
 
 from .kernel import make_kernel
 from .printed import Printed
-from .quadrature import START, error_bound, trapezoid
+from .quadrature import START, trapezoid
 from .saddle import FLOOR, LEVELS, chebyshev, guesses
 from .saddle_loops import ALIKE, FAR, LAST_STEP, MOST, RATIO, ROUGH_STEP, ROUNDING
 
@@ -41,7 +41,7 @@ def follow_jax(
     for level in range(2, LEVELS):  # another rule is another compilation
         found = run(times, columns.T, *trapezoid(START * 2**level))
         values, facts, codes, smooth, below, summary, off = map(np.array, found)
-        if error_bound(off).max(initial=0.0) <= tol:
+        if off.max(initial=0.0) <= tol:
             break
     return values, facts, codes, smooth, below, summary
 
@@ -52,19 +52,21 @@ def _follower(system: Printed, points: int) -> Any:
     return jax.jit(partial(_follow, kernel, bool(system.branches), points))
 
 
-def _settle(newton: Any, at: Any, x: Any, goal: float) -> tuple[Any, Any, Any]:
-    """Minimise from `x`, shape (unknowns, *batch); return x, values and success.
+def _settle(newton: Any, at: Any, x: Any, goal: float) -> tuple[Any, Any, Any, Any]:
+    """Minimise from `x`, shape (unknowns, *batch); return x, values, success, error.
 
     Newton steps in the eigenbasis of the Hessian, within a radius that shrinks when
     the objective does not fall; the last one, undamped and below `goal`, is taken.
+    The error is that of the averages, the largest on the way of a search that fails.
     """
     size = len(x)
 
     def body(state: tuple) -> tuple:
-        x, values, trial, radius, found, gone, count = state
-        there = newton(at, trial)
-        better = there[0] <= values[0] + 1e-14 * (1 + jnp.abs(values[0]))
+        x, values, trial, radius, found, gone, worst, count = state
+        there, off = newton(at, trial)
+        better = _fallen(x, values, trial, there)
         moves = better & ~found & ~gone
+        worst = jnp.where(found | gone, worst, jnp.maximum(worst, off))
         x = jnp.where(moves, trial, x)
         values = jnp.where(moves, there, values)
         radius = jnp.where(better, jnp.minimum(2 * radius, 1.0), 0.25 * radius)
@@ -74,23 +76,34 @@ def _settle(newton: Any, at: Any, x: Any, goal: float) -> tuple[Any, Any, Any]:
             1 + jnp.abs(values[0])
         )
         ends = (short | flat) & firm & ~found & ~gone
+        worst = jnp.where(ends & better, off, worst)
         x = jnp.where(ends, x + step, x)
         length = jnp.sqrt((step**2).sum(0))
         trial = x + step * jnp.minimum(1.0, radius / jnp.maximum(length, 1e-300))
         gone = gone | (~(jnp.abs(x).max(0) <= FAR) & ~found)
-        return x, values, trial, radius, found | (ends & ~gone), gone, count + 1
+        found = found | (ends & ~gone)
+        return x, values, trial, radius, found, gone, worst, count + 1
 
     def going(state: tuple) -> Any:
-        *_, found, gone, count = state
+        *_, found, gone, _, count = state
         return (count < MOST) & ~jnp.all(found | gone)
 
     shape = x.shape[1:]
     values = jnp.full((1 + size + size * size, *shape), jnp.inf)
     no = jnp.zeros(shape, bool)
-    start = (x, values, x, jnp.ones(shape), no, no, 0)
-    x, values, _, _, found, _, _ = lax.while_loop(going, body, start)
+    start = (x, values, x, jnp.ones(shape), no, no, jnp.zeros(shape), 0)
+    x, values, _, _, found, _, worst, _ = lax.while_loop(going, body, start)
     upright = jnp.where(x[0] < 0, -1.0, 1.0)
-    return upright * x, values, found
+    return upright * x, values, found, worst
+
+
+def _fallen(x: Any, values: Any, trial: Any, there: Any) -> Any:
+    """Where a step went downhill; within rounding, it may not end uphill as steeply."""
+    size = len(x)
+    before = (values[1 : 1 + size] * (trial - x)).sum(0)
+    after = (there[1 : 1 + size] * (trial - x)).sum(0)
+    level = there[0] <= values[0] + 1e-14 * (1 + jnp.abs(values[0]))
+    return (there[0] <= values[0]) | (level & (after <= -before))
 
 
 def _step(x: Any, values: Any) -> tuple[Any, Any]:
@@ -122,7 +135,7 @@ def _follow(
         return kernel[name](at, list(x), [], list(shaped), nodes, weights)
 
     def newton(at: Any, x: Any) -> Any:
-        return call("newton", at, x)[0]
+        return call("newton", at, x)
 
     def rival(at: Any) -> Any:
         if not closed:
@@ -140,11 +153,12 @@ def _follow(
 
     best, minima, second, lowest, some = _best_start(newton, kernel.system, rows)
     inside = some & (lowest < rival(1.0))
-    switch, x_switch = _switch(newton, rival, best, inside)
+    switch, x_switch, off = _switch(newton, rival, best, inside)
     switch = jnp.where(inside, switch, 1.0)
     grid = jnp.asarray(chebyshev(points))
     depth = jnp.log(switch)
-    track, whole = _track(newton, grid, depth, best)
+    track, whole, rough = _track(newton, grid, depth, best)
+    off = jnp.where(inside, jnp.maximum(off, rough), 0.0)
     at = jnp.exp(0.5 * (1 - grid) * depth[:, None])
     smooth = record(at, jnp.moveaxis(track, 0, -1))
     smooth = jnp.where((inside & whole)[:, None, None], smooth, jnp.nan)
@@ -156,7 +170,7 @@ def _follow(
         depth[:, None], -1e-300
     )
     guess = _between(jnp.clip(z, -1, 1), grid, track)
-    x, found, facts, off = _polish(call, newton, times, guess)
+    x, found, facts = _polish(newton, times, guess)
     values = record(times, x)
     saturated = ~inside[:, None] | ((times < switch[:, None]) & ~low[:, None])
     limit = jnp.moveaxis(branch(times, len(times))[:-1], 0, -1)
@@ -172,7 +186,8 @@ def _follow(
     fine = whole & ~jnp.any(codes == 2, axis=1)
     state = jnp.where(inside, jnp.where(fine, 0, 2), 1 if closed else 2)
     summary = jnp.stack([switch, minima, second, state], -1)
-    off = jnp.where(saturated, 0.0, off)
+    rough = jnp.where(saturated, 0.0, facts[..., 3])
+    off = jnp.maximum(off, rough.max(-1, initial=0.0))
     return values, facts, codes, smooth, below, summary, off
 
 
@@ -180,7 +195,7 @@ def _best_start(newton: Any, system: Printed, rows: int) -> tuple:
     """Settle at s = 1 from every guess: the lowest, how many, the second lowest."""
     starts = jnp.asarray(guesses(system)).T[:, None, :]
     x = jnp.broadcast_to(starts, (starts.shape[0], rows, starts.shape[2]))
-    x, values, found = _settle(newton, 1.0, x, ROUGH_STEP)
+    x, values, found, _ = _settle(newton, 1.0, x, ROUGH_STEP)
     apart = jnp.abs(x[:, :, :, None] - x[:, :, None, :]).max(0)
     earlier = jnp.tril(jnp.ones(apart.shape[-2:], bool), -1)
     known = ((apart < 1e-3) & earlier & found[:, None, :]).any(-1)
@@ -192,38 +207,43 @@ def _best_start(newton: Any, system: Printed, rows: int) -> tuple:
     return best, (found & ~known).sum(-1), second, order[:, 0], found.any(-1)
 
 
-def _switch(newton: Any, rival: Any, x: Any, inside: Any) -> tuple[Any, Any]:
-    """Where the closed branch takes over: steps down in log s, then bisection."""
+def _switch(newton: Any, rival: Any, x: Any, inside: Any) -> tuple[Any, Any, Any]:
+    """Where the closed branch takes over: steps down in log s, then bisection.
+
+    Returns the times, the minima there, and the largest error of the averages.
+    """
     count = int(np.ceil(np.log(FLOOR) / np.log(RATIO)))
     ladder = jnp.asarray(np.maximum(RATIO ** np.arange(1, count + 1), FLOOR))
 
-    def lower(at: Any, x: Any) -> tuple[Any, Any]:
-        x, values, found = _settle(newton, at, x, ROUGH_STEP)
-        return x, found & (values[0] < rival(at) - ALIKE)
+    def lower(at: Any, x: Any) -> tuple[Any, Any, Any]:
+        x, values, found, off = _settle(newton, at, x, ROUGH_STEP)
+        return x, found & (values[0] < rival(at) - ALIKE), off
 
     def down(state: tuple, at: Any) -> tuple:
-        x, high, low, alive = state
-        there, good = lower(jnp.full(high.shape, at), x)
+        x, high, low, alive, worst = state
+        there, good, off = lower(jnp.full(high.shape, at), x)
+        worst = jnp.where(alive, jnp.maximum(worst, off), worst)
         x = jnp.where(alive & good, there, x)
         high = jnp.where(alive & good, at, high)
         low = jnp.where(alive & ~good, at, low)
-        return (x, high, low, alive & good), None
+        return (x, high, low, alive & good, worst), None
 
     def halve(_: int, state: tuple) -> tuple:
         x, high, low = state
         middle = jnp.sqrt(high * low)
-        there, good = lower(middle, x)
+        there, good, _ = lower(middle, x)
         x = jnp.where(good, there, x)
         return x, jnp.where(good, middle, high), jnp.where(good, low, middle)
 
     ones = jnp.ones(x.shape[1])
-    (x, high, low, alive), _ = lax.scan(down, (x, ones, ones, inside), ladder)
+    start = (x, ones, ones, inside, 0 * ones)
+    (x, high, low, alive, worst), _ = lax.scan(down, start, ladder)
     low = jnp.where(alive | ~inside, high, low)
     x, high, _ = lax.fori_loop(0, BISECTIONS, halve, (x, high, low))
-    return high, x
+    return high, x, worst
 
 
-def _track(newton: Any, grid: Any, depth: Any, best: Any) -> tuple[Any, Any]:
+def _track(newton: Any, grid: Any, depth: Any, best: Any) -> tuple[Any, Any, Any]:
     """The minima at the Chebyshev points, shape (points, unknowns, rows)."""
     points = len(grid)
     ahead = np.zeros((points, 4))  # extrapolation from up to four points before
@@ -234,17 +254,18 @@ def _track(newton: Any, grid: Any, depth: Any, best: Any) -> tuple[Any, Any]:
         ahead[k, 4 - len(used) :] = share
 
     def one(state: tuple, given: tuple) -> tuple:
-        last, kept = state
+        last, kept, worst = state
         share, point = given
         guess = jnp.where(share.any(), jnp.einsum("j,jkr->kr", share, last), last[-1])
         at = jnp.exp(0.5 * (1 - point) * depth)
-        x, _, found = _settle(newton, at, guess, LAST_STEP)
-        return (jnp.concatenate([last[1:], x[None]]), kept & found), x
+        x, _, found, off = _settle(newton, at, guess, LAST_STEP)
+        last = jnp.concatenate([last[1:], x[None]])
+        return (last, kept & found, jnp.maximum(worst, off)), x
 
     start = jnp.broadcast_to(best, (4, *best.shape))
-    state = (start, jnp.ones(best.shape[1], bool))
-    (_, kept), track = lax.scan(one, state, (jnp.asarray(ahead), grid))
-    return track, kept
+    state = (start, jnp.ones(best.shape[1], bool), jnp.zeros(best.shape[1]))
+    (_, kept, worst), track = lax.scan(one, state, (jnp.asarray(ahead), grid))
+    return track, kept, worst
 
 
 def _between(z: Any, grid: Any, table: Any) -> Any:
@@ -258,16 +279,15 @@ def _between(z: Any, grid: Any, table: Any) -> Any:
     return jnp.einsum("rtp,pkr->krt", terms, table)
 
 
-def _polish(call: Any, newton: Any, times: Any, guess: Any) -> tuple:
-    x, _, found = _settle(newton, times, guess, LAST_STEP)
-    values, off = call("newton", times, x)
+def _polish(newton: Any, times: Any, guess: Any) -> tuple:
+    x, _, found, _ = _settle(newton, times, guess, LAST_STEP)
+    values, off = newton(times, x)
     size = len(x)
     hessian = jnp.moveaxis(values[1 + size :], 0, -1).reshape(*x.shape[1:], size, size)
     least = jnp.linalg.eigvalsh(hessian)[..., 0]
     steep = jnp.abs(values[1 : 1 + size]).max(0)
-    off = jnp.broadcast_to(off, least.shape)
-    bound = jnp.minimum(off, 100 * off**2) + 2e-16
-    return x, found, jnp.stack([values[0], steep, least, bound], -1), off
+    bound = jnp.broadcast_to(off, least.shape) + 2e-16
+    return x, found, jnp.stack([values[0], steep, least, bound], -1)
 
 
 # ---------------------------------------------------------------------- the share

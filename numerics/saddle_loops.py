@@ -22,24 +22,26 @@ FAR = 15.0  # a bias beyond it saturates every unit: 1 - tanh(15) = 2e-13
 LAST_STEP = 1e-6  # relative; the quadratic convergence leaves its square
 ROUNDING = 1e-15  # relative, of an objective
 ROUGH_STEP = 1e-4  # where only the objective matters, which is flat at a minimum
-MOST = 60  # Newton steps
+MOST = 200  # Newton steps; a curved valley takes dozens
 RATIO = 0.6  # of neighbouring times while looking for the switch
 
 
 @compiled
 def bound(difference):
-    """Bound the error of a rule by its difference from the half rule."""
-    return min(difference, 100.0 * difference * difference) + 2e-16
+    """Bound the error of a rule by its difference from the half rule.
+
+    The square of it is what is left of an average of order one; but what decides a
+    flat objective can be a tail, of a millionth, and there it is not.
+    """
+    return difference + 2e-16
 
 
 @compiled
-def factorised(out, shift, low):
-    """Write the Cholesky factor of hessian + shift into `low`; whether it exists."""
+def factorised(out, low):
+    """Write the Cholesky factor of the Hessian into `low`; whether it exists."""
     for i in range(STATES):
         for j in range(i + 1):
             total = out[1 + STATES + i * STATES + j]
-            if i == j:
-                total += shift
             for k in range(j):
                 total -= low[i, k] * low[j, k]
             if i == j:
@@ -53,17 +55,28 @@ def factorised(out, shift, low):
 
 @compiled
 def direction(out, step, low):
-    """Fill the Newton step, at most 1 long; return the shift that it needed."""
-    scale = 1e-300
-    for i in range(STATES):
-        scale = max(scale, abs(out[1 + STATES + i * STATES + i]))
-    shift = 0.0
-    while not factorised(out, shift, low):
-        shift = max(10.0 * shift, 1e-3 * scale)
-        if not shift < 1e250:  # the Hessian is not finite: no direction
-            step[:] = 0.0
-            return shift
+    """Fill the Newton step, at most 1 long; return whether the Hessian is positive.
+
+    Where it is not, the step goes downhill along each of its eigenvectors, as far as
+    the size of the eigenvalue says.
+    """
+    firm = factorised(out, low)
+    if firm:
+        solved(out, step, low)
+    else:
+        bent(out, step)
     length = 0.0
+    for i in range(STATES):
+        length += step[i] * step[i]
+    if length > 1.0:
+        for i in range(STATES):
+            step[i] /= sqrt(length)
+    return firm
+
+
+@compiled
+def solved(out, step, low):
+    """Fill the Newton step from the Cholesky factor of the Hessian."""
     for i in range(STATES):
         total = -out[1 + i]
         for k in range(i):
@@ -74,36 +87,63 @@ def direction(out, step, low):
         for k in range(i + 1, STATES):
             total -= low[k, i] * step[k]
         step[i] = total / low[i, i]
-        length += step[i] * step[i]
-    if length > 1.0:
+
+
+@compiled
+def bent(out, step):
+    """Fill the step along the eigenvectors; nan where the Hessian is not finite."""
+    a, v = empty((STATES, STATES)), empty((STATES, STATES))
+    diagonalised(out, a, v)
+    scale = 1e-300
+    for i in range(STATES):
+        scale += 1e-15 * abs(a[i, i])
+    step[:] = 0.0
+    for k in range(STATES):
+        along = 0.0
         for i in range(STATES):
-            step[i] /= sqrt(length)
-    return shift
+            along -= v[i, k] * out[1 + i]
+        along /= abs(a[k, k]) + scale
+        for i in range(STATES):
+            step[i] += along * v[i, k]
+
+
+@compiled
+def diagonalised(out, a, v):
+    """Fill `a` with the diagonalised Hessian and `v` with its vectors, by Jacobi."""
+    for i in range(STATES):
+        for j in range(STATES):
+            a[i, j] = out[1 + STATES + i * STATES + j]
+            v[i, j] = 1.0 if i == j else 0.0
+    for _sweep in range(12):
+        for p in range(STATES):
+            for q in range(p + 1, STATES):
+                if a[p, q] != 0.0:
+                    rotated(a, v, p, q)
+
+
+@compiled
+def rotated(a, v, p, q):
+    """Turn the axes p and q until `a` has no element between them."""
+    theta = (a[q, q] - a[p, p]) / (2.0 * a[p, q])
+    t = 1.0 / (abs(theta) + sqrt(theta * theta + 1.0))
+    t = -t if theta < 0.0 else t
+    c = 1.0 / sqrt(t * t + 1.0)
+    s = t * c
+    for k in range(STATES):
+        x, y = a[k, p], a[k, q]
+        a[k, p], a[k, q] = c * x - s * y, s * x + c * y
+    for k in range(STATES):
+        x, y = a[p, k], a[q, k]
+        a[p, k], a[q, k] = c * x - s * y, s * x + c * y
+        x, y = v[k, p], v[k, q]
+        v[k, p], v[k, q] = c * x - s * y, s * x + c * y
 
 
 @compiled
 def smallest_eigenvalue(out):
-    """Return the smallest eigenvalue of the Hessian in `out` (Jacobi rotations)."""
-    a = empty((STATES, STATES))
-    for i in range(STATES):
-        for j in range(STATES):
-            a[i, j] = out[1 + STATES + i * STATES + j]
-    for _sweep in range(12):
-        for p in range(STATES):
-            for q in range(p + 1, STATES):
-                if a[p, q] == 0.0:
-                    continue
-                theta = (a[q, q] - a[p, p]) / (2.0 * a[p, q])
-                t = 1.0 / (abs(theta) + sqrt(theta * theta + 1.0))
-                t = -t if theta < 0.0 else t
-                c = 1.0 / sqrt(t * t + 1.0)
-                s = t * c
-                for k in range(STATES):
-                    u, v = a[k, p], a[k, q]
-                    a[k, p], a[k, q] = c * u - s * v, s * u + c * v
-                for k in range(STATES):
-                    u, v = a[p, k], a[q, k]
-                    a[p, k], a[q, k] = c * u - s * v, s * u + c * v
+    """Return the smallest eigenvalue of the Hessian in `out`."""
+    a, v = empty((STATES, STATES)), empty((STATES, STATES))
+    diagonalised(out, a, v)
     least = a[0, 0]
     for i in range(1, STATES):
         least = min(least, a[i, i])
@@ -118,25 +158,42 @@ def point(at, x, params, nodes, weights, starts, level, out):
 
 
 @compiled
+def fallen(out, other, step, share, slope):
+    """Whether a share of the step went downhill enough; `other` is where it ends.
+
+    Within the rounding of the objective its slopes decide: the step may not end
+    where the objective rises faster than it fell at the start.
+    """
+    if other[0] <= out[0] + 1e-4 * share * slope:
+        return True
+    rise = 0.0
+    for i in range(STATES):
+        rise += step[i] * other[1 + i]
+    return other[0] <= out[0] + 1e-14 * (1.0 + abs(out[0])) and rise <= -slope
+
+
+@compiled
 def settle(at, x, goal, params, nodes, weights, starts, level, out):
     """Move `x` to the minimum below it; return a code and the averages' bound.
 
     Damped Newton steps until one, undamped, is below `goal`, or promises no more than
-    rounding; that one is taken too, while `out` belongs to the point before it.
+    rounding; that one is taken too, while `out` belongs to the point before it. A
+    search that fails returns the largest bound on its way.
     """
     step, trial = zeros(STATES), empty(STATES)
     low, other = zeros((STATES, STATES)), empty(out.size)
     off = point(at, x, params, nodes, weights, starts, level, out)
+    worst = off
     for _iteration in range(MOST):
-        shift = direction(out, step, low)
-        if not shift < 1e250:
-            return LOST, 1.0
+        firm = direction(out, step, low)
         slope, length = 0.0, 0.0
         for i in range(STATES):
             slope += step[i] * out[1 + i]
             length = max(length, abs(step[i]) / (1.0 + abs(x[i])))
         flat = -slope <= ROUNDING * (1.0 + abs(out[0]))
-        if shift == 0.0 and (length <= goal or flat):
+        if not slope <= 0.0:  # the Hessian is not finite
+            break
+        if firm and (length <= goal or flat):
             for i in range(STATES):
                 x[i] += step[i]
             return FOUND, bound(off)
@@ -145,30 +202,36 @@ def settle(at, x, goal, params, nodes, weights, starts, level, out):
             for i in range(STATES):
                 trial[i] = x[i] + share * step[i]
             off = point(at, trial, params, nodes, weights, starts, level, other)
-            allowed = out[0] + 1e-4 * share * slope + 1e-14 * (1.0 + abs(out[0]))
-            if other[0] <= allowed:
+            if fallen(out, other, step, share, slope):
                 better = True
                 break
             share *= 0.5
+        worst = max(worst, off)
         if not better:
-            return LOST, 1.0
+            break
         for i in range(STATES):
             x[i] = trial[i]
             if not abs(x[i]) <= FAR:
-                return ESCAPED, 1.0
+                return ESCAPED, bound(worst)
         out[:] = other
-    return LOST, 1.0
+    return LOST, bound(worst)
 
 
 @compiled
-def settle_well(at, x, params, nodes, weights, starts, level, tol, out):
-    """Settle with a rule whose error bound meets `tol`; return code and level."""
-    top = starts.size - 2
+def settle_well(at, x, goal, params, nodes, weights, starts, level, tol, out):
+    """Settle with a rule whose error bound meets `tol`; return code and level.
+
+    A rule too coarse can lose a minimum, or send the search away from it: a search
+    that fails is repeated from its start with a finer one.
+    """
+    top, first = starts.size - 2, x.copy()
     while True:
-        code, off = settle(at, x, LAST_STEP, params, nodes, weights, starts, level, out)
-        if code != FOUND or off <= tol or level == top:
+        code, off = settle(at, x, goal, params, nodes, weights, starts, level, out)
+        if off <= tol or level == top:
             break
         level += 1
+        if code != FOUND:
+            x[:] = first
     upright(x)
     return code, level
 
@@ -222,7 +285,7 @@ def best_start(guesses, closed, params, nodes, weights, starts, tol, x, out, oth
         found = search(guesses, params, nodes, weights, starts, first, x, others)
         if found > 0:
             code, level = settle_well(
-                1.0, x, params, nodes, weights, starts, first, tol, out
+                1.0, x, LAST_STEP, params, nodes, weights, starts, first, tol, out
             )
             if code == FOUND and out[0] < rival(
                 1.0, closed, params, nodes, weights, starts
@@ -264,7 +327,7 @@ def search(guesses, params, nodes, weights, starts, level, x, others):
 
 
 @compiled
-def find_switch(floor, closed, x, params, nodes, weights, starts, level, out):
+def find_switch(floor, closed, x, params, nodes, weights, starts, level, tol, out):
     """Return the time at which the closed branch takes over, and `x` there.
 
     Steps down in log s until the closed branch is lower or the minimum is gone, then
@@ -278,8 +341,8 @@ def find_switch(floor, closed, x, params, nodes, weights, starts, level, out):
     following = RATIO
     for _step in range(200):
         x[:] = x_high
-        code, _off = settle(
-            following, x, ROUGH_STEP, params, nodes, weights, starts, level, out
+        code, level = settle_well(
+            following, x, ROUGH_STEP, params, nodes, weights, starts, level, tol, out
         )
         gap = 0.0
         if code == FOUND:
@@ -411,7 +474,7 @@ def follow_row(
         return
     start = x.copy()
     summary[0] = find_switch(
-        floor, closed, x, params, nodes, weights, starts, level, out
+        floor, closed, x, params, nodes, weights, starts, level, tol, out
     )
     if summary[0] <= floor:
         record(floor, x, params, nodes, weights, starts, level, below)
@@ -421,12 +484,12 @@ def follow_row(
         at = exp(0.5 * (1.0 - grid[k]) * depth)
         extrapolated(k, grid, states, x)
         code, level = settle_well(
-            at, x, params, nodes, weights, starts, level, tol, out
+            at, x, LAST_STEP, params, nodes, weights, starts, level, tol, out
         )
         if code != FOUND and k > 0:
             x[:] = states[k - 1]
             code, level = settle_well(
-                at, x, params, nodes, weights, starts, level, tol, out
+                at, x, LAST_STEP, params, nodes, weights, starts, level, tol, out
             )
         if code != FOUND:
             summary[3] = LOST
@@ -451,7 +514,7 @@ def follow_row(
         z = 1.0 if depth == 0.0 else 1.0 - 2.0 * log(at) / depth
         interpolated(z, grid, states, x)
         codes[j], level = settle_well(
-            times[j], x, params, nodes, weights, starts, level, tol, out
+            times[j], x, LAST_STEP, params, nodes, weights, starts, level, tol, out
         )
         if codes[j] == FOUND:
             check(times[j], x, params, nodes, weights, starts, level, out, facts[j])

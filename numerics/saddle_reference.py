@@ -14,7 +14,7 @@ import numpy as np
 
 from .kernel import Kernel
 from .printed import Printed
-from .quadrature import START, error_bound, trapezoid
+from .quadrature import START, trapezoid
 from .saddle import (
     FLOOR,
     LEVELS,
@@ -42,13 +42,13 @@ class _Row:
 
     def newton(self, at: float, x: np.ndarray) -> tuple[np.ndarray, float]:
         values, off = self.kernel["newton"](at, x, [], self.params, *self.rule)
-        return values, float(error_bound(off))
+        return values, float(off)
 
     def settle(self, at: float, x: np.ndarray) -> np.ndarray | None:
         """Return the minimum below `x`, or None if it runs away."""
         from scipy.optimize import minimize
 
-        size = self.size
+        size, first = self.size, x
         for level in range(LEVELS):
             self.rule = trapezoid(START * 2**level)
             done = minimize(
@@ -59,10 +59,11 @@ class _Row:
                 method="trust-exact",
                 options={"gtol": 1e-13, "maxiter": 200},
             )
-            x = done.x
-            values, off = self.newton(at, x)
-            if off <= self.tol or not np.abs(x).max() < FAR:
+            values, off = self.newton(at, done.x)
+            x = done.x if np.abs(done.x).max() < FAR else first
+            if off <= self.tol:
                 break
+        x = done.x
         slope, hessian = values[1 : 1 + size], values[1 + size :].reshape(size, size)
         if not np.abs(x).max() < FAR or np.linalg.eigvalsh(hessian)[0] <= 0:
             return None

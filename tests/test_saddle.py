@@ -252,6 +252,60 @@ def test_the_switch_of_many_samples_is_early(system):
     np.testing.assert_allclose(found["omega"][0, 0], 0.2, rtol=0.02)
 
 
+def flat_rows(rows, seed):
+    """Modes 16 apart and 1e9 samples: at s = 1 the minimum is 1e-9 deep."""
+    rng = np.random.default_rng(seed)
+    n = np.full(rows, 1e9)
+    return {
+        "kappa": np.full(rows, 8.0),
+        "n": n,
+        "n_plus": np.rint(n * rng.uniform(0.1, 0.9, rows)),
+        "sigma": rng.uniform(0.05, 2, rows),
+        "ridge_u": rng.uniform(0.1, 2, rows),
+        "ridge_w": rng.uniform(0.1, 2, rows),
+    }
+
+
+def test_a_flat_objective_is_followed_to_the_end(system):
+    """Rules too coarse for its depth once lost it, or took the closed branch for it."""
+    values = flat_rows(24, 0)
+    times = [0.02, 0.1, 0.3, 0.5, 0.7, 0.75, 1.0]
+    found = solve(system, times, **values)
+    assert (found.status == "ok").all()
+    assert (found.branch == BRANCHES.index("interior")).all()
+    assert (found.switch < 0.02).all()
+    share = values["n_plus"] / values["n"]
+    for j in (1, 2, 3):  # Bayes: what n and the ridges change is 1e-9 over curvature
+        room = 1e-9 / found.eigenvalue[:, j] + 1e-9
+        off = np.abs(found["omega"][:, j] / (8 * times[j]) - 1)
+        assert (off < 40 * room).all()
+        off = np.abs(found["b"][:, j] - np.log(share / (1 - share)) / 2)
+        assert (off < 40 * room).all()
+    for i in range(24):
+        row = row_of(values, i)
+        for j, s in enumerate(times):
+            x = np.array([found["omega"][i, j], found["b"][i, j]])
+            height, closed = by_hand(*x, s, **row), saturated(**row)
+            assert height < closed - 1e-4
+            for angle in np.pi / 4 * np.arange(8):  # 1e-12 above, rounding is 1e-15
+                away = x + 0.05 * x[0] * np.array([np.cos(angle), np.sin(angle)])
+                assert by_hand(*away, s, **row) > height
+
+
+@pytest.mark.slow
+def test_jax_follows_a_flat_objective(system):
+    values = {"p": 0.8} | flat_rows(6, 1)
+    times = [0.1, 0.5, 0.7, 1.0]
+    ours = minimise(system, times, values)
+    theirs = minimise(system, times, values, backend="jax")
+    np.testing.assert_array_equal(ours.branch, theirs.branch)
+    np.testing.assert_allclose(ours.switch, theirs.switch, rtol=1e-6)
+    np.testing.assert_allclose(ours.objective, theirs.objective, rtol=1e-13)
+    # two minima of equal height: rounding, 1e-15, over half of the curvature
+    room = np.sqrt(8e-15 / ours.eigenvalue)
+    assert (np.abs(ours["omega"] - theirs["omega"]) < room).all()
+
+
 def test_minima_at_the_start_are_counted(system):
     found = solve(system, [1.0], **random_rows(10, 5))
     assert (found.minima >= 1).all()
