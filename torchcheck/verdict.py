@@ -23,6 +23,7 @@ FALSE_ALARM = 0.01
 
 _RESAMPLES = 400  # of the bootstrap
 _TERMS = 3
+_SLOWEST = 0.8  # ratio of two terms of a series that is still summed
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class Rule:
 class Extrapolation:
     r"""The value at $d = \infty$ and its interval.
 
-    `noise` is the standard error over seeds, `truncation` the change when the smallest
-    dimension is left out or a further power of $d^{-1/2}$ is fitted.
+    `noise` is the standard error over seeds, `truncation` what the terms that are not
+    fitted may change.
     """
 
     value: float
@@ -116,10 +117,32 @@ def extrapolate(
 
 
 def _truncation(dims: np.ndarray, means: np.ndarray, power: float) -> float:
+    """What the terms that are not fitted may change.
+
+    The largest of three estimates: leave the smallest dimension out, fit a further
+    power, and take the next term at the rate at which the fitted ones grow; then a
+    geometric series of that rate for the rest.
+    """
     here = intercept(dims, _TERMS, power) @ means
     fewer = intercept(dims[1:], min(_TERMS, len(dims) - 1), power) @ means[1:]
     more = intercept(dims, min(_TERMS + 1, len(dims)), power) @ means
-    return float(max(abs(here - fewer), abs(here - more)))
+    beyond, ratio = _beyond(dims, means, power)
+    rest = ratio**2 / (1 - ratio) * abs(means[-1] - here)
+    return float(max(abs(here - fewer), abs(here - more), beyond) + rest)
+
+
+def _beyond(dims: np.ndarray, means: np.ndarray, power: float) -> tuple[float, float]:
+    """The next term's effect, and how much smaller each term is at the first d.
+
+    Where terms do not decrease at the smallest dimension the ratio is taken as 0.8.
+    """
+    small = dims**-power
+    first, second, third = np.abs(series(dims, _TERMS, power) @ means)
+    size = max(first, FLOOR)
+    growth = min(max(second / size, (third / size) ** 0.5), 1 / small[0])
+    following = max(second * growth**2, third * growth)
+    effect = abs(intercept(dims, _TERMS, power) @ small**_TERMS)
+    return float(following * effect), float(min(growth * small[0], _SLOWEST))
 
 
 def fit_slope(
