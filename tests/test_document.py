@@ -2,10 +2,10 @@
 
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from dilaton.theory.model import VARIANCE_EXPLODING, product, two_modes
 
 from .cases import POPULATION, derived, limit_of
 
-ANSWER = 1.0  # seconds: what a second derivation may take
+ANSWER = 1.0  # processor seconds: what a second derivation may take
 LABEL = re.compile(r"\(([A-Z]\d+(?:\.\d+)*)\)")
 FORMS = ("text", "markdown", "latex")
 THEORY = Path(theory.__path__[0])
@@ -154,6 +154,12 @@ def test_exploding_variance_prints_its_own_windows():
     assert "the bulk variance is set at 1-tau ~ d^(-1/2)" in text
 
 
+def _children():
+    """Processor seconds of finished processes; other work on the machine is left out."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_a_second_derivation_is_fast_and_without_sympy(tmp_path):
     spec = tmp_path / "spec.toml"
     spec.write_text(POPULATION)
@@ -166,7 +172,7 @@ def test_a_second_derivation_is_fast_and_without_sympy(tmp_path):
     )
     runs, spent = [], []
     for _ in range(4):
-        start = time.perf_counter()
+        start = _children()
         runs.append(
             subprocess.run(
                 [sys.executable, "-c", probe],
@@ -176,7 +182,7 @@ def test_a_second_derivation_is_fast_and_without_sympy(tmp_path):
                 env={"DILATON_CACHE": str(tmp_path / "cache"), "PATH": "/usr/bin:/bin"},
             )
         )
-        spent.append(time.perf_counter() - start)
+        spent.append(_children() - start)
     assert runs[0].stderr.strip().endswith("True")
     assert all(run.stderr.strip().endswith("False") for run in runs[1:])
     assert len({run.stdout for run in runs}) == 1

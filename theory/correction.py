@@ -180,10 +180,10 @@ def _steps(
 ) -> tuple[Step, ...]:
     small = sp.Symbol("delta", positive=True)
     shown = {SMALL: small}
-    size = sp.sstr(D**-rate)
+    size = f"d^({-rate})"
     found = [
         Step(
-            f"Keep the schedule to first order in delta = {size}: in units of their "
+            f"Keep the schedule to first order in `delta = {size}`: in units of their "
             "leading powers,",
             sp.Eq(sp.Symbol("alpha"), moved.alpha.xreplace(shown), evaluate=False),
         ),
@@ -193,17 +193,17 @@ def _steps(
         ),
         Step(
             "Nothing else enters at this order: the skip's share of the loss is of "
-            "order 1/d, and the overlaps of the samples' noises with one another, of "
-            "order d^(-1/2), vanish on average. A name with "
-            "_shift is the coefficient of delta in the overlap of that name."
+            "order `1/d`, and the overlaps of the samples' noises with one another, of "
+            "order `d^(-1/2)`, vanish on average. Write `x + delta*x_shift` for an "
+            "overlap with the limit `x`."
         ),
     ]
     if unknowns:
         found.append(
             Step(
                 "The minimum moves by linear response: differentiate the stationarity "
-                "equations with respect to delta and solve; every overlap follows by "
-                "the chain rule."
+                "equations with respect to `delta` and solve; every overlap follows "
+                "by the chain rule."
             )
         )
     return tuple(found)

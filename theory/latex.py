@@ -156,8 +156,8 @@ def _word(match: re.Match[str]) -> str:
     """A name with its index; a prime is a time derivative."""
     word = match[0].removesuffix("'")
     base, _, index = word.partition("_")
-    if word in TABLE:
-        shown = TABLE[word].latex
+    if word in TABLE or word.endswith(SHIFT):
+        shown = latex_name(word)
     else:
         shown = _TYPED.get(base) or (TABLE[base].latex if base in TABLE else base)
         shown += f"_{{{index}}}" if index else ""
