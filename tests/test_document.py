@@ -155,7 +155,7 @@ def test_exploding_variance_prints_its_own_windows():
 
 
 def _children():
-    """Processor seconds of finished processes; other work on the machine is left out."""
+    """Processor seconds of finished processes, whatever else the machine does."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
