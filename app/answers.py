@@ -73,3 +73,38 @@ def solution_text(answer: Mapping[str, Any]) -> str:
         parts.append("")
     parts += [f"{key} = {_cell(value)}" for key, value in answer["sample"].items()]
     return "\n".join(parts)
+
+
+_JUDGED = ("limit", "extrapolated", "extrapolated_low", "extrapolated_high")
+_OFFSETS = ("offset", "offset_corrected", "offset_stderr")
+
+
+def study_text(study: Mapping[str, Any]) -> str:
+    """Return a convergence study as tables, notes and its verdict."""
+    fits, d = study["fits"], max(study["plan"]["dims"])
+    about = ("quantity", "phase")
+    slopes = ("slope", "slope_low", "slope_high")
+    parts = [_rows(fits, (*about, "s", *_JUDGED, *slopes, "verdict"))]
+    learned = [fit for fit in fits if fit["offset_corrected"] is not None]
+    if learned:
+        title = f"Distance of the mean from the limit at d = {d}, over times"
+        parts.append(f"{title}:\n{_rows(learned, (*about, *_OFFSETS))}")
+    if study["laws"]:
+        columns = ("quantity", "phase", "s", "d", "draws", "ks", "p_value")
+        title = "Law of nu against the limit's (Kolmogorov-Smirnov), at each d"
+        parts.append(f"{title}:\n{_rows(study['laws'], columns)}")
+    parts += [f"Note: {note}" for note in study["notes"]]
+    verdict = study["verdict"]
+    judged = f"The limit is {verdict}."
+    unfinished = (
+        "The training is not converged: the largest gradient norm is "
+        f"{_cell(study['gradient_norm'])}, above ten times the tolerance "
+        f"{_cell(study['plan']['tolerance'])}."
+    )
+    parts.append(unfinished if verdict == "not converged" else judged)
+    return "\n\n".join(parts)
+
+
+def _rows(rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> str:
+    held = list(rows)
+    return table({name: [row[name] for row in held] for name in names})

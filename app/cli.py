@@ -369,6 +369,13 @@ def converge(
     paths: Annotated[
         int, typer.Option(help="Generated samples a training set; 0 for none.", min=0)
     ] = 20_000,
+    correction: Annotated[
+        bool,
+        typer.Option(
+            "--correction/--no-correction",
+            help="Show the predicted correction; the first time takes half a minute.",
+        ),
+    ] = True,
     device: Annotated[
         Literal["cpu", "cuda"], typer.Option(help="For training.")
     ] = "cpu",
@@ -377,7 +384,9 @@ def converge(
     """Train networks and judge the limit by them.
 
     Trains at several dimensions, several training sets each. Prints a verdict for
-    every overlap: consistent, inconsistent or not converged.
+    every overlap: consistent, inconsistent or not converged. Then how far the largest
+    networks are from the limit, and from the limit with its predicted correction; the
+    law of nu against the limit's; and what could not be compared.
 
     \b
     Example:
@@ -401,6 +410,7 @@ def converge(
         sizes,
         seeds,
         output=output,
+        correction=correction,
         progress=lambda jobs: tqdm(jobs, unit="network", disable=None),
         times=times,
         seed=seed,
@@ -408,16 +418,8 @@ def converge(
         paths=paths,
         device=device,
     )
-    if json:
-        print(answers.to_json(study.to_dict()))
-    else:
-        columns = [k for k in study.fits[0] if k != "s"]
-        print(answers.table({k: [fit[k] for fit in study.fits] for k in columns}))
-        print(
-            f"The limit is {study.verdict}."
-            if study.verdict != "not converged"
-            else "The training is not converged."
-        )
+    found = study.to_dict()
+    print(answers.to_json(found) if json else answers.study_text(found))
 
 
 @app.command()

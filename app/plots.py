@@ -178,8 +178,9 @@ def convergence(
 ) -> Figure:
     """Distance from the limit against dimension, with fitted slopes.
 
-    `errors` are rows with phase, quantity, d and error; `fits` rows with phase,
-    quantity, slope, slope_low and slope_high. `titles` names what is drawn.
+    `errors` are rows with phase, quantity, d, error and maybe `corrected`, the distance
+    that a predicted correction leaves; `fits` rows with phase, quantity, slope,
+    slope_low and slope_high. `titles` names what is drawn.
     """
     phases = list(dict.fromkeys(row["phase"] for row in errors))
     count = max(1, len(phases))
@@ -191,7 +192,11 @@ def convergence(
         mine = [f for f in fits if f["phase"] == phase and f["quantity"] in titles]
         for i, fit in enumerate(f for f in mine if math.isfinite(f["slope"])):
             _error_line(ax, i, fit, errors, titles)
-        _guide(ax, [row for row in errors if row["phase"] == phase])
+        drawn = [row for row in errors if row["phase"] == phase]
+        _guide(ax, drawn)
+        if any("corrected" in row for row in drawn):
+            name = "less the predicted\ncorrection"
+            ax.plot([], [], color=GREY, marker="o", mfc="none", ls="none", label=name)
         ax.set_ylabel("distance from the limit")
         ax.legend(title="slope", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -208,13 +213,17 @@ def _error_line(
         f"{titles[fit['quantity']]}: {fit['slope']:.2f} "
         f"[{fit['slope_low']:.2f}, {fit['slope_high']:.2f}]"
     )
-    colour = COLOURS[i % len(COLOURS)]
-    ax.plot(d, value, color=colour, marker=MARKERS[i % len(MARKERS)], ls="none")
+    colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+    ax.plot(d, value, color=colour, marker=marker, ls="none")
+    left = [(row["d"], row["corrected"]) for row in mine if "corrected" in row]
+    for point in left:
+        ax.plot(*point, color=colour, marker=marker, mfc="none", ls="none")
     middle = sum(
         math.log(e) - fit["slope"] * math.log(x) for x, e in zip(d, value, strict=True)
     )
     line = [math.exp(middle / len(d)) * x ** fit["slope"] for x in d]
-    ax.plot(d, line, color=colour, lw=1.2, label=label)
+    ax.plot(d, line, color=colour, lw=1.2)
+    ax.plot([], [], color=colour, marker=marker, lw=1.2, label=label)
 
 
 def _dimension_axis(ax: Axes, dims: Sequence[int]) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from dilaton import plots
 from dilaton.errors import ModelError, StoreError
-from dilaton.torchcheck.compare import TIMES, Plan, compare, phases
+from dilaton.torchcheck.compare import compare
 from dilaton.torchcheck.converge import converge, train_cells
+from dilaton.torchcheck.plan import TIMES, Plan, phases
 from dilaton.torchcheck.verdict import Rule, extrapolate, fit_slope, worst
 from scipy import optimize
 

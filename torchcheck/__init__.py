@@ -14,11 +14,12 @@ from typing import Any
 from ..errors import MissingExtra
 
 _HOME = {
-    "compare": ("Plan", "Study"),
+    "compare": ("Study",),
     "data": ("Images", "Mixture", "load_digits", "load_mnist", "read_idx"),
     "draws": ("TrainingSet", "draw_training_set", "in_span"),
     "grid": ("Grid", "dilated_grid", "phase_times", "uniform_grid"),
     "network": ("Network", "measure"),
+    "plan": ("Plan",),
     "sample": ("Samples",),
     "times": ("LINEAR_PATH", "VARIANCE_PRESERVING_PATH", "Path", "TrainingTimes"),
     "train": ("Trained",),

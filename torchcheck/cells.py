@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from ..spec import parse_spec
-from .compare import SAMPLED, Phase, Plan, phases, suffixes
 from .draws import draw_training_set
 from .grid import Grid, dilated_grid, fades, phase_times
 from .law import distance
 from .network import Overlaps
+from .plan import SAMPLED, Phase, Plan, phases, suffixes
 from .sample import Samples, bulk_variance, sample_features
 from .train import Trained, train
 from .units_train import train_units

@@ -18,25 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import StoreError
+from ..numerics.corrections import correction_of, shifts
 from ..numerics.points import complete
-from ..numerics.printed import printed_limit
+from ..numerics.printed import PrintedLimit, limit_of, printed_limit
 from ..numerics.store import Damaged, Store, write_atomic
-from ..theory.derive import derive
 from .cells import cell_counts, measure_cell, sample_cell
-from .compare import (
-    SAMPLED,
-    Cell,
-    Curves,
-    Phase,
-    Plan,
-    Study,
-    compare,
-    phases,
-    suffixes,
-    versions,
-)
+from .compare import Study, compare, versions
 from .figures import draw_study
 from .law import law_time, limit_law
+from .plan import SAMPLED, Cell, Curves, Offset, Offsets, Phase, Plan, phases, suffixes
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -58,6 +48,7 @@ def converge(
     output: Path | None = None,
     limit: Limit | None = None,
     curves: Curves | None = None,
+    correction: bool = True,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
     **settings: Any,
 ) -> Study:
@@ -79,9 +70,12 @@ def converge(
         Folder for finished cells (an interrupted study goes on), ``converge.json``
         and the figures. A folder with another study's results is refused.
     limit
-        Compare with this limit instead of ``derive(spec.model)``.
+        Compare with this limit instead of the one derived from ``spec.model``.
     curves
         Compare with these numbers instead of solving the limit.
+    correction
+        Show the leading correction that theory predicts beside the overlaps of the
+        derived limit. For n samples it takes half a minute the first time.
     progress
         Wraps the iterable of (dimension, seed), for instance `tqdm.tqdm`.
     **settings
@@ -93,7 +87,10 @@ def converge(
     plan = Plan(tuple(sorted({int(d) for d in dims})), int(seeds), **settings).check()
     store = None if output is None else _claim(output, spec, plan)
     wanted = curves or limit_curves(spec, plan, limit)
-    study = compare(plan, spec, wanted, train_cells(spec, plan, store, progress))
+    own = correction and curves is None and limit is None
+    offsets = predicted_offsets(spec, plan, wanted) if own else {}
+    cells = train_cells(spec, plan, store, progress)
+    study = compare(plan, spec, wanted, cells, offsets)
     study = replace(study, seconds=time.perf_counter() - begin)
     if output is not None:
         text = json.dumps(study.to_dict(), indent=1, allow_nan=False)
@@ -119,18 +116,17 @@ def _lines(
     }
 
 
-def _solve(spec: Spec, s: Sequence[float], limit: Limit | None) -> Dataset:
-    from ..numerics.solve import solve
+def _printed(spec: Spec, limit: Limit | None) -> PrintedLimit:
+    return limit_of(spec) if limit is None else printed_limit(limit)
 
-    values = spec.values
-    return solve(
-        limit or derive(spec.model),
-        s=s,
-        rtol=1e-9,
-        atol=1e-11,
-        backend="scipy",
-        **values,
+
+def _solve(spec: Spec, s: Sequence[float], limit: Limit | None) -> Dataset:
+    from ..numerics.solve import solve_point
+
+    found = solve_point(
+        _printed(spec, limit), s=s, rtol=1e-9, atol=1e-11, **spec.values
     )
+    return found.dataset()
 
 
 def limit_curves(spec: Spec, plan: Plan, limit: Limit | None = None) -> Curves:
@@ -148,8 +144,24 @@ def limit_curves(spec: Spec, plan: Plan, limit: Limit | None = None) -> Curves:
         }
     if plan.paths:
         curves["sample"] = _sampled_limit(spec, found)
-        curves["law"] = _laws(spec, plan, limit or derive(spec.model))
+        curves["law"] = _laws(spec, plan, _printed(spec, limit))
     return curves
+
+
+def predicted_offsets(spec: Spec, plan: Plan, limits: Curves) -> Offsets:
+    """The leading corrections at the times of `plan`, where theory has them.
+
+    `limits` are the limits there, from `limit_curves`.
+    """
+    limit = limit_of(spec)
+    values = complete(limit, spec.values)
+    found = {}
+    for phase, part in zip(limit.phases, phases(spec.model), strict=True):
+        known = correction_of(phase)
+        if known is not None:
+            moves = shifts(known, plan.inside(part), values, limits[part.name])
+            found[part.name] = Offset(known.rate, moves)
+    return found
 
 
 def _own_names(spec: Spec, phase: Phase, name: str) -> list[str]:
@@ -168,13 +180,11 @@ def _sampled_limit(spec: Spec, found: Dataset) -> dict[str, np.ndarray]:
     return limits
 
 
-def _laws(spec: Spec, plan: Plan, limit: Limit) -> dict[str, np.ndarray]:
+def _laws(spec: Spec, plan: Plan, limit: PrintedLimit) -> dict[str, np.ndarray]:
     """Draws of every nu where its law is compared."""
     values = complete(limit, spec.values)
     found: dict[str, np.ndarray] = {}
-    for phase, part in zip(
-        printed_limit(limit).phases, phases(spec.model), strict=True
-    ):
+    for phase, part in zip(limit.phases, phases(spec.model), strict=True):
         if phase.features:
             s = law_time(part.window, cell_counts(plan)[0])
             found |= limit_law(phase, part.window, values, s)

@@ -94,23 +94,27 @@ def _titles(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _errors(rows: Sequence[Row], fit: Row) -> list[dict[str, Any]]:
-    """Root-mean-square distance over times and seeds at each d."""
-    mine = [
-        row
-        for row in rows
-        if (row["phase"], row["quantity"]) == (fit["phase"], fit["quantity"])
-    ]
+    """Root-mean-square distance over times and seeds at each d.
+
+    `corrected` is that from the limit with its predicted correction, if there is one.
+    """
+    key = (fit["phase"], fit["quantity"])
+    mine = [row for row in rows if (row["phase"], row["quantity"]) == key]
     found = []
     for d in sorted({row["d"] for row in mine}):
         here = [row for row in mine if row["d"] == d]
-        squares = [(x["mean"] - x["limit"]) ** 2 + x["variance"] for x in here]
-        error = float(np.sqrt(np.mean(squares)))
-        found.append(
-            {
-                "phase": fit["phase"],
-                "quantity": fit["quantity"],
-                "d": d,
-                "error": error,
-            }
-        )
+        point = {"phase": key[0], "quantity": key[1], "d": d}
+        point["error"] = _distance(here, [0.0] * len(here))
+        moves = [row["correction"] for row in here]
+        if None not in moves and any(moves):
+            point["corrected"] = _distance(here, moves)
+        found.append(point)
     return found
+
+
+def _distance(rows: Sequence[Row], moves: Sequence[float]) -> float:
+    squares = [
+        (row["mean"] - row["limit"] - move) ** 2 + row["variance"]
+        for row, move in zip(rows, moves, strict=True)
+    ]
+    return float(np.sqrt(np.mean(squares)))
