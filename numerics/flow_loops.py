@@ -36,7 +36,7 @@ def shoot(end, switch, table, below, steps, a, b, c, params, nodes, weights, x):
     from there equal steps in s with the inputs `below`.
     """
     stages = b.size
-    k, y, u = empty((stages, STATES)), empty(STATES), empty(INPUTS)
+    k, y = empty((stages, STATES)), empty(STATES)
     x[:] = 0.0
     x[0] = end
     if switch < 1.0:
@@ -49,12 +49,11 @@ def shoot(end, switch, table, below, steps, a, b, c, params, nodes, weights, x):
                 for q in range(STATES):
                     k[j, q] *= s * depth
             stage_sum(k, b, stages, x, 1.0 / steps, x)
-    u[:] = below
     for i in range(LAST):
         for j in range(stages):
             stage_sum(k, a[j], j, x, -switch / LAST, y)
             s = switch * (1.0 - (i + c[j]) / LAST)
-            rhs(s, y, u, params, nodes, weights, k[j])
+            rhs(s, y, below, params, nodes, weights, k[j])
         stage_sum(k, b, stages, x, -switch / LAST, x)
 
 
@@ -92,7 +91,7 @@ def between(y, grid, low, high, stride, table, out):
     bottom = out[0] = out[1] = 0.0
     for k in range(count + 1):
         if z == grid[k * stride]:
-            out[:] = table[k * stride]
+            out[0], out[1] = table[k * stride, 0], table[k * stride, 1]
             return
         weight = -1.0 if k % 2 else 1.0
         if k == 0 or k == count:

@@ -64,14 +64,18 @@ LANES = {lanes}
 
 
 @compiled
-def total(sums, odd, scale):
-    """Return the full rule and its distance from the half rule of one average."""
-    full, half = 0.0, 0.0
-    for lane in range(16):
-        full += sums[lane] + odd[lane]
-    for lane in range(0, 16, 2):
-        half += scale * sums[lane]
-    return full, abs(full - half)
+def totals(sums, scale):
+    """Put each full rule into sums[0, :, 0]; return the distance from the half rules."""
+    worst = 0.0
+    for i in range(sums.shape[1]):
+        full, half = 0.0, 0.0
+        for lane in range(16):
+            full += sums[0, i, lane] + sums[1, i, lane]
+        for lane in range(0, 16, 2):
+            half += scale * sums[0, i, lane]
+        worst = maximum(worst, abs(full - half))
+        sums[0, i, 0] = full
+    return worst
 '''
 
 

@@ -418,9 +418,7 @@ def _loop_sums(dim: int, temporaries: tuple, averages: tuple, indent: int) -> li
         for i, (_, e) in enumerate(averages)
     ]
     pad = " " * indent
-    for i, (symbol, _) in enumerate(averages):
-        lines += [
-            f"{pad}{symbol}, off = total(sums[0, {i}], sums[1, {i}], {2.0 * dim})",
-            f"{pad}difference = maximum(difference, off)",
-        ]
-    return lines
+    lines += [f"{pad}difference = maximum(difference, totals(sums, {2.0 * dim}))"]
+    return lines + [
+        f"{pad}{symbol} = sums[0, {i}, 0]" for i, (symbol, _) in enumerate(averages)
+    ]

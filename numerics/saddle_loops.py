@@ -27,6 +27,13 @@ RATIO = 0.6  # of neighbouring times while looking for the switch
 
 
 @compiled
+def put(source, target):
+    """Copy an array into another; an assignment of slices takes seconds to compile."""
+    for i in range(source.size):
+        target[i] = source[i]
+
+
+@compiled
 def bound(difference):
     """Bound the error of a rule by its difference from the half rule.
 
@@ -213,7 +220,7 @@ def settle(at, x, goal, params, nodes, weights, starts, level, out):
             x[i] = trial[i]
             if not abs(x[i]) <= FAR:
                 return ESCAPED, bound(worst)
-        out[:] = other
+        put(other, out)
     return LOST, bound(worst)
 
 
@@ -231,7 +238,7 @@ def settle_well(at, x, goal, params, nodes, weights, starts, level, tol, out):
             break
         level += 1
         if code != FOUND:
-            x[:] = first
+            put(first, x)
     upright(x)
     return code, level
 
@@ -260,7 +267,7 @@ def on_branch(at, params, nodes, weights, starts, values):
     a, b = starts[0], starts[1]
     none, out = params[:0], empty(NAMES + 1)
     branch(at, none, none, params, nodes[a:b], weights[a:b], out)
-    values[:] = out[:NAMES]
+    put(out[:NAMES], values)
     return out[NAMES]
 
 
@@ -302,7 +309,7 @@ def search(guesses, params, nodes, weights, starts, level, x, others):
     count, lowest = 0, 1e300
     others[1] = 1e300
     for g in range(guesses.shape[0]):
-        trial[:] = guesses[g]
+        put(guesses[g], trial)
         code, _off = settle(
             1.0, trial, ROUGH_STEP, params, nodes, weights, starts, level, out
         )
@@ -315,11 +322,11 @@ def search(guesses, params, nodes, weights, starts, level, x, others):
             known = known or apart < 1e-3
         if known:
             continue
-        seen[count] = trial
+        put(trial, seen[count])
         count += 1
         if out[0] < lowest:
             others[1], lowest = lowest, out[0]
-            x[:] = trial
+            put(trial, x)
         else:
             others[1] = min(others[1], out[0])
     others[0] = count
@@ -340,7 +347,7 @@ def find_switch(floor, closed, x, params, nodes, weights, starts, level, tol, ou
     low, x_high = 0.0, x.copy()
     following = RATIO
     for _step in range(200):
-        x[:] = x_high
+        put(x_high, x)
         code, level = settle_well(
             following, x, ROUGH_STEP, params, nodes, weights, starts, level, tol, out
         )
@@ -350,7 +357,7 @@ def find_switch(floor, closed, x, params, nodes, weights, starts, level, tol, ou
         if code == FOUND and gap < -ALIKE:
             before, gap_before = high, gap_high
             high, gap_high = following, gap
-            x_high[:] = x
+            put(x, x_high)
             if high <= floor:
                 break
         else:
@@ -373,7 +380,7 @@ def find_switch(floor, closed, x, params, nodes, weights, starts, level, tol, ou
             following = high * (1.0 - 1e-9)
             if following <= low:
                 break
-    x[:] = x_high
+    put(x_high, x)
     return high
 
 
@@ -384,7 +391,7 @@ def interpolated(z, grid, table, x):
     x[:] = 0.0
     for k in range(grid.size):
         if z == grid[k]:
-            x[:] = table[k]
+            put(table[k, :STATES], x)
             return
         weight = -1.0 if k % 2 else 1.0
         if k == 0 or k == grid.size - 1:
@@ -417,7 +424,7 @@ def extrapolated(k, grid, states, x):
 def record(at, x, params, nodes, weights, starts, level, values):
     """Fill the unknowns, then the observables, of a point."""
     a, b = starts[level], starts[level + 1]
-    values[:STATES] = x
+    put(x, values[:STATES])
     observables(at, x, params[:0], params, nodes[a:b], weights[a:b], values[STATES:])
 
 
@@ -479,7 +486,7 @@ def follow_row(
     if summary[0] <= floor:
         record(floor, x, params, nodes, weights, starts, level, below)
     depth = log(summary[0])
-    x[:] = start
+    put(start, x)
     for k in range(grid.size):
         at = exp(0.5 * (1.0 - grid[k]) * depth)
         extrapolated(k, grid, states, x)
@@ -487,14 +494,14 @@ def follow_row(
             at, x, LAST_STEP, params, nodes, weights, starts, level, tol, out
         )
         if code != FOUND and k > 0:
-            x[:] = states[k - 1]
+            put(states[k - 1], x)
             code, level = settle_well(
                 at, x, LAST_STEP, params, nodes, weights, starts, level, tol, out
             )
         if code != FOUND:
             summary[3] = LOST
             return
-        states[k] = x
+        put(x, states[k])
         record(at, x, params, nodes, weights, starts, level, smooth[k])
     for j in range(times.size):
         at = max(times[j], summary[0])
