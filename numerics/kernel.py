@@ -65,7 +65,7 @@ LANES = {lanes}
 
 @compiled
 def totals(sums, scale):
-    """Put each full rule into sums[0, :, 0]; return the distance from the half rules."""
+    """Put each full rule into sums[0, :, 0]; return its distance from the half rule."""
     worst = 0.0
     for i in range(sums.shape[1]):
         full, half = 0.0, 0.0
