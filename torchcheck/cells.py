@@ -14,7 +14,7 @@ from .draws import draw_training_set
 from .grid import Grid, dilated_grid, fades, phase_times
 from .law import distance
 from .network import Overlaps
-from .plan import SAMPLED, Phase, Plan, phases, suffixes
+from .plan import SAMPLED, Phase, Plan, degenerate, phases, suffixes
 from .sample import Samples, bulk_variance, sample_features
 from .train import Trained, train
 from .units_train import train_units
@@ -37,10 +37,13 @@ as d^x and w, with its ridge, refers to the input divided by that."""
 
 
 def measure_cell(spec: Spec, plan: Plan, d: int, seed: int) -> Overlaps:
-    """Train at the plan's times of every phase and measure the overlaps."""
+    """Train at the plan's times of every phase and measure the overlaps.
+
+    A phase without a limit to compare with is left out.
+    """
     cell: Overlaps = {}
     norms = []
-    for phase in phases(spec.model):
+    for phase in (x for x in phases(spec.model) if not degenerate(spec, x)):
         size = _input_size(phase, d)
         trained = _trained(spec, plan, _taus(spec, plan, d, phase), d, seed, phase)
         found = trained.network.overlaps(trained.data)  # type: ignore[arg-type]

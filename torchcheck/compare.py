@@ -11,9 +11,8 @@ import numpy as np
 
 from ..answers import plain
 from ..theory.model import Model
-from .plan import Cell, Curves, Offsets, Phase, Plan, phases
+from .plan import Cell, Curves, Offsets, Phase, Plan, degenerate, phases
 from .series import (
-    degenerate,
     fit_of,
     law_rows,
     law_series,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from ..errors import ModelError
 from ..theory.bayes import suffix
 from ..theory.dilation import Window, find_windows, window_names
 from ..theory.model import Model
+
+if TYPE_CHECKING:
+    from ..spec import Spec
 
 Curves = Mapping[str, Mapping[str, np.ndarray]]
 """Phase name to quantity name to the limit at the phase's times; ``sample`` too, and
@@ -53,6 +56,11 @@ def phases(model: Model) -> list[Phase]:
 def suffixes(model: Model) -> list[str]:
     """What the features' quantities end in: ``_1``, ``_2``; nothing for two modes."""
     return [suffix(model, j + 1) for j in range(len(model.target.features))]
+
+
+def degenerate(spec: Spec, part: Phase) -> bool:
+    """Whether the phase has no limit to compare networks with."""
+    return spec.frozen_noise and bool(part.window.features)
 
 
 @dataclass(frozen=True)

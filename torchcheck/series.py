@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .law import LEVELS, ks_row, law_time, shares_below
-from .plan import SAMPLED, Cell, Curves, Offsets, Phase, Plan, suffixes
+from .plan import (
+    SAMPLED,
+    Cell,
+    Curves,
+    Offsets,
+    Phase,
+    Plan,
+    degenerate,
+    suffixes,
+)
 from .verdict import Extrapolation, Rule, extrapolate, fit_slope, judge
 
 if TYPE_CHECKING:
@@ -38,11 +47,6 @@ class Series(NamedTuple):
     def predicted(self, d: float) -> np.ndarray | None:
         r"""The leading correction $x^{(1)} d^{-\rm rate}$ at the times, or `None`."""
         return None if self.shift is None else self.shift * float(d) ** -self.rate
-
-
-def degenerate(spec: Spec, part: Phase) -> bool:
-    """Whether the phase has no limit to compare networks with."""
-    return spec.frozen_noise and bool(part.window.features)
 
 
 def learned_series(
