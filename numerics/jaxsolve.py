@@ -117,7 +117,8 @@ def _row_solver(system: System, method: str, rtol: float, atol: float, max_steps
 
     def field(at, y, args):
         params, breaks, coefficients, nodes, weights = args
-        return rhs(at, y, given(at, breaks, coefficients), params, nodes, weights)[0]
+        inputs = given(at, breaks, coefficients)
+        return tuple(rhs(at, y, inputs, params, nodes, weights)[0])
 
     def worst_average(times, y, args):
         params, breaks, coefficients, nodes, weights = args
@@ -145,7 +146,7 @@ def _row_solver(system: System, method: str, rtol: float, atol: float, max_steps
             t0=times[0],
             t1=times[-1],
             dt0=None,
-            y0=y0,
+            y0=tuple(y0),  # one number each: sums over stages of vectors are slow
             args=args,
             saveat=diffrax.SaveAt(t1=True) if ends else diffrax.SaveAt(ts=times),
             stepsize_controller=controller,
@@ -153,10 +154,11 @@ def _row_solver(system: System, method: str, rtol: float, atol: float, max_steps
             throw=False,
         )
         ok = found.result == diffrax.RESULTS.successful
-        finite = jnp.all(jnp.isfinite(found.ys[-1]))
+        states = jnp.stack(found.ys, axis=-1)
+        finite = jnp.all(jnp.isfinite(states[-1]))
         status = jnp.where(ok & finite, 0, jnp.where(ok, 3, 2))
         stats = found.stats
-        ys = jnp.concatenate([y0[None], found.ys]) if ends else found.ys
+        ys = jnp.concatenate([y0[None], states]) if ends else states
         worst = worst_average(times, ys, args) if averages else jnp.zeros(())
         return (
             ys,
