@@ -230,6 +230,7 @@ def test_a_folder_with_something_else_is_refused(tmp_path, curves):
         ({"dims": (1, 300, 1000)}, "dimensions from 2"),
         ({"seeds": 2}, "`seeds` must be at least 3"),
         ({"times": (0.0, 0.5)}, r"`times` must lie in \(0, 1\]"),
+        ({"dims": (10, 300, 1000)}, "needs d > 16, but d is 10"),
     ],
 )
 def test_messages(change, message, curves):

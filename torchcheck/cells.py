@@ -13,10 +13,11 @@ from ..spec import parse_spec
 from .draws import draw_training_set
 from .grid import Grid, dilated_grid, fades, phase_times
 from .law import distance
-from .network import Overlaps
+from .network import Overlaps, check_activation
 from .plan import SAMPLED, Phase, Plan, degenerate, phases, suffixes
 from .sample import Samples, bulk_variance, sample_features
 from .train import Trained, train
+from .units import draw_population
 from .units_train import train_units
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ _INPUT_POWER = {
 }
 """Powers of the input's size in overlaps of w and c. Where a schedule explodes, x grows
 as d^x and w, with its ridge, refers to the input divided by that."""
+
+
+def check_trainable(spec: Spec, d: int) -> None:
+    """Raise `ModelError` unless networks can be trained on `spec` at dimension d."""
+    check_activation(spec.model.autoencoder.activation)
+    draw = draw_population if spec.kind == "product" else draw_training_set
+    draw(spec.model, spec.values, d, 0)
 
 
 def measure_cell(spec: Spec, plan: Plan, d: int, seed: int) -> Overlaps:

@@ -22,7 +22,7 @@ from ..numerics.corrections import correction_of, shifts
 from ..numerics.points import complete
 from ..numerics.printed import PrintedLimit, limit_of, printed_limit
 from ..numerics.store import Damaged, Store, write_atomic
-from .cells import cell_counts, measure_cell, sample_cell
+from .cells import cell_counts, check_trainable, measure_cell, sample_cell
 from .compare import Study, compare, versions
 from .figures import draw_study
 from .law import law_time, limit_law
@@ -85,6 +85,7 @@ def converge(
     if spec.kind == "product":
         settings = {"tolerance": UNITS_TOLERANCE} | settings
     plan = Plan(tuple(sorted({int(d) for d in dims})), int(seeds), **settings).check()
+    check_trainable(spec, plan.dims[0])
     store = None if output is None else _claim(output, spec, plan)
     wanted = curves or limit_curves(spec, plan, limit)
     own = correction and curves is None and limit is None
