@@ -122,12 +122,21 @@ def overlaps(
         for t in boundaries:
             ax.axvline(t, color=GREY, lw=0.8, ls=":")
         ax.set_xlim(-0.02, 1.02)
+        _not_too_near(ax)
     for ax in axes.flat[len(titles) :]:
         ax.set_visible(False)
     for ax in axes.flat[: len(titles)][-columns:]:  # the lowest of each column
         ax.set_xlabel("dilated time $t$")
     _shared_legend(figure, axes)
     return figure
+
+
+def _not_too_near(ax: Axes) -> None:
+    """Show a constant as one, not its last digits."""
+    low, high = ax.get_ylim()
+    size = max(abs(low), abs(high))
+    if high - low < 1e-3 * size:
+        ax.set_ylim(low - 0.05 * size, high + 0.05 * size)
 
 
 def broken(t: Any, value: Any) -> tuple[Any, Any]:

@@ -108,13 +108,15 @@ def _lines(
     """The limit of every overlap against dilated time, for the figure."""
     if curves is not None:
         return {row["quantity"]: ([], []) for row in study.rows}
-    found = _solve(spec, [k / 40 for k in range(1, 41)], limit)
+    found = _solve(spec, [k / 40 for k in range(41)], limit)
     t = found["t"].values.tolist()
-    return {
-        str(name): (t, x.values.tolist())
-        for name, x in found.data_vars.items()
-        if x.dims == ("t",)
-    }
+    lines = {str(k): x.values for k, x in found.data_vars.items() if x.dims == ("t",)}
+    for name in ("m", "q") if spec.kind == "product" else ():
+        bulk = lines.pop(name)
+        for end in suffixes(spec.model):
+            own = lines.get(name + end, bulk)
+            lines[name + end] = np.where(np.isnan(own), bulk, own)
+    return {name: (t, x.tolist()) for name, x in lines.items()}
 
 
 def _printed(spec: Spec, limit: Limit | None) -> PrintedLimit:

@@ -38,7 +38,8 @@ def draw_study(
         for row in learned
     ]
     boundaries = [i / len(phases) for i in range(1, len(phases))]
-    figure = plots.overlaps(curves, {}, dots, titles, boundaries)
+    lines = {name: plots.broken(*curve) for name, curve in curves.items()}
+    figure = plots.overlaps(lines, {}, dots, titles, boundaries)
     plots.save(figure, folder / "overlaps")
     errors = [x for fit in fits for x in _errors(rows, fit)]
     slopes = [fit for fit in fits if np.isfinite(fit["slope"])]
@@ -86,11 +87,17 @@ def _descents(ax: Any, runs: Sequence[Descent], name: str) -> None:
 
 def _titles(rows: Sequence[Row]) -> dict[str, str]:
     names = dict.fromkeys(row["quantity"] for row in rows)
-    plain = {name: name.replace("_", " ") for name in names}
-    return {
-        name: f"${TABLE[name].latex}$" if name in TABLE else plain[name]
-        for name in names
-    }
+    return {name: _title(name) for name in names}
+
+
+def _title(name: str) -> str:
+    """The symbol of a quantity, of a feature's with the feature's number."""
+    base, _, number = name.rpartition("_")
+    if name in TABLE:
+        return f"${TABLE[name].latex}$"
+    if number.isdigit() and base in TABLE:
+        return f"${TABLE[base].latex}_{{{number}}}$"
+    return name.replace("_", " ")
 
 
 def _errors(rows: Sequence[Row], fit: Row) -> list[dict[str, Any]]:
