@@ -89,7 +89,7 @@ def _on_branch(system: System, seen: tuple[sp.Expr, ...]) -> tuple[sp.Expr, ...]
     for branch in system.branches[:1]:
         known = {eq.lhs: eq.rhs for eq in branch.equations}
         if branch.name == "saturated":
-            infinite = {x: sp.Float(SATURATED) for x in values if str(x)[0] == "b"}
+            infinite = {x: sp.Integer(SATURATED) for x in values if str(x)[0] == "b"}
             values |= infinite
     values |= {x: known[x] for x in values if x in known}
     rest = zip(system.observables, seen, strict=True)

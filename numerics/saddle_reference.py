@@ -57,7 +57,7 @@ class _Row:
                 jac=lambda y: self.newton(at, y)[0][1 : 1 + size],
                 hess=lambda y: self.newton(at, y)[0][1 + size :].reshape(size, size),
                 method="trust-exact",
-                options={"gtol": 1e-13, "maxiter": 200},
+                options={"gtol": 1e-11, "maxiter": 200},
             )
             values, off = self.newton(at, done.x)
             x = done.x if np.abs(done.x).max() < FAR else first
@@ -121,7 +121,7 @@ def _follow_row(row: _Row, system: Printed, times: np.ndarray, points: int) -> t
         return values, facts, codes, smooth, below, [1.0, len(apart), second, state]
     known, switch = _switch(row, apart[0])
     if switch <= FLOOR:
-        below = row.record(FLOOR, known[FLOOR])
+        below = row.record(FLOOR, _near(row, known, FLOOR))
     z = chebyshev(points)
     for k, at in enumerate(np.exp(0.5 * (1 - z) * np.log(switch))):
         smooth[k] = row.record(at, _near(row, known, at))
