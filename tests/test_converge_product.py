@@ -17,6 +17,7 @@ from dilaton.torchcheck.converge import (
     predicted_offsets,
     train_cells,
 )
+from dilaton.torchcheck.figures import _title
 from dilaton.torchcheck.law import LEVELS, ks_row, shares_below
 from dilaton.torchcheck.plan import Offset, Plan, phases
 from scipy import stats
@@ -238,6 +239,28 @@ def test_what_is_printed(study):
     corrected = study.to_dict()
     corrected["fits"][0]["offset_corrected"] = 0.25
     assert "Distance of the mean from the limit at d = 9000" in study_text(corrected)
+
+
+def test_the_figure_has_every_feature_in_every_phase(tmp_path, monkeypatch):
+    drawn = {}
+
+    def keep(rows, fits, curves, names, folder):
+        drawn.update(curves)
+
+    monkeypatch.setattr("dilaton.torchcheck.converge.draw_study", keep)
+    plan = {"times": (0.5,), "paths": 0}
+    converge(
+        EQUAL, (300, 500, 800), 3, output=tmp_path / "out", max_iterations=2, **plan
+    )
+    for j in (1, 2):
+        t, m = map(np.array, drawn[f"m_{j}"])
+        bulk = t > 0.5
+        s = 2 * t[bulk] - 1
+        assert np.allclose(m[t < 0.5], 1)
+        assert np.allclose(m[bulk], (1 - s) ** 2 / ((1 - s) ** 2 + 1.44 * s**2))
+        assert np.isnan(np.array(drawn[f"omega_{j}"][1])[bulk]).all()
+    assert _title("omega_2") == r"$\omega_{2}$"
+    assert _title("mode_mean") == "mode mean"
 
 
 FROZEN = dilaton.default_spec().replace(
