@@ -1,9 +1,8 @@
 r"""Train one network a time: on sampled noise, or on the exact average over it.
 
-Two ways to the same minimum. *Sampled* training draws fresh Gaussian noise at every
-step, as practitioners do. *Averaged* training integrates the noise out (see `Loss`),
-solves for the skip and the readout, and runs L-BFGS on the rest to a stated gradient
-norm: what remains is the error of finite d, not of the optimiser.
+*Sampled* training draws fresh Gaussian noise at every step, as practitioners do.
+*Averaged* training integrates it out (see `Loss`), solves for the skip and the readout,
+and runs L-BFGS on the rest to a stated gradient norm: the error of finite d remains.
 """
 
 from __future__ import annotations
@@ -55,8 +54,7 @@ class Trained:
         over fresh noise, whichever way the network was trained.
     gradient_norm
         Norm of its gradient, shape (T,), in $c$, $u/\sqrt d$, $b$ and in $w/\sqrt d$
-        times $\sqrt{\alpha^2 + d\beta^2}$, the unit that makes the field O(1). This
-        is how convergence is reported.
+        times $\sqrt{\alpha^2 + d\beta^2}$, the unit that makes the field O(1).
     branch
         Per time ``"finite"``, or ``"saturated"`` where the minimum has
         $|b| \to \infty$ and $\varphi = \pm 1$ for every input.
@@ -120,8 +118,7 @@ def train(
     embedding
         ``"span"`` (default when averaged) or ``"full"`` (default when sampled).
     batch
-        Samples a step when sampled; all of them unless given. For a population,
-        which has no samples, the number drawn anew a step: required.
+        Samples a step when sampled; all unless given. Required for a population.
     device, dtype
         ``"cpu"`` or ``"cuda"``; float64 for verdicts, float32 for speed.
 
