@@ -345,7 +345,7 @@ def sweep_rows(
     spec: Spec, columns: Mapping[str, np.ndarray], settings: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
     """Return the rows of a sweep over `spec`; the row function of `sweep`."""
-    limit = _known(spec)
+    limit = known_limit(spec)
     with _device(settings["backend"], settings["device"]):
         return solve_rows(
             limit,
@@ -369,7 +369,7 @@ _LIMITS: dict[str, PrintedLimit] = {}
 _DERIVING = threading.Lock()
 
 
-def _known(spec: Spec) -> PrintedLimit:
+def known_limit(spec: Spec) -> PrintedLimit:
     """Return the limit of a spec, derived at most once in a process."""
     key = repr(spec.structure)
     with _DERIVING:

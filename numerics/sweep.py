@@ -308,12 +308,14 @@ def make_job(
             f"are {times}, {rtol} and {rows_per_chunk}. Change them."
         )
     settings = {"backend": backend, "device": device, "s": times, "rtol": rtol}
-    return Job(spec, axes, rows or _solver(), per_chunk, settings)
+    return Job(spec, axes, rows or _solver(spec), per_chunk, settings)
 
 
-def _solver() -> RowFunction:
-    from .flow import sweep_rows
+def _solver(spec: Spec) -> RowFunction:
+    """Return the solver; a limit that cannot be derived is refused here, at once."""
+    from .flow import known_limit, sweep_rows
 
+    known_limit(spec)
     return sweep_rows
 
 

@@ -11,10 +11,12 @@ import dilaton
 import numpy as np
 import pytest
 import xarray as xr
+from dilaton.errors import DerivationError
 from dilaton.numerics.flow import sample_share, solve_rows
 from dilaton.numerics.printed import printed_limit
 from dilaton.numerics.saddle import minimise
 from dilaton.numerics.sweep import sweep
+from dilaton.spec import parse_spec
 from dilaton.theory.derive import derive
 from dilaton.theory.model import Data, Model, product, two_modes
 from scipy.integrate import solve_ivp
@@ -236,6 +238,28 @@ def test_frozen_noise_is_reported_as_degenerate():
 
 
 # ------------------------------------------------------------------ real sweeps
+
+
+def test_a_sweep_of_frozen_noise_gives_the_bulk_and_says_so(tmp_path):
+    spec = dilaton.default_spec().replace(noise_draws=3)
+    found = sweep(spec, ["p=0.6,0.8", "sigma=1,2"], tmp_path)
+    assert (found.status == "degenerate").all()
+    assert (found.reason == "frozen noise: weights does not learn the weight").all()
+    assert np.isnan(found.share_plus).all()
+    rows = 3 * 128
+    np.testing.assert_allclose(found.mode_mean, rows / (rows + 2), rtol=1e-12)
+    for j, sigma in enumerate((1.0, 2.0)):  # by least squares, as for one point
+        top = (2 * (1 + sigma**2) + sigma**2 * 3 * 127) / (rows + 2)
+        spread = top / ((rows + 2 - 1) / (rows + 2))
+        np.testing.assert_allclose(found.bulk_variance[:, j], spread, rtol=1e-12)
+
+
+def test_a_limit_that_cannot_be_derived_is_refused_before_the_sweep(tmp_path):
+    frozen = dilaton.default_spec().replace(noise_draws=3).text
+    tied = parse_spec(frozen.replace("tied = false", "tied = true"))
+    with pytest.raises(DerivationError, match="but the network is tied"):
+        sweep(tied, ["p=0.6,0.8"], tmp_path / "store")
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_sweep_over_samples_equals_its_points(samples, tmp_path):
