@@ -21,7 +21,10 @@ DOCS = ROOT / "docs"
 FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 PRINTED = ("notation.md", "derivation.md", "derivation-samples.md", "status.md")
-TRAINED = ("docs/howto/convergence-study.md",)  # minutes on a busy machine
+TRAINED = (  # minutes on a busy machine
+    "docs/howto/convergence-study.md",
+    "docs/howto/feature-window.md",
+)
 PAGES = [
     "README.md",
     *sorted(

@@ -14,6 +14,7 @@ from dilaton.theory.model import (
     TRIGONOMETRIC,
     VARIANCE_EXPLODING,
     VARIANCE_PRESERVING,
+    Autoencoder,
     D,
     product,
     two_modes,
@@ -329,3 +330,36 @@ def test_the_error_once_the_signs_are_known(name):
     alpha, beta = (float(e.subs(S, 0.3)) for e in leading(name))
     exact = 2.25 * alpha**2 / (alpha**2 + 2.25 * beta**2)
     assert value(found["mse"], **AT, s=0.3) == pytest.approx(exact, abs=CLOSED)
+
+
+# ------------------------------------------------------------- a tied unit is silent
+
+
+TIED = Model(two_modes(), data=Data(samples=True), autoencoder=Autoencoder(tied=True))
+
+
+def test_a_tied_unit_is_silent_and_its_samples_are_one_gaussian():
+    """The skip alone regresses x1, of variance 1 + sigma^2, on x."""
+    learned, flow = derived(TIED).phase("variance").learned, flow_of(TIED)
+    at = {symbol("s"): 0.75, symbol("sigma"): 1.5, symbol("n"): 16}
+    power = 1 + 1.5**2
+    skip = 0.75 * power / (0.25**2 + 0.75**2 * power)
+    assert float(learned["c"].subs(at)) == pytest.approx(skip, abs=1e-15)
+    assert all(learned[x] == 0 for x in ("m", "q", "a", "e"))
+    end = {eq.lhs: eq.rhs.subs(symbol("s"), 1) for eq in flow.solution}
+    assert end[symbol("M")] == 0
+    assert sp.expand(end[symbol("V")] - 1 - symbol("sigma") ** 2) == 0
+    assert residual(flow) == [0, 0]
+
+
+@pytest.mark.parametrize(("ridge_w", "silent"), [(0.1, True), (0.0, False)])
+def test_trained_tied_networks_are_silent_where_w_has_a_ridge(ridge_w, silent):
+    """At d = 2000 what is left of u is of order 1/(ridge_w d)."""
+    from dilaton.torchcheck.train import train
+
+    values = {"sigma": 1.0, "n": 16, "n_plus": 13, "p": 0.8, "ridge_u": 0.1}
+    found = train(TIED, values | {"ridge_w": ridge_w}, [0.75], 2000, 0)
+    overlaps = found.network.overlaps(found.data)
+    skip = 0.75 * 2 / (0.25**2 + 0.75**2 * 2)
+    assert (abs(overlaps["m"][0]) < 2e-3) == silent
+    assert (abs(overlaps["c"][0] - skip) < 2e-2) == silent

@@ -23,6 +23,16 @@ def rows(model: Model) -> sp.Expr:
     return symbol("n") * (symbol("noise_draws") if frozen else 1)
 
 
+def silent(model: Model) -> bool:
+    r"""Whether ridges silence the unit: tied, $|w|^2 = (\beta/\alpha^2)^2 d\,|u|^2$.
+
+    For any `ridge_w` > 0 the ridge of `w` is then of order $d^2$ for `u` of order
+    $\sqrt d$, where what `u` gains is of order d. (In a feature window $\beta^2$ is
+    of order 1/d.)
+    """
+    return model.autoencoder.tied and model.data.samples
+
+
 def saturated_loss(model: Model, alpha: sp.Expr, beta: sp.Expr) -> sp.Expr:
     r"""Loss per dimension and row with $\varphi = s$. (L4)
 
@@ -32,7 +42,7 @@ def saturated_loss(model: Model, alpha: sp.Expr, beta: sp.Expr) -> sp.Expr:
 
     with `a` the overlap with a sample's noise and, for frozen noise, `e` the one with
     a noise draw (fresh draws have none). From (L1) with $\mathbb E\varphi = s$,
-    $\mathbb E\varphi' = 0$, $\mathbb E\varphi^2 = 1$.
+    $\mathbb E\varphi' = 0$, $\mathbb E\varphi^2 = 1$. A `silent` unit has $u = 0$.
     """
     c, m, a, e = (symbol(x) for x in ("c", "m", "a", "e"))
     sigma, count = model.target.sigma, rows(model)
@@ -44,6 +54,8 @@ def saturated_loss(model: Model, alpha: sp.Expr, beta: sp.Expr) -> sp.Expr:
     base = 2 * c * alpha * e if model.data.frozen_noise else sp.S.Zero
     q += count * e**2 if model.data.frozen_noise else 0
     rest = (1 - c * beta) ** 2 * (1 + sigma**2) + c**2 * alpha**2
+    if silent(model):
+        return rest
     return rest - 2 * (1 - c * beta) * gain + base + (1 + ridge) * q
 
 
@@ -54,11 +66,12 @@ def saturated_learned(
     total = saturated_loss(model, alpha, beta)
     c = symbol("c")
     names = [symbol(x) for x in ("m", "a", "e") if total.has(symbol(x))]
-    best = sp.solve([sp.diff(total, x) for x in names], names, dict=True)[0]
+    slopes = [sp.diff(total, x) for x in names]
+    best = sp.solve(slopes, names, dict=True)[0] if names else {}
     skip = sp.solve(sp.diff(total.subs(best), c), c)[0]
     values = {"c": sp.factor(skip)}
     values |= {str(x): sp.factor(best[x].subs(c, skip)) for x in names}
-    for name in ("a", "e"):
+    for name in ("m", "a", "e"):
         values.setdefault(name, sp.S.Zero)
     count = rows(model) if model.data.frozen_noise else 0
     size = values["m"] ** 2 + symbol("n") * values["a"] ** 2 + count * values["e"] ** 2
@@ -72,7 +85,8 @@ def learned(model: Model, window: Window) -> System:
     $c = \beta A/(\alpha^2 B + \beta^2 A)$, $m = (1-c\beta) N/(N+\lambda)$, with $N = n
     n_0$ rows, $A = [\lambda(1+\sigma^2) + n_0\sigma^2(n-1)]/(N+\lambda)$ and
     $B = (N+\lambda-1)/(N+\lambda)$; fresh noise has $N = n$, $n_0 \to 1$ and $B = 1$;
-    the population $A = \sigma^2$.
+    the population $A = \sigma^2$. A `silent` unit leaves
+    $c = \beta(1+\sigma^2)/(\alpha^2 + \beta^2(1+\sigma^2))$, $m = q = a = 0$.
     """
     here = dict(zip(_COEFFICIENTS, (window.alpha, window.beta), strict=True))
     values = {
@@ -88,16 +102,31 @@ def learned(model: Model, window: Window) -> System:
             for i, x in enumerate(("c", "m", "q", "a", "e"), 1)
         ),
         parameters=variance_parameters(model, window),
-        steps=(
+        steps=_steps(model, window),
+    ).check()
+
+
+def _steps(model: Model, window: Window) -> tuple[Step, ...]:
+    loss = saturated_loss(model, window.alpha, window.beta)
+    if silent(model):
+        return (
             Step(
-                "Every field diverges, so each unit is the sign `s` of its row. The "
-                "loss per row is a ridge regression on `s`",
-                saturated_loss(model, window.alpha, window.beta),
+                "A tied `w = (beta/alpha^2) sqrt(d) u` costs the ridge `ridge_w` of "
+                "order `d^2` where `u` gains of order `d`: the unit is silent, and the "
+                "loss per row is left to the skip",
+                loss,
                 "L4",
             ),
-            Step("It is quadratic in m, a, e; minimise these, then c."),
+        )
+    return (
+        Step(
+            "Every field diverges, so each unit is the sign `s` of its row. The loss "
+            "per row is a ridge regression on `s`",
+            loss,
+            "L4",
         ),
-    ).check()
+        Step("It is quadratic in `m`, `a`, `e`; minimise these, then `c`."),
+    )
 
 
 def bulk_values(model: Model, window: Window) -> dict[str, sp.Expr]:
@@ -136,7 +165,9 @@ def sampling(model: Model, window: Window) -> System:
        \gamma = \dot\alpha/\alpha + \zeta c, $$
 
     solved for every number of noise draws by $M = \beta \frac{N}{N+\lambda} S$,
-    $V = \alpha^2 + \beta^2 A/B$. Written out, $\gamma$ is regular at $\tau = 1$.
+    $V = \alpha^2 + \beta^2 A/B$; for a `silent` unit by $M = 0$,
+    $V = \alpha^2 + \beta^2(1+\sigma^2)$. Written out, $\gamma$ is regular at
+    $\tau = 1$.
     """
     gamma, drive = regular(bulk_values(model, window), window)
     big_v = symbol("V")
@@ -205,7 +236,7 @@ def regular(values: dict[str, sp.Expr], window: Window) -> tuple[sp.Expr, sp.Exp
 def _solution(model: Model, window: Window) -> tuple[Equation, ...]:
     count = rows(model) if model.data.samples else sp.S.One
     ridge = symbol("ridge_u") if model.data.samples else sp.S.Zero
-    kept = count / (count + ridge)
+    kept = 0 if silent(model) else count / (count + ridge)
     means = [
         Equation(
             f"S0{suffix(model, j).replace('_', '.')}",
