@@ -2,21 +2,27 @@
 
 from functools import cache
 
+import mpmath as mp
 import numpy as np
 import pytest
 import sympy as sp
 from dilaton import Model, derive, two_modes
 from dilaton.numerics.points import closed_values
 from dilaton.numerics.saddle import minimise
+from dilaton.theory.dilation import S_PHASE
 from dilaton.theory.loss import make_loss, window_loss
 from dilaton.theory.model import (
     LINEAR,
+    TAU,
     TRIGONOMETRIC,
+    VARIANCE_EXPLODING,
     VARIANCE_PRESERVING,
     Autoencoder,
     D,
     Data,
+    product,
 )
+from dilaton.theory.notation import symbol
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.optimize import approx_fprime, minimize
 
@@ -235,3 +241,39 @@ def test_networks_have_the_predicted_correction():
         assert abs(off) > 4 * error
         second = 20 / d  # O(1/d), with a prefactor of some tens
         assert abs(off - shifts[name] / np.sqrt(d)) < 3 * error + second
+
+
+# ------------------------------------------------------------------- a later window
+
+LATER = {"p_2": 0.3, "rho_2": 1.7, "sigma": 1.3, "kappa_1": 0.9, "kappa_2": 1.4}
+
+
+def finite_omega(path, d):
+    """`omega_2` of the Bayes denoiser at d, where the second of three phases is at S.
+
+    Half the log-odds of a sign have the slope beta |mu|/(alpha^2 + sigma^2 beta^2).
+    """
+    thin, wide = LATER["kappa_1"] / mp.sqrt(d), LATER["kappa_2"] / mp.root(d, 4)
+    tau, unit = thin * (1 - S) + wide * S, 1
+    if path is VARIANCE_EXPLODING:  # the input is of size d^(1/4) there
+        thin, wide = LATER["kappa_2"] / mp.sqrt(d), LATER["kappa_1"] / mp.root(d, 4)
+        tau, unit = 1 - wide * (1 - S) - thin * S, mp.root(d, 4)
+    alpha, beta = sp.lambdify((TAU, D), (path.alpha, path.beta), "mpmath")(tau, d)
+    size = mp.sqrt(LATER["rho_2"]) * mp.root(d, 4)
+    return unit * size * beta / (alpha**2 + LATER["sigma"] ** 2 * beta**2)
+
+
+@pytest.mark.parametrize("path", [LINEAR, TRIGONOMETRIC, VARIANCE_EXPLODING])
+def test_a_later_window_begins_where_another_ends(path):
+    """What is left after the correction is of order d^(-1/2): 1e-15 at 1e30."""
+    here = derive(Model(product(0, "1/4"), path)).phase("weights-2")
+    known = {x: LATER[str(x)] for x in here.correction.parameters} | {S_PHASE: S}
+    limit = float(here.learned["omega_2"].subs(known))
+    shift = float(here.correction["omega_2_shift"].subs(known))
+    with mp.workdps(40):
+        found = (finite_omega(path, mp.mpf(10) ** 40) - limit) * mp.mpf(10) ** 10
+    assert float(found) == pytest.approx(shift, rel=1e-5)
+    assert abs(shift) > 0.1  # without the start of the phase it would be another
+    moved = known | {symbol("kappa_1"): 0.8}
+    other = float(here.correction["omega_2_shift"].subs(moved))
+    assert abs(other - shift) > 1e-2

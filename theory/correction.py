@@ -12,7 +12,7 @@ from dataclasses import replace
 import sympy as sp
 
 from ..errors import DerivationError
-from .dilation import S_PHASE, Window
+from .dilation import S_PHASE, Window, find_windows, make_dilation
 from .gaussian import to_averages
 from .model import TAU, D, Model
 from .notation import symbol
@@ -42,9 +42,10 @@ def correction(
     O^{(1)} = \partial_x O\; x^{(1)} + \partial_\delta O .
     $$
 
-    $\delta$ enters through $\alpha$ and $\beta$ beyond their leading power alone: the
-    skip's share is $O(1/d)$, and the overlaps of the samples' noises with one another,
-    of order $d^{-1/2}$, have mean zero. The system's parameters include the unknowns
+    $\delta$ enters through $\alpha$ and $\beta$ beyond their leading power alone, and
+    through the dilation where a phase begins at the end of another: the skip's share is
+    $O(1/d)$, and the overlaps of the samples' noises with one another, of order
+    $d^{-1/2}$, have mean zero. The system's parameters include the unknowns
     and the overlaps of `u`, at their limits. Status: asymptotic, rate $d^{-\rm rate}$.
 
     `None` where the engine has no such expansion: frozen noise, a tied network, several
@@ -63,14 +64,21 @@ def correction(
         Equation(f"C{i}", shift(str(x)), value, rate=D**-rate)
         for i, (x, value) in enumerate(values.items(), 1)
     )
+    others = _scales(model, equations)
     return System(
         name="correction",
         kind="closed",
         time=S_PHASE,
         equations=equations,
-        parameters=(*learned.parameters, *unknowns),
+        parameters=tuple(dict.fromkeys((*learned.parameters, *others, *unknowns))),
         steps=_steps(moved, rate, unknowns),
     ).check()
+
+
+def _scales(model: Model, equations: tuple[Equation, ...]) -> tuple[sp.Symbol, ...]:
+    """The scales of other windows, where the phase begins."""
+    used = set().union(*(eq.rhs.free_symbols for eq in equations))
+    return tuple(w.kappa for w in find_windows(model) if w.kappa in used)
 
 
 def _expands(model: Model, window: Window) -> bool:
@@ -80,26 +88,26 @@ def _expands(model: Model, window: Window) -> bool:
 
 
 def _moved(model: Model, window: Window, rate: sp.Expr) -> Window:
-    """The window with its schedule to first order in `SMALL`."""
-    path = model.interpolant
+    """The window with its dilated schedule to first order in `SMALL`."""
+    if window.end == "interior":
+        return window
+    windows, path = find_windows(model), model.interpolant
+    tau = make_dilation(windows).segments[windows.index(window)].tau()
+    alpha, beta = (expr.subs(TAU, tau) for expr in (path.alpha, path.beta))
     return replace(
         window,
-        alpha=_series(path.alpha, window, window.alpha_size, window.alpha, rate),
-        beta=_series(path.beta, window, window.beta_size, window.beta, rate),
+        alpha=_series(alpha, window, window.alpha_size, window.alpha, rate),
+        beta=_series(beta, window, window.beta_size, window.beta, rate),
     )
 
 
 def _series(
     expr: sp.Expr, window: Window, size: sp.Expr, lead: sp.Expr, rate: sp.Expr
 ) -> sp.Expr:
-    """``lead + SMALL * next`` of a schedule in units of ``d**size``."""
-    if window.end == "interior":
-        return lead
+    """``lead + SMALL * next`` of what depends on d, in units of ``d**size``."""
     power = rate / window.exponent
     x = sp.Dummy("x", positive=True)  # d**(-exponent)
-    reach = window.kappa * (S_PHASE if window.end == "0" else 1 - S_PHASE)
-    local = expr.subs(TAU, reach * x if window.end == "0" else 1 - reach * x)
-    scaled = sp.powsimp(local.subs(D, x ** (-1 / window.exponent)))
+    scaled = sp.powsimp(expr.subs(D, x ** (-1 / window.exponent)))
     scaled = sp.expand(scaled * x ** (size / window.exponent), power_base=True)
     rest = sp.limit((scaled - lead) / x**power, x, 0, "+")
     if not rest.is_finite:

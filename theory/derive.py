@@ -17,6 +17,7 @@ from .dilation import (
     Dilation,
     Window,
     find_windows,
+    leading_rate,
     make_dilation,
     window_names,
 )
@@ -94,7 +95,7 @@ class Phase:
         """The leading finite-d correction of the learned overlaps."""
         if has_patterns(self.model):
             return None
-        rate = _rate(self.model, self.window)
+        rate = leading_rate(self.model, self.window)
         found = correction(self.model, self.window, self.learned, rate)
         return found and self._named(found)
 
@@ -234,7 +235,7 @@ def _labelled(system: System, model: Model, window: Window) -> System:
     """Number labels by window where several share a letter, and state the rate."""
     number = system.name.split("/")[0].rpartition("-")[2]
     mark = f"{number}." if number.isdigit() else ""
-    rate = D ** -_rate(model, window)
+    rate = D ** -leading_rate(model, window)
 
     def relabel(eq: Equation) -> Equation:
         label = eq.label[0] + mark + eq.label[1:]
@@ -247,15 +248,3 @@ def _labelled(system: System, model: Model, window: Window) -> System:
         observables=tuple(map(relabel, system.observables)),
         solution=tuple(map(relabel, system.solution)),
     )
-
-
-def _rate(model: Model, window: Window) -> sp.Expr:
-    """The power of ``1/d`` that bounds what the limit of a window drops.
-
-    The window's own variable is of size ``d**-exponent``; a bulk phase starts where
-    the boundary layer beside it ends; samples are orthogonal up to ``d**(-1/2)``.
-    """
-    sizes = [w.exponent for w in find_windows(model) if w.exponent != 0]
-    own = [window.exponent] if window.exponent != 0 else sizes
-    half = [sp.Rational(1, 2)] if model.data.samples else []
-    return min(own + half, default=sp.Rational(1, 2))

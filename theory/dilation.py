@@ -337,6 +337,21 @@ def _window(
     )
 
 
+def leading_rate(model: Model, window: Window) -> sp.Expr:
+    """The power of ``1/d`` that bounds what the limit of a window drops.
+
+    The window's own variable is of size ``d**-exponent``, and where the next thinner
+    window is, relative to it, `d` to their difference; a bulk phase starts where the
+    boundary layer beside it ends; samples are orthogonal up to ``d**(-1/2)``.
+    """
+    sizes = [w.exponent for w in find_windows(model) if w.exponent != 0]
+    near = [w.exponent for w in find_windows(model) if w.end == window.end]
+    gaps = [x - window.exponent for x in near if x > window.exponent]
+    own = [window.exponent, *gaps] if window.exponent != 0 else sizes
+    half = [sp.Rational(1, 2)] if model.data.samples else []
+    return min(own + half, default=sp.Rational(1, 2))
+
+
 def window_names(windows: tuple[Window, ...]) -> tuple[str, ...]:
     """Phase names: ``weights`` (numbered when several), ``bridge``, ``variance``."""
     count = sum(bool(w.features) for w in windows)

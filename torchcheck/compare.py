@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..answers import plain
-from ..theory.model import Model
+from ..theory.dilation import leading_rate
 from .plan import Cell, Curves, Offsets, Phase, Plan, degenerate, phases
 from .series import (
     fit_of,
@@ -111,18 +111,10 @@ def _rules(spec: Spec, parts: list[Phase], tests: int) -> dict[str, Rule]:
             powers=part.name.startswith("weights") and not spec.frozen_noise,
             slack=0.0,
             converged=True,
-            power=_power(spec.model, part, parts),
+            power=float(leading_rate(spec.model, part.window)),
         )
         for part in parts
     }
-
-
-def _power(model: Model, part: Phase, parts: list[Phase]) -> float:
-    """What a phase's corrections are a series of: the power of 1/d."""
-    layers = [x.window.exponent for x in parts if x.window.exponent != 0]
-    own = [part.window.exponent] if part.window.exponent != 0 else layers
-    half = [0.5] if model.data.samples or not own else []
-    return float(min(own + half))
 
 
 def _notes(spec: Spec, parts: list[Phase]) -> tuple[str, ...]:
