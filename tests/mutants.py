@@ -28,7 +28,15 @@ TEXT_FOR_NUMBA = ("elementary", "flow_loops", "generated", "march", "saddle_loop
 NO_CPU_TESTS = ("jaxsolve", "saddle_jax", "reference", "tableau", "integrate", "cache")
 TESTS = (
     *("teeth", "gaussian", "derive", "variance", "exact", "windows_theory", "spec"),
-    *("quadrature", "store", "steps", "training_flow", "axes"),
+    *(
+        "quadrature",
+        "store",
+        "steps",
+        "training_flow",
+        "axes",
+        "bad_input",
+        "survivors",
+    ),
 )
 
 CONFTEST = '''
