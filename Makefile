@@ -46,6 +46,8 @@ $(BUILT): constraints.txt pyproject.toml
 run: $(BUILT)
 	$(BIN)/dilaton run $(SPEC) -o $(OUT) --force
 
+# Workers with more threads than one would be in each other's way.
+test test-full: export OMP_NUM_THREADS := 1
 test: $(BUILT)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 

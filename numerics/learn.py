@@ -75,6 +75,7 @@ def learn(
         t=grid,
         rtol=rtol,
         atol=atol,
+        backend="scipy",
     )
     where = np.searchsorted(grid, times)
     rows = {name: found[name][0, where].tolist() for name in names}

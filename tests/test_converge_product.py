@@ -211,7 +211,10 @@ def test_corrections_are_shown_beside_and_decide_nothing(cells):
 
 @pytest.mark.parametrize("exponents", [("0", "0"), ("0", "1/4")])
 def test_predicted_offsets_of_a_product(exponents):
-    r"""Bayes at finite d: omega = kappa s (1 + 2 kappa s d^-rate), others follow."""
+    r"""Bayes at finite d: omega = kappa s (1 + 2 kappa s d^-rate), others follow.
+
+    The second phase begins where the first ends, at tau = kappa d^(-1/2).
+    """
     spec = spec_of(exponents)
     plan = Plan((300, 1000, 3000), 3, times=(0.5, 1.0), paths=0)
     wanted = limits(spec, plan)
@@ -223,8 +226,10 @@ def test_predicted_offsets_of_a_product(exponents):
             assert offset.rate == rates[exponents[j - 1]]
             x = KAPPA * np.array(plan.times)
             size = VALUES[f"rho_{j}"] ** 0.5
-            assert np.allclose(offset.shifts[f"omega_{j}"], 2 * x**2 * size)
-            assert np.allclose(offset.shifts[f"r_{j}"], 4 * x**3 * size**2)
+            start = (KAPPA - x) * (exponents[j - 1] == "1/4")
+            moved = (2 * x**2 + start) * size
+            assert np.allclose(offset.shifts[f"omega_{j}"], moved)
+            assert np.allclose(offset.shifts[f"r_{j}"], 2 * x * size * moved)
             assert np.allclose(offset.shifts[f"b_{j}"], 0)
     assert "variance" not in found
 

@@ -24,6 +24,7 @@ PRINTED = ("notation.md", "derivation.md", "derivation-samples.md", "status.md")
 TRAINED = (  # minutes on a busy machine
     "docs/howto/convergence-study.md",
     "docs/howto/feature-window.md",
+    "docs/howto/new-mixture.md",
 )
 PAGES = [
     "README.md",
