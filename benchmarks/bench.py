@@ -329,6 +329,17 @@ def training_methods(count: int) -> list[Method]:
 
 # time to the first result, memory, growth
 
+SOLVE = """
+import io, sys, time
+from contextlib import redirect_stdout, suppress
+from dilaton import cli
+begin, sys.argv[:] = float(sys.argv[1]), ["dilaton", "solve", *sys.argv[2:]]
+with redirect_stdout(io.StringIO()) as printed, suppress(SystemExit):
+    cli.main()
+assert "share_plus" in printed.getvalue()
+print(time.time() - begin)
+"""
+
 FIRST = """
 import time, sys
 import dilaton
@@ -367,10 +378,19 @@ def _python(script: str, *arguments: str, **environment: str) -> float:
 def first_results(folder: Path) -> dict[str, float]:
     """Return the seconds from process start to the first trajectory."""
     say("time to the first trajectory")
+    from dilaton.spec import default_spec
+
     cache = {"DILATON_CACHE": str(folder / "cache")}
-    cold = _python(FIRST, str(time.time()), **cache)
-    warm = [_python(FIRST, str(time.time()), **cache) for _ in range(3)]
-    return {"first result, cold (s)": cold, "first result, warm (s)": min(warm)}
+    found = {}
+    spec = folder / "population.toml"
+    spec.write_text(default_spec().replace(n="inf").text)
+    command = (SOLVE, str(spec), "--at", "0.5,1", "--json")
+    for name, words in (("dilaton solve", command), ("compiled, Python", (FIRST,))):
+        script, *more = words
+        spent = [_python(script, str(time.time()), *more, **cache) for _ in range(4)]
+        found[f"first result, {name}, cold (s)"] = spent[0]
+        found[f"first result, {name}, warm (s)"] = min(spent[1:])
+    return found
 
 
 def growth(largest: int) -> dict[str, float]:
