@@ -179,6 +179,8 @@ def growth_figure(growth: Sequence[Numbers]) -> Figure:
     ax.errorbar(d, factor, [below, above], fmt="o-", color=BLUE, capsize=3)
     ax.axhline(1, color=GREY, lw=1)
     ax.set_xscale("log")
+    ax.set_xticks(d, [str(x) for x in d], minor=False)
+    ax.minorticks_off()
     ax.set_xlabel("dimension d")
     ax.set_ylabel("share error, uniform over window")
     return figure
