@@ -19,7 +19,7 @@ from .model import D, Model
 from .notation import symbol
 from .patterns import Classes, check_patterns, classes_of, pair
 from .system import Equation, Step, System
-from .variance import regular, variance_parameters
+from .variance import decided_flow, regular, variance_parameters
 
 ALPHA, BETA = sp.symbols("alpha beta", positive=True)
 A, B = sp.symbols("A B", positive=True)
@@ -211,36 +211,19 @@ def sampling(model: Model, window: Window) -> System:
     gamma, drive = (
         _known(data, e) for e in regular({"c": given.skip, "m": given.kept}, window)
     )
-    equations = []
-    for k in data.units:
-        big_m = symbol(f"M_{k}")
-        rhs = gamma * big_m + drive * _signs_seen(data, k)
-        equations.append(Equation(f"S{first + k - 1}", big_m, rhs))
-    big_v = symbol("V")
-    last = f"S{first + len(equations)}"
-    equations.append(Equation(last, big_v, 2 * gamma * big_v))
-    solution = _solution(data, window)
-    return System(
-        name="sampling",
-        kind="flow",
-        time=S_PHASE,
-        equations=tuple(equations),
-        parameters=(
-            *variance_parameters(model, window),
-            *(symbol(f"S_{j}") for j in data.units),
-        ),
-        initial=tuple((eq.lhs, eq.rhs.subs(S_PHASE, 0)) for eq in solution),
-        solution=solution,
-        domain=(big_v > 0,),
-        steps=(
-            Step(
-                "Project the velocity on the means (unit `j` keeps the sign `S_j` "
-                "decided before) and take the variance of a coordinate orthogonal to "
-                "them.",
-            ),
-            Step("The closed solution satisfies the flow identically."),
-        ),
-    ).check()
+    means = {
+        symbol(f"M_{k}"): gamma * symbol(f"M_{k}") + drive * _signs_seen(data, k)
+        for k in data.units
+    }
+    return decided_flow(
+        model,
+        window,
+        means,
+        gamma,
+        _solution(data, window),
+        first=first,
+        signs="unit `j` keeps the sign `S_j` decided before",
+    )
 
 
 def _signs_seen(data: Classes, k: int) -> sp.Expr:

@@ -170,23 +170,42 @@ def sampling(model: Model, window: Window) -> System:
     $\tau = 1$.
     """
     gamma, drive = regular(bulk_values(model, window), window)
-    big_v = symbol("V")
-    equations = [
-        Equation(
-            f"S{6 + j}",
-            named(model, "M", j),
-            gamma * named(model, "M", j) + drive * named(model, "S", j),
-        )
+    means = {
+        named(model, "M", j): gamma * named(model, "M", j)
+        + drive * named(model, "S", j)
         for j in _numbers(model)
-    ]
-    last = 7 + len(equations)
-    equations.append(Equation(f"S{last}", big_v, 2 * gamma * big_v))
-    solution = _solution(model, window)
-    flow = System(
+    }
+    return decided_flow(
+        model,
+        window,
+        means,
+        gamma,
+        _solution(model, window),
+        first=7,
+        signs="each keeps the sign `S` decided before",
+    )
+
+
+def decided_flow(
+    model: Model,
+    window: Window,
+    means: dict[sp.Symbol, sp.Expr],
+    gamma: sp.Expr,
+    solution: tuple[Equation, ...],
+    *,
+    first: int,
+    signs: str,
+) -> System:
+    """The flow of the overlaps `means` and of the bulk, labelled from S`first`."""
+    big_v = symbol("V")
+    flows = means | {big_v: 2 * gamma * big_v}
+    return System(
         name="sampling",
         kind="flow",
         time=S_PHASE,
-        equations=tuple(equations),
+        equations=tuple(
+            Equation(f"S{i}", x, rhs) for i, (x, rhs) in enumerate(flows.items(), first)
+        ),
         parameters=(
             *variance_parameters(model, window),
             *(named(model, "S", j) for j in _numbers(model)),
@@ -196,13 +215,12 @@ def sampling(model: Model, window: Window) -> System:
         domain=(big_v > 0,),
         steps=(
             Step(
-                "Project the velocity on the means (each keeps the sign `S` decided "
-                "before) and take the variance of a coordinate orthogonal to them.",
+                f"Project the velocity on the means ({signs}) and take the variance of "
+                "a coordinate orthogonal to them.",
             ),
             Step("The closed solution satisfies the flow identically."),
         ),
-    )
-    return flow.check()
+    ).check()
 
 
 _COEFFICIENTS = sp.symbols("alpha beta", positive=True)

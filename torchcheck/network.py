@@ -38,6 +38,19 @@ def check_activation(name: str) -> str:
     return name
 
 
+def check_shapes(
+    network: object, shapes: dict[str, tuple[int, ...]], means: str
+) -> None:
+    """Refuse parameters that do not fit `u`, whose shape `means` these numbers."""
+    for name, shape in shapes.items():
+        found = tuple(getattr(network, name).shape)
+        if found != shape:
+            raise ShapeError(
+                f"`{name}` must have shape {shape}, but has shape {found}. `u` sets "
+                f"{means}."
+            )
+
+
 @dataclass(frozen=True)
 class Network:
     r"""$f(x) = c\,x + u\,\varphi(w\cdot x/\sqrt d + b)$ with its own parameters a time.
@@ -66,12 +79,8 @@ class Network:
     def __post_init__(self) -> None:
         check_activation(self.activation)
         steps, width = self.u.shape
-        for name, shape in {"c": (steps,), "b": (steps,), "w": (steps, width)}.items():
-            if getattr(self, name).shape != shape:
-                raise ShapeError(
-                    f"`{name}` must have shape {shape}, but has shape "
-                    f"{tuple(getattr(self, name).shape)}. `u` sets (T, k)."
-                )
+        shapes = {"c": (steps,), "b": (steps,), "w": (steps, width)}
+        check_shapes(self, shapes, "(T, k)")
 
     @property
     def parameters(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

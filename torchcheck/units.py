@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import ModelError, ShapeError
 from .draws import Embedding, generator, value
-from .network import activation, check_activation
+from .network import activation, check_activation, check_shapes
 
 if TYPE_CHECKING:
     from ..theory.model import Model
@@ -186,12 +186,7 @@ class Units:
         check_activation(self.activation)
         steps, units, _ = self.u.shape
         shapes = {"c": (steps,), "b": (steps, units), "w": tuple(self.u.shape)}
-        for name, shape in shapes.items():
-            if getattr(self, name).shape != shape:
-                raise ShapeError(
-                    f"`{name}` must have shape {shape}, but has shape "
-                    f"{tuple(getattr(self, name).shape)}. `u` sets (T, K, k)."
-                )
+        check_shapes(self, shapes, "(T, K, k)")
 
     @property
     def width(self) -> int:
