@@ -18,9 +18,10 @@ from dilaton.theory.model import (
     Model,
     product,
 )
+from dilaton.torchcheck.draws import draw_training_set
 from dilaton.torchcheck.grid import coefficients, dilated_grid
 from dilaton.torchcheck.sample import sample_features
-from dilaton.torchcheck.units import Units, draw_population
+from dilaton.torchcheck.units import Units
 from dilaton.torchcheck.units_loss import UnitsLoss
 from dilaton.torchcheck.units_train import make_units_loss, train_units
 from scipy import optimize, stats
@@ -81,8 +82,8 @@ def sign_patterns():
 
 def some_loss(exponents, phi="tanh", d=60, times=(0.1, 0.4), embedding="full"):
     model = Model(product(*exponents), LINEAR, Autoencoder(phi))
-    data = draw_population(model, VALUES, d, 3, embedding=embedding)
-    return make_units_loss(model, np.array(times), data)
+    data = draw_training_set(model, VALUES, d, 3, embedding=embedding)
+    return make_units_loss(model, VALUES, np.array(times), data)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +224,8 @@ def bayes(model, times, d):
             f"v_{j}": m * omega,
             f"b_{j}": np.full(len(at.beta), np.log(p / (1 - p)) / 2),
         }
-    return want
+    across = ("m_1_2", "m_2_1", "omega_1_2", "omega_2_1", "q_1_2", "r_1_2")
+    return want | dict.fromkeys(across, np.zeros(len(at.beta)))
 
 
 # Gradient norms of 1e-9 over the smallest curvatures, some 1e-5 for a small feature.
@@ -265,7 +267,7 @@ def test_units_of_different_size_learn_each_in_its_window(window, feature):
 def test_the_start_does_not_matter_nor_the_coordinates():
     model, d = Model(product("0", "0")), 200
     times = np.array([1.2 / d**0.5])
-    full = draw_population(model, VALUES, d, 7, embedding="full")
+    full = draw_training_set(model, VALUES, d, 7, embedding="full")
     assert torch.allclose(
         full.means @ full.means.T, torch.diag(full.norms**2), atol=1e-10
     )
@@ -376,17 +378,21 @@ def test_generated_features_have_their_shares(exponents):
 
 def test_messages():
     model = Model(product("0", "0"))
-    with pytest.raises(ModelError, match="trained untied on the population"):
-        draw_population(replace(model, data=Data(samples=True)), VALUES, 50, 0)
-    with pytest.raises(ModelError, match="2 means and as many weights need d >= 4"):
-        draw_population(model, VALUES, 3, 0)
+    tied = replace(model, autoencoder=Autoencoder(tied=True))
+    with pytest.raises(ModelError, match=r"trained untied.*Set tied = false"):
+        train_units(tied, VALUES, [0.1], 50, 0)
+    samples = replace(model, data=Data(samples=True))
+    with pytest.raises(ModelError, match="Training needs `n_pp`"):
+        draw_training_set(samples, VALUES, 50, 0)
+    with pytest.raises(ModelError, match="needs d > 3, but d is 3"):
+        draw_training_set(model, VALUES, 3, 0)
     with pytest.raises(ModelError, match="Training needs `rho_1`"):
-        draw_population(model, {"sigma": 1.0, "p_1": 0.5, "p_2": 0.5}, 50, 0)
+        draw_training_set(model, {"sigma": 1.0, "p_1": 0.5, "p_2": 0.5}, 50, 0)
     with pytest.raises(ModelError, match="beta = 0"):
         train_units(model, VALUES, [0.0], 50, 0)
     zero = torch.zeros(1, 2, 5)
     with pytest.raises(ShapeError, match=r"`b` must have shape \(1, 2\), but"):
         Units(5, torch.zeros(1), zero, zero, torch.zeros(1, 3))
-    data = draw_population(model, VALUES, 50, 0)
+    data = draw_training_set(model, VALUES, 50, 0)
     with pytest.raises(ShapeError, match="they have 5 and 4"):
         Units(5, torch.zeros(1), zero, zero, torch.zeros(1, 2)).overlaps(data)

@@ -17,8 +17,7 @@ from .network import Overlaps, check_activation
 from .plan import SAMPLED, Phase, Plan, degenerate, phases, suffixes
 from .sample import Samples, bulk_variance, sample_features
 from .train import Trained, train
-from .units import draw_population
-from .units_train import train_units
+from .units_train import check_untied, train_units
 
 if TYPE_CHECKING:
     from ..spec import Spec
@@ -29,19 +28,18 @@ nearly constant, or saturated, what they still could learn changes no path."""
 
 GRADING = 2.0  # cells are finer where a phase begins, by this power
 
-_INPUT_POWER = {
-    **dict.fromkeys(("c", "c_hat", "omega", "v", "zeta_plus", "zeta_minus"), 1),
-    "r": 2,
-}
-"""Powers of the input's size in overlaps of w and c. Where a schedule explodes, x grows
-as d^x and w, with its ridge, refers to the input divided by that."""
+_INPUT_POWER = {"c": 1, "omega": 1, "v": 1, "zeta": 1, "r": 2}
+"""Powers of the input's size in overlaps of w and c, by their first word. Where a
+schedule explodes, x grows as d^x and w, with its ridge, refers to the input divided by
+that."""
 
 
 def check_trainable(spec: Spec, d: int) -> None:
     """Raise `ModelError` unless networks can be trained on `spec` at dimension d."""
     check_activation(spec.model.autoencoder.activation)
-    draw = draw_population if spec.kind == "product" else draw_training_set
-    draw(spec.model, spec.values, d, 0)
+    if spec.kind == "product":
+        check_untied(spec.model)
+    draw_training_set(spec.model, spec.values, d, 0)
 
 
 def measure_cell(spec: Spec, plan: Plan, d: int, seed: int) -> Overlaps:
@@ -54,12 +52,12 @@ def measure_cell(spec: Spec, plan: Plan, d: int, seed: int) -> Overlaps:
     for phase in (x for x in phases(spec.model) if not degenerate(spec, x)):
         size = _input_size(phase, d)
         trained = _trained(spec, plan, _taus(spec, plan, d, phase), d, seed, phase)
-        found = trained.network.overlaps(trained.data)  # type: ignore[arg-type]
+        found = trained.network.overlaps(trained.data)
         if "c_hat" not in found and phase.window.features:
             found["c_hat"] = _gain(spec, phase, d) * found["c"]
         for name, x in found.items():
-            base = name if name in _INPUT_POWER else name.rpartition("_")[0]
-            cell[f"{phase.name}/{name}"] = x * size ** _INPUT_POWER.get(base, 0)
+            power = _INPUT_POWER.get(name.partition("_")[0], 0)
+            cell[f"{phase.name}/{name}"] = x * size**power
         norms.append(trained.gradient_norm)
     return cell | {"gradient_norm": np.concatenate(norms)}
 
@@ -100,20 +98,24 @@ def _trained(
 ) -> Trained:
     """Networks at `times` of one phase, whose unit of the input fixes the ridge."""
     values = dict(spec.values)
-    rule: dict[str, Any] = {
-        "tolerance": plan.tolerance,
-        "steps": plan.max_iterations,
-        "device": plan.device,
-    }
-    if spec.kind == "product":
-        rule["steps"] = min(plan.max_iterations, most)
-        return train_units(spec.model, values, times, d, seed, **rule)
     if "ridge_w" in values:
         values["ridge_w"] *= _input_size(phase, d) ** 2
     data = draw_training_set(
         spec.model, values, d, seed, times=len(times), device=plan.device
     )
-    return train(spec.model, values, times, d, seed, data=data, **rule)
+    steps = plan.max_iterations
+    several = spec.kind == "product"
+    return (train_units if several else train)(
+        spec.model,
+        values,
+        times,
+        d,
+        seed,
+        data=data,
+        tolerance=plan.tolerance,
+        steps=min(steps, most) if several else steps,
+        device=plan.device,
+    )
 
 
 # -------------------------------------------------------------------------- sampling

@@ -111,7 +111,7 @@ def _lines(
     found = _solve(spec, [k / 40 for k in range(41)], limit)
     t = found["t"].values.tolist()
     lines = {str(k): x.values for k, x in found.data_vars.items() if x.dims == ("t",)}
-    for name in ("m", "q") if spec.kind == "product" else ():
+    for name in {"m", "q"} & set(lines) if spec.kind == "product" else ():
         bulk = lines.pop(name)
         for end in suffixes(spec.model):
             own = lines.get(name + end, bulk)
@@ -190,7 +190,8 @@ def _laws(spec: Spec, plan: Plan, limit: PrintedLimit) -> dict[str, np.ndarray]:
     for phase, part in zip(limit.phases, phases(spec.model), strict=True):
         if phase.features:
             s = law_time(part.window, cell_counts(plan)[0])
-            found |= limit_law(phase, part.window, values, s)
+            kind = limit.about["activation"]
+            found |= limit_law(phase, part.window, values, s, kind)
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,11 +17,14 @@ from scipy.special import gammaincinv
 from torch import Tensor
 
 from ..errors import ModelError, did_you_mean
+from ..theory.bayes import suffix
 from ..theory.model import Model
+from ..theory.patterns import classes_of, every_pattern, has_patterns, mark
 
 Embedding = Literal["span", "full"]
 Values = Mapping[str, float]
 
+_TENSORS = ("means", "signs", "x1", "weights")
 _PURPOSES = {"data": 1, "noise": 2, "init": 3, "sampling": 4}
 
 
@@ -39,20 +42,21 @@ def generator(seed: int, purpose: str, device: str = "cpu") -> torch.Generator:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    r"""Training samples $x_1^i = s_i\mu + \sigma z^i$, or the population's two modes.
+    r"""Samples $x_1^i = \sum_k s_{ik}\mu_k + \sigma z^i$, or the population's modes.
 
     Attributes
     ----------
     d
-        The dimension; $|\mu|^2 = d$.
-    mu
-        Shape (k,). With ``embedding="full"`` k = d; else coordinates in the span.
-    labels
-        $s_i$, shape (n,); ``(1, -1)`` for a population.
+        The dimension.
+    means
+        $\mu_k$, orthogonal, shape (K, k); for two modes K = 1 and $|\mu|^2 = d$. With
+        ``embedding="full"`` k = d; else coordinates in the span.
+    signs
+        $s_{ik}$, shape (n, K); for a population every combination of signs.
     x1
-        Shape (n, k): samples; for a population the means $\pm\mu$.
+        Shape (n, k): samples; for a population the modes' means.
     weights
-        Shape (n,): ones, or $(p, 1-p)$ for a population.
+        Shape (n,): ones, or the modes' probabilities.
     sigma
         The spread of a mode.
     samples
@@ -62,8 +66,8 @@ class TrainingSet:
     """
 
     d: int
-    mu: Tensor
-    labels: Tensor
+    means: Tensor
+    signs: Tensor
     x1: Tensor
     weights: Tensor
     sigma: float
@@ -71,24 +75,51 @@ class TrainingSet:
     x0: Tensor | None = None
 
     @property
+    def mu(self) -> Tensor:
+        """The first mean, shape (k,)."""
+        return self.means[0]
+
+    @property
+    def labels(self) -> Tensor:
+        """The signs of the first feature, shape (n,)."""
+        return self.signs[:, 0]
+
+    @property
     def z(self) -> Tensor:
         """The samples' noise, shape (n, k)."""
-        return (self.x1 - self.labels[:, None] * self.mu) / self.sigma
+        return (self.x1 - self.signs @ self.means) / self.sigma
 
     @property
     def norms(self) -> Tensor:
-        r"""$|\mu|$, shape (1,)."""
-        return self.mu.norm()[None]
+        r"""$|\mu_k|$, shape (K,)."""
+        return self.means.norm(dim=1)
 
     @property
     def axes(self) -> Tensor:
-        """The unit vector along the mean, shape (1, k)."""
-        return self.mu[None] / self.mu.norm()
+        """The unit vectors along the means, shape (K, k)."""
+        return self.means / self.norms[:, None]
+
+    @property
+    def sizes(self) -> Tensor:
+        r"""$|\mu_k|/\sqrt d$: how large a feature is per coordinate, shape (K,)."""
+        return self.norms / self.d**0.5
+
+    @property
+    def reach(self) -> Tensor:
+        r"""How far from the origin each unit sees: $|\mu_k|$, or a sample, (K,)."""
+        if not self.samples:
+            return self.norms
+        return self.x1.norm(dim=1).max().expand(len(self.means))
+
+    @property
+    def spread(self) -> float:
+        r"""What is averaged over around a row of `x1`: $\sigma$, or 0 for samples."""
+        return 0.0 if self.samples else self.sigma
 
     @property
     def known(self) -> Tensor:
         """Vectors whose span holds all that a network learns from fresh noise."""
-        return torch.cat([self.mu[None], self.x1]) if self.samples else self.mu[None]
+        return torch.cat([self.means, self.x1]) if self.samples else self.means
 
     @property
     def rows(self) -> float:
@@ -99,7 +130,7 @@ class TrainingSet:
     @property
     def full(self) -> bool:
         """Whether vectors are given by all their d coordinates."""
-        return self.mu.shape[0] == self.d
+        return self.means.shape[1] == self.d
 
 
 def value(values: Values, name: str) -> float:
@@ -113,15 +144,7 @@ def value(values: Values, name: str) -> float:
     return values[name]
 
 
-def _check_size(model: Model, values: Values, d: int) -> None:
-    target = model.target
-    if len(target.features) != 1 or target.features[0].exponent != 0:
-        raise ModelError(
-            "A training set is drawn for the two-modes target, but this one has "
-            f"{len(target.features)} features with exponents "
-            f"{', '.join(str(f.exponent) for f in target.features)}. "
-            "Use `dilaton.two_modes()`, or the population with `train_units`."
-        )
+def _check_size(values: Values, d: int) -> None:
     if not d >= 2:
         raise ModelError(f"`d` must be at least 2, but is {d}. Raise it.")
     sigma = value(values, "sigma")
@@ -140,12 +163,13 @@ def draw_training_set(
     dtype: torch.dtype = torch.float64,
     device: str = "cpu",
 ) -> TrainingSet:
-    r"""Draw `n` samples with exactly `n_plus` of label +1, and frozen noise if asked.
+    r"""Draw as many samples of each sign as asked for, and frozen noise if asked.
 
-    With ``embedding="span"`` the draw is made in the basis that starts with
-    $\mu/|\mu|$ and goes on through the samples: there the noise matrix is lower
+    With ``embedding="span"`` the draw is made in the basis that starts with the
+    $\mu_k/|\mu_k|$ and goes on through the samples: there the noise matrix is lower
     triangular, Gaussian off the diagonal and $\chi_{d-i}$ on it (Bartlett), which has
-    exactly the law of n samples in dimension d, at a cost that does not know d.
+    exactly the law of n samples in dimension d, at a cost that does not know d. For a
+    product mixture one spare direction a unit follows, for what a start has beside.
 
     One seed draws the same normals and quantiles at every d, so that the fluctuations
     at different d are aligned and cancel when they are extrapolated.
@@ -156,7 +180,8 @@ def draw_training_set(
         `model.data` says whether there are samples and whether the noise is frozen.
     values
         `sigma`, then `p` for a population, else `n` and `n_plus`, and `noise_draws`
-        when the noise is frozen.
+        when the noise is frozen. For a product mixture `rho_k` of every feature, then
+        `p_k`, or the numbers of samples by their signs, ``n_pp``, ``n_pm``, ...
     d
         The dimension.
     seed
@@ -172,67 +197,121 @@ def draw_training_set(
     ----------
     Bartlett, Proc. R. Soc. Edinburgh 53, 260 (1934).
     """
-    _check_size(model, values, d)
+    _check_size(values, d)
     random = generator(seed, "data")
-    if not model.data.samples:
-        data = _population(values, d, 1 if embedding == "span" else d)
-        return _to(data, dtype, device)
-    n, n_plus = int(value(values, "n")), int(value(values, "n_plus"))
-    if not 0 <= n_plus <= n or n < 1:
-        raise ModelError(
-            f"`n_plus` must lie between 0 and `n` = {n}, but is {n_plus}. It is the "
-            "number of samples with label +1."
-        )
+    norms = _norms(model, values, d)
+    signs, weights = (
+        _samples(model, values) if model.data.samples else _modes(model, values)
+    )
     draws = int(value(values, "noise_draws")) if model.data.frozen_noise else 0
-    labels = torch.ones(n, dtype=torch.float64)
-    labels[n_plus:] = -1
-    if embedding == "full":
-        noise = torch.randn(n, d, generator=random, dtype=torch.float64)
-        direction = torch.randn(d, generator=random, dtype=torch.float64)
-        mu = direction * (d**0.5 / direction.norm())
-        x0 = torch.randn(times, n, draws, d, generator=random, dtype=torch.float64)
-    else:
-        noise, x0 = _bartlett(d, n, draws, times, random)
-        mu = torch.zeros(noise.shape[1], dtype=torch.float64)
-        mu[0] = d**0.5
-    sigma = values["sigma"]
+    size = Size(
+        d,
+        means=len(norms),
+        samples=len(signs) * model.data.samples,
+        draws=draws,
+        times=times,
+        spare=len(norms) if suffix(model, 1) else 0,
+    )
+    frame, noise, x0 = (_in_full if embedding == "full" else _bartlett)(size, random)
+    means = norms[:, None] * frame
+    x1 = signs @ means
+    if model.data.samples:
+        x1 = x1 + values["sigma"] * noise
     data = TrainingSet(
         d=d,
-        mu=mu,
-        labels=labels,
-        x1=labels[:, None] * mu + sigma * noise,
-        weights=torch.ones(n, dtype=torch.float64),
-        sigma=sigma,
+        means=means,
+        signs=signs,
+        x1=x1,
+        weights=weights,
+        sigma=values["sigma"],
+        samples=model.data.samples,
         x0=x0 if draws else None,
     )
     return _to(data, dtype, device)
 
 
-def _population(values: Values, d: int, width: int) -> TrainingSet:
-    p = value(values, "p")
-    mu = torch.zeros(width, dtype=torch.float64)
-    mu[0] = d**0.5
-    return TrainingSet(
-        d=d,
-        mu=mu,
-        labels=torch.tensor([1.0, -1.0], dtype=torch.float64),
-        x1=torch.stack([mu, -mu]),
-        weights=torch.tensor([p, 1 - p], dtype=torch.float64),
-        sigma=values["sigma"],
-        samples=False,
+def _norms(model: Model, values: Values, d: int) -> Tensor:
+    r"""$|\mu_k| = \sqrt{\rho_k}\,d^{1/2-\delta_k}$, shape (K,)."""
+    found = []
+    for feature in model.target.features:
+        free = feature.rho.free_symbols
+        rho = value(values, str(feature.rho)) if free else float(feature.rho)
+        found.append((rho * float(d) ** float(1 - 2 * feature.exponent)) ** 0.5)
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def _modes(model: Model, values: Values) -> tuple[Tensor, Tensor]:
+    """Every combination of signs, from ``++`` on, and their probabilities."""
+    features = model.target.features
+    plus = torch.tensor(
+        [value(values, str(f.p)) for f in features], dtype=torch.float64
     )
+    signs = torch.tensor(every_pattern(len(features)), dtype=torch.float64)
+    return signs, torch.where(signs > 0, plus, 1 - plus).prod(1)
 
 
-def _bartlett(
-    d: int, n: int, draws: int, times: int, random: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Coordinates of n Gaussian vectors, and of frozen ones, in their own span."""
-    own = n * draws
-    if d < 1 + n + own:
-        raise ModelError(
-            f"The span of {n + own} vectors and the mean needs d > {n + own}, but d is "
-            f"{d}. Raise d, or use the full embedding."
-        )
+def _samples(model: Model, values: Values) -> tuple[Tensor, Tensor]:
+    """The signs of every sample, in order of their patterns, and unit weights."""
+    if has_patterns(model):
+        counts = {
+            c: int(value(values, f"n_{mark(c)}")) for c in classes_of(model).patterns
+        }
+    else:
+        n, n_plus = int(value(values, "n")), int(value(values, "n_plus"))
+        if not 0 <= n_plus <= n or n < 1:
+            raise ModelError(
+                f"`n_plus` must lie between 0 and `n` = {n}, but is {n_plus}. It is "
+                "the number of samples with label +1."
+            )
+        counts = {(1,): n_plus, (-1,): n - n_plus}
+    signs = [list(c) for c, count in counts.items() for _ in range(count)]
+    found = torch.tensor(signs, dtype=torch.float64)
+    return found, torch.ones(len(found), dtype=torch.float64)
+
+
+class Size(NamedTuple):
+    """How many vectors are drawn, and in how many dimensions."""
+
+    d: int
+    means: int
+    samples: int
+    draws: int
+    times: int
+    spare: int
+
+    @property
+    def own(self) -> int:
+        """Frozen noise draws of one time."""
+        return self.samples * self.draws
+
+    def check(self, width: int) -> int:
+        """Return `width`; raise `ModelError` when d is smaller."""
+        if self.d < width:
+            raise ModelError(
+                "The span of the means, the samples, their noise draws and a spare "
+                f"direction for each of several units needs d > {width - 1}, but d is "
+                f"{self.d}. Raise d, or use the full embedding."
+            )
+        return width
+
+
+def _in_full(size: Size, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Means' directions, samples' noise and frozen noise in all d coordinates."""
+    d, like = size.d, {"generator": random, "dtype": torch.float64}
+    size.check(size.means)
+    noise = torch.randn(size.samples, d, **like)
+    frame = torch.eye(size.means, d, dtype=torch.float64)
+    if size.samples:
+        basis, scale = torch.linalg.qr(torch.randn(size.means, d, **like).T)
+        frame = (basis * torch.sign(torch.diagonal(scale))).T
+    shape = (size.times, size.samples, size.draws, d)
+    return frame, noise, torch.randn(shape, **like)
+
+
+def _bartlett(size: Size, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """What `_in_full` draws, in coordinates of the vectors' own span."""
+    d, n, own, first = size.d, size.samples, size.own, size.means + size.samples
+    width = size.check(first + own + size.spare)
 
     def triangle(size: int, freedom: int) -> Tensor:
         below = torch.randn(size, size, generator=random, dtype=torch.float64).tril(-1)
@@ -242,29 +321,24 @@ def _bartlett(
         chi = np.sqrt(2 * gammaincinv(shape, level))
         return below + torch.diag(torch.from_numpy(chi))
 
-    noise = torch.zeros(n, 1 + n + own, dtype=torch.float64)
-    noise[:, 0] = torch.randn(n, generator=random, dtype=torch.float64)
-    noise[:, 1 : n + 1] = triangle(n, d - 1)
-    x0 = torch.zeros(times, own, 1 + n + own, dtype=torch.float64)
-    shared = torch.randn(times, own, n + 1, generator=random, dtype=torch.float64)
-    x0[:, :, : n + 1] = shared
-    for i in range(times if own else 0):
-        x0[i, :, n + 1 :] = triangle(own, d - 1 - n)
-    return noise, x0.reshape(times, n, draws, 1 + n + own)
+    frame = torch.eye(size.means, width, dtype=torch.float64)
+    noise = torch.zeros(n, width, dtype=torch.float64)
+    like = {"generator": random, "dtype": torch.float64}
+    noise[:, : size.means] = torch.randn(n, size.means, **like)
+    noise[:, size.means : first] = triangle(n, d - size.means)
+    x0 = torch.zeros(size.times, own, width, dtype=torch.float64)
+    x0[:, :, :first] = torch.randn(size.times, own, first, **like)
+    for i in range(size.times if own else 0):
+        x0[i, :, first : first + own] = triangle(own, d - first)
+    return frame, noise, x0.reshape(size.times, n, size.draws, width)
 
 
 def _to(data: TrainingSet, dtype: torch.dtype, device: str) -> TrainingSet:
     def move(x: Tensor) -> Tensor:
         return x.to(dtype=dtype, device=device)
 
-    return replace(
-        data,
-        mu=move(data.mu),
-        labels=move(data.labels),
-        x1=move(data.x1),
-        weights=move(data.weights),
-        x0=None if data.x0 is None else move(data.x0),
-    )
+    moved = {name: move(getattr(data, name)) for name in _TENSORS}
+    return replace(data, **moved, x0=None if data.x0 is None else move(data.x0))
 
 
 def in_span(data: TrainingSet) -> TrainingSet:
@@ -274,13 +348,12 @@ def in_span(data: TrainingSet) -> TrainingSet:
             "A training set with frozen noise has another span at every time, so it is "
             'not rotated. Draw it with `embedding="span"` or train it in full.'
         )
-    if not data.samples:
-        mu = data.mu.new_zeros(1)
-        mu[0] = data.d**0.5
-        return replace(data, mu=mu, x1=torch.stack([mu, -mu]))
-    vectors = torch.cat([data.mu[None], data.z])
-    _, triangular = torch.linalg.qr(vectors.T)
+    count = len(data.means)
+    noises = data.z if data.samples else data.z[:0]
+    _, triangular = torch.linalg.qr(torch.cat([data.means, noises]).T)
     signs = torch.sign(torch.diagonal(triangular))
     inside = (triangular * signs[:, None]).T.contiguous()
-    mu, z = inside[0], inside[1:]
-    return replace(data, mu=mu, x1=data.labels[:, None] * mu + data.sigma * z)
+    x1 = data.signs @ inside[:count]
+    if data.samples:
+        x1 = x1 + data.sigma * inside[count:]
+    return replace(data, means=inside[:count], x1=x1)

@@ -217,7 +217,8 @@ def _scalar(x: float) -> Tensor:
 def _padded(data: TrainingSet, extra: int) -> TrainingSet:
     """Add coordinates for directions of the start that the data do not have."""
     pad = torch.nn.functional.pad
-    return replace(data, mu=pad(data.mu, (0, extra)), x1=pad(data.x1, (0, extra)))
+    wider = {name: pad(getattr(data, name), (0, extra)) for name in ("means", "x1")}
+    return replace(data, **wider)
 
 
 def _start(data: TrainingSet, init: Mapping[str, float], seed: int) -> list[Tensor]:

@@ -16,6 +16,7 @@ from ..theory.dilation import S_PHASE, Window
 from .grid import fades
 
 if TYPE_CHECKING:
+    from ..numerics.inputs import Inputs
     from ..numerics.printed import PrintedPhase
 
 LEVELS = np.arange(1, 8) / 8
@@ -37,7 +38,11 @@ def law_time(window: Window, cells: int) -> float:
 
 
 def limit_law(
-    phase: PrintedPhase, window: Window, values: Mapping[str, float], s: float
+    phase: PrintedPhase,
+    window: Window,
+    values: Mapping[str, float],
+    s: float,
+    activation: str,
 ) -> dict[str, np.ndarray]:
     r"""Sorted draws of every $\nu$ of `phase` at the time `s`, in the limit.
 
@@ -47,7 +52,6 @@ def limit_law(
 
     from ..numerics.integrate import integrate
     from ..numerics.points import params_of
-    from ..numerics.solve import learned_inputs
 
     flow = phase.sampling
     if flow is None:
@@ -62,11 +66,24 @@ def limit_law(
         t=[0.0, s],
         rtol=_TOLERANCE,
         atol=_TOLERANCE,
-        inputs=learned_inputs(phase, values) if flow.inputs else None,
+        inputs=_inputs(phase, values, activation) if flow.inputs else None,
     )
     return {
         name: np.sort(found[name][:, -1]) for name in names if name.startswith("nu")
     }
+
+
+def _inputs(
+    phase: PrintedPhase, values: Mapping[str, float], activation: str
+) -> Inputs:
+    """The learned overlaps as functions of `s`."""
+    from ..numerics.classes import counted, minimise_classes
+    from ..numerics.classshares import as_inputs
+    from ..numerics.solve import learned_inputs
+
+    if not counted(phase.learned):
+        return learned_inputs(phase, values)
+    return as_inputs(minimise_classes(phase, activation, np.ones(1), values))
 
 
 def _first_spread(window: Window, values: Mapping[str, float]) -> float:

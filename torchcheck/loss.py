@@ -18,6 +18,7 @@ noise's part of $B$ from $E[\varphi']$. Status: exact at every d.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -30,6 +31,63 @@ _CHUNK = 2**18  # field values held at once, 2 MiB in float64
 
 
 @dataclass(frozen=True)
+class RowsLoss:
+    r"""What the losses of one and of several units share: rows of data at T times.
+
+    A row is a centre $y_i$ of weight $\pi_i$ in a training set, with each of its noise
+    draws where these are frozen. `nodes` equally spaced abscissae integrate over fresh
+    noise; the rule converges geometrically for functions analytic in a strip.
+    """
+
+    data: TrainingSet
+    alpha: Tensor
+    beta: Tensor
+    ridge_u: float
+    ridge_w: float
+    phi: str
+    bias: bool
+    nodes: int
+
+    @property
+    def noise(self) -> Tensor:
+        r"""Variance of the noise in a coordinate of $x_\tau$ around a centre, (T,)."""
+        return self.alpha**2 + self.data.spread**2 * self.beta**2
+
+    def part(self, rows: slice | Tensor) -> Self:
+        """The same loss at some of the times."""
+        data = self.data
+        if data.x0 is not None:
+            data = replace(data, x0=data.x0[rows])
+        return replace(self, data=data, alpha=self.alpha[rows], beta=self.beta[rows])
+
+    def slices(self, most: int) -> list[slice]:
+        """Slices of the times that hold at most so many field values at once."""
+        data = self.data
+        each = len(data.weights) * (self.nodes if data.x0 is None else data.x0.shape[2])
+        size = max(1, most // each)
+        return [slice(i, i + size) for i in range(0, len(self.alpha), size)]
+
+    def frozen_inputs(self) -> Tensor:
+        r"""$\alpha x_0 + \beta x_1$ of every frozen draw, (T, n, noise_draws, k)."""
+        assert self.data.x0 is not None
+        alpha, beta = self.alpha[:, None, None, None], self.beta[:, None, None, None]
+        return alpha * self.data.x0 + beta * self.data.x1[:, None, :]
+
+    def constants(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss's terms without the hidden unit: $S_{yy}, S_{yx}, S_{xx}$ (T,)."""
+        data, d = self.data, self.data.d
+        if data.x0 is not None:
+            x, y = self.frozen_inputs(), data.x1
+            total = data.x0.shape[2] * (y * y).sum() / d
+            mixed = torch.einsum("nk,tnjk->t", y, x) / d
+            return total.expand_as(mixed), mixed, (x * x).sum((1, 2, 3)) / d
+        power = (data.x1**2).sum(1) / d + data.spread**2
+        total = (data.weights @ power).expand_as(self.alpha)
+        rows = data.weights.sum()
+        return total, self.beta * total, self.beta**2 * total + self.alpha**2 * rows
+
+
+@dataclass(frozen=True)
 class Moments:
     """What the loss knows of the hidden unit: (T, k), (T, k) and (T,)."""
 
@@ -39,31 +97,13 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Loss:
-    r"""The loss of one training set at T times, per row and coordinate (N1).
+class Loss(RowsLoss):
+    r"""The loss of one unit on one training set, per row and coordinate (N1)."""
 
-    `nodes` equally spaced abscissae integrate over the noise; the rule converges
-    geometrically for functions that are analytic in a strip.
-    """
-
-    data: TrainingSet
-    alpha: Tensor
-    beta: Tensor
-    ridge_u: float
-    ridge_w: float
-    phi: str
     tied: bool
-    bias: bool
-    nodes: int
 
     most_nodes = 1024
     longest = float("inf")
-
-    @property
-    def noise(self) -> Tensor:
-        r"""Variance of the noise in a coordinate of $x_\tau$ around a centre."""
-        spread = 0.0 if self.data.samples else self.data.sigma
-        return self.alpha**2 + spread**2 * self.beta**2
 
     @property
     def scale(self) -> Tensor:
@@ -75,19 +115,9 @@ class Loss:
         r"""The tied readout's $\hat u / \hat w = \alpha^2/(\beta\sqrt d)$."""
         return self.alpha**2 / (self.beta * self.data.d**0.5)
 
-    def part(self, rows: slice) -> Loss:
-        """The same loss at some of the times."""
-        data = self.data
-        if data.x0 is not None:
-            data = replace(data, x0=data.x0[rows])
-        return replace(self, data=data, alpha=self.alpha[rows], beta=self.beta[rows])
-
     def parts(self) -> list[slice]:
         """Slices of the times that keep the field values in a small memory."""
-        data = self.data
-        each = len(data.weights) * (self.nodes if data.x0 is None else data.x0.shape[2])
-        size = max(1, _CHUNK // each)
-        return [slice(i, i + size) for i in range(0, len(self.alpha), size)]
+        return self.slices(_CHUNK)
 
     def moments(self, w: Tensor, b: Tensor) -> Moments:
         r"""Averages of the hidden unit at $\hat w$ (T, k) and b (T,)."""
@@ -102,16 +132,15 @@ class Loss:
         pi = data.weights
         on_centres = (pi * first) @ centres
         stein = (slope @ pi / root)[:, None] * w
-        spread = 0.0 if data.samples else data.sigma**2
         return Moments(
-            on_centres + spread * self.beta[:, None] * stein,
+            on_centres + data.spread**2 * self.beta[:, None] * stein,
             self.beta[:, None] * on_centres + self.noise[:, None] * stein,
             second @ pi,
         )
 
     def _frozen(self, w: Tensor, b: Tensor) -> Moments:
         data, root = self.data, self.data.d**0.5
-        x = self._frozen_inputs() / root
+        x = self.frozen_inputs() / root
         field = root * torch.einsum("tk,tnjk->tnj", w, x) + b[:, None, None]
         phi = activation(self.phi, field)
         return Moments(
@@ -119,24 +148,6 @@ class Loss:
             torch.einsum("tnj,tnjk->tk", phi, x),
             (phi**2).sum((1, 2)),
         )
-
-    def _frozen_inputs(self) -> Tensor:
-        alpha, beta = self.alpha[:, None, None, None], self.beta[:, None, None, None]
-        return alpha * self.data.x0 + beta * self.data.x1[:, None, :]
-
-    def constants(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss's terms without the hidden unit: $S_{yy}, S_{yx}, S_{xx}$ (T,)."""
-        data, d = self.data, self.data.d
-        if data.x0 is not None:
-            x, y = self._frozen_inputs(), data.x1
-            total = data.x0.shape[2] * (y * y).sum() / d
-            mixed = torch.einsum("nk,tnjk->t", y, x) / d
-            return total.expand_as(mixed), mixed, (x * x).sum((1, 2, 3)) / d
-        power = (data.x1**2).sum(1) / d
-        power = power if data.samples else power + data.sigma**2
-        total = (data.weights @ power).expand_as(self.alpha)
-        rows = data.weights.sum()
-        return total, self.beta * total, self.beta**2 * total + self.alpha**2 * rows
 
     def value(self, c: Tensor, u: Tensor, w: Tensor, b: Tensor) -> Tensor:
         r"""The loss (T,) at $(c, \hat u, \hat w, b)$; differentiable."""

@@ -16,7 +16,7 @@ from ..errors import ModelError, ShapeError
 
 if TYPE_CHECKING:
     from .draws import TrainingSet
-    from .units import Population, Units
+    from .units import Units
 
 Overlaps = dict[str, np.ndarray]
 """Name to values at the times, shape (T,)."""
@@ -153,7 +153,7 @@ class Network:
         return {name: x.detach().cpu().numpy() for name, x in out.items()}
 
 
-def measure(network: Network | Units, data: TrainingSet | Population) -> Overlaps:
+def measure(network: Network | Units, data: TrainingSet) -> Overlaps:
     r"""Measure the overlaps of a network, by the theory's names, as arrays over times.
 
     Parameters
@@ -161,14 +161,14 @@ def measure(network: Network | Units, data: TrainingSet | Population) -> Overlap
     network
         Trained parameters at T times.
     data
-        The training set they come from, or a population.
+        The training set they come from.
 
     Returns
     -------
     dict of ndarray
         Each of shape (T,). A quantity that the data do not define is left out.
     """
-    return network.overlaps(data)  # type: ignore[arg-type]  # they come in pairs
+    return network.overlaps(data)
 
 
 def _noise_overlaps(network: Network, data: TrainingSet) -> dict[str, Tensor]:

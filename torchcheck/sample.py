@@ -20,7 +20,6 @@ from .draws import TrainingSet, generator
 from .grid import Coefficients, Grid, coefficients
 from .network import activation
 from .train import Trained
-from .units import Population
 
 _CHUNK = 2**23  # coordinates of paths held at once: 64 MiB in float64
 
@@ -136,7 +135,7 @@ def first_alpha(trained: Trained) -> float:
     return float(start.alpha[0])
 
 
-def _frame(data: TrainingSet | Population) -> Tensor | None:
+def _frame(data: TrainingSet) -> Tensor | None:
     """Orthonormal columns spanning what the network knows, or nearly all.
 
     `None` in span coordinates, which have no bulk beside.

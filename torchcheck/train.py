@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError, ShapeError
+from ..theory.bayes import suffix
 from ..theory.model import Model
 from .descent import minimise
 from .draws import Embedding, TrainingSet, Values, draw_training_set, generator, value
 from .grid import coefficients
-from .loss import Loss
+from .loss import Loss, RowsLoss
 from .network import Network, check_activation
-from .units import Population, Units
+from .units import Units
 from .units_loss import UnitsLoss
 
 Method = Literal["sampled", "averaged"]
@@ -67,7 +68,7 @@ class Trained:
     """
 
     network: Network | Units
-    data: TrainingSet | Population
+    data: TrainingSet
     model: Model
     times: np.ndarray
     loss: np.ndarray
@@ -129,12 +130,8 @@ def train(
     """
     begin = time.perf_counter()
     check_activation(model.autoencoder.activation)
-    times = np.atleast_1d(np.asarray(times, float))
-    if times.ndim != 1 or not times.size:
-        raise ShapeError(
-            f"`times` must be a list of times, but has shape {times.shape}. Pass one "
-            "dimension."
-        )
+    check_two_modes(model)
+    times = checked_times(times)
     if data is None:
         data = draw_training_set(
             model,
@@ -168,29 +165,58 @@ def train(
     return _finish(model, loss, parameters, times, begin, settings)
 
 
+def checked_times(times: np.ndarray) -> np.ndarray:
+    """Return the times as an array (T,), or raise `ShapeError`."""
+    times = np.atleast_1d(np.asarray(times, float))
+    if times.ndim != 1 or not times.size:
+        raise ShapeError(
+            f"`times` must be a list of times, but has shape {times.shape}. Pass one "
+            "dimension."
+        )
+    return times
+
+
+def check_two_modes(model: Model) -> None:
+    """Refuse targets that one hidden unit is not enough for."""
+    if suffix(model, 1):
+        features = model.target.features
+        raise ModelError(
+            "One hidden unit is trained on the two-modes target, but this one has "
+            f"{len(features)} features with exponents "
+            f"{', '.join(str(f.exponent) for f in features)}. Use "
+            "`dilaton.two_modes()`, or `train_units` for a unit a feature."
+        )
+
+
 def make_loss(
     model: Model, values: Values, times: np.ndarray, data: TrainingSet
 ) -> Loss:
     """Return the exact loss of `data` at `times`, which both methods minimise."""
-    at = coefficients(model.interpolant, times, data.d)
-    if model.autoencoder.tied and not np.all(at.beta > 0):
+    rows = rows_of(model, values, times, data)
+    if model.autoencoder.tied and not torch.all(rows.beta > 0):
         raise ModelError(
             "A tied network needs beta > 0, as u = alpha^2 w/(beta sqrt(d)), but the "
             "times include one with beta = 0. Leave tau = 0 out."
         )
+    return Loss(**vars(rows), tied=model.autoencoder.tied)
 
-    def tensor(x: np.ndarray) -> Tensor:
-        return torch.as_tensor(x, dtype=data.mu.dtype, device=data.mu.device)
 
-    finite = data.samples
-    return Loss(
+def rows_of(
+    model: Model, values: Values, times: np.ndarray, data: TrainingSet
+) -> RowsLoss:
+    """Return what the loss of `data` at `times` averages over, with its ridges."""
+    at = coefficients(model.interpolant, times, data.d)
+    like = {"dtype": data.x1.dtype, "device": data.x1.device}
+    ridges = {
+        name: float(value(values, name)) if data.samples else 0.0
+        for name in ("ridge_u", "ridge_w")
+    }
+    return RowsLoss(
         data=data,
-        alpha=tensor(at.alpha),
-        beta=tensor(at.beta),
-        ridge_u=float(value(values, "ridge_u")) if finite else 0.0,
-        ridge_w=float(value(values, "ridge_w")) if finite else 0.0,
+        alpha=torch.as_tensor(at.alpha, **like),
+        beta=torch.as_tensor(at.beta, **like),
+        **ridges,
         phi=model.autoencoder.activation,
-        tied=model.autoencoder.tied,
         bias=model.autoencoder.bias,
         nodes=NODES,
     )

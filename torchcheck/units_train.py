@@ -1,8 +1,10 @@
-r"""Train one hidden unit a feature on the population of a product mixture."""
+r"""Train one hidden unit a feature on a product mixture: its population, or samples."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -10,11 +12,17 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..theory.model import Model
-from .draws import Values, generator
-from .grid import coefficients
+from .draws import TrainingSet, Values, draw_training_set, generator
 from .network import check_activation
-from .train import NODES, START_FIELD, Trained, descend, quadrature_error
-from .units import Population, Units, draw_population
+from .train import (
+    START_FIELD,
+    Trained,
+    checked_times,
+    descend,
+    quadrature_error,
+    rows_of,
+)
+from .units import Units
 from .units_loss import UnitsLoss
 
 START_NOISE = 0.03
@@ -28,7 +36,7 @@ def train_units(
     d: int,
     seed: int,
     *,
-    data: Population | None = None,
+    data: TrainingSet | None = None,
     tolerance: float = 1e-8,
     steps: int = 2000,
     device: str = "cpu",
@@ -37,20 +45,23 @@ def train_units(
     r"""Train a network with one unit a feature at all `times` at once, averaged.
 
     Unit j starts near the mean of feature j, with a small random part and
-    random biases; the skip and the readouts are solved for.
+    random biases; the skip and the readouts are solved for. On samples each unit may
+    also saturate, and the lowest minimum over which of them do is returned.
 
     Parameters
     ----------
     model
-        A product mixture; the population, untied.
+        A product mixture, untied; its population, or samples with fresh or frozen
+        noise.
     values
-        The numbers by name: `sigma`, and ``p_j``, ``rho_j`` of every feature.
+        The numbers by name: `sigma`, ``rho_j`` of every feature, then ``p_j``, or
+        ``n_pp``, ... of every sign pattern, `ridge_u`, `ridge_w` (and `noise_draws`).
     times
         Times of the interpolant in [0, 1), shape (T,); see `dilated_grid`.
     d, seed
         Dimension, and seed of the start.
     data
-        Train on this population instead of making one.
+        Train on this set instead of drawing one.
     tolerance, steps
         L-BFGS runs until the gradient norm is below `tolerance` or `steps` are done.
     device, dtype
@@ -58,11 +69,14 @@ def train_units(
     """
     begin = time.perf_counter()
     check_activation(model.autoencoder.activation)
+    times = checked_times(times)
     if data is None:
-        data = draw_population(model, values, d, seed, dtype=dtype, device=device)
-    times = np.atleast_1d(np.asarray(times, float))
-    loss = make_units_loss(model, times, data)
-    loss, point = descend(loss, _start(loss, seed), tolerance, steps)
+        data = draw_training_set(
+            model, values, d, seed, times=len(times), dtype=dtype, device=device
+        )
+    loss = make_units_loss(model, values, times, data)
+    many, points = descend(*_starts(loss, seed), tolerance, steps)
+    loss, point = _lowest(many, points, len(times))
     w, b = loss.split(point)
     c, u = (torch.cat(x) for x in zip(*_readouts(loss, w, b), strict=True))
     root = data.d**0.5
@@ -74,7 +88,7 @@ def train_units(
         times=times,
         loss=torch.cat(total).cpu().numpy(),
         gradient_norm=loss.gradient_norm(c, u, w, b).cpu().numpy(),
-        branch=("finite",) * len(times),
+        branch=tuple("finite" if x else "saturated" for x in loss.live.all(1).tolist()),
         quadrature_error=quadrature_error(loss, point),
         seconds=time.perf_counter() - begin,
         settings={
@@ -92,24 +106,47 @@ def _readouts(loss: UnitsLoss, w: Tensor, b: Tensor) -> list[tuple[Tensor, Tenso
     return [loss.part(rows).best(w[rows], b[rows])[:2] for rows in loss.parts()]
 
 
-def make_units_loss(model: Model, times: np.ndarray, data: Population) -> UnitsLoss:
-    """Return the exact loss of a product population at `times`."""
-    at = coefficients(model.interpolant, times, data.d)
-    if not np.all(at.beta > 0):
+def make_units_loss(
+    model: Model, values: Values, times: np.ndarray, data: TrainingSet
+) -> UnitsLoss:
+    """Return the exact loss of `data` at `times`, no unit saturated."""
+    check_untied(model)
+    rows = rows_of(model, values, times, data)
+    if not torch.all(rows.beta > 0):
         raise ModelError(
             "Several units are trained where the data are seen, beta > 0, but "
             "the times include one with beta = 0, where all units are alike. Leave "
             "tau = 0 out."
         )
-    like = {"dtype": data.means.dtype, "device": data.means.device}
-    return UnitsLoss(
-        data=data,
-        alpha=torch.as_tensor(at.alpha, **like),
-        beta=torch.as_tensor(at.beta, **like),
-        phi=model.autoencoder.activation,
-        bias=model.autoencoder.bias,
-        nodes=NODES,
-    )
+    live = torch.ones(len(rows.beta), len(data.means), dtype=torch.bool)
+    return UnitsLoss(**vars(rows), live=live.to(rows.beta.device))
+
+
+def check_untied(model: Model) -> None:
+    """Refuse tied networks, whose readouts are not free to be solved for."""
+    if model.autoencoder.tied:
+        raise ModelError(
+            "Networks with several units are trained untied, but the model's is tied. "
+            "Set tied = false."
+        )
+
+
+def _starts(loss: UnitsLoss, seed: int) -> tuple[UnitsLoss, Tensor]:
+    """The loss once for each choice of units that may live, and where to start."""
+    steps, count = loss.live.shape
+    saturates = loss.data.samples and loss.bias
+    choices = list(product((True, False) if saturates else (True,), repeat=count))
+    live = torch.tensor(choices, device=loss.live.device).repeat_interleave(steps, 0)
+    times = torch.arange(steps, device=live.device).repeat(len(choices))
+    point = _start(loss, seed).repeat(len(choices), 1)
+    return replace(loss.part(times), live=live), point
+
+
+def _lowest(loss: UnitsLoss, point: Tensor, steps: int) -> tuple[UnitsLoss, Tensor]:
+    """At each time the choice of `_starts` whose minimum is the lowest."""
+    value = loss.reduced(point)[0].reshape(-1, steps)
+    best = value.argmin(0) * steps + torch.arange(steps, device=value.device)
+    return loss.part(best), point[best]
 
 
 def _start(loss: UnitsLoss, seed: int) -> Tensor:
@@ -129,7 +166,7 @@ def _start(loss: UnitsLoss, seed: int) -> Tensor:
     direction = data.axes + START_NOISE * other.to(data.axes)
     level = 0.9 + 0.2 * torch.rand(count, **like).to(data.axes)
     plus = (data.signs > 0).to(data.axes)
-    shares = data.weights @ plus
+    shares = data.weights @ plus / data.weights.sum()
     odds = (torch.log(shares / (1 - shares)) / 2).clamp(-2.0, 2.0) * loss.bias
     w = slope[:, :, None] * direction
     b = (level * odds).expand(len(loss.alpha), count)
