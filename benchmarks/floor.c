@@ -1,13 +1,12 @@
-/* The floor: nu' = kappa tanh(kappa s nu + h), by hand, for sixteen rows at a time.
+/* The floor: nu' = kappa tanh(kappa s nu + h), by hand, for L rows at a time.
 
    Same method, tolerance and step control as dilaton's compiled solver, with what a
    code for any system cannot have: the equation written in, one state, no dense
-   output, no statuses. steps.h is printed from the coefficient table by floor.py.
+   output, no statuses. L, the number of lanes, is given to the compiler; steps.h is
+   printed from the coefficient table by floor.py.
    Compiled with -O3 -march=native -ffast-math: tanh becomes libmvec's vector tanh. */
 
 #include <math.h>
-
-#define L 16
 
 static void rhs(const double *restrict t, const double *restrict y,
                 const double *restrict kappa, const double *restrict bias,

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from dilaton.numerics.integrate import SAFETY, workers
+from dilaton.numerics.integrate import LANES, SAFETY, workers
 from dilaton.numerics.tableau import DOUBT, dop853
 from scipy.integrate import DOP853
 
@@ -67,7 +67,15 @@ class Floor:
             return None
         (folder / "steps.h").write_text(steps_header())
         source, library = Path(__file__).with_name("floor.c"), folder / "floor.so"
-        command = ["gcc", *FLAGS, f"-I{folder}", str(source), "-o", str(library)]
+        command = [
+            "gcc",
+            *FLAGS,
+            f"-DL={LANES[2]}",
+            f"-I{folder}",
+            str(source),
+            "-o",
+            str(library),
+        ]
         subprocess.run([*command, "-lmvec", "-lm"], check=True, timeout=120)
         return cls(library)
 
@@ -80,7 +88,7 @@ class Floor:
             for a in (nu0, kappa, bias)
         ]
         result = out.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
-        inner = SAFETY * rtol
+        inner = SAFETY["dop853"] * rtol
         edges = np.linspace(0, nu0.size, 8 * workers() + 1).astype(int)
         with ThreadPoolExecutor(workers()) as pool:
             list(

@@ -43,16 +43,17 @@ def exp(x):
 @inlined
 def tanh(x):
     """Return the hyperbolic tangent, with full relative accuracy near zero."""
-    y = -x if x < 0.0 else x
-    y = 40.0 if y > 20.0 else 2.0 * y
-    shifted = y * 1.4426950408889634 + 6755399441055744.0
+    bits = float64(x).view(int64)
+    sign = bits & -0x8000000000000000
+    y = int64(bits ^ sign).view(float64)
+    y = 20.0 if y > 20.0 else y
+    shifted = y * 2.8853900817779268 + 6755399441055744.0
     k = shifted - 6755399441055744.0
-    r = (y - k * 0.6931471803691238) - k * 1.9082149292705877e-10
-    bits = float64(shifted).view(int64) - 4843621399236968448
-    scale = int64((bits + 1023) << 52).view(float64)
-    e = scale * expm1_reduced(r) + (scale - 1.0)
+    r = (2.0 * y - k * 0.6931471803691238) - k * 1.9082149292705877e-10
+    scale = int64((float64(shifted).view(int64) << 52) + 0x3FF0000000000000)
+    e = scale.view(float64) * expm1_reduced(r) + (scale.view(float64) - 1.0)
     t = e / (e + 2.0)
-    return -t if x < 0.0 else t
+    return int64(float64(t).view(int64) ^ sign).view(float64)
 
 
 @inlined

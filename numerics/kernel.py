@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from types import ModuleType, SimpleNamespace
+from types import CodeType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -319,8 +319,13 @@ def numba_module(
 
 def _run(source: str, names: dict[str, Any], title: str) -> SimpleNamespace:
     space = dict(names)
-    exec(compile(source, f"<dilaton kernel {title}>", "exec"), space)
+    exec(_code(source, title), space)
     return SimpleNamespace(**space)
+
+
+@lru_cache(maxsize=256)
+def _code(source: str, title: str) -> CodeType:
+    return compile(source, f"<dilaton kernel {title}>", "exec")
 
 
 def _numpy_module(system: Printed):

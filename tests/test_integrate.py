@@ -5,7 +5,7 @@ import pytest
 import sympy as sp
 from dilaton.errors import ModelError, ShapeError, SolveError
 from dilaton.numerics.inputs import Inputs
-from dilaton.numerics.integrate import integrate, stepper
+from dilaton.numerics.integrate import integrate, lanes_of, stepper
 from dilaton.numerics.jaxsolve import jax_solver
 from dilaton.numerics.quadrature import trapezoid
 from dilaton.theory.gaussian import Average, G
@@ -140,7 +140,7 @@ def test_dense_output_is_as_good_as_the_steps(method):
         np.testing.assert_allclose(found.y[row, :, :2], exact, atol=PROMISE * RTOL)
     assert found.n_steps.max() < t.size
     # one row or many, breaks or none: compiled once
-    assert len(stepper(CASES, method, 16).march.signatures) == 1
+    assert len(stepper(CASES, method, lanes_of(CASES)).march.signatures) == 1
 
 
 def test_a_row_does_not_depend_on_its_batch_or_chunk():
