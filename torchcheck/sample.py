@@ -39,8 +39,9 @@ class Samples:
     final_share_plus
         The same at the end.
     mode_mean, mode_mean_error
-        Mean of $\nu/|\mu|$ at the end over the paths of the + mode (minus the
-        mean of the others when there are none), and its standard error.
+        Mean of $\nu/|\mu|$ at the end over the paths of the mode whose signs are all
+        + (minus that of the opposite mode when there are none), and its standard
+        error.
     bulk_variance
         Variance of a coordinate orthogonal to the mean and the samples, at the end.
     decided
@@ -106,9 +107,9 @@ def sample_features(
     bulk = float(torch.cat(bulks).mean()) if bulks else bulk_variance(trained, grid)
     every = torch.cat(nus, 1).cpu().numpy()
     norms = trained.data.norms.cpu().numpy()
-    ends = _decided(trained.model, grid)
+    ends, mode = _decided(trained.model, grid), _one_mode(every[-1])
     return tuple(
-        _summary(every[:, :, j], float(norms[j]), bulk, ends[j])
+        _summary(every[:, :, j], float(norms[j]), bulk, ends[j], mode)
         for j in range(len(norms))
     )
 
@@ -196,16 +197,23 @@ def _decided(model: Model, grid: Grid) -> list[int]:
     return [ends[j] for j in sorted(ends)]
 
 
-def _summary(nu: np.ndarray, norm: float, bulk: float, decided: int) -> Samples:
+def _one_mode(nu: np.ndarray) -> np.ndarray:
+    """Paths of `nu` (N, K) whose signs are all +, or all - when there are none."""
+    plus, minus = (nu > 0).all(1), (nu <= 0).all(1)
+    return next((x for x in (plus, minus) if x.any()), plus | True)
+
+
+def _summary(
+    nu: np.ndarray, norm: float, bulk: float, decided: int, mode: np.ndarray
+) -> Samples:
     share = float(np.mean(nu[decided] > 0))
-    plus = nu[-1] > 0
-    final = np.abs(nu[-1][plus] if plus.any() else nu[-1]) / norm
+    final = np.abs(nu[-1][mode]) / norm
     spread = float(final.std(ddof=1)) if len(final) > 1 else float("nan")
     return Samples(
         nu=nu,
         share_plus=share,
         share_plus_error=float(np.sqrt(share * (1 - share) / nu.shape[1])),
-        final_share_plus=float(np.mean(plus)),
+        final_share_plus=float(np.mean(nu[-1] > 0)),
         mode_mean=float(final.mean()),
         mode_mean_error=spread / len(final) ** 0.5,
         bulk_variance=bulk,
