@@ -199,8 +199,10 @@ def _decided(model: Model, grid: Grid) -> list[int]:
 
 def _one_mode(nu: np.ndarray) -> np.ndarray:
     """Paths of `nu` (N, K) whose signs are all +, or all - when there are none."""
-    plus, minus = (nu > 0).all(1), (nu <= 0).all(1)
-    return next((x for x in (plus, minus) if x.any()), plus | True)
+    plus, minus = np.all(nu > 0, axis=1), np.all(nu <= 0, axis=1)
+    if plus.any():
+        return plus
+    return minus if minus.any() else np.ones_like(plus)
 
 
 def _summary(

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import ModelError, ShapeError
 from ..theory.bayes import suffix
 from ..theory.model import Model
-from .descent import minimise
+from .descent import Objective, minimise, remembered
 from .draws import Embedding, TrainingSet, Values, draw_training_set, generator, value
 from .grid import coefficients
 from .loss import Loss, RowsLoss
@@ -252,7 +252,7 @@ def descend(
     """Minimise from `point`, doubling the nodes until they do not matter."""
     while True:
         point = minimise(
-            loss.reduced,
+            _objective(loss),
             point,
             tolerance=tolerance,
             max_iterations=steps,
@@ -262,6 +262,10 @@ def descend(
         if enough or quadrature_error(loss, point) < _QUADRATURE:
             return loss, point
         loss = replace(loss, nodes=2 * loss.nodes)
+
+
+def _objective(loss: Loss | UnitsLoss) -> Objective:
+    return remembered(lambda rows: loss.part(rows).reduced)
 
 
 def quadrature_error(loss: Loss | UnitsLoss, point: Tensor) -> float:
