@@ -17,10 +17,12 @@ from dilaton.numerics.printed import limit_of
 from dilaton.spec import parse_spec
 from dilaton.torchcheck.compare import compare
 from dilaton.torchcheck.converge import converge, limit_curves, train_cells
+from dilaton.torchcheck.descent import remembered
 from dilaton.torchcheck.draws import draw_training_set, in_span
+from dilaton.torchcheck.figures import _farthest, _title
 from dilaton.torchcheck.grid import dilated_grid
 from dilaton.torchcheck.plan import Plan
-from dilaton.torchcheck.sample import sample_features
+from dilaton.torchcheck.sample import _one_mode, sample_features
 from dilaton.torchcheck.units import Units
 from dilaton.torchcheck.units_loss import UnitsLoss
 from dilaton.torchcheck.units_train import make_units_loss, train_units
@@ -486,6 +488,49 @@ def test_a_tied_network_of_samples_is_refused_before_it_is_derived():
     text = SPEC.text.replace("[network]", "[network]\ntied = true")
     with pytest.raises(ModelError, match=r"trained untied.*Set tied = false"):
         converge(parse_spec(text), (300, 1000, 3000), 3)
+
+
+def test_symbols_carry_features_and_signs():
+    assert _title("zeta_1_pm") == r"$\zeta_{1,+-}$"
+    assert _title("m_1_2") == "$m_{12}$"
+    assert _title("a_plus") == "$a_+$"
+    assert _title("share_plus_2") == "share plus 2"
+
+
+def test_the_figure_shows_the_farthest_of_many_overlaps():
+    sizes = {f"a_{i}": float(i) for i in range(1, 21)}
+    fits = [{"phase": "weights", "quantity": name} for name in sizes]
+    errors = [
+        {**fit, "d": d, "error": sizes[fit["quantity"]] * (1 if d == 100 else -1)}
+        for fit in fits
+        for d in (10, 100)
+    ]
+    shown = [fit["quantity"] for fit in _farthest(fits, errors)]
+    assert shown == [f"a_{i}" for i in range(9, 21)]
+
+
+def test_means_are_those_of_the_mode_of_all_plus():
+    ends = np.array([[1.0, 2.0], [1.0, -2.0], [-1.0, -3.0]])
+    assert _one_mode(ends).tolist() == [True, False, False]
+    assert _one_mode(ends[1:]).tolist() == [False, True]
+    assert _one_mode(ends[1:2]).tolist() == [True]
+
+
+def test_rows_with_known_points_are_not_computed_again():
+    asked = []
+
+    def part(rows):
+        asked.append(rows.tolist())
+        return lambda x: ((x**2).sum(1) + rows, 2 * x)
+
+    objective = remembered(part)
+    x = torch.arange(6, dtype=torch.float64).reshape(3, 2)
+    for step in (0.0, 1.0, 0.0):
+        x = x + torch.tensor([[0.0], [step], [0.0]])
+        value, grad = objective(x)
+        assert torch.equal(value, (x**2).sum(1) + torch.arange(3))
+        assert torch.equal(grad, 2 * x)
+    assert asked == [[0, 1, 2], [1]]
 
 
 @pytest.mark.slow

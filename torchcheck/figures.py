@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from .dynamics import Descent, Story
 
+_MOST_LINES = 12
+
 Row = Mapping[str, Any]
 Curve = tuple[Sequence[float], Sequence[float]]
 
@@ -29,7 +31,8 @@ def draw_study(
 ) -> None:
     """Write ``overlaps`` and ``convergence`` as PNG, PDF and SVG into `folder`.
 
-    `curves` holds (dilated times, values) of the limit by quantity.
+    `curves` holds (dilated times, values) of the limit by quantity. Of many quantities
+    in a phase ``convergence`` shows those that are farthest from the limit.
     """
     learned = [row for row in rows if row["quantity"] in curves]
     titles = _titles(learned)
@@ -44,7 +47,8 @@ def draw_study(
     errors = [x for fit in fits for x in _errors(rows, fit)]
     slopes = [fit for fit in fits if np.isfinite(fit["slope"])]
     if slopes:
-        figure = plots.convergence(errors, slopes, _titles(rows))
+        shown = _farthest(slopes, errors)
+        figure = plots.convergence(errors, shown, _titles(rows))
         plots.save(figure, folder / "convergence")
 
 
@@ -91,13 +95,29 @@ def _titles(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _title(name: str) -> str:
-    """The symbol of a quantity, of a feature's with the feature's number."""
-    base, _, number = name.rpartition("_")
+    r"""The symbol of a quantity, with its features' numbers and its samples' signs.
+
+    ``m_1_2`` is $m_{12}$, ``zeta_1_pm`` is $\zeta_{1,+-}$.
+    """
     if name in TABLE:
         return f"${TABLE[name].latex}$"
-    if number.isdigit() and base in TABLE:
-        return f"${TABLE[base].latex}_{{{number}}}$"
-    return name.replace("_", " ")
+    base, *tail = name.split("_")
+    signs = tail.pop() if tail and set(tail[-1]) <= {"p", "m"} else ""
+    numbers = "".join(tail)
+    if base not in TABLE or not numbers.isdigit():
+        return name.replace("_", " ")
+    lower = [numbers, signs.replace("p", "+").replace("m", "-")]
+    return f"${TABLE[base].latex}_{{{','.join(filter(None, lower))}}}$"
+
+
+def _farthest(fits: Sequence[Row], errors: Sequence[Row]) -> list[Row]:
+    """The fits of each phase whose lines fit a legend: the largest distances."""
+    size = {(x["phase"], x["quantity"]): x["error"] for x in errors}  # at the last d
+    ranked = sorted(fits, key=lambda x: -size[x["phase"], x["quantity"]])
+    phases = {x["phase"] for x in fits}
+    kept = [[x for x in ranked if x["phase"] == p][:_MOST_LINES] for p in phases]
+    names = {(x["phase"], x["quantity"]) for part in kept for x in part}
+    return [x for x in fits if (x["phase"], x["quantity"]) in names]
 
 
 def _errors(rows: Sequence[Row], fit: Row) -> list[dict[str, Any]]:
