@@ -10,8 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from dilaton.numerics.integrate import LANES, SAFETY, workers
+from dilaton.numerics.integrate import LANES, SAFETY
 from dilaton.numerics.tableau import DOUBT, dop853
+from dilaton.numerics.threads import workers
 from scipy.integrate import DOP853
 
 FLAGS = ["-O3", "-march=native", "-ffast-math", "-fopenmp-simd", "-fPIC", "-shared"]

@@ -30,7 +30,8 @@ from .printed import (
     printed_phase,
 )
 from .quadrature import trapezoid
-from .saddle import BRANCHES, Minima, barycentric, chebyshev, minimise
+from .saddle import BRANCHES, LEAST, Minima, barycentric, chebyshev, minimise
+from .threads import share_out
 
 if TYPE_CHECKING:
     from ..spec import Spec
@@ -324,16 +325,22 @@ def _shares(
         out[good] = np.stack(shares_jax(flow, *arguments), axis=-1)
         return out[:, 0], out[:, 1], out[:, 2]
     rule = trapezoid()
-    _module(flow).share_rows(
-        *arguments,
+    common = (
         *_matrices(smooth.shape[1]),
         *method_853(),
         np.array(rule.nodes),
         np.array(rule.weights),
         chebyshev(ENDS),
         min(max(0.01 * rtol, 1e-13), 1e-10),
-        found := out[good],
     )
+    found = out[good]
+    share_rows = _module(flow).share_rows
+
+    def work(first: int, last: int) -> None:
+        part = (x[first:last] for x in arguments)
+        share_rows(*part, *common, found[first:last])
+
+    share_out(len(found), work, LEAST)
     out[good] = found
     return out[:, 0], out[:, 1], out[:, 2]
 

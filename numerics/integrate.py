@@ -6,12 +6,9 @@ the other rows, nor on how rows are split among threads, chunks or machines.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -31,6 +28,7 @@ from .points import check_tolerances
 from .quadrature import LIMIT, START, error_bound, trapezoid
 from .regular import regular_end, to_regular
 from .tableau import TABLEAUX, print_steps
+from .threads import share_out
 
 Backend = Literal["numba", "jax", "scipy"]
 
@@ -52,6 +50,9 @@ times that are promised."""
 LANES = {2: 64, 4: 32}
 """Rows side by side in flows of so many states at most, 16 in larger ones: many, for
 every loop over lanes has a price, and few enough for the first-level cache."""
+
+LEAST = 512
+"""Rows that are worth a piece of their own for a thread."""
 
 AVERAGES = 0.01
 """The averages in a right-hand side are known to this share of `rtol`."""
@@ -379,11 +380,6 @@ def lanes_of(system: System) -> int:
     return next((lanes for most, lanes in LANES.items() if states <= most), 16)
 
 
-def workers() -> int:
-    """Return how many threads this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def _numba(problem: Problem, method: str | None, lanes: int | None = None) -> Flow:
     """March rows in lanes of SIMD registers and chunks over threads.
 
@@ -456,23 +452,11 @@ def _march(module, problem, rows, intervals, safety, y, counts, reached, worst):
         problem.max_steps,
         *part,
     )
-    chunks = _chunks(rows.size, workers())
-    if len(chunks) == 1:
-        module.march(*chunks[0], *arguments)
-    else:
-        with ThreadPoolExecutor(workers()) as pool:
-            list(pool.map(lambda c: module.march(*c, *arguments), chunks))
+    share_out(rows.size, lambda a, b: module.march(a, b, *arguments), LEAST)
     if not whole:
         whole_of = [y, *counts.values(), reached, worst]
         for full, piece in zip(whole_of, part, strict=True):
             full[rows] = piece
-
-
-def _chunks(rows: int, threads: int) -> list[tuple[int, int]]:
-    """Split rows into some chunks for each thread, none too small to be worth it."""
-    count = max(1, min(8 * threads, rows // 256)) if threads > 1 else 1
-    edges = np.linspace(0, rows, count + 1).astype(int)
-    return [(int(a), int(b)) for a, b in pairwise(edges)]
 
 
 # SciPy, the reference

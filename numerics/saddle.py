@@ -19,6 +19,7 @@ from ..errors import ModelError, SolveError, did_you_mean
 from .kernel import Kernel, make_kernel, numba_module
 from .printed import Printed, printed
 from .quadrature import START, trapezoid
+from .threads import share_out
 
 if TYPE_CHECKING:
     from ..theory.system import System
@@ -37,6 +38,9 @@ LEVELS = 7
 
 BRANCHES = ("interior", "saturated", "lost")
 """What a point can be: a minimum, the closed branch, or not found."""
+
+LEAST = 4
+"""Rows that are worth a piece of their own for a thread."""
 
 GUESSES = {"omega": (0.2, 1.0), "b": (-1.5, 0.0, 1.5)}
 """Starting values at s = 1; unknowns that are not named start at 0."""
@@ -246,23 +250,16 @@ def _follow(
     below = np.full((rows, names), np.nan)
     summary = np.full((rows, 4), np.nan)
     closed = CLOSED[system.branches[0]] if system.branches else 0
-    _module(system).follow(
-        times,
-        chebyshev(points),
-        FLOOR,
-        closed,
-        guesses(system),
-        columns,
-        *rules(),
-        tol,
-        values,
-        facts,
-        codes,
-        smooth,
-        below,
-        summary,
-    )
-    return values, facts, codes, smooth, below, summary
+    results = (values, facts, codes, smooth, below, summary)
+    common = (times, chebyshev(points), FLOOR, closed, guesses(system))
+    follow = _module(system).follow
+
+    def work(first: int, last: int) -> None:
+        part = [x[first:last] for x in results]
+        follow(*common, columns[first:last], *rules(), tol, *part)
+
+    share_out(rows, work, LEAST)
+    return results
 
 
 def _minima(system: Printed, found: tuple[np.ndarray, ...]) -> Minima:

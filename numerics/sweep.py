@@ -37,6 +37,8 @@ from ..spec import Spec, load_spec
 from ..theory.notation import TABLE
 from .axes import Axis, axes_of, check_axes, follows_p, inadmissible
 from .store import Damaged, Store, source_digest
+from .threads import one_thread
+from .threads import workers as threads_here
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -127,7 +129,8 @@ def run_chunk(job: Job, index: int) -> dict[str, np.ndarray]:
     if follows_p(job.spec.values, job.axes):
         out["n_plus"] = columns["n_plus"]
     if good.size:
-        found = _guarded(job, {k: v[good] for k, v in columns.items()})
+        with one_thread():  # other chunks have the other cores
+            found = _guarded(job, {k: v[good] for k, v in columns.items()})
         for name, array in found.items():
             out[name] = _scatter(array, good, size, out.get(name), name)
     return {name: _narrow(array) for name, array in out.items()}
@@ -375,8 +378,7 @@ def _threads(job: Job, workers: int | None) -> int:
         return max(1, workers)
     if job.settings["backend"] != "numba":
         return 1  # jax has its own threads; scipy holds the interpreter
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return threads_here()
 
 
 def _on_threads(job: Job, pending: Sequence[int], workers: int) -> Finished:
