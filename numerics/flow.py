@@ -326,10 +326,9 @@ def _shares(
         return out[:, 0], out[:, 1], out[:, 2]
     rule = trapezoid()
     common = (
-        *_matrices(smooth.shape[1]),
-        *method_853(),
-        np.array(rule.nodes),
-        np.array(rule.weights),
+        _matrices(smooth.shape[1]),
+        method_853(),
+        (np.array(rule.nodes), np.array(rule.weights)),
         chebyshev(ENDS),
         min(max(0.01 * rtol, 1e-13), 1e-10),
     )

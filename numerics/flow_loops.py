@@ -29,12 +29,13 @@ def stage_sum(k, weights, upto, x, h, y):
 
 
 @compiled
-def shoot(end, switch, table, below, steps, a, b, c, params, nodes, weights, x):
+def shoot(end, field, x):
     """Follow Y = `end`, F = 0 at s = 1 back to s = 0 and leave the state in `x`.
 
     Down to the switch equal steps in log s, with the inputs of each stage in `table`;
     from there equal steps in s with the inputs `below`.
     """
+    switch, table, below, steps, params, (a, b, c), (nodes, weights) = field
     stages = b.size
     k, y = empty((stages, STATES)), empty(STATES)
     x[:] = 0.0
@@ -58,25 +59,19 @@ def shoot(end, switch, table, below, steps, a, b, c, params, nodes, weights, x):
 
 
 @compiled
-def landing(
-    end, gamma, switch, table, below, steps, a, b, c, params, nodes, weights, x
-):
+def landing(end, gamma, field, x):
     """Return what must be overcome: E[nu(1) | Y(0)] up to the free flow's factor."""
-    shoot(end, switch, table, below, steps, a, b, c, params, nodes, weights, x)
+    shoot(end, field, x)
     return x[0] / gamma - x[1]
 
 
 @compiled
-def centre(gamma, switch, table, below, steps, a, b, c, params, nodes, weights, x):
+def centre(gamma, field, x):
     """Return the y whose landing is 0, by the secant rule (the landing increases)."""
     y0, y1 = 0.0, 0.5
-    f0 = landing(
-        y0, gamma, switch, table, below, steps, a, b, c, params, nodes, weights, x
-    )
+    f0 = landing(y0, gamma, field, x)
     for _step in range(40):
-        f1 = landing(
-            y1, gamma, switch, table, below, steps, a, b, c, params, nodes, weights, x
-        )
+        f1 = landing(y1, gamma, field, x)
         if abs(y1 - y0) <= 1e-12 * (1.0 + abs(y1)) or f1 == f0:
             break
         y0, y1, f0 = y1, y1 - f1 * (y1 - y0) / (f1 - f0), f1
@@ -111,8 +106,9 @@ def normal(x):
 
 
 @compiled
-def averaged(gamma, spread, grid, low, high, stride, table, nodes, weights):
+def averaged(gamma, spread, ends, grid, stride, table, rule):
     """Return P(nu(1) > 0) by a rule over what Y(0) leaves open of nu(0)."""
+    (low, high), (nodes, weights) = ends, rule
     out = empty(2)
     total, mass = 0.0, 0.0
     y = low
@@ -138,92 +134,104 @@ def averaged(gamma, spread, grid, low, high, stride, table, nodes, weights):
 
 
 @compiled
-def weighted(matrix, first, rows, smooth, table):
-    """Fill `table` with matrix times the inputs at the Chebyshev points."""
+def tabulated(matrix, level, inputs, starts, stages, table):
+    """Fill `table` with the inputs at the stages of a level; return its steps."""
+    first, rows = starts[level], starts[level + 1] - starts[level]
     for i in range(rows):
         for j in range(INPUTS):
             total = 0.0
-            for k in range(smooth.shape[0]):
-                total += matrix[first + i, k] * smooth[k, j]
+            for k in range(inputs.shape[0]):
+                total += matrix[first + i, k] * inputs[k, j]
             table[i, j] = total
+    return rows // stages
+
+
+@compiled
+def probed(gamma, field, before, x):
+    """Return how far three landings are from those `before`, and keep the new ones."""
+    off = 0.0
+    for i in range(3):
+        now = landing(1.5 * (i - 1), gamma, field, x)
+        off = max(off, abs(now - before[i]))
+        before[i] = now
+    return off
+
+
+@compiled
+def crossed(inputs, below, switch, gamma, params, tables, scheme, rule, tol, table, x):
+    """Find steps that are fine enough, and leave the inputs of their stages.
+
+    Return their number, and what the landings may be wrong by: for the steps, and for
+    the interpolated inputs. Without a switch the inputs are constant.
+    """
+    matrices, coarse, starts = tables
+    stages, before = scheme[1].size, zeros(3)
+    off, steps, level = 0.0, 0, 0
+    for level in range(starts.size - 1):
+        steps = tabulated(matrices, level, inputs, starts, stages, table)
+        field = (switch, table, below, steps, params, scheme, rule)
+        off = probed(gamma, field, before, x)
+        if switch == 1.0:
+            return steps, 0.0, 0.0
+        if level > 0 and off <= tol:
+            break
+    tabulated(coarse, level, inputs, starts, stages, table)
+    field = (switch, table, below, steps, params, scheme, rule)
+    rough = probed(gamma, field, before, x)
+    tabulated(matrices, level, inputs, starts, stages, table)
+    return steps, off, min(rough, 100.0 * rough * rough)
+
+
+@compiled
+def reach(y, side, gamma, spread, field, x):
+    """Return how far from `y` a side of the landings is beyond every noise."""
+    far = REACH * spread * gamma
+    for _try in range(40):
+        if side * landing(y + side * far, gamma, field, x) >= REACH * spread:
+            break
+        far *= 1.3
+    return far
+
+
+@compiled
+def share_between(ends, gamma, spread, field, grid, rule, tol, x):
+    """Return the share by landings at Chebyshev points, and the last change of it."""
+    (low, high), found = ends, empty((grid.size, 2))
+    stride = grid.size - 1
+    while stride > 4:
+        stride //= 2
+    share, first = 0.0, True
+    while True:
+        for k in range(0, grid.size, stride):
+            if first or k % (2 * stride) != 0:
+                end = 0.5 * (low + high + (high - low) * grid[k])
+                found[k, 0] = landing(end, gamma, field, x)
+                found[k, 1] = x[0]
+        previous = share
+        share = averaged(gamma, spread, ends, grid, stride, found, rule)
+        apart = abs(share - previous)
+        apart = min(apart, 1000.0 * apart * apart)
+        if (not first and apart <= tol) or stride == 1:
+            return share, apart
+        first = False
+        stride //= 2
 
 
 @compiled
 def share_row(
-    smooth,
-    below,
-    switch,
-    gamma,
-    params,
-    matrices,
-    coarse,
-    starts,
-    a,
-    b,
-    c,
-    nodes,
-    weights,
-    grid,
-    tol,
-    out,
+    inputs, below, switch, gamma, params, tables, scheme, rule, grid, tol, out
 ):
     """Fill out = (share, error bound, Y(0) of the separatrix) of one row.
 
-    `matrices` interpolate the inputs at the stages of 2^k times the fewest steps;
-    block k starts at starts[k]; `coarse` does so from every second point.
+    `tables` interpolate the inputs at the stages of 2^k times the fewest steps, from
+    all points and from every second one; block k starts at the k-th of its starts.
     """
-    stages = b.size
-    x, table = empty(STATES), empty((starts[-1], INPUTS))
-    probes, before = (-1.5, 0.0, 1.5), zeros(3)
-    off, inputs_off, steps, level, rows = 1e300, 0.0, 0, 0, 0
-    for level in range(starts.size - 1):
-        rows = starts[level + 1] - starts[level]
-        steps = rows // stages
-        weighted(matrices, starts[level], rows, smooth, table)
-        off = 0.0 if level > 0 or switch == 1.0 else 1e300
-        for i in range(3):
-            now = landing(
-                probes[i],
-                gamma,
-                switch,
-                table,
-                below,
-                steps,
-                a,
-                b,
-                c,
-                params,
-                nodes,
-                weights,
-                x,
-            )
-            if switch < 1.0:
-                off = max(off, abs(now - before[i]))
-            before[i] = now
-        if off <= tol:
-            break
-    if switch < 1.0:
-        weighted(coarse, starts[level], rows, smooth, table)
-        for i in range(3):
-            now = landing(
-                probes[i],
-                gamma,
-                switch,
-                table,
-                below,
-                steps,
-                a,
-                b,
-                c,
-                params,
-                nodes,
-                weights,
-                x,
-            )
-            inputs_off = max(inputs_off, abs(now - before[i]))
-        inputs_off = min(inputs_off, 100.0 * inputs_off * inputs_off)
-        weighted(matrices, starts[level], rows, smooth, table)
-    y = centre(gamma, switch, table, below, steps, a, b, c, params, nodes, weights, x)
+    x, table = empty(STATES), empty((tables[2][-1], INPUTS))
+    steps, off, inputs_off = crossed(
+        inputs, below, switch, gamma, params, tables, scheme, rule, tol, table, x
+    )
+    field = (switch, table, below, steps, params, scheme, rule)
+    y = centre(gamma, field, x)
     out[2] = x[0]
     spread = sqrt(max(1.0 - 1.0 / gamma, 0.0))
     rough = 4.0 * off + inputs_off
@@ -231,121 +239,27 @@ def share_row(
         out[0] = normal(-x[0] / sqrt(gamma))
         out[1] = rough + 0.4 * spread + 1e-15
         return
-    low = high = REACH * spread * gamma
-    for _try in range(40):
-        f = landing(
-            y - low,
-            gamma,
-            switch,
-            table,
-            below,
-            steps,
-            a,
-            b,
-            c,
-            params,
-            nodes,
-            weights,
-            x,
-        )
-        if f <= -REACH * spread:
-            break
-        low *= 1.3
-    for _try in range(40):
-        f = landing(
-            y + high,
-            gamma,
-            switch,
-            table,
-            below,
-            steps,
-            a,
-            b,
-            c,
-            params,
-            nodes,
-            weights,
-            x,
-        )
-        if f >= REACH * spread:
-            break
-        high *= 1.3
-    low, high = y - low, y + high
-    found = empty((grid.size, 2))
-    stride = grid.size - 1
-    while stride > 4:
-        stride //= 2
-    share = 0.0
-    first = True
-    while True:
-        for k in range(0, grid.size, stride):
-            if first or k % (2 * stride) != 0:
-                end = 0.5 * (low + high + (high - low) * grid[k])
-                found[k, 0] = landing(
-                    end,
-                    gamma,
-                    switch,
-                    table,
-                    below,
-                    steps,
-                    a,
-                    b,
-                    c,
-                    params,
-                    nodes,
-                    weights,
-                    x,
-                )
-                found[k, 1] = x[0]
-        previous, share = (
-            share,
-            averaged(gamma, spread, grid, low, high, stride, found, nodes, weights),
-        )
-        apart = abs(share - previous)
-        apart = min(apart, 1000.0 * apart * apart)
-        if (not first and apart <= tol) or stride == 1:
-            break
-        first = False
-        stride //= 2
-    out[0] = share
+    low = y - reach(y, -1.0, gamma, spread, field, x)
+    high = y + reach(y, 1.0, gamma, spread, field, x)
+    out[0], apart = share_between((low, high), gamma, spread, field, grid, rule, tol, x)
     out[1] = rough + apart + FINEST
 
 
 @compiled
 def share_rows(
-    smooth,
-    below,
-    switch,
-    gamma,
-    params,
-    matrices,
-    coarse,
-    starts,
-    a,
-    b,
-    c,
-    nodes,
-    weights,
-    grid,
-    tol,
-    out,
+    inputs, below, switch, gamma, params, tables, scheme, rule, grid, tol, out
 ):
     """Fill `out` for every row of a batch; see `share_row`."""
     for row in range(params.shape[0]):
         share_row(
-            smooth[row],
+            inputs[row],
             below[row],
             switch[row],
             gamma[row],
             params[row],
-            matrices,
-            coarse,
-            starts,
-            a,
-            b,
-            c,
-            nodes,
-            weights,
+            tables,
+            scheme,
+            rule,
             grid,
             tol,
             out[row],

@@ -255,8 +255,8 @@ def _follow(
     follow = _module(system).follow
 
     def work(first: int, last: int) -> None:
-        part = [x[first:last] for x in results]
-        follow(*common, columns[first:last], *rules(), tol, *part)
+        v, f, c, sm, b, su = (x[first:last] for x in results)
+        follow(*common, columns[first:last], rules(), tol, (v, f, c, sm, b, su))
 
     share_out(rows, work, LEAST)
     return results

@@ -7,6 +7,8 @@ over at the switch: there every unit saturates, its bias, the last unknown, bein
 infinite; without a bias w = 0.
 
 Facts of a point are (objective, residual, smallest eigenvalue, quadrature bound).
+`given` is (params, nodes, weights, starts): a row's parameters, and nested quadrature
+rules one after another, rule k from starts[k] on.
 """
 
 from math import log, sqrt
@@ -158,8 +160,9 @@ def smallest_eigenvalue(out):
 
 
 @compiled
-def point(at, x, params, nodes, weights, starts, level, out):
+def point(at, x, given, level, out):
     """Fill objective, gradient and Hessian at `x` with the rule `level`."""
+    params, nodes, weights, starts = given
     a, b = starts[level], starts[level + 1]
     return newton(at, x, params[:0], params, nodes[a:b], weights[a:b], out)
 
@@ -180,7 +183,7 @@ def fallen(out, other, step, share, slope):
 
 
 @compiled
-def settle(at, x, goal, params, nodes, weights, starts, level, out):
+def settle(at, x, goal, given, level, out):
     """Move `x` to the minimum below it; return a code and the averages' bound.
 
     Damped Newton steps until one, undamped, is below `goal`, or promises no more than
@@ -189,7 +192,7 @@ def settle(at, x, goal, params, nodes, weights, starts, level, out):
     """
     step, trial = zeros(STATES), empty(STATES)
     low, other = zeros((STATES, STATES)), empty(out.size)
-    off = point(at, x, params, nodes, weights, starts, level, out)
+    off = point(at, x, given, level, out)
     worst = off
     for _iteration in range(MOST):
         firm = direction(out, step, low)
@@ -208,7 +211,7 @@ def settle(at, x, goal, params, nodes, weights, starts, level, out):
         for _halving in range(40):
             for i in range(STATES):
                 trial[i] = x[i] + share * step[i]
-            off = point(at, trial, params, nodes, weights, starts, level, other)
+            off = point(at, trial, given, level, other)
             if fallen(out, other, step, share, slope):
                 better = True
                 break
@@ -225,15 +228,15 @@ def settle(at, x, goal, params, nodes, weights, starts, level, out):
 
 
 @compiled
-def settle_well(at, x, goal, params, nodes, weights, starts, level, tol, out):
+def settle_well(at, x, goal, given, level, tol, out):
     """Settle with a rule whose error bound meets `tol`; return code and level.
 
     A rule too coarse can lose a minimum, or send the search away from it: a search
     that fails is repeated from its start with a finer one.
     """
-    top, first = starts.size - 2, x.copy()
+    top, first = given[3].size - 2, x.copy()
     while True:
-        code, off = settle(at, x, goal, params, nodes, weights, starts, level, out)
+        code, off = settle(at, x, goal, given, level, out)
         if off <= tol or level == top:
             break
         level += 1
@@ -252,9 +255,9 @@ def upright(x):
 
 
 @compiled
-def check(at, x, params, nodes, weights, starts, level, out, fact):
+def check(at, x, given, level, out, fact):
     """Fill the facts of the point `x`."""
-    fact[3] = bound(point(at, x, params, nodes, weights, starts, level, out))
+    fact[3] = bound(point(at, x, given, level, out))
     fact[0], fact[1] = out[0], 0.0
     for i in range(STATES):
         fact[1] = max(fact[1], abs(out[1 + i]))
@@ -262,8 +265,9 @@ def check(at, x, params, nodes, weights, starts, level, out, fact):
 
 
 @compiled
-def on_branch(at, params, nodes, weights, starts, values):
+def on_branch(at, given, values):
     """Fill unknowns and observables of the closed branch; return its objective."""
+    params, nodes, weights, starts = given
     a, b = starts[0], starts[1]
     none, out = params[:0], empty(NAMES + 1)
     branch(at, none, none, params, nodes[a:b], weights[a:b], out)
@@ -272,15 +276,15 @@ def on_branch(at, params, nodes, weights, starts, values):
 
 
 @compiled
-def rival(at, closed, params, nodes, weights, starts):
+def rival(at, closed, given):
     """Return the objective of the closed branch, infinite where there is none."""
     if not closed:
         return 1e300
-    return on_branch(at, params, nodes, weights, starts, empty(NAMES))
+    return on_branch(at, given, empty(NAMES))
 
 
 @compiled
-def best_start(guesses, closed, params, nodes, weights, starts, tol, x, out, others):
+def best_start(guesses, closed, given, tol, x, out, others):
     """Settle at s = 1 from every guess and keep the lowest minimum in `x`.
 
     A flat objective (large `kappa` and `n`) shows its minimum to a fine rule only, so
@@ -288,21 +292,17 @@ def best_start(guesses, closed, params, nodes, weights, starts, tol, x, out, oth
     `others` is filled with the number of minima and the second lowest objective.
     """
     code, level = ESCAPED, 0
-    for first in range(0, min(3, starts.size - 1), 2):
-        found = search(guesses, params, nodes, weights, starts, first, x, others)
+    for first in range(0, min(3, given[3].size - 1), 2):
+        found = search(guesses, given, first, x, others)
         if found > 0:
-            code, level = settle_well(
-                1.0, x, LAST_STEP, params, nodes, weights, starts, first, tol, out
-            )
-            if code == FOUND and out[0] < rival(
-                1.0, closed, params, nodes, weights, starts
-            ):
+            code, level = settle_well(1.0, x, LAST_STEP, given, first, tol, out)
+            if code == FOUND and out[0] < rival(1.0, closed, given):
                 break
     return code, level
 
 
 @compiled
-def search(guesses, params, nodes, weights, starts, level, x, others):
+def search(guesses, given, level, x, others):
     """Settle from every guess with one rule; return how many minima there are."""
     trial, out = empty(STATES), empty(1 + STATES + STATES * STATES)
     seen = empty((guesses.shape[0], STATES))
@@ -310,9 +310,7 @@ def search(guesses, params, nodes, weights, starts, level, x, others):
     others[1] = 1e300
     for g in range(guesses.shape[0]):
         put(guesses[g], trial)
-        code, _off = settle(
-            1.0, trial, ROUGH_STEP, params, nodes, weights, starts, level, out
-        )
+        code, _off = settle(1.0, trial, ROUGH_STEP, given, level, out)
         upright(trial)
         known = code != FOUND
         for k in range(count):
@@ -334,26 +332,24 @@ def search(guesses, params, nodes, weights, starts, level, x, others):
 
 
 @compiled
-def find_switch(floor, closed, x, params, nodes, weights, starts, level, tol, out):
+def find_switch(floor, closed, x, given, level, tol, out):
     """Return the time at which the closed branch takes over, and `x` there.
 
     Steps down in log s until the closed branch is lower or the minimum is gone, then
     the secant rule on the gap of the objectives, within the bracket.
     """
-    point(1.0, x, params, nodes, weights, starts, level, out)
+    point(1.0, x, given, level, out)
     high = 1.0
-    gap_high = out[0] - rival(1.0, closed, params, nodes, weights, starts)
+    gap_high = out[0] - rival(1.0, closed, given)
     before, gap_before = 1.0, gap_high
     low, x_high = 0.0, x.copy()
     following = RATIO
     for _step in range(200):
         put(x_high, x)
-        code, level = settle_well(
-            following, x, ROUGH_STEP, params, nodes, weights, starts, level, tol, out
-        )
+        code, level = settle_well(following, x, ROUGH_STEP, given, level, tol, out)
         gap = 0.0
         if code == FOUND:
-            gap = out[0] - rival(following, closed, params, nodes, weights, starts)
+            gap = out[0] - rival(following, closed, given)
         if code == FOUND and gap < -ALIKE:
             before, gap_before = high, gap_high
             high, gap_high = following, gap
@@ -421,147 +417,110 @@ def extrapolated(k, grid, states, x):
 
 
 @compiled
-def record(at, x, params, nodes, weights, starts, level, values):
+def record(at, x, given, level, values):
     """Fill the unknowns, then the observables, of a point."""
+    params, nodes, weights, starts = given
     a, b = starts[level], starts[level + 1]
     put(x, values[:STATES])
     observables(at, x, params[:0], params, nodes[a:b], weights[a:b], values[STATES:])
 
 
 @compiled
-def saturate(times, closed, params, nodes, weights, starts, values, facts, codes):
-    """Fill the closed branch at `times`, with code 1; nan if there is none."""
-    for j in range(times.size):
-        on_branch(times[j], params, nodes, weights, starts, values[j])
-        if closed == 1:
-            values[j, STATES - 1] = 1e300 * 1e300
-        facts[j, 0] = rival(times[j], closed, params, nodes, weights, starts)
-        facts[j, 1:] = 0.0
-        codes[j] = ESCAPED if closed else LOST
+def saturate(at, closed, given, values, facts, codes):
+    """Fill the closed branch at a time, with code 1; nan if there is none."""
+    on_branch(at, given, values)
+    if closed == 1:
+        values[STATES - 1] = 1e300 * 1e300
+    facts[0] = rival(at, closed, given)
+    facts[1:] = 0.0
+    codes[0] = ESCAPED if closed else LOST
 
 
 @compiled
-def follow_row(
-    times,
-    grid,
-    floor,
-    closed,
-    guesses,
-    params,
-    nodes,
-    weights,
-    starts,
-    tol,
-    values,
-    facts,
-    codes,
-    smooth,
-    below,
-    summary,
-):
-    """Follow one row: at Chebyshev points down to the switch, then at `times`.
-
-    `grid` runs from 1 to -1; its point z is s = exp((1 - z)/2 log(switch)). Fills
-    `values`, `facts`, `codes` at `times` (code 1: the closed branch), `smooth` at
-    the grid, `below` right below the switch and `summary` (switch, number of minima,
-    second objective, status).
-    """
-    x, out = empty(STATES), empty(1 + STATES + STATES * STATES)
-    states = empty((grid.size, STATES))
-    code, level = best_start(
-        guesses, closed, params, nodes, weights, starts, tol, x, out, summary[1:3]
-    )
-    summary[0], summary[3] = 1.0, FOUND
-    codes[:] = ESCAPED
-    on_branch(1.0, params, nodes, weights, starts, below)
-    other = rival(1.0, closed, params, nodes, weights, starts)
-    if code != FOUND or out[0] >= other:
-        summary[3] = ESCAPED if closed else LOST
-        saturate(times, closed, params, nodes, weights, starts, values, facts, codes)
-        return
-    start = x.copy()
-    summary[0] = find_switch(
-        floor, closed, x, params, nodes, weights, starts, level, tol, out
-    )
-    if summary[0] <= floor:
-        record(floor, x, params, nodes, weights, starts, level, below)
-    depth = log(summary[0])
-    put(start, x)
+def descend(switch, grid, x, given, level, tol, out, states, smooth):
+    """Follow `x` from s = 1 to the switch, at Chebyshev points; return code, level."""
+    depth = log(switch)
     for k in range(grid.size):
         at = exp(0.5 * (1.0 - grid[k]) * depth)
         extrapolated(k, grid, states, x)
-        code, level = settle_well(
-            at, x, LAST_STEP, params, nodes, weights, starts, level, tol, out
-        )
+        code, level = settle_well(at, x, LAST_STEP, given, level, tol, out)
         if code != FOUND and k > 0:
             put(states[k - 1], x)
-            code, level = settle_well(
-                at, x, LAST_STEP, params, nodes, weights, starts, level, tol, out
-            )
+            code, level = settle_well(at, x, LAST_STEP, given, level, tol, out)
         if code != FOUND:
-            summary[3] = LOST
-            return
+            return LOST, level
         put(x, states[k])
-        record(at, x, params, nodes, weights, starts, level, smooth[k])
-    for j in range(times.size):
-        at = max(times[j], summary[0])
-        if at > times[j] and summary[0] > floor:
-            saturate(
-                times[j : j + 1],
-                closed,
-                params,
-                nodes,
-                weights,
-                starts,
-                values[j : j + 1],
-                facts[j : j + 1],
-                codes[j : j + 1],
-            )
-            continue
-        z = 1.0 if depth == 0.0 else 1.0 - 2.0 * log(at) / depth
-        interpolated(z, grid, states, x)
-        codes[j], level = settle_well(
-            times[j], x, LAST_STEP, params, nodes, weights, starts, level, tol, out
-        )
-        if codes[j] == FOUND:
-            check(times[j], x, params, nodes, weights, starts, level, out, facts[j])
-            record(times[j], x, params, nodes, weights, starts, level, values[j])
-        else:
-            summary[3] = LOST
+        record(at, x, given, level, smooth[k])
+    return FOUND, level
 
 
 @compiled
-def follow(
-    times,
-    grid,
-    floor,
-    closed,
-    guesses,
-    params,
-    nodes,
-    weights,
-    starts,
-    tol,
-    values,
-    facts,
-    codes,
-    smooth,
-    below,
-    summary,
-):
+def report(times, switch, floor, grid, states, x, given, level, tol, out, results):
+    """Settle at the times above the switch, from between the points; return a code."""
+    values, facts, codes = results
+    depth, fate = log(switch), FOUND
+    for j in range(times.size):
+        if times[j] < switch and switch > floor:
+            continue
+        at = max(times[j], switch)
+        z = 1.0 if depth == 0.0 else 1.0 - 2.0 * log(at) / depth
+        interpolated(z, grid, states, x)
+        codes[j], level = settle_well(times[j], x, LAST_STEP, given, level, tol, out)
+        if codes[j] == FOUND:
+            check(times[j], x, given, level, out, facts[j])
+            record(times[j], x, given, level, values[j])
+        else:
+            fate = LOST
+    return fate
+
+
+@compiled
+def follow_row(times, grid, floor, closed, guesses, given, tol, results):
+    """Follow one row: at Chebyshev points down to the switch, then at `times`.
+
+    `grid` runs from 1 to -1; its point z is s = exp((1 - z)/2 log(switch)). Fills
+    `results`: `values`, `facts`, `codes` at `times` (code 1: the closed branch),
+    `smooth` at the grid, `below` right below the switch and `summary` (switch, number
+    of minima, second objective, status).
+    """
+    values, facts, codes, smooth, below, summary = results
+    x, out = empty(STATES), empty(1 + STATES + STATES * STATES)
+    states = empty((grid.size, STATES))
+    code, level = best_start(guesses, closed, given, tol, x, out, summary[1:3])
+    summary[0], summary[3] = 1.0, FOUND
+    codes[:] = ESCAPED
+    on_branch(1.0, given, below)
+    if code != FOUND or out[0] >= rival(1.0, closed, given):
+        summary[3] = ESCAPED if closed else LOST
+        for j in range(times.size):
+            saturate(times[j], closed, given, values[j], facts[j], codes[j : j + 1])
+        return
+    start = x.copy()
+    switch = find_switch(floor, closed, x, given, level, tol, out)
+    summary[0] = switch
+    if switch <= floor:
+        record(floor, x, given, level, below)
+    put(start, x)
+    code, level = descend(switch, grid, x, given, level, tol, out, states, smooth)
+    if code != FOUND:
+        summary[3] = LOST
+        return
+    for j in range(times.size):
+        if times[j] < switch and switch > floor:
+            saturate(times[j], closed, given, values[j], facts[j], codes[j : j + 1])
+    summary[3] = report(
+        times, switch, floor, grid, states, x, given, level, tol, out, results[:3]
+    )
+
+
+@compiled
+def follow(times, grid, floor, closed, guesses, columns, rules, tol, results):
     """Follow every row of a batch; see `follow_row`."""
-    for row in range(params.shape[0]):
-        follow_row(
-            times,
-            grid,
-            floor,
-            closed,
-            guesses,
-            params[row],
-            nodes,
-            weights,
-            starts,
-            tol,
+    values, facts, codes, smooth, below, summary = results
+    nodes, weights, starts = rules
+    for row in range(columns.shape[0]):
+        given = (columns[row], nodes, weights, starts)
+        own = (
             values[row],
             facts[row],
             codes[row],
@@ -569,3 +528,4 @@ def follow(
             below[row],
             summary[row],
         )
+        follow_row(times, grid, floor, closed, guesses, given, tol, own)
