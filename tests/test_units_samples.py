@@ -15,6 +15,7 @@ from dilaton.errors import ModelError
 from dilaton.numerics.classes import minimise_classes
 from dilaton.numerics.printed import limit_of
 from dilaton.spec import parse_spec
+from dilaton.theory.model import Autoencoder, Data, Model, product, two_modes
 from dilaton.torchcheck.compare import compare
 from dilaton.torchcheck.converge import converge, limit_curves, train_cells
 from dilaton.torchcheck.descent import remembered
@@ -23,6 +24,7 @@ from dilaton.torchcheck.figures import _farthest, _title
 from dilaton.torchcheck.grid import dilated_grid
 from dilaton.torchcheck.plan import Plan
 from dilaton.torchcheck.sample import _one_mode, sample_features
+from dilaton.torchcheck.train import train
 from dilaton.torchcheck.units import Units
 from dilaton.torchcheck.units_loss import UnitsLoss
 from dilaton.torchcheck.units_train import make_units_loss, train_units
@@ -56,6 +58,7 @@ def spec_of(counts=COUNTS, draws='"inf"', activation="tanh", ridges=(0.1, 0.1)):
 
 FEW = {"++": 2, "+-": 1, "-+": 1, "--": 0}
 SPEC = spec_of()
+SAMPLES = Data(samples=True)
 
 
 def drawn(spec, d, seed, **options):
@@ -334,6 +337,38 @@ def test_a_limit_off_by_a_thousandth_is_not_approached(limit, name):
     assert np.abs(near[name] - far[name]).min() > 60 / 10_000**0.5
 
 
+@pytest.mark.parametrize("draws", [None, 2])
+def test_one_feature_is_learned_as_two_modes_are(draws):
+    """One unit, one loss: two descents of different code find the same minimum."""
+    data = Data(samples=True, frozen_noise=draws is not None)
+    one, two = (Model(x, data=data) for x in (product(0), two_modes()))
+    values = {"sigma": 1.0, "ridge_u": 0.1, "ridge_w": 0.3, "n": 8, "n_plus": 5}
+    values |= {"rho_1": 1.0, "n_p": 5, "n_m": 3, "noise_draws": draws or 0}
+    times = np.array([0.05, 0.4])
+    rows = draw_training_set(two, values, 1000, 0, times=2)
+    got = train_units(one, values, times, 1000, 0, data=rows)
+    want = train(two, values, times, 1000, 0, data=rows)
+    assert np.abs(got.loss - want.loss).max() < ROUNDING
+    found, known = (x.network.overlaps(rows) for x in (got, want))
+    for name in ("m_1", "omega_1", "q_1", "r_1", "v_1", "b_1"):
+        # gradient norms of 1e-8 over curvatures of 1e-3
+        assert np.abs(found[name] - known[name[:-2]]).max() < 1e-5, name
+    assert np.allclose(found["zeta_1_m"], known["zeta_minus"], atol=1e-5)
+    assert np.allclose(found["a_1_p"], known["a_plus"], atol=1e-5)
+
+
+def test_a_unit_without_bias_is_silent_where_it_sees_too_little():
+    model = Model(product(0, 0), autoencoder=Autoencoder(bias=False), data=SAMPLES)
+    values = SPEC.values | {"ridge_u": 3.0, "ridge_w": 3.0}
+    trained = train_units(model, values, np.array([0.1, 2.0]) / 1e3, 10**6, 0)
+    assert trained.gradient_norm.max() < 1e-8
+    got = trained.network.overlaps(trained.data)
+    for j in (1, 2):
+        assert np.all(got[f"b_{j}"] == 0)
+        assert got[f"omega_{j}"][0] == pytest.approx(0, abs=1e-6)
+        assert got[f"omega_{j}"][1] > 0.5
+
+
 def test_units_saturate_where_they_see_too_little():
     """One constant unit is lower than two that see the data, near the minimum."""
     spec = spec_of({"++": 5, "+-": 1, "-+": 1, "--": 3})
@@ -537,7 +572,8 @@ def test_rows_with_known_points_are_not_computed_again():
 @pytest.mark.parametrize("draws", ['"inf"', 2])
 def test_the_derived_limit_of_samples_is_consistent(draws, tmp_path):
     spec, dims = spec_of(draws=draws), (1000, 3000, 10_000, 30_000)
-    study = converge(spec, dims, 6, output=tmp_path / "out", paths=8000)
+    rule = {"output": tmp_path / "out", "paths": 4000, "cells": 12}
+    study = converge(spec, dims, 4, **rule)
     assert study.verdict == "consistent"
     answer = json.loads((tmp_path / "out" / "converge.json").read_text())
     names = {(x["phase"], x["quantity"]) for x in answer["fits"]}
@@ -546,9 +582,8 @@ def test_the_derived_limit_of_samples_is_consistent(draws, tmp_path):
     if draws == 2:
         return
     assert {("weights", "law_2"), ("variance", "mode_mean_1")} <= names
-    plan = study.plan
-    wanted, trained = limit_curves(spec, plan), train_cells(spec, plan)
-    sample = {name: 1.1 * x for name, x in wanted["sample"].items()}
-    wrong = compare(plan, spec, wanted | {"sample": sample}, trained)
+    wanted = dict(limit_curves(spec, study.plan))
+    wanted["sample"] = {name: 1.1 * x for name, x in wanted["sample"].items()}
+    wrong = converge(spec, dims, 4, curves=wanted, **rule)
     guilty = {x["quantity"] for x in wrong.fits if x["verdict"] != "consistent"}
     assert {"mode_mean_1", "bulk_variance"} <= guilty

@@ -41,8 +41,8 @@ _CHUNK = 2**20  # field values held at once, 8 MiB in float64
 class UnitsLoss(RowsLoss):
     r"""The loss of K units at T times, per row and coordinate (N4).
 
-    `live` (T, K) says which units are not saturated: the others are the constant 1,
-    which is where the minimum over w and b has gone when they see too little.
+    `live` (T, K) says which units are not constant: the others are 1 (0 without a
+    bias), which is where the minimum over w and b has gone when they see too little.
     """
 
     live: Tensor

@@ -46,7 +46,8 @@ def train_units(
 
     Unit j starts near the mean of feature j, with a small random part and
     random biases; the skip and the readouts are solved for. On samples each unit may
-    also saturate, and the lowest minimum over which of them do is returned.
+    also be constant (1, or 0 without a bias), and the lowest minimum over which of
+    them are is returned.
 
     Parameters
     ----------
@@ -134,8 +135,8 @@ def check_untied(model: Model) -> None:
 def _starts(loss: UnitsLoss, seed: int) -> tuple[UnitsLoss, Tensor]:
     """The loss once for each choice of units that may live, and where to start."""
     steps, count = loss.live.shape
-    saturates = loss.data.samples and loss.bias
-    choices = list(product((True, False) if saturates else (True,), repeat=count))
+    either = (True, False) if loss.data.samples else (True,)
+    choices = list(product(either, repeat=count))
     live = torch.tensor(choices, device=loss.live.device).repeat_interleave(steps, 0)
     times = torch.arange(steps, device=live.device).repeat(len(choices))
     point = _start(loss, seed).repeat(len(choices), 1)
