@@ -1,11 +1,12 @@
-"""n samples of a product mixture: minima followed in time, and shares by feature.
+"""n samples of a product mixture: minima followed in time.
 
-The units' readouts are eliminated, and each `w` is a contrast of class means, so that
-a unit has `2^K - 1` numbers and a bias. The search at s = 1 starts from decoupled
-units, each with its own feature, and from scattered points; what it finds is followed
-down in s. At small s units saturate one by one: a unit with w = 0 is the constant 1,
-and the objective decides how many do. What is returned is inserted into the printed
-equations of the system, and `residual` is what is left there.
+The units' readouts are eliminated or tied, and each `w` is a combination of class
+means, so that a unit has `2^K` numbers and a bias, one less where each `w` is a
+contrast. The search at s = 1 starts from decoupled units, each with its own feature,
+and from scattered points; what it finds is followed down in s. At small s units stop
+responding one by one: with a bias they saturate and are the constant 1, without it
+their w shrinks to 0. The objective decides how many do. What is returned is inserted
+into the printed equations of the system, and `residual` is what is left there.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from ..errors import SolveError
 from .kernel import Kernel, make_kernel
 from .printed import Printed, PrintedPhase
 from .quadrature import trapezoid
-from .units import Evaluation, Objective
+from .units import Evaluation, Network, Objective
 
 if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
     from ..theory.system import System
 
 FLOOR = 1e-3
@@ -48,6 +51,15 @@ CLOSE = 0.3
 ALIKE = 1e-7
 """Objectives that differ by less belong to one minimum, up to symmetry."""
 
+MOST_CALLS = 200
+"""Slopes that Newton's method may ask for; a minimum that is there takes a third."""
+
+SWITCH = 1e-9
+"""How well the time is known at which another minimum takes over."""
+
+ROUNDING = 1e-13
+"""Objectives that differ by less are equal: branches merge where units fall silent."""
+
 STEP = 1e-5
 """Step of the differences of slopes that make up a Hessian."""
 
@@ -56,6 +68,15 @@ SATURATED = 40.0
 
 RUNAWAY = 14.0
 """A bias beyond this is on its way to saturation: 1 - tanh is below 2e-12."""
+
+FADED = 1e-4
+"""A unit of this size is on its way to 0, where one without bias is silent."""
+
+SHORT = 0.3
+"""Without bias a unit smaller than this may be about to fall silent."""
+
+FADING = 1e-6
+"""A minimum may be lost this close, in s, above where it falls silent."""
 
 FAINT = 1e-13
 """Size of w that stands for 0 where the printed equations divide by it."""
@@ -102,16 +123,20 @@ class Labels:
         """Names of the numbers of samples."""
         return [f"n_{m}" for m in self.marks]
 
-    def contrasts(self) -> tuple[np.ndarray, list[tuple[int, ...]]]:
-        """Contrasts of the classes, dual to products of signs, and those features."""
-        found: list[tuple[int, ...]] = []
+    def directions(self, contrasts: bool) -> tuple[np.ndarray, list[tuple[int, ...]]]:
+        """Combinations of the classes, dual to products of signs, and those features.
+
+        With `contrasts` those alone whose sum over classes is zero.
+        """
+        found: list[tuple[int, ...]] = [()]
         rows = [np.ones(len(self.marks))]
         for size in range(1, self.units + 1):
             for subset in combinations(range(self.units), size):
                 row = self.signs[:, list(subset)].prod(axis=1)
                 if np.linalg.matrix_rank(np.array([*rows, row])) > len(rows):
                     rows, found = [*rows, row], [*found, subset]
-        return np.linalg.inv(np.array(rows))[:, 1:], found
+        first = 1 if contrasts else 0
+        return np.linalg.inv(np.array(rows))[:, first:], found[first:]
 
 
 def counted(learned: Printed) -> bool:
@@ -119,27 +144,59 @@ def counted(learned: Printed) -> bool:
     return any(x.startswith("zeta_1_") for x in learned.unknowns)
 
 
+def network_of(learned: Printed, activation: str) -> Network:
+    """Return the units of a stationarity problem, by what is unknown there."""
+    bias, tied = "b_1" in learned.unknowns, "m_1" not in learned.unknowns
+    return Network(activation, bias, tied)
+
+
 @dataclass(frozen=True)
 class Point:
-    """A network: contrasts of class means (units, contrasts), biases, who is alive."""
+    """A network: combinations of class means (units, directions), biases, who lives.
+
+    `hessian` is that of the objective, roughly, where Newton's method ended here.
+    """
 
     theta: np.ndarray
     b: np.ndarray
     active: tuple[bool, ...]
+    network: Network
     value: float = np.inf
+    hessian: np.ndarray | None = None
+
+    @property
+    def turning(self) -> np.ndarray:
+        """Which units have a free `w`."""
+        return self.network.turning(self.active)
+
+    @property
+    def biased(self) -> np.ndarray:
+        """Which units have a free bias."""
+        return np.array(self.active) & self.network.bias
 
     @property
     def free(self) -> np.ndarray:
-        """The numbers that are not fixed by saturation, as one vector."""
-        live = np.array(self.active)
-        return np.concatenate([self.theta[live].ravel(), self.b[live]])
+        """The numbers that are not fixed, as one vector."""
+        return self.packed(self.theta, self.b)
+
+    def packed(self, theta: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the free ones of numbers of this shape as one vector."""
+        return np.concatenate([theta[self.turning].ravel(), b[self.biased]])
 
     def moved(self, x: np.ndarray, value: float = np.inf) -> Point:
         """Return the point with `x` for `free`."""
-        live, theta, b = np.array(self.active), self.theta.copy(), self.b.copy()
-        cut = int(live.sum()) * self.theta.shape[1]
-        theta[live], b[live] = x[:cut].reshape(-1, self.theta.shape[1]), x[cut:]
-        return Point(theta, b, self.active, value)
+        theta, b = self.theta.copy(), self.b.copy()
+        cut = int(self.turning.sum()) * theta.shape[1]
+        theta[self.turning] = x[:cut].reshape(-1, theta.shape[1])
+        b[self.biased] = x[cut:]
+        return replace(self, theta=theta, b=b, value=value)
+
+
+def _carried(end: OptimizeResult) -> np.ndarray:
+    """Return the matrix that Newton's method ended with, from its factors."""
+    upper = np.zeros((end.x.size, end.x.size))
+    upper[np.triu_indices(end.x.size)] = end.r
+    return end.fjac.T @ upper
 
 
 class Landscape:
@@ -149,7 +206,8 @@ class Landscape:
         self, phase: PrintedPhase, activation: str, point: Mapping[str, float]
     ) -> None:
         self.labels = Labels.of(phase.learned)
-        self.contrasts, self.subsets = self.labels.contrasts()
+        self.network = network_of(phase.learned, activation)
+        self.directions, self.subsets = self.labels.directions(self.network.contrasts)
         numbers = range(1, self.labels.units + 1)
         self.rho = np.array([float(point[f"rho_{j}"]) for j in numbers])
         self.objective = Objective(
@@ -159,7 +217,7 @@ class Landscape:
             sigma=float(point["sigma"]),
             ridge_u=float(point["ridge_u"]),
             ridge_w=float(point["ridge_w"]),
-            activation=activation,
+            network=self.network,
         )
         self._levels = make_kernel(phase.levels, "numpy")
         self._scales = [point[name] for name in self._levels.parameters]
@@ -173,12 +231,10 @@ class Landscape:
     def slopes(self, s: float, at: Point) -> tuple[float, np.ndarray]:
         """Return the objective and its slopes in `at.free`."""
         found = self._evaluated(self.objective, s, at)
-        live = np.array(at.active)
-        inner = (found.slope_a @ self.contrasts)[live]
-        return found.value, np.concatenate([inner.ravel(), found.slope_b[live]])
+        return found.value, at.packed(found.slope_a @ self.directions, found.slope_b)
 
     def _evaluated(self, objective: Objective, s: float, at: Point) -> Evaluation:
-        a = at.theta @ self.contrasts.T
+        a = at.theta @ self.directions.T
         return objective.evaluate(*self.levels(s), a, at.b, at.active)
 
     def readout(self, s: float, at: Point) -> np.ndarray:
@@ -189,7 +245,7 @@ class Landscape:
         """Return the minimum below `start`, or None if it runs away."""
         from scipy.optimize import minimize
 
-        if not any(start.active):
+        if not start.free.size:
             return replace(start, value=self.slopes(s, start)[0])
 
         def both(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -197,27 +253,52 @@ class Landscape:
 
         rough = {"gtol": 1e-4}
         x = minimize(both, start.free, jac=True, method="BFGS", options=rough).x
-        return self.polish(s, start.moved(x)) if self._kept(start.moved(x)) else None
+        return self.polish(s, start.moved(x)) if self._kept(s, start.moved(x)) else None
 
     def polish(self, s: float, near: Point) -> Point | None:
         """Return the stationary point beside `near`, or None if there is none."""
         from scipy.optimize import root
 
-        if not any(near.active):
+        if not near.free.size:
             return replace(near, value=self.slopes(s, near)[0])
-        x = root(lambda y: self.slopes(s, near.moved(y))[1], near.free, tol=1e-13).x
-        value, slope = self.slopes(s, near.moved(x))
-        found = near.moved(x, value)
-        close = np.abs(x - near.free).max() < CLOSE and self._kept(found)
+        start = near.free
+        carried = [near.hessian] if near.hessian is not None else []
+
+        def slopes(y: np.ndarray) -> np.ndarray:
+            return self.slopes(s, near.moved(y))[1]
+
+        def hessian(y: np.ndarray) -> np.ndarray:
+            return carried.pop() if carried else self.hessian(s, near.moved(y))
+
+        with np.errstate(all="ignore"):
+            options = {"xtol": 1e-13, "maxfev": MOST_CALLS}
+            end = root(slopes, start, jac=hessian, options=options)
+        value, slope = self.slopes(s, near.moved(end.x))
+        found = replace(near.moved(end.x, value), hessian=_carried(end))
+        close = np.abs(end.x - start).max() < CLOSE and self._kept(s, found)
         return found if close and np.abs(slope).max() < STATIONARY else None
 
     def follow(self, s: float, near: Point) -> Point | None:
-        """Return the minimum that `near`, from another time, has become."""
-        return self.polish(s, near) or self.settle(s, near)
+        """Return the minimum that `near`, from another time, has become.
 
-    def _kept(self, at: Point) -> bool:
-        """Whether no unit is about to saturate."""
-        return bool(np.abs(at.b).max() < RUNAWAY)
+        Without bias a short `w` grows like a root: Newton's method finds it from above.
+        """
+        found = self.polish(s, near)
+        if not found and not self.network.bias and (self._sizes(s, near) < SHORT).any():
+            found = self.polish(s, replace(near, theta=3 * near.theta))
+        return found or self.settle(s, near)
+
+    def _sizes(self, s: float, at: Point) -> np.ndarray:
+        """Return the sizes of the free `w`, or those of the `u` tied to them."""
+        alpha, beta = self.levels(s)
+        scale = alpha**2 / beta if self.network.tied else 1.0
+        return scale * np.linalg.norm(at.theta, axis=1)[at.turning]
+
+    def _kept(self, s: float, at: Point) -> bool:
+        """Whether no unit is about to saturate or, without bias, to fall silent."""
+        if self.network.bias:
+            return bool(np.abs(at.b).max() < RUNAWAY)
+        return bool((self._sizes(s, at) > FADED).all())
 
     def hessian(self, s: float, at: Point) -> np.ndarray:
         """Second derivatives in `at.free`, by differences of slopes."""
@@ -229,10 +310,15 @@ class Landscape:
         return (half + half.T) / 2
 
     def curvature(self, s: float, at: Point) -> float:
-        """Smallest curvature: of the contrasts, off the samples, within a class."""
+        """Smallest curvature: of the directions, off the samples, within a class.
+
+        A unit without bias is smooth where it is silent, and may not wake there.
+        """
+        if not self.network.bias:
+            at = replace(at, active=(True,) * len(at.active))
         found = self._evaluated(self.objective, s, at)
         lowest = [np.linalg.eigvalsh(found.bend)[0]]
-        if any(at.active):
+        if at.free.size:
             lowest.append(np.linalg.eigvalsh(self.hessian(s, at))[0])
             lowest += [
                 self._within(s, at, c)
@@ -248,12 +334,12 @@ class Landscape:
         """
         split = self.objective.split(c)
         n = self.objective.counts[c]
-        base = at.theta @ self.contrasts.T
+        base = at.theta @ self.directions.T
         base = np.hstack([base, base[:, [c]] / n])
         base[:, c] *= (n - 1) / n
         apart = np.zeros(split.counts.size)
         apart[[c, -1]] = -1.0, 1.0
-        live = np.flatnonzero(at.active)
+        live = np.flatnonzero(at.turning)
         rows = []
         for j in live:
             sides = []
@@ -279,19 +365,18 @@ class Landscape:
 
     def starts(self, active: tuple[bool, ...], seed: int) -> list[Point]:
         """Decoupled units, each on its own feature, and scattered points."""
-        units, width = len(active), self.contrasts.shape[1]
+        units, width = len(active), self.directions.shape[1]
         own = np.zeros((units, width))
         for t, subset in enumerate(self.subsets):
             if len(subset) == 1:
                 own[subset[0], t] = 1.0
-        found = [
-            Point(k * own, np.full(units, b), active) for k in (0.5, 1) for b in (0, 1)
-        ]
+        biases = (0.0, 1.0) if self.network.bias else (0.0,)
+        pairs = [(k * own, np.full(units, b)) for k in (0.5, 1) for b in biases]
         rng = np.random.default_rng(seed)
         for _ in range(SCATTERED):
             theta = rng.normal(size=(units, width))
-            found.append(Point(theta, rng.normal(size=units), active))
-        return found
+            pairs.append((theta, rng.normal(size=units) * self.network.bias))
+        return [Point(theta, b, active, self.network) for theta, b in pairs]
 
     def search(self, s: float, active: tuple[bool, ...]) -> list[Point]:
         """Return the distinct minima found at a time, lowest first."""
@@ -304,28 +389,27 @@ class Landscape:
         return [self.named(x) for x in known if self._is_minimum(s, x)]
 
     def _is_minimum(self, s: float, at: Point) -> bool:
-        return not any(at.active) or np.linalg.eigvalsh(self.hessian(s, at))[0] > 0
+        return not at.free.size or np.linalg.eigvalsh(self.hessian(s, at))[0] > 0
 
     def named(self, at: Point) -> Point:
         """Give each live unit the feature it sees most, with a positive sign."""
-        live = [j for j, on in enumerate(at.active) if on]
-        units = range(len(at.active))
-        seen = np.abs(self.overlaps(at))
+        units, seen = range(len(at.active)), self.overlaps(at)
         best = max(
             permutations(units),
-            key=lambda order: sum(seen[j, order[j]] for j in live),
+            key=lambda order: sum(
+                abs(seen[j, order[j]]) for j in units if at.active[j]
+            ),
         )
         theta, b = np.zeros_like(at.theta), np.zeros_like(at.b)
         active = [False] * len(units)
-        for j in live:
-            k = best[j]
-            sign = 1.0 if self.overlaps(at)[j, k] >= 0 else -1.0
-            theta[k], b[k], active[k] = sign * at.theta[j], sign * at.b[j], True
-        return Point(theta, b, tuple(active), at.value)
+        for j, k in enumerate(best):
+            sign = -1.0 if at.active[j] and seen[j, k] < 0 else 1.0
+            theta[k], b[k], active[k] = sign * at.theta[j], sign * at.b[j], at.active[j]
+        return replace(at, theta=theta, b=b, active=tuple(active), hessian=None)
 
     def overlaps(self, at: Point) -> np.ndarray:
         r"""Return $\omega_{jk}$, shape (units, features)."""
-        a = at.theta @ self.contrasts.T
+        a = at.theta @ self.directions.T
         return a @ self.objective.signs * np.sqrt(self.rho)
 
 
@@ -406,9 +490,11 @@ class Path:
         found = self._step(branch, s)
         return found.value if found else np.inf
 
-    def _lowest(self, s: float) -> int:
+    def _lowest(self, s: float, held: int = 0) -> int:
+        """Return the lowest branch; the one that is held until, up to rounding."""
         heights = [self._height(b, s) for b in self.branches]
-        return int(np.argmin(heights))
+        best = int(np.argmin(heights))
+        return held if heights[held] <= heights[best] + ROUNDING else best
 
     def _segments(self) -> list[tuple[float, int]]:
         """Upper ends and branches of the pieces, from s = 1 down."""
@@ -421,11 +507,12 @@ class Path:
         self, pieces: list[tuple[float, int]], high: float, low: float
     ) -> None:
         """Append the switches between two times, one by one."""
-        before, after = pieces[-1][1], self._lowest(low)
+        before = pieces[-1][1]
+        after = self._lowest(low, before)
         if before == after:
             return
         edge = self._crossing(before, after, high, low)
-        between = self._lowest(edge)
+        between = self._lowest(edge, before)
         if between not in (before, after):
             edge = self._crossing(before, between, high, edge)
             pieces.append((edge, between))
@@ -443,13 +530,16 @@ class Path:
 
         if not gap(high) < 0 < gap(low):
             return high
-        return float(brentq(gap, low, high, xtol=1e-10))
+        return float(brentq(gap, low, high, xtol=SWITCH))
 
     def at(self, s: float) -> Point:
         """Return the lowest minimum at a time."""
         s = max(s, FLOOR)
-        index = [i for edge, i in self.segments if s <= edge][-1]
+        *_, (edge, index) = [x for x in self.segments if s <= x[0]]
         found = self._step(self.branches[index], s)
+        for below, heir in self.segments:
+            if found is None and below < edge and s < below * (1 + FADING):
+                found = self._step(self.branches[heir], s)
         if found is None:
             raise SolveError(
                 "The lowest minimum must be followed through the window, but it was "
@@ -477,13 +567,14 @@ class ClassMinima:
     names
         The unknowns of the system, then its observables.
     values
-        Shape (times, names). A saturated unit has w = 0 and an infinite bias.
+        Shape (times, names). A saturated unit has an infinite bias and, untied, w = 0;
+        a silent one, without bias, has w = 0.
     objective, residual, eigenvalue
         Shape (times,): the objective; the largest slope of the printed equations;
         the smallest curvature: within the span of the class means, across samples of
         a class, and orthogonal to all samples (positive: a minimum of the network).
     active
-        Shape (times,): how many units are not saturated.
+        Shape (times,): how many units respond to their input.
     switches
         Times at which another minimum takes over, decreasing.
     minima, runner_up
@@ -543,10 +634,10 @@ def minimise_classes(
 
 
 def overlaps(land: Landscape, s: float, at: Point) -> dict[str, float]:
-    """Return every unknown of the printed system at a point; saturated b is 40."""
+    """Return every overlap of the printed system at a point; saturated b is 40."""
     objective = land.objective
-    a = at.theta @ land.contrasts.T * np.array(at.active)[:, None]
-    b = np.where(at.active, at.b, SATURATED)
+    a = at.theta @ land.directions.T * at.turning[:, None]
+    b = np.where(at.active, at.b + 0.0, SATURATED * land.network.constant)
     readout = land.readout(s, at)
     noise = objective.sigma / objective.counts
     root = np.sqrt(land.rho)
@@ -579,8 +670,8 @@ def _printed(
         slopes = [abs(float(v)) for k, v in seen.items() if k.startswith("slope_")]
         residual.append(max(slopes))
         biases = {k for k, v in known.items() if v == SATURATED}
-        line = known | dict.fromkeys(biases, np.inf)
-        line |= {k: float(v) for k, v in seen.items() if not k.startswith("slope_")}
+        line = {k: float(v) for k, v in seen.items() if not k.startswith("slope_")}
+        line |= known | dict.fromkeys(biases, np.inf)
         rows.append([line[name] for name in phase.learned.names])
     return np.array(rows), np.array(residual)
 
@@ -617,12 +708,22 @@ def _checks(learned: Printed) -> Kernel:
 
 
 def _as_values(system: System) -> System:
-    """Return the gradient of a system and its observables as values to compute."""
+    """Return the gradient of a system and its observables as values to compute.
+
+    What one field leaves of another's variance may be 0, and below it by rounding.
+    """
     import sympy as sp
 
-    slopes = tuple(
+    values = tuple(
         replace(e, lhs=sp.Symbol(f"slope_{e.lhs}")) for e in system.equations
     )
+    roots = set().union(*(e.rhs.atoms(sp.Pow) for e in values))
+    clamped = {
+        x: sp.sqrt(sp.Max(0, x.base, evaluate=False))
+        for x in roots
+        if x.exp == sp.S.Half and x.base.is_Add
+    }
+    slopes = tuple(replace(e, rhs=e.rhs.xreplace(clamped)) for e in values)
     return replace(
         system,
         kind="closed",

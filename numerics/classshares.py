@@ -1,9 +1,9 @@
 """Shares of a sampled product mixture by feature, n samples: the reduced flow.
 
-The contrasts of the class means move by themselves; what they add to the projection
-on each mean is known in the end, and the rest of that projection is Gaussian. So the
-share of the + mode is an average over the contrasts' starts alone, taken over
-scrambled Sobol points.
+The combinations of the class means that the units see move by themselves; what they
+add to the projection on each mean is known in the end, and the rest of that projection
+is Gaussian. So the share of the + mode is an average over the starts of these
+combinations alone, taken over scrambled Sobol points.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .classes import FLOOR, ClassMinima, overlaps
+from .classes import FLOOR, ClassMinima, Path, overlaps
 from .inputs import Inputs
 from .kernel import make_kernel
 from .printed import Printed, PrintedPhase
@@ -23,6 +23,9 @@ POINTS, SCRAMBLES = 2048, 8
 
 DEGREE, RATIO = 14, 4.0
 """Of the Chebyshev sums of the overlaps, and the largest ratio of their ends."""
+
+WAKING, STEPS = 0.2, 6
+"""Pieces shrink towards a switch without bias, where `w` grows like a root of time."""
 
 END = 1 - 1e-4
 """Where the flow stops in a window whose noise vanishes: the signs are decided."""
@@ -68,18 +71,18 @@ def _normals(width: int) -> np.ndarray:
 def start_covariances(
     flow: Printed, found: ClassMinima, point: Mapping[str, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""Return $\Gamma$ of the contrasts and their covariance with each $\nu_k$.
+    r"""Return $\Gamma$ of the directions and their covariance with each $\nu_k$.
 
-    In units of $\alpha(0)^2$; shapes (contrasts, contrasts) and (features, contrasts).
+    In units of $\alpha(0)^2$; shapes (directions,) twice and (features, directions).
     """
     kernel, land = make_kernel(flow, "numpy"), found.path.land
     none = [0.0] * len(kernel.states), [0.0] * len(kernel.inputs)
     params = [point[name] for name in kernel.parameters]
     seen, _ = kernel["observables"](0.0, *none, params, *kernel.rule)
     values = dict(zip(flow.observed, map(float, seen), strict=True))
-    size = range(1, land.contrasts.shape[1] + 1)
+    size = range(1, land.directions.shape[1] + 1)
     gamma = [[values[_pair(*sorted((i, k)))] for k in size] for i in size]
-    lean = np.sqrt(land.rho)[:, None] * (land.labels.signs.T @ land.contrasts)
+    lean = np.sqrt(land.rho)[:, None] * (land.labels.signs.T @ land.directions)
     return np.array(gamma), lean
 
 
@@ -95,17 +98,24 @@ def as_inputs(found: ClassMinima) -> Inputs:
         rows = [overlaps(path.land, max(t, FLOOR), path.at(t)) for t in times[0]]
         return {k: np.array([[row[k] for row in rows]]) for k in rows[0]}
 
-    return Inputs.of(functions, _breaks(sorted(found.switches)), DEGREE)
+    return Inputs.of(functions, _breaks(path), DEGREE)
 
 
-def _breaks(switches: list[float]) -> np.ndarray:
+def _breaks(path: Path) -> np.ndarray:
     """Ends of pieces: the switches, and between them a bounded ratio of times."""
+    switches = sorted(edge for edge, _ in path.segments[1:])
     edges = [0.0]
     for low, high in zip([FLOOR, *switches], [*switches, 1.0], strict=True):
-        count = max(1, int(np.ceil(np.log(high / low) / np.log(RATIO))))
-        saturated = low == FLOOR and switches
-        edges += [] if saturated else list(np.geomspace(low, high, count + 1)[:-1])
-    return np.array([*edges, 1.0])
+        if low > FLOOR or any(path.at(low).active):
+            edges += list(_between(low, high)[:-1])
+        if low in switches and not path.land.network.bias:
+            edges += [low + (high - low) * WAKING**k for k in range(STEPS, 0, -1)]
+    return np.unique([*edges, 1.0])
+
+
+def _between(low: float, high: float) -> np.ndarray:
+    count = max(1, int(np.ceil(np.log(high / low) / np.log(RATIO))))
+    return np.geomspace(low, high, count + 1)
 
 
 def _landed(
@@ -116,7 +126,7 @@ def _landed(
     end: float,
     rtol: float,
 ) -> np.ndarray:
-    """Follow the contrasts from `first`; return what each mean gained, (points, K)."""
+    """Follow the directions from `first`; return what each mean gained, (points, K)."""
     from scipy.integrate import solve_ivp
 
     kernel = make_kernel(flow, "numpy")

@@ -2,12 +2,15 @@ r"""Correlated hidden units on classes of samples: objective, slopes and curvatu
 
 Units $\varphi(h_j)$ with $w_j = \sum_c A_{jc}\bar x_c$ see Gaussian fields of mean
 $\beta\,(AX)_{jc} + b_j$ and covariance $\alpha^2 AXA^T$, with $X$ the Gram matrix of
-the class means. The readouts are at their minimum, so that, per sample and dimension,
+the class means. With $u_j = \sum_c B_{jc}\bar x_c$ the loss per sample and dimension is
 
-$$ J = \sum_k\rho_k + \sigma^2 - \tfrac1n\,\mathrm{tr}\,S^{-1}VXV^T
-   + \tfrac{\ell}{n}\,\mathrm{tr}\,AXA^T, \qquad
+$$ J = \sum_k\rho_k + \sigma^2 - \tfrac2n\,\mathrm{tr}\,BXV^T + \tfrac1n\,\mathrm{tr}\,
+   SBXB^T + \tfrac{\ell}{n}\,\mathrm{tr}\,AXA^T, \qquad
    S_{jk} = \lambda\delta_{jk} + \sum_c n_c\mathbb E_c[\varphi_j\varphi_k],\quad
-   V_{jc} = n_c\mathbb E_c\varphi_j . $$
+   V_{jc} = n_c\mathbb E_c\varphi_j , $$
+
+at its minimum $B = S^{-1}V$ where the readouts are free, and at $B = (\alpha^2/\beta)A$
+where they are tied.
 """
 
 from __future__ import annotations
@@ -19,6 +22,50 @@ from itertools import combinations
 import numpy as np
 
 from .quadrature import START, trapezoid
+
+
+@dataclass(frozen=True)
+class Network:
+    """What the hidden units are: their activation, and which of their parts are free.
+
+    Attributes
+    ----------
+    activation
+        ``tanh`` or ``erf``.
+    bias
+        Whether units have biases; without one a unit with w = 0 is silent, with one
+        it saturates and is the constant 1.
+    tied
+        Whether `u` follows from `w`.
+    """
+
+    activation: str = "tanh"
+    bias: bool = True
+    tied: bool = False
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether each `w` is a contrast of class means, a sum to zero."""
+        return self.bias and not self.tied
+
+    @property
+    def constant(self) -> float:
+        """What a unit that does not respond to its input is."""
+        return float(self.bias)
+
+    def turning(self, active: tuple[bool, ...]) -> np.ndarray:
+        """Return which units have a `w` that is free: a saturated, tied one has."""
+        return np.array(active) | (self.tied and self.bias)
+
+    def __call__(self, h: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the activation and its first two derivatives."""
+        if self.activation == "tanh":
+            p = np.tanh(h)
+            return p, 1 - p * p, -2 * p * (1 - p * p)
+        from scipy.special import erf
+
+        slope = np.sqrt(2 / np.pi) * np.exp(-h * h / 2)
+        return erf(h / np.sqrt(2)), slope, -h * slope
 
 
 @dataclass(frozen=True)
@@ -35,7 +82,7 @@ class Objective:
     sigma: float
     ridge_u: float
     ridge_w: float
-    activation: str = "tanh"
+    network: Network = Network()
     intervals: int = START
 
     @property
@@ -49,16 +96,6 @@ class Objective:
         noise = np.diag(self.sigma**2 / self.counts)
         return (self.signs * self.rho) @ self.signs.T + noise
 
-    def unit(self, h: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the activation and its first two derivatives."""
-        if self.activation == "tanh":
-            p = np.tanh(h)
-            return p, 1 - p * p, -2 * p * (1 - p * p)
-        from scipy.special import erf
-
-        slope = np.sqrt(2 / np.pi) * np.exp(-h * h / 2)
-        return erf(h / np.sqrt(2)), slope, -h * slope
-
     def evaluate(
         self,
         alpha: float,
@@ -69,25 +106,28 @@ class Objective:
     ) -> Evaluation:
         """Return the objective and its slopes in `a` (units, classes) and `b`.
 
-        A unit that is not active is the constant 1, whatever its `a` and `b`.
+        A unit that is not active is a constant, whatever its `b`; its `a` counts
+        where its readout is tied to it.
         """
-        live = np.asarray(active)
-        a = a * live[:, None]
-        overlaps = a @ self.gram @ a.T
-        fields = _Fields(
-            self, beta * a @ self.gram + b[:, None], alpha**2 * overlaps, live
-        )
-        n = self.counts.sum()
-        readout = np.linalg.solve(fields.products, fields.means * self.counts)
+        live, free = np.asarray(active), self.network.turning(active)
+        a, n = a * free[:, None], self.counts.sum()
+        size_w = a @ self.gram @ a.T
+        mean = beta * a @ self.gram + b[:, None]
+        fields = _Fields(self, mean, alpha**2 * size_w, live)
+        hits = fields.means * self.counts
+        tie = alpha**2 / beta if self.network.tied else 0.0
+        readout = tie * a if tie else np.linalg.solve(fields.products, hits)
         seen = readout @ self.gram
-        value = self.rho.sum() + self.sigma**2 + self.ridge_w * np.trace(overlaps) / n
-        value -= np.sum(seen * fields.means * self.counts) / n
-        push, bend = fields.pull(seen, readout @ self.gram @ readout.T)
-        bend = (alpha**2 * bend + self.ridge_w * np.eye(self.units)) / n
-        slope_a = beta * push @ self.gram / n + 2 * bend @ a @ self.gram
-        return Evaluation(
-            float(value), slope_a * live[:, None], push.sum(1) / n * live, readout, bend
-        )
+        size_u = seen @ readout.T
+        value = self.rho.sum() + self.sigma**2 + self.ridge_w * np.trace(size_w) / n
+        value += np.sum(size_u * fields.products) / n - 2 * np.sum(seen * hits) / n
+        push, bend = fields.pull(seen, size_u)
+        bend = alpha**2 * bend + self.ridge_w * np.eye(self.units)
+        bend = (bend + tie**2 * fields.products) / n
+        slope_a = (beta * push - 2 * tie * hits) @ self.gram / n
+        slope_a += 2 * bend @ a @ self.gram
+        slope_b = push.sum(1) / n * live
+        return Evaluation(float(value), slope_a * free[:, None], slope_b, readout, bend)
 
     def finer(self) -> Objective:
         """Return the same objective with a quadrature rule twice as fine."""
@@ -108,8 +148,8 @@ class Evaluation:
 
     `slope_a` and `slope_b` are its derivatives, `readout` (units, classes) makes
     $u_j = \sum_c$ readout $\bar x_c$, and `bend` is the matrix of slopes in the
-    overlaps $r_{jk}$: positive definite where no direction orthogonal to the samples
-    lowers the objective.
+    overlaps $r_{jk}$ (with those of a tied `u`): positive definite where no direction
+    orthogonal to the samples lowers the objective.
     """
 
     value: float
@@ -140,8 +180,9 @@ class _Fields:
 
     def _unit(self, j: int, h: np.ndarray) -> tuple[np.ndarray, ...]:
         if self.live[j]:
-            return self.data.unit(h)
-        return np.ones_like(h), np.zeros_like(h), np.zeros_like(h)
+            return self.data.network(h)
+        still = np.full_like(h, self.data.network.constant)
+        return still, np.zeros_like(h), np.zeros_like(h)
 
     def _alone(self, j: int) -> None:
         h = self.mean[j][:, None] + np.sqrt(max(self.cov[j, j], 0.0)) * self.nodes

@@ -7,6 +7,7 @@ at finite d whose every sample has a coefficient of its own.
 
 from dataclasses import replace
 from functools import cache
+from itertools import combinations as pairs
 from itertools import product as every
 
 import dilaton
@@ -46,19 +47,31 @@ ROUNDING = 1e-9  # sums of averages that are exact to 1e-13, amplified by differ
 SLOPE = 2e-6  # central differences with step 1e-4: third derivatives of order one
 
 
-@cache
-def limit():
-    return derive(Model(product(0, 0), data=SAMPLES))
+BIASED = Autoencoder()
+OTHERS = {
+    "no bias": Autoencoder(bias=False),
+    "tied": Autoencoder(tied=True),
+    "tied, no bias": Autoencoder(tied=True, bias=False),
+}
+FAST = [
+    pytest.param(auto, id=name, marks=pytest.mark.slow if "," in name else ())
+    for name, auto in OTHERS.items()
+]
 
 
 @cache
-def phase():
-    return printed_phase(limit().phase("weights"))
+def limit(auto=BIASED):
+    return derive(Model(product(0, 0), autoencoder=auto, data=SAMPLES))
 
 
 @cache
-def minima():
-    return minimise_classes(phase(), "tanh", np.array([0.0, 0.5, 1.0]), POINT)
+def phase(auto=BIASED):
+    return printed_phase(limit(auto).phase("weights"))
+
+
+@cache
+def minima(auto=BIASED):
+    return minimise_classes(phase(auto), "tanh", np.array([0.0, 0.5, 1.0]), POINT)
 
 
 def window_of(model, index=0):
@@ -119,10 +132,15 @@ def test_one_feature_saturates_as_two_modes_do(reduced):
     assert exactly_zero(two.objective - as_two_modes(one.objective))
 
 
-@pytest.mark.parametrize("frozen", [False, True], ids=["fresh", "frozen"])
-def test_one_feature_has_the_variance_phase_of_two_modes(frozen):
-    data = replace(SAMPLES, frozen_noise=frozen)
-    one, two = Model(product(0), data=data), Model(two_modes(), data=data)
+@pytest.mark.parametrize(
+    ("frozen", "tied"),
+    [(False, False), (True, False), (False, True)],
+    ids=["fresh", "frozen", "tied"],
+)
+def test_one_feature_has_the_variance_phase_of_two_modes(frozen, tied):
+    data, auto = replace(SAMPLES, frozen_noise=frozen), Autoencoder(tied=tied)
+    one = Model(product(0), autoencoder=auto, data=data)
+    two = Model(two_modes(), autoencoder=auto, data=data)
     ours = saturation.learned(one, window_of(one, 1))
     known = variance.learned(two, window_of(two, 1))
     match = {"c": "c", "m_1": "m", "q_1": "q", "a_1_p": "a"}
@@ -136,6 +154,67 @@ def test_one_feature_has_the_variance_phase_of_two_modes(frozen):
     ):
         rhs = left.rhs.subs(symbol("M_1"), symbol("M"))
         assert exactly_zero(as_two_modes(rhs) - right.rhs)
+
+
+COUNTED = {"omega": "omega_1", "zeta_plus": "zeta_1_p", "zeta_minus": "zeta_1_m"}
+COUNTED |= {"m": "m_1", "a_plus": "a_1_p", "a_minus": "a_1_m", "b": "b_1"}
+COUNTED |= {"r": "r_1", "q": "q_1", "v": "v_1", "c_hat": "c_hat"}
+
+
+TWO_MODES = {"omega_1": "omega", "zeta_1_p": "zeta_plus", "zeta_1_m": "zeta_minus"}
+TWO_MODES |= {"m_1": "m", "a_1_p": "a_plus", "a_1_m": "a_minus", "b_1": "b"}
+TWO_MODES |= {"r_1": "r", "q_1": "q", "v_1": "v", "c_hat": "c_hat"}
+STRONG = {"sigma": 1.0, "kappa": 2.0, "ridge_u": 1.0, "ridge_w": 1.0}
+
+
+def one_and_two(auto):
+    """A counted feature and two modes, learned by the same units."""
+    one = Model(product(0), autoencoder=auto, data=SAMPLES)
+    return one, Model(two_modes(), autoencoder=auto, data=SAMPLES)
+
+
+def solves_two_modes(found, two, times):
+    """Whether minima of one counted feature solve the two-mode equations."""
+    free = [str(x) for x in two.unknowns]
+    for i, s in enumerate(times):
+        at = {other: found[x][0, i] for x, other in TWO_MODES.items()}
+        known = STRONG | {"n": 16, "n_plus": 13, "p": 0.8, "s": s}
+        known |= {x: at[x] for x in free}
+        height = value(two.objective, **known)
+        assert found.objective[i] == pytest.approx(height, abs=ROUNDING)
+        for x, here in at.items():
+            target = 0.0 if x in free else here
+            assert value(two[x], **known) == pytest.approx(target, abs=1e-8)
+
+
+@pytest.mark.parametrize("auto", FAST)
+def test_one_feature_solves_the_equations_of_two_modes(auto):
+    one, model = one_and_two(auto)
+    two = weights.learned(model, window_of(model))
+    ours, times = printed_phase(derive(one).phase("weights")), np.array([0.3, 1.0])
+    found = minimise_classes(ours, "tanh", times, STRONG | LABELS)
+    solves_two_modes(found, two, times)
+    assert (found.eigenvalue > 0).all()
+    name = str(two.unknowns[-1])
+    with pytest.raises(AssertionError):
+        solves_two_modes(found, two.replaced(name, two[name] + 1e-6), times)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("auto", OTHERS.values(), ids=OTHERS)
+def test_one_feature_is_solved_as_two_modes(auto):
+    one, two = one_and_two(auto)
+    times = {"s": np.array([0.02, 0.2, 0.7, 1.0]), "rtol": 1e-8, "atol": 1e-8}
+    ours = dilaton.solve(derive(one), **times, **STRONG, **LABELS)
+    known = dilaton.solve(derive(two), **times, **STRONG, n=16, n_plus=13, p=0.8)
+    window = ours.phase == "weights"
+    for name, other in TWO_MODES.items():
+        left, right = known[other].values[window], ours[name].values[window]
+        np.testing.assert_allclose(right, left, atol=1e-9)
+    np.testing.assert_allclose(ours.V, known.V, atol=1e-12)
+    np.testing.assert_allclose(ours.M_1, known.M, atol=1e-12)
+    error = 4 * float(known.share_plus_error) + 4 * float(ours.share_plus_error)
+    assert float(ours.share_plus) == pytest.approx(float(known.share_plus), abs=error)
 
 
 def test_one_feature_is_solved_as_published():
@@ -152,45 +231,71 @@ def test_one_feature_is_solved_as_published():
 # ------------------------------------------------------------ the printed equations
 
 
-def loss_by_hand(x):
-    """The window's loss per sample for overlaps by name, over explicit averages."""
-    rho = np.array([x["rho_1"], x["rho_2"]])
-    root, counts = np.sqrt(rho), {k: x[f"n_{k}"] for k in SIGNS}
-    n, beta = sum(counts.values()), x["kappa"] * x["s"]
-    own = [["", "_2"], ["_1", ""]]
-    omega = np.array([[x[f"omega_{j + 1}{own[j][k]}"] for k in (0, 1)] for j in (0, 1)])
-    m = np.array([[x[f"m_{j + 1}{own[j][k]}"] for k in (0, 1)] for j in (0, 1)])
-    zeta = {k: np.array([x[f"zeta_1_{k}"], x[f"zeta_2_{k}"]]) for k in SIGNS}
-    a = {k: np.array([x[f"a_1_{k}"], x[f"a_2_{k}"]]) for k in SIGNS}
-    cov = omega @ omega.T + sum(counts[k] * np.outer(zeta[k], zeta[k]) for k in SIGNS)
-    u = root[:, None] * m  # on unit means
-    size = u @ u.T + sum(counts[k] * np.outer(a[k], a[k]) for k in SIGNS)
-    total = n * (rho.sum() + x["sigma"] ** 2)
+def own(name, j, k):
+    """The name of the overlap of unit `j` with mean `k`, counted from 0."""
+    return f"{name}_{j + 1}" + f"_{k + 1}" * (j != k)
+
+
+def patterns(units):
+    """Marks and signs of every class."""
+    signs = every((1, -1), repeat=units)
+    return {"".join("p" if s > 0 else "m" for s in c): c for c in signs}
+
+
+def vectors(x, units, means, noises):
+    """Coordinates of the units' vectors: along unit means, then each class's noise."""
+    along = [[x[own(means, j, k)] for k in range(units)] for j in range(units)]
+    noise = [
+        [x[f"{noises}_{j + 1}_{c}"] for c in patterns(units)] for j in range(units)
+    ]
+    return np.array(along), np.array(noise)
+
+
+def loss_by_hand(x, units=2, kind=np.tanh):
+    """The window's loss per sample for overlaps by name, over explicit averages.
+
+    Without readouts in `x` they are tied, u = w/(kappa s); without biases they are 0.
+    """
+    numbers = range(units)
+    rho = np.array([x[f"rho_{j + 1}"] for j in numbers])
+    counts = np.array([x[f"n_{c}"] for c in patterns(units)], float)
+    signs, beta = np.array([*patterns(units).values()]), x["kappa"] * x["s"]
+    w = vectors(x, units, "omega", "zeta")
+    u = tuple(part / beta for part in w)
+    if "m_1" in x:
+        m, a = vectors(x, units, "m", "a")
+        u = np.sqrt(rho)[:, None] * m, a
+    cov = w[0] @ w[0].T + (w[1] * counts) @ w[1].T
+    size = u[0] @ u[0].T + (u[1] * counts) @ u[1].T
+    b = np.array([x.get(f"b_{j + 1}", 0.0) for j in numbers])
+    h = beta * (w[0] @ (signs * np.sqrt(rho)).T + x["sigma"] * w[1]) + b[:, None]
+    hit = u[0] @ (signs * np.sqrt(rho)).T + x["sigma"] * u[1]
+    total = counts.sum() * (rho.sum() + x["sigma"] ** 2)
     total += x["ridge_u"] * np.trace(size) + x["ridge_w"] * np.trace(cov)
-    for k, s in SIGNS.items():
-        h = beta * (omega @ (root * s) + x["sigma"] * zeta[k])
-        h += np.array([x["b_1"], x["b_2"]])
-        hit = u @ (root * s) + x["sigma"] * a[k]
-        for j in (0, 1):
-            total -= 2 * counts[k] * hit[j] * mean(np.tanh, h[j], cov[j, j])
-            square = mean(lambda y: np.tanh(y) ** 2, h[j], cov[j, j])
-            total += counts[k] * size[j, j] * square
-        both = mean2(lambda y, z: np.tanh(y) * np.tanh(z), h, cov)
-        total += 2 * counts[k] * size[0, 1] * both
-    return total / n
+    for c, count in enumerate(counts):
+        for j in numbers:
+            total -= 2 * count * hit[j, c] * mean(kind, h[j, c], cov[j, j])
+            square = mean(lambda y: kind(y) ** 2, h[j, c], cov[j, j])
+            total += count * size[j, j] * square
+        for j, k in pairs(numbers, 2):
+            part = cov[np.ix_([j, k], [j, k])]
+            both = mean2(lambda y, z: kind(y) * kind(z), h[[j, k], c], part)
+            total += 2 * count * size[j, k] * both
+    return total / counts.sum()
 
 
 NAMES = ("omega_1", "omega_2_1", "zeta_2_pm", "b_1", "m_1_2", "a_1_mm")
 
 
-def slopes_by_differences(system, names=NAMES):
+def slopes_by_differences(system, names=NAMES, point=POINT, units=2):
     """Compare the printed objective and slopes with the loss above."""
     rng = np.random.default_rng(3)
-    at = {str(x): 0.3 * rng.normal() for x in system.unknowns} | POINT | {"s": 0.6}
-    assert value(system.objective, **at) == pytest.approx(loss_by_hand(at), abs=1e-9)
+    at = {str(x): 0.3 * rng.normal() for x in system.unknowns} | point | {"s": 0.6}
+    known = loss_by_hand(at, units)
+    assert value(system.objective, **at) == pytest.approx(known, abs=1e-9)
     for name in names:
         step = {k: at | {name: at[name] + k * 1e-4} for k in (1, -1)}
-        slope = (loss_by_hand(step[1]) - loss_by_hand(step[-1])) / 2e-4
+        slope = (loss_by_hand(step[1], units) - loss_by_hand(step[-1], units)) / 2e-4
         assert value(system[name], **at) == pytest.approx(slope, abs=SLOPE)
 
 
@@ -209,6 +314,36 @@ def test_a_wrong_slope_is_seen(name, factor):
         slopes_by_differences(wrong, (name,))
 
 
+@pytest.mark.parametrize("auto", FAST)
+def test_slopes_without_bias_or_tied_are_those_of_the_loss(auto):
+    system = limit(auto).phase("weights").learned
+    names = ("zeta_2_pm", "b_1" if auto.bias else "omega_2_1")
+    assert set(names) < set(map(str, system.unknowns))
+    slopes_by_differences(system, names)
+    wrong = system.replaced("zeta_2_pm", 2 * system["zeta_2_pm"])
+    with pytest.raises(AssertionError):
+        slopes_by_differences(wrong, ("zeta_2_pm",))
+
+
+def at_rest(system, s):
+    """The point of the closed branch; each w has a direction, which averages need."""
+    at, (branch,) = POINT | {"s": s}, system.branches
+    rest = {str(x): 40.0 * (str(x)[0] == "b") for x in system.unknowns}
+    rest |= {str(e.lhs): value(e.rhs, **at) for e in branch.equations}
+    return at | rest | {x: rest[x] + 1e-7 for x in ("omega_1", "omega_2")}
+
+
+@pytest.mark.parametrize("auto", OTHERS.values(), ids=OTHERS)
+def test_units_at_rest_have_the_closed_loss(auto):
+    system = limit(auto).phase("weights").learned
+    rest = at_rest(system, 0.02)
+    known = value(system.branches[0].objective, **rest)
+    assert loss_by_hand(rest) == pytest.approx(known, abs=1e-9)
+    for name in ("omega_2_1", "zeta_1_pm") if auto.tied else ("m_1", "a_2_mm"):
+        for step in (1e-3, -1e-3):
+            assert loss_by_hand(rest | {name: rest[name] + step}) > known + 1e-9
+
+
 def test_the_closed_relations_hold_at_the_minimum():
     found = minima()
     counts = {k: POINT[f"n_{k}"] for k in SIGNS}
@@ -223,8 +358,15 @@ def test_the_closed_relations_hold_at_the_minimum():
 # --------------------------------------------------------------------------- the minima
 
 
-def test_minima_solve_the_printed_equations_and_are_minima():
-    found = minima()
+EVERY = [
+    pytest.param(BIASED, id="bias"),
+    *(pytest.param(x, id=name, marks=pytest.mark.slow) for name, x in OTHERS.items()),
+]
+
+
+@pytest.mark.parametrize("auto", EVERY)
+def test_minima_solve_the_printed_equations_and_are_minima(auto):
+    found = minima(auto)
     assert found.residual.max() < 1e-9
     assert (found.eigenvalue > 0).all()
     assert list(found.active) == [0, 2, 2]
@@ -232,13 +374,14 @@ def test_minima_solve_the_printed_equations_and_are_minima():
     assert found.runner_up > found.objective[-1]
 
 
-def test_no_other_point_is_lower():
-    found = minima()
-    start = {x: found[x][0, 2] for x in found.names} | POINT | {"s": 1.0}
+@pytest.mark.parametrize("auto", EVERY)
+def test_no_other_point_is_lower(auto):
+    found = minima(auto)
+    free = [str(x) for x in limit(auto).phase("weights").learned.unknowns]
+    start = {x: found[x][0, 2] for x in free} | POINT | {"s": 1.0}
     best = loss_by_hand(start)
     assert best == pytest.approx(found.objective[2], abs=1e-9)
     rng = np.random.default_rng(5)
-    free = [str(x) for x in limit().phase("weights").learned.unknowns]
     for size in (1e-3, 1e-2, 0.1, 1.0):
         moved = start | {x: start[x] + size * rng.normal() for x in free}
         assert loss_by_hand(moved) > best
@@ -521,18 +664,21 @@ def test_samples_of_a_fine_feature_are_refused_with_the_reason():
 
 
 def test_networks_that_are_not_derived_are_refused():
-    for auto in (Autoencoder("sign"), Autoencoder(tied=True), Autoencoder(bias=False)):
-        with pytest.raises(DerivationError, match="derives untied tanh or erf units"):
-            derive(Model(product(0, 0), autoencoder=auto, data=SAMPLES))
-    with pytest.raises(DerivationError, match=r"up to 2 features.*has 3 features"):
-        derive(Model(product(0, 0, 0), data=SAMPLES))
+    sign, tied = Autoencoder("sign"), Autoencoder(tied=True)
+    with pytest.raises(DerivationError, match=r"two correlated fields.*smooth unit"):
+        derive(Model(product(0, 0), autoencoder=sign, data=SAMPLES))
+    frozen = replace(SAMPLES, frozen_noise=True)
+    with pytest.raises(DerivationError, match=r"frozen noise.*not along u.*Untie it"):
+        derive(Model(product(0, 0), autoencoder=tied, data=frozen))
+    with pytest.raises(DerivationError, match=r"up to 3 features.*has 4 features"):
+        derive(Model(product(0, 0, 0, 0), data=SAMPLES))
 
 
 def test_classes_may_be_empty_but_both_signs_are_needed():
     model = Model(product(0, 0), data=Data(samples=True, empty=("--",)))
     data = classes_of(model)
     assert [str(n) for n in data.counts] == ["n_pp", "n_pm", "n_mp"]
-    spread = data.contrasts()
+    spread = data.directions()
     assert sum(spread.col(0)) == sum(spread.col(1)) == 0
     for empty, message in (
         (("-",), r"must name sign patterns.*did you mean"),

@@ -12,7 +12,6 @@ import sympy as sp
 from .bayes import HALF, velocity_coefficients
 from .dilation import S_PHASE, Window
 from .gaussian import (
-    FieldAverage,
     mean_phi,
     mean_phi2,
     mean_product,
@@ -23,27 +22,41 @@ from .gaussian import (
 from .loss import ALPHA, BETA, at_large_d, window_parameters
 from .model import D, Model
 from .notation import symbol
-from .patterns import Classes, Pattern, check_patterns, classes_of, pair
+from .patterns import Classes, Pattern, check_patterns, classes_of, mark, pair
 from .system import Branch, Equation, Step, System
 
 # --------------------------------------------------------------------------- the loss
 
 
-def field(data: Classes, j: int, c: Pattern) -> sp.Expr:
-    r"""Mean of the field of unit `j` on class `c`, before the window is inserted.
-
-    $\beta\sqrt d\,(\sum_k \sqrt{\rho_k} s_{ck}\omega_{jk} + \sigma\zeta_{jc}) + b_j$;
-    the noise of the interpolant adds the covariance $\alpha^2 r_{jl}$.
-    """
-    seen = sum(data.root(k) * c[k - 1] * pair("omega", j, k) for k in data.units)
-    seen += data.sigma * data.own("zeta", j, c)
-    return BETA * sp.sqrt(D) * seen + symbol(f"b_{j}")
+def seen(data: Classes, j: int, c: Pattern) -> sp.Expr:
+    r"""$w_j\cdot x_i/d = \sum_k\sqrt{\rho_k}\,s_{ck}\omega_{jk} + \sigma\zeta_{jc}$."""
+    kept = sum(data.root(k) * c[k - 1] * pair("omega", j, k) for k in data.units)
+    return kept + data.sigma * data.own("zeta", j, c)
 
 
 def gain(data: Classes, j: int, c: Pattern) -> sp.Expr:
     r"""$u_j\cdot x_i/d = \sum_k \sqrt{\rho_j\rho_k}\,s_{ck} m_{jk} + \sigma a_{jc}$."""
     kept = sum(data.root(k) * c[k - 1] * pair("m", j, k) for k in data.units)
     return data.root(j) * kept + data.sigma * data.own("a", j, c)
+
+
+def _seen(j: int, c: Pattern) -> sp.Symbol:
+    """`seen`, held as one symbol while the window is inserted."""
+    return sp.Symbol(f"seen_{j}_{mark(c)}", real=True)
+
+
+def _gain(j: int, c: Pattern) -> sp.Symbol:
+    """`gain`, held as one symbol."""
+    return sp.Symbol(f"gain_{j}_{mark(c)}", real=True)
+
+
+def field(data: Classes, j: int, c: Pattern) -> sp.Expr:
+    r"""Mean of the field of unit `j` on class `c`, before the window is inserted.
+
+    $\beta\sqrt d\;w_j\cdot x_i/d + b_j$; the noise of the interpolant adds the
+    covariance $\alpha^2 r_{jl}$.
+    """
+    return BETA * sp.sqrt(D) * _seen(j, c) + data.bias(j)
 
 
 def _q(j: int, k: int) -> sp.Symbol:
@@ -88,7 +101,7 @@ def sample_loss(data: Classes) -> list[sp.Expr]:
         for e in data.patterns:
             share, mean = data.count(e) / n, field(data, j, e)
             lean = c * ALPHA**2 * data.root(j) / sp.sqrt(D) * symbol(f"v_{j}")
-            hit = (1 - c * BETA) * gain(data, j, e)
+            hit = (1 - c * BETA) * _gain(j, e)
             terms.append(-2 * share * hit * mean_phi(kind, mean, variance))
             terms.append(2 * share * lean * mean_slope(kind, mean, variance))
         for k in data.units[j - 1 :]:
@@ -105,9 +118,8 @@ def in_window(expr: sp.Expr, data: Classes, window: Window) -> sp.Expr:
         BETA: window.beta * D ** (x - HALF),
         symbol("c"): symbol("c_hat") * D ** (-HALF - x),
     }
-    for name in data.each("omega", "zeta"):
-        scaled[name] = name * D**-x
     for j in data.units:
+        scaled |= {_seen(j, e): _seen(j, e) * D**-x for e in data.patterns}
         scaled[symbol(f"v_{j}")] = symbol(f"v_{j}") * D**-x
         scaled |= {_r(j, k): _r(j, k) * D ** (-2 * x) for k in data.units}
     return at_large_d(expr.subs(scaled, simultaneous=True))
@@ -129,20 +141,21 @@ def learned(model: Model, window: Window) -> System:
     r"""The minimum of the window's loss over every overlap. (W1)-...
 
     $u_j$ and $w_j$ lie in the span of the means and of the classes' summed noises, so
-    $q, r, v$ follow from the overlaps, which minimise (L6). Two consequences are
-    closed (R1, R2) and leave $2^K-1$ numbers and a bias for each unit.
+    $q, r, v$ follow from the overlaps, which minimise (L6). (R2) leaves $2^K$ numbers
+    and a bias for each unit, (R1) one less; a tied `u` follows from `w`.
     """
     check_patterns(model)
     data = classes_of(model)
     total = window_loss(data, window)
-    sizes = norms(data)
-    slopes = gradient(data, total, sizes)
+    known = overlaps(data, window)
+    slopes = gradient(data, total, known)
     equations = tuple(
         Equation(f"W{i}", x, slope) for i, (x, slope) in enumerate(slopes.items(), 1)
     )
-    values = {**sizes, symbol("c"): sp.S.Zero, symbol("c_hat"): _skip(data, window)}
+    values = observed(data, window)
+    values |= {symbol("c"): sp.S.Zero, symbol("c_hat"): _skip(data, window)}
     observables = tuple(
-        Equation(f"W{i}", x, to_averages(value.subs(sizes, simultaneous=True)))
+        Equation(f"W{i}", x, to_averages(value.xreplace(known)))
         for i, (x, value) in enumerate(values.items(), len(slopes) + 1)
     )
     return System(
@@ -152,10 +165,47 @@ def learned(model: Model, window: Window) -> System:
         equations=equations,
         observables=observables,
         parameters=window_parameters(model, window),
-        objective=to_averages(total.subs(sizes, simultaneous=True)),
-        branches=(_saturated(data),),
-        steps=_steps(data, total),
+        objective=to_averages(total.xreplace(known)),
+        branches=(_closed_branch(data, window),),
+        steps=_steps(data, window, total),
     ).check()
+
+
+def overlaps(data: Classes, window: Window) -> dict[sp.Symbol, sp.Expr]:
+    """All that the loss is written in, from the overlaps that are varied."""
+    found = norms(data)
+    for j in data.units:
+        found |= {_seen(j, c): seen(data, j, c) for c in data.patterns}
+        found |= {_gain(j, c): gain(data, j, c) for c in data.patterns}
+    tied = readout(data, window)
+    return {x: e.xreplace(tied) for x, e in found.items()}
+
+
+def varied(data: Classes) -> list[sp.Symbol]:
+    """The overlaps that the loss is minimised over."""
+    return list(data.each("omega", "zeta", "b", *(() if data.tied else ("m", "a"))))
+
+
+def observed(data: Classes, window: Window) -> dict[sp.Symbol, sp.Expr]:
+    """What follows from the varied overlaps: a tied `u`, norms, a bias that is not."""
+    tied = readout(data, window)
+    none = {} if data.model.autoencoder.bias else {f"b_{j}": 0 for j in data.units}
+    sizes = {x: e.xreplace(tied) for x, e in norms(data).items()}
+    return {**tied, **sizes, **{symbol(x): sp.sympify(e) for x, e in none.items()}}
+
+
+def readout(data: Classes, window: Window) -> dict[sp.Symbol, sp.Expr]:
+    r"""`m, a` of tied units, $u_j = \alpha^2 w_j/(\beta\sqrt d)$; none if untied."""
+    if not data.tied:
+        return {}
+    ratio = window.alpha**2 / window.beta
+    found = {
+        pair("m", j, k): ratio * pair("omega", j, k) / data.root(j)
+        for j in data.units
+        for k in data.units
+    }
+    noises = zip(data.each("a"), data.each("zeta"), strict=True)
+    return found | {a: ratio * zeta for a, zeta in noises}
 
 
 def norms(data: Classes) -> dict[sp.Symbol, sp.Expr]:
@@ -188,33 +238,25 @@ def _inner(
 
 
 def gradient(
-    data: Classes, total: sp.Expr, sizes: dict[sp.Symbol, sp.Expr]
+    data: Classes, total: sp.Expr, known: dict[sp.Symbol, sp.Expr]
 ) -> dict[sp.Symbol, sp.Expr]:
-    r"""Slopes of the window's loss in every overlap, by the chain rule.
+    r"""Slopes of the window's loss in the varied overlaps, by the chain rule.
 
-    The loss sees the overlaps through the means of the fields, and through `q, r`;
-    its slopes in these (G2) are taken once.
+    The loss sees the overlaps through what is `known` from them; its slopes in these
+    (G2) are taken once.
     """
-    fields = {e: sp.Dummy("h") for e in _field_means(total)}
-    flat = total.xreplace(fields)
-    back = {dummy: mean for mean, dummy in fields.items()}
-    inner = {**back, **{x: sizes[x] for x in flat.free_symbols if x in sizes}}
-    shown = {x: e.subs(sizes, simultaneous=True) for x, e in inner.items()}
+    inner = {x: e for x, e in known.items() if total.has(x)}
+    biases = list(data.each("b"))
 
     def put(expr: sp.Expr) -> sp.Expr:
-        return to_averages(expr.xreplace(shown))
+        return to_averages(expr.xreplace(inner))
 
-    outer = {x: put(sp.diff(flat, x)) for x in inner}
-    found = {}
-    for x in data.each("omega", "zeta", "b", "m", "a"):
-        chain = [outer[y] * sp.diff(e, x) for y, e in inner.items() if e.has(x)]
-        found[x] = put(sp.diff(flat, x)) + sp.Add(*chain)
-    return found
-
-
-def _field_means(total: sp.Expr) -> list[sp.Expr]:
-    nodes = sorted(total.atoms(FieldAverage), key=str)
-    return list(dict.fromkeys(mean for node in nodes for mean in node.args[1]))
+    outer = {x: put(sp.diff(total, x)) for x in (*inner, *biases)}
+    seen_by = {x: [y for y, e in inner.items() if e.has(x)] for x in varied(data)}
+    return {
+        x: sp.Add(outer.get(x, 0), *(outer[y] * sp.diff(inner[y], x) for y in through))
+        for x, through in seen_by.items()
+    }
 
 
 def _skip(data: Classes, window: Window) -> sp.Expr:
@@ -231,45 +273,53 @@ def _skip(data: Classes, window: Window) -> sp.Expr:
     )
 
 
-def _saturated(data: Classes) -> Branch:
-    r"""The minimum with $w = 0$: every unit is the constant 1 and shares the mean."""
+def _closed_branch(data: Classes, window: Window) -> Branch:
+    r"""The minimum in which every unit is a constant.
+
+    Without bias all vanish. With it each is 1 and shares the mean of the samples;
+    untied, $w = 0$ there, while a tied $w = (\beta/\alpha^2) u$ costs its ridge.
+    """
+    if not data.model.autoencoder.bias:
+        return _branch("silent", data.norm2, dict.fromkeys(varied(data), sp.S.Zero))
+    rate = window.beta / window.alpha**2
+    ridge = symbol("ridge_u") + (rate**2 * symbol("ridge_w") if data.tied else 0)
     n, count = data.size, len(data.units)
-    weight = n * count + symbol("ridge_u")
+    weight = n * count + ridge
     sums = {k: sum(data.count(c) * c[k - 1] for c in data.patterns) for k in data.units}
-    equations = [
-        (pair("m", j, k), data.root(k) / data.root(j) * sums[k] / weight)
+    values = {
+        pair("m", j, k): data.root(k) / data.root(j) * sums[k] / weight
         for j in data.units
         for k in data.units
-    ]
-    equations += [(x, data.sigma / weight) for x in data.each("a")]
+    }
+    values |= {x: data.sigma / weight for x in data.each("a")}
+    if data.tied:
+        tied = readout(data, window).items()
+        own = set(data.each("omega", "zeta"))
+        values = {w: values[u] * w / e for u, e in tied for w in own & e.free_symbols}
     square = sum(data.rho(k) * sums[k] ** 2 for k in data.units) + n * data.sigma**2
-    return Branch(
-        "saturated",
-        data.norm2 - count * square / (n * weight),
-        tuple(Equation(f"B{i}", x, e) for i, (x, e) in enumerate(equations, 1)),
-    )
+    return _branch("saturated", data.norm2 - count * square / (n * weight), values)
 
 
-def _steps(data: Classes, total: sp.Expr) -> tuple[Step, ...]:
+def _branch(name: str, objective: sp.Expr, values: dict[sp.Symbol, sp.Expr]) -> Branch:
+    numbered = enumerate(values.items(), 1)
+    equations = (Equation(f"B{i}", x, e) for i, (x, e) in numbered)
+    return Branch(name, objective, tuple(equations))
+
+
+def _steps(data: Classes, window: Window, total: sp.Expr) -> tuple[Step, ...]:
+    units = [(j, c) for j in data.units for c in data.patterns]
+    shown = {_seen(j, c): seen(data, j, c) for j, c in units}
+    shown |= {_gain(j, c): gain(data, j, c) for j, c in units}
     found = [
         Step(
             "The samples form classes by the signs of their features, `n_pm` of them "
             "with signs + and -. Insert the window into the loss (L5) and let `d` "
             "grow. The skip's share is of higher order, so the units see",
-            to_averages(total),
+            to_averages(total.xreplace(shown)),
             "L6",
         ),
-        Step(
-            "It is quadratic in `u`: the matrix `A_jk = ridge_u delta_jk + sum_c n_c "
-            "E_c[phi_j phi_k]` gives `u_j = sum_k (A^(-1))_jk sum_c n_c E_c[phi_k] "
-            "xbar_c`, with `xbar_c` the mean of the samples of class `c`.",
-        ),
-        Step(
-            "The loss sees `w` through the fields alone. With `R_jk` the slopes in the "
-            "overlaps `r`, stationarity reads `sum_k R_jk w_k = -sum_c J_jc xbar_c`, "
-            "and that of the bias `sum_c J_jc = 0`. So `w_j = sum_c A_jc xbar_c` with "
-            "`sum_c A_jc = 0`, that is, for each unit (here the first)",
-        ),
+        *_readout_steps(data, window),
+        Step(_WEIGHTS[data.closed]),
     ]
     for name, relation in closed_relations(data, 1).items():
         label = "R1" if relation.lhs == 0 else f"R{name[-1]}"
@@ -277,14 +327,49 @@ def _steps(data: Classes, total: sp.Expr) -> tuple[Step, ...]:
     return tuple(found)
 
 
+def _readout_steps(data: Classes, window: Window) -> list[Step]:
+    if not data.tied:
+        return [
+            Step(
+                "It is quadratic in `u`: the matrix `A_jk = ridge_u delta_jk + sum_c "
+                "n_c E_c[phi_j phi_k]` gives `u_j = sum_k (A^(-1))_jk sum_c n_c "
+                "E_c[phi_k] xbar_c`, with `xbar_c` the mean of the samples of class "
+                "`c`."
+            )
+        ]
+    values = list(readout(data, window).items())
+    shown = [x for x in values if str(x[0])[2] == "1"]
+    return [
+        Step(
+            "and" if i else "`u` is tied to `w`, for each unit (here the first)",
+            sp.Eq(x, value, evaluate=False),
+        )
+        for i, (x, value) in enumerate(shown)
+    ]
+
+
+_WEIGHTS = {
+    True: "The loss sees `w` through the fields alone. With `R_jk` the slopes in the "
+    "overlaps `r`, stationarity reads `sum_k R_jk w_k = -sum_c J_jc xbar_c`, and that "
+    "of the bias `sum_c J_jc = 0`. So `w_j = sum_c A_jc xbar_c` with `sum_c A_jc = 0`, "
+    "that is, for each unit (here the first)",
+    False: "The loss sees `w` through its overlaps with the samples and with other "
+    "`w`, so that at a minimum `w_j = sum_c A_jc xbar_c`: any combination of the class "
+    "means, since no bias sets the sum of `A_jc` to zero where there is none, or where "
+    "`u` is tied. For each unit (here the first)",
+}
+
+
 def closed_relations(data: Classes, j: int) -> dict[str, sp.Equality]:
-    r"""What stationarity of $w_j$ and $b_j$ fixes. (R1, R2, ...)
+    r"""What stationarity of $w_j$ and, untied, of $b_j$ fixes. (R1, R2, ...)
 
     $$ 0 = \sum_c n_c\zeta_{jc}, \qquad
        \omega_{jk} = \frac{\sqrt{\rho_k}}\sigma \sum_c s_{ck} n_c \zeta_{jc} . $$
     """
     loads = {c: data.count(c) * data.own("zeta", j, c) for c in data.patterns}
-    found = {"R1": sp.Eq(sp.S.Zero, sp.Add(*loads.values()), evaluate=False)}
+    found = {}
+    if data.closed:
+        found["R1"] = sp.Eq(sp.S.Zero, sp.Add(*loads.values()), evaluate=False)
     for k in data.units:
         value = sum(c[k - 1] * x for c, x in loads.items()) * data.root(k) / data.sigma
         found[f"R{k + 1}"] = sp.Eq(pair("omega", j, k), value, evaluate=False)
@@ -304,15 +389,15 @@ def sampling(model: Model, window: Window) -> System:
     """
     data = classes_of(model)
     rate, drive = velocity_coefficients(window.alpha, window.beta, S_PHASE, sp.S.Zero)
-    g = {c: symbol(f"g_{_mark(data, c)}") for c in data.patterns}
+    g = {c: symbol(f"g_{mark(c)}") for c in data.patterns}
     units = {}
     for j in data.units:
-        seen = sum(pair("omega", j, k) * symbol(f"nu_{k}") for k in data.units)
-        seen += sum(
+        along = sum(pair("omega", j, k) * symbol(f"nu_{k}") for k in data.units)
+        along += sum(
             sp.sqrt(data.count(c)) * data.own("zeta", j, c) * g[c]
             for c in data.patterns
         )
-        units[j] = phi(model.autoencoder.activation, seen + symbol(f"b_{j}"))
+        units[j] = phi(model.autoencoder.activation, along + data.bias(j))
     pushes = {symbol(f"nu_{k}"): _along_mean(data, units, k) for k in data.units}
     for c in data.patterns:
         own = sum(data.own("a", j, c) * unit for j, unit in units.items())
@@ -337,21 +422,17 @@ def sampling(model: Model, window: Window) -> System:
     ).check()
 
 
-def _mark(data: Classes, c: Pattern) -> str:
-    return str(data.count(c)).removeprefix("n_")
-
-
 def _along_mean(data: Classes, units: dict[int, sp.Expr], k: int) -> sp.Expr:
     r"""$\sum_j \sqrt{\rho_j}\,m_{jk}\varphi_j$: the push along the unit mean."""
     return sum(data.root(j) * pair("m", j, k) * unit for j, unit in units.items())
 
 
 def projected(model: Model, window: Window) -> System:
-    r"""The sampling flow reduced to the contrasts of the class means. (P1)-...
+    r"""The sampling flow reduced to combinations of the class means. (P1)-...
 
-    The directions $v_T = \sum_c M_{cT}\bar x_c$ with $\sum_c M_{cT} = 0$ span every
-    $w_j = \sum_T\theta_{jT}v_T$, $\theta_{jT} = \sum_c \chi_T(c) n_c\zeta_{jc}/\sigma$,
-    so $Y_T = v_T\cdot X$ is autonomous,
+    The directions $v_T = \sum_c M_{cT}\bar x_c$ (contrasts, $\sum_c M_{cT} = 0$, where
+    (R1) holds) span every $w_j = \sum_T\theta_{jT}v_T$, $\theta_{jT} = \sum_c \chi_T(c)
+    n_c\zeta_{jc}/\sigma$, so $Y_T = v_T\cdot X$ is autonomous,
 
     $$ \dot Y_T = \frac{\dot\alpha}\alpha Y_T + \zeta\sum_j \frac{v_T\cdot u_j}d
        \varphi(H_j), \qquad H_j = \sum_T\theta_{jT}Y_T + b_j, $$
@@ -363,23 +444,17 @@ def projected(model: Model, window: Window) -> System:
     """
     data = classes_of(model)
     rate, drive = velocity_coefficients(window.alpha, window.beta, S_PHASE, sp.S.Zero)
-    spread = data.contrasts()
-    numbers = range(1, spread.cols + 1)
+    spread = data.directions()
     unit = {
-        j: phi(model.autoencoder.activation, _contrast_field(data, j))
+        j: phi(model.autoencoder.activation, _reduced_field(data, j))
         for j in data.units
     }
-    pushes: dict[sp.Symbol, sp.Expr] = {}
-    for t in numbers:
-        along = {
-            j: sum(
-                spread[i, t - 1] * gain(data, j, c) for i, c in enumerate(data.patterns)
-            )
-            for j in data.units
-        }
-        pushes[symbol(f"Y_{t}")] = sum(
-            sp.expand(along[j]) * unit[j] for j in data.units
+    pushes = {
+        symbol(f"Y_{t + 1}"): sum(
+            _along(data, spread.col(t), j) * unit[j] for j in data.units
         )
+        for t in range(spread.cols)
+    }
     pushes |= {symbol(f"F_{k}"): _along_mean(data, unit, k) for k in data.units}
     covariances = _covariances(data, spread)
     return System(
@@ -397,29 +472,31 @@ def projected(model: Model, window: Window) -> System:
         parameters=window_parameters(model, window),
         inputs=tuple(data.each("omega", "zeta", "b", "m", "a")),
         initial=tuple((symbol(f"F_{k}"), sp.S.Zero) for k in data.units),
-        steps=(_contrast_step(data),),
+        steps=(_reduction_step(data),),
     ).check()
 
 
-def _contrast_step(data: Classes) -> Step:
+def _reduction_step(data: Classes) -> Step:
     names = ", ".join(
-        f"Y_{i} for {'*'.join(f's_{k}' for k in t)}"
-        for i, t in enumerate(data.contrast_subsets(), 1)
+        f"Y_{i} for {'*'.join(f's_{k}' for k in t) or 1}"
+        for i, t in enumerate(data.direction_subsets(), 1)
     )
+    which = "contrast" if data.closed else "combination"
+    by = "By (R1) each" if data.closed else "Each"
     return Step(
-        "By (R1) each `w` is a contrast of class means. Project `X` on the contrasts "
+        f"{by} `w` is a {which} of class means. Project `X` on the {which}s "
         f"dual to the products of signs ({names}): these projections are autonomous, "
         "`F_k` is what the flow adds to `nu_k`, and `Gamma` is their covariance at the "
         "start, in units of `alpha(0)^2`.",
     )
 
 
-def _contrast_field(data: Classes, j: int) -> sp.Expr:
+def _reduced_field(data: Classes, j: int) -> sp.Expr:
     r"""$H_j = \sum_T\theta_{jT}Y_T + b_j$; $\theta_{j\{k\}}$ is
     $\omega_{jk}/\sqrt{\rho_k}$.
     """
-    total = symbol(f"b_{j}")
-    for t, subset in enumerate(data.contrast_subsets(), 1):
+    total = data.bias(j)
+    for t, subset in enumerate(data.direction_subsets(), 1):
         if len(subset) == 1:
             theta = pair("omega", j, subset[0]) / data.root(subset[0])
         else:
@@ -432,12 +509,39 @@ def _contrast_field(data: Classes, j: int) -> sp.Expr:
     return total
 
 
+def _along(data: Classes, direction: sp.Matrix, j: int) -> sp.Expr:
+    r"""$v_T\cdot u_j/d$ for the direction $v_T = \sum_c M_{cT}\bar x_c$."""
+    means = sum(
+        data.root(j) * data.root(k) * x * pair("m", j, k)
+        for k, x in zip(data.units, _on_means(data, direction), strict=True)
+    )
+    noises = sum(
+        x * data.own("a", j, c) for x, c in zip(direction, data.patterns, strict=True)
+    )
+    return means + data.sigma * noises
+
+
+def _on_means(data: Classes, direction: sp.Matrix) -> list[sp.Expr]:
+    """The components of a direction along the means, in units of the means."""
+    rows = zip(direction, data.patterns, strict=True)
+    shares = [(x, c) for x, c in rows]
+    return [sum(x * c[k - 1] for x, c in shares) for k in data.units]
+
+
 def _covariances(data: Classes, spread: sp.Matrix) -> dict[sp.Symbol, sp.Expr]:
-    r"""$\Gamma_{TT'} = \sum_{ce} M_{cT}(\bar x_c\cdot\bar x_e/d) M_{eT'}$."""
-    gram = sp.Matrix([[data.gram(c, e) for e in data.patterns] for c in data.patterns])
-    full = (spread.T * gram * spread).applyfunc(sp.factor)
+    r"""$\Gamma_{TT'} = \sum_k\rho_k(M^Ts)_{Tk}(M^Ts)_{T'k} + \sigma^2\sum_c
+    M_{cT}M_{cT'}/n_c$, the inner products $v_T\cdot v_{T'}/d$.
+    """
+    columns = [spread.col(t) for t in range(spread.cols)]
+    means = [_on_means(data, x) for x in columns]
+    counts = [data.count(c) for c in data.patterns]
     return {
-        pair("Gamma", i + 1, k + 1): full[i, k]
-        for i in range(full.rows)
-        for k in range(i, full.cols)
+        pair("Gamma", i + 1, k + 1): sum(
+            data.rho(f) * x * y
+            for f, x, y in zip(data.units, means[i], means[k], strict=True)
+        )
+        + data.sigma**2
+        * sum(x * y / n for x, y, n in zip(columns[i], columns[k], counts, strict=True))
+        for i in range(spread.cols)
+        for k in range(i, spread.cols)
     }

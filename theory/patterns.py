@@ -20,7 +20,7 @@ from .notation import symbol
 
 Pattern = tuple[int, ...]
 
-MOST_UNITS = 2
+MOST_UNITS = 3
 """Features for which the equations of n samples are derived."""
 
 
@@ -98,40 +98,59 @@ class Classes:
             *(self.count(c) * c[j - 1] * c[k - 1] for c in self.patterns),
         )
 
+    @property
+    def tied(self) -> bool:
+        """Whether `u` follows from `w`."""
+        return self.model.autoencoder.tied
+
+    @property
+    def closed(self) -> bool:
+        """Whether stationarity of `w` and `b` fixes a relation of the overlaps (R1).
+
+        It takes a bias, and a loss that sees `w` through the fields alone.
+        """
+        return self.model.autoencoder.bias and not self.tied
+
+    def bias(self, j: int) -> sp.Expr:
+        """The bias of unit `j`; 0 for units without one."""
+        return symbol(f"b_{j}") if self.model.autoencoder.bias else sp.S.Zero
+
     def own(self, name: str, j: int, c: Pattern) -> sp.Symbol:
         """``zeta_1_pm``: overlap of unit 1 with the noise of a sample of a class."""
         return symbol(f"{name}_{j}_{mark(c)}")
 
     def each(self, *names: str) -> Iterator[sp.Symbol]:
-        """Yield the symbols of overlaps with the means (`m, omega`) or the noises."""
+        """Yield the symbols of overlaps with the means (`m, omega`) or the noises.
+
+        Biases are `b`; units without them have none.
+        """
         for name in names:
             for j in self.units:
                 if name in ("m", "omega"):
                     yield from (pair(name, j, k) for k in self.units)
                 elif name == "b":
-                    yield symbol(f"b_{j}")
+                    yield from self.bias(j).free_symbols
                 else:
                     yield from (self.own(name, j, c) for c in self.patterns)
 
-    def gram(self, c: Pattern, e: Pattern) -> sp.Expr:
-        r"""$\bar x_c\cdot\bar x_e/d = \sum_k\rho_k s_{ck}s_{ek} +
-        \delta_{ce}\sigma^2/n_c$.
-        """
-        own = self.sigma**2 / self.count(c) if c == e else sp.S.Zero
-        return own + sp.Add(*(self.rho(k) * c[k - 1] * e[k - 1] for k in self.units))
-
-    def contrasts(self) -> sp.Matrix:
-        r"""Columns that span the sums to zero over classes; rows are classes.
+    def directions(self) -> sp.Matrix:
+        r"""Columns that span what each `w` is made of; rows are classes.
 
         Dual to the products of signs $\chi_T(c) = \prod_{k\in T} s_{ck}$, $T$ from
-        `contrast_subsets`: with no class empty, column $T$ is $\chi_T/2^K$.
+        `direction_subsets`: with no class empty, column $T$ is $\chi_T/2^K$. By (R1)
+        the columns are contrasts, sums to zero over classes; without it all of them.
         """
-        rows = [self.characters(t) for t in ((), *self.contrast_subsets())]
-        return sp.Matrix(rows).inv()[:, 1:]
+        rows = [self.characters(t) for t in self._independent]
+        return sp.Matrix(rows).inv()[:, 1 if self.closed else 0 :]
 
-    def contrast_subsets(self) -> tuple[tuple[int, ...], ...]:
+    def direction_subsets(self) -> tuple[tuple[int, ...], ...]:
+        """The subsets of features, one for each column of `directions`."""
+        return self._independent[1 if self.closed else 0 :]
+
+    @property
+    def _independent(self) -> tuple[tuple[int, ...], ...]:
         """The subsets of features whose products of signs are independent on data."""
-        found: list[tuple[int, ...]] = []
+        found: list[tuple[int, ...]] = [()]
         rows = sp.ones(1, len(self.patterns))
         for subset in subsets(len(self.units)):
             wider = rows.col_join(sp.Matrix([self.characters(subset)]))
@@ -198,10 +217,9 @@ def check_patterns(model: Model) -> None:
             f"exponent, 2^K classes of samples with K overlaps each, but the model has "
             f'{len(features)} features. Use fewer features, or n = "inf".'
         )
-    if auto.tied or not auto.bias or auto.activation == "sign":
+    if auto.activation == "sign":
         raise DerivationError(
-            "With n samples of a product mixture the engine derives untied tanh or "
-            f"erf units with a bias, but the model has tied {auto.tied}, bias "
-            f"{auto.bias} and activation {auto.activation!r}. Use such units, or "
-            'kind = "two-modes".'
+            "With n samples of a product mixture the engine derives tanh or erf units, "
+            "whose products are smooth functions of two correlated fields, but the "
+            "model has activation 'sign'. Use a smooth unit, or kind = \"two-modes\"."
         )

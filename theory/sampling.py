@@ -120,10 +120,12 @@ def projected(model: Model, window: Window) -> System | None:
     1-1/\Gamma)$: the share of the + mode is a one-dimensional integral. Exact.
     """
     auto = model.autoencoder
-    if not model.data.samples or model.data.frozen_noise or auto.tied or not auto.bias:
+    if not model.data.samples or model.data.frozen_noise:
         return None
     if has_patterns(model):
         return classes.projected(model, window)
+    if auto.tied or not auto.bias:
+        return None
     omega, b, big_y = symbol("omega"), symbol("b"), symbol("Y")
     root_p, root_m = class_roots()
     slopes = [e / omega for e in mean_difference(model)]

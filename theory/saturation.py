@@ -19,7 +19,7 @@ from .model import D, Model
 from .notation import symbol
 from .patterns import Classes, check_patterns, classes_of, pair
 from .system import Equation, Step, System
-from .variance import decided_flow, regular, variance_parameters
+from .variance import decided_flow, regular, silent, variance_parameters
 
 ALPHA, BETA = sp.symbols("alpha beta", positive=True)
 A, B = sp.symbols("A B", positive=True)
@@ -37,9 +37,14 @@ def agreements(data: Classes) -> sp.Matrix:
 
 
 def _inverse(data: Classes) -> sp.Matrix:
-    r"""$G = (n_0 T + \lambda)^{-1}$, written with the sums T unexpanded."""
+    r"""$G = (n_0 T + \lambda)^{-1}$, written with the sums T unexpanded.
+
+    Zero for `silent` units, whose ridge outgrows every sum.
+    """
     held: dict[tuple[int, int], sp.Dummy] = {}
     size = len(data.units)
+    if silent(data.model):
+        return sp.zeros(size, size)
 
     def entry(j: int, k: int) -> sp.Expr:
         name = sp.Dummy(f"T_{min(j, k)}_{max(j, k)}" if j != k else "T")
@@ -176,6 +181,16 @@ def _checked(model: Model) -> Classes:
 
 def _steps(data: Classes) -> tuple[Step, ...]:
     a, b = unexplained(data)
+    if silent(data.model):
+        return (
+            Step(
+                "A tied `w = (beta/alpha^2) sqrt(d) u` costs the ridge `ridge_w` of "
+                "order `d^2` where `u` gains of order `d`: the units are silent, and "
+                "the skip alone is left, `c = beta A/(alpha^2 + beta^2 A)`, with",
+                sp.Eq(A, a, evaluate=False),
+                "L7",
+            ),
+        )
     rows = "n noise_draws rows" if data.model.data.frozen_noise else "n rows"
     return (
         Step(

@@ -49,6 +49,7 @@ def learned(model: Model, window: Window) -> System:
 
 def _of_classes(model: Model, window: Window) -> System:
     check_patterns(model)
+    _refuse_tied_draws(model)
     if model.data.frozen_noise:
         return saturation.frozen(model, window)
     return classes.learned(model, window)
@@ -69,7 +70,12 @@ def _refuse_undetermined(model: Model) -> None:
             f"the size of w must not matter, but the model has tied {auto.tied}, bias "
             f"{auto.bias} and samples {data.samples}. Use a tanh or an erf unit."
         )
-    if auto.tied and data.frozen_noise:
+    _refuse_tied_draws(model)
+
+
+def _refuse_tied_draws(model: Model) -> None:
+    """Frozen noise is fitted by a `w` that a tied `u` cannot follow."""
+    if model.autoencoder.tied and model.data.frozen_noise:
         raise DerivationError(
             "With frozen noise the labels are fitted by a w that is not along u, but "
             'the network is tied. Untie it, or set noise_draws = "inf".'
