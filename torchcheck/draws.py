@@ -198,25 +198,20 @@ def draw_training_set(
     Bartlett, Proc. R. Soc. Edinburgh 53, 260 (1934).
     """
     _check_size(values, d)
-    random = generator(seed, "data")
-    norms = _norms(model, values, d)
-    signs, weights = (
-        _samples(model, values) if model.data.samples else _modes(model, values)
-    )
-    draws = int(value(values, "noise_draws")) if model.data.frozen_noise else 0
+    signs, weights = (_samples if model.data.samples else _modes)(model, values)
     size = Size(
         d,
-        means=len(norms),
-        samples=len(signs) * model.data.samples,
-        draws=draws,
+        means=signs.shape[1],
+        samples=len(signs) if model.data.samples else 0,
+        draws=int(value(values, "noise_draws")) if model.data.frozen_noise else 0,
         times=times,
-        spare=len(norms) if suffix(model, 1) else 0,
+        spare=signs.shape[1] if suffix(model, 1) else 0,
     )
-    frame, noise, x0 = (_in_full if embedding == "full" else _bartlett)(size, random)
-    means = norms[:, None] * frame
+    draw = _in_full if embedding == "full" else _bartlett
+    frame, noise, x0 = draw(size, generator(seed, "data"))
+    means = _norms(model, values, d)[:, None] * frame
     x1 = signs @ means
-    if model.data.samples:
-        x1 = x1 + values["sigma"] * noise
+    x1[: len(noise)] += values["sigma"] * noise
     data = TrainingSet(
         d=d,
         means=means,
@@ -225,7 +220,7 @@ def draw_training_set(
         weights=weights,
         sigma=values["sigma"],
         samples=model.data.samples,
-        x0=x0 if draws else None,
+        x0=x0 if size.draws else None,
     )
     return _to(data, dtype, device)
 
