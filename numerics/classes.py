@@ -26,8 +26,6 @@ from .quadrature import trapezoid
 from .units import Evaluation, Network, Objective
 
 if TYPE_CHECKING:
-    from scipy.optimize import OptimizeResult
-
     from ..theory.system import System
 
 FLOOR = 1e-3
@@ -154,7 +152,7 @@ def network_of(learned: Printed, activation: str) -> Network:
 class Point:
     """A network: combinations of class means (units, directions), biases, who lives.
 
-    `hessian` is that of the objective, roughly, where Newton's method ended here.
+    `hessian` is that of the objective where Newton's method ended here.
     """
 
     theta: np.ndarray
@@ -190,13 +188,6 @@ class Point:
         theta[self.turning] = x[:cut].reshape(-1, theta.shape[1])
         b[self.biased] = x[cut:]
         return replace(self, theta=theta, b=b, value=value)
-
-
-def _carried(end: OptimizeResult) -> np.ndarray:
-    """Return the matrix that Newton's method ended with, from its factors."""
-    upper = np.zeros((end.x.size, end.x.size))
-    upper[np.triu_indices(end.x.size)] = end.r
-    return end.fjac.T @ upper
 
 
 class Landscape:
@@ -241,7 +232,7 @@ class Landscape:
         """Return `u` on the class means, shape (units, classes)."""
         return self._evaluated(self.objective, s, at).readout
 
-    def settle(self, s: float, start: Point) -> Point | None:
+    def settle(self, s: float, start: Point, gtol: float = 1e-4) -> Point | None:
         """Return the minimum below `start`, or None if it runs away."""
         from scipy.optimize import minimize
 
@@ -251,12 +242,12 @@ class Landscape:
         def both(x: np.ndarray) -> tuple[float, np.ndarray]:
             return self.slopes(s, start.moved(x))
 
-        rough = {"gtol": 1e-4}
+        rough = {"gtol": gtol}
         x = minimize(both, start.free, jac=True, method="BFGS", options=rough).x
         return self.polish(s, start.moved(x)) if self._kept(s, start.moved(x)) else None
 
     def polish(self, s: float, near: Point) -> Point | None:
-        """Return the stationary point beside `near`, or None if there is none."""
+        """Return the minimum beside `near`, or None if there is none."""
         from scipy.optimize import root
 
         if not near.free.size:
@@ -274,19 +265,29 @@ class Landscape:
             options = {"xtol": 1e-13, "maxfev": MOST_CALLS}
             end = root(slopes, start, jac=hessian, options=options)
         value, slope = self.slopes(s, near.moved(end.x))
-        found = replace(near.moved(end.x, value), hessian=_carried(end))
+        found = near.moved(end.x, value)
         close = np.abs(end.x - start).max() < CLOSE and self._kept(s, found)
-        return found if close and np.abs(slope).max() < STATIONARY else None
+        if not close or np.abs(slope).max() > STATIONARY:
+            return None
+        found = replace(found, hessian=self.hessian(s, found))
+        return found if np.linalg.eigvalsh(found.hessian)[0] > 0 else None
 
     def follow(self, s: float, near: Point) -> Point | None:
         """Return the minimum that `near`, from another time, has become.
 
         Without bias a short `w` grows like a root: Newton's method finds it from above.
         """
-        found = self.polish(s, near)
+        found = self.polish(s, near) or self.polish(s, replace(near, hessian=None))
         if not found and not self.network.bias and (self._sizes(s, near) < SHORT).any():
-            found = self.polish(s, replace(near, theta=3 * near.theta))
-        return found or self.settle(s, near)
+            found = self.polish(s, replace(near, theta=3 * near.theta, hessian=None))
+        return found or self._beside(s, near)
+
+    def _beside(self, s: float, near: Point) -> Point | None:
+        """Return the minimum below `near` if it is close; where it moves fast."""
+        found = self.settle(s, replace(near, hessian=None), gtol=1e-7)
+        if found and np.abs(found.free - near.free).max(initial=0.0) < CLOSE:
+            return found
+        return None
 
     def _sizes(self, s: float, at: Point) -> np.ndarray:
         """Return the sizes of the free `w`, or those of the `u` tied to them."""
@@ -386,10 +387,7 @@ class Landscape:
         for x in sorted((x for x in tried if x), key=lambda x: x.value):
             if all(abs(x.value - y.value) > ALIKE for y in known):
                 known.append(x)
-        return [self.named(x) for x in known if self._is_minimum(s, x)]
-
-    def _is_minimum(self, s: float, at: Point) -> bool:
-        return not at.free.size or np.linalg.eigvalsh(self.hessian(s, at))[0] > 0
+        return [self.named(x) for x in known]
 
     def named(self, at: Point) -> Point:
         """Give each live unit the feature it sees most, with a positive sign."""
@@ -449,10 +447,7 @@ class Path:
             if s == SEARCHES[0]:
                 self.heights += [x.value for x in found]
             for x in found:
-                if all(
-                    abs(self._height(b, s) - x.value) > ALIKE for b in self.branches
-                ):
-                    self._follow(s, x)
+                self._follow(s, x)
         self.heights.sort()
         if not self.branches:
             raise SolveError(
@@ -464,15 +459,27 @@ class Path:
         return None
 
     def _follow(self, s: float, start: Point) -> None:
-        """Follow a minimum along the ladder, both ways, until it is lost."""
+        """Follow a minimum that is new along the ladder, both ways, to its ends."""
+        if any(abs(self._height(b, s) - start.value) <= ALIKE for b in self.branches):
+            return
         branch = Branch({s: start})
+        self.branches.append(branch)
         down = [t for t in self.ladder if t < s]
         up = [t for t in self.ladder[::-1] if t > s]
         for times in (down, up):
             for t in times:
                 if self._step(branch, t) is None:
+                    self._fall(t, replace(branch.near(t), hessian=None))
                     break
-        self.branches.append(branch)
+
+    def _fall(self, s: float, last: Point) -> None:
+        """Follow the minima that lie below where one has ended, a unit less or none."""
+        live = [j for j, on in enumerate(last.active) if on]
+        fewer = [tuple(on and j != k for j, on in enumerate(last.active)) for k in live]
+        for active in (last.active, *fewer):
+            found = self.land.settle(s, replace(last, active=active))
+            if found:
+                self._follow(s, self.land.named(found))
 
     def _step(self, branch: Branch, s: float) -> Point | None:
         """Follow a branch to a time, unless it is lost there."""

@@ -355,6 +355,43 @@ def test_the_closed_relations_hold_at_the_minimum():
         assert found[f"omega_{j}"][0, t] == pytest.approx(omega, abs=1e-12)
 
 
+THREE = POINT | {"rho_3": 0.6, "p_3": 0.5}
+THREE |= dict(
+    zip(map("n_{}".format, patterns(3)), (5, 4, 3, 2, 2, 3, 1, 2), strict=True)
+)
+
+
+@cache
+def three():
+    return derive(Model(product(0, 0, 0), data=SAMPLES)).phase("weights")
+
+
+@pytest.mark.slow
+def test_slopes_of_three_features_are_those_of_the_loss():
+    system = three().learned
+    slopes_by_differences(system, ("omega_3_1", "zeta_2_pmm"), THREE, 3)
+    wrong = system.replaced("zeta_2_pmm", -system["zeta_2_pmm"])
+    with pytest.raises(AssertionError):
+        slopes_by_differences(wrong, ("zeta_2_pmm",), THREE, 3)
+
+
+@pytest.mark.slow
+def test_three_features_are_solved():
+    found = minimise_classes(
+        printed_phase(three()), "tanh", np.array([0.3, 1.0]), THREE
+    )
+    assert found.residual.max() < 1e-9
+    assert (found.eigenvalue > 0).all()
+    free = [str(x) for x in three().learned.unknowns]
+    start = {x: found[x][0, 1] for x in free} | THREE | {"s": 1.0}
+    best = loss_by_hand(start, 3)
+    assert best == pytest.approx(found.objective[1], abs=1e-9)
+    rng = np.random.default_rng(6)
+    for size in (1e-3, 0.1):
+        moved = start | {x: start[x] + size * rng.normal() for x in free}
+        assert loss_by_hand(moved, 3) > best
+
+
 # --------------------------------------------------------------------------- the minima
 
 
