@@ -378,9 +378,6 @@ def test_generated_features_have_their_shares(exponents):
 
 def test_messages():
     model = Model(product("0", "0"))
-    tied = replace(model, autoencoder=Autoencoder(tied=True))
-    with pytest.raises(ModelError, match=r"trained untied.*Set tied = false"):
-        train_units(tied, VALUES, [0.1], 50, 0)
     samples = replace(model, data=Data(samples=True))
     with pytest.raises(ModelError, match="Training needs `n_pp`"):
         draw_training_set(samples, VALUES, 50, 0)

@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from dilaton.errors import ModelError
 from dilaton.numerics.classes import minimise_classes
 from dilaton.numerics.printed import limit_of
 from dilaton.spec import parse_spec
@@ -40,7 +39,9 @@ DIFFERENCE = 1e-5  # forward differences of step 1e-6 err by the order of their 
 KAPPA = 2.0
 
 
-def spec_of(counts=COUNTS, draws='"inf"', activation="tanh", ridges=(0.1, 0.1)):
+def spec_of(
+    counts=COUNTS, draws='"inf"', activation="tanh", ridges=(0.1, 0.1), more=""
+):
     """Two features of full norm, `counts` samples of each sign pattern."""
     features = "".join(
         f"[[target.features]]\np = {p}\nscale = {rho}\nexponent = 0\n"
@@ -53,10 +54,11 @@ def spec_of(counts=COUNTS, draws='"inf"', activation="tanh", ridges=(0.1, 0.1)):
         f"[dilation]\nkappa = {KAPPA}\n"
         f"[data]\nn = {sum(counts.values())}\ncounts = {{{table}}}\n"
         f"noise_draws = {draws}\nridge_u = {ridges[0]}\nridge_w = {ridges[1]}\n"
-        f'[network]\nactivation = "{activation}"\n'
+        f'[network]\nactivation = "{activation}"\n{more}'
     )
 
 
+TIED = "tied = true\n"
 FEW = {"++": 2, "+-": 1, "-+": 1, "--": 0}
 SPEC = spec_of()
 SAMPLES = Data(samples=True)
@@ -225,9 +227,13 @@ def test_frozen_noise_is_summed_over():
     assert np.abs(fresh - want).min() > 1e-3
 
 
-@pytest.mark.parametrize("draws", ['"inf"', 2])
-def test_gradients_agree_with_finite_differences(draws):
-    loss = loss_of(spec_of(FEW, draws=draws), times=(0.15,), embedding="span")
+KINDS = [('"inf"', ""), (2, ""), ('"inf"', TIED)]
+
+
+@pytest.mark.parametrize(("draws", "more"), KINDS)
+def test_gradients_agree_with_finite_differences(draws, more):
+    spec = spec_of(FEW, draws=draws, more=more)
+    loss = loss_of(spec, times=(0.15,), embedding="span")
     _, _, w, b = random_point(loss, 1)
     point = loss.join(w, b)
     _, gradient = loss.reduced(point)
@@ -241,16 +247,20 @@ def test_gradients_agree_with_finite_differences(draws):
     assert np.abs(differences).max() > 100 * DIFFERENCE
 
 
-@pytest.mark.parametrize("draws", ['"inf"', 2])
-def test_the_solved_skip_and_readouts_are_stationary(draws):
-    loss = loss_of(spec_of(FEW, draws=draws))
+@pytest.mark.parametrize(("draws", "more"), KINDS)
+def test_the_solved_skip_and_readouts_are_stationary(draws, more):
+    loss = loss_of(spec_of(FEW, draws=draws, more=more))
     _, _, w, b = random_point(loss, 4)
     c, u, total = loss.best(w, b)
     c, u = c.requires_grad_(), u.detach().requires_grad_()
     again = loss.value(c, u, w, b)
     again.sum().backward()
     assert torch.allclose(again, total, rtol=ROUNDING)
-    assert max(c.grad.abs().max(), u.grad.abs().max()) < ROUNDING
+    assert c.grad.abs().max() < ROUNDING
+    if more:  # a tied readout is not free
+        assert torch.equal(u, loss.ratio[:, None, None] * w)
+    else:
+        assert u.grad.abs().max() < ROUNDING
 
 
 def test_a_saturated_unit_is_the_constant_one():
@@ -380,14 +390,17 @@ def test_a_limit_off_by_a_thousandth_is_not_approached(limit, name):
     assert np.abs(near[name] - far[name]).min() > 60 / 10_000**0.5
 
 
-@pytest.mark.parametrize("draws", [None, 2])
-def test_one_feature_is_learned_as_two_modes_are(draws):
+@pytest.mark.parametrize(("draws", "tied"), [(0, False), (2, False), (0, True)])
+def test_one_feature_is_learned_as_two_modes_are(draws, tied):
     """One unit, one loss: two descents of different code find the same minimum."""
-    data = Data(samples=True, frozen_noise=draws is not None)
-    one, two = (Model(x, data=data) for x in (product(0), two_modes()))
+    data, auto = Data(samples=True, frozen_noise=draws > 0), Autoencoder(tied=tied)
+    one, two = (
+        Model(x, autoencoder=auto, data=data) for x in (product(0), two_modes())
+    )
     values = {"sigma": 1.0, "ridge_u": 0.1, "ridge_w": 0.3, "n": 8, "n_plus": 5}
-    values |= {"rho_1": 1.0, "n_p": 5, "n_m": 3, "noise_draws": draws or 0}
-    times = np.array([0.05, 0.4])
+    values |= {"rho_1": 1.0, "n_p": 5, "n_m": 3, "noise_draws": draws}
+    # where a tied unit saturates its bias is flat
+    times = np.array([0.05, 0.08 if tied else 0.4])
     rows = draw_training_set(two, values, 1000, 0, times=2)
     got = train_units(one, values, times, 1000, 0, data=rows)
     want = train(two, values, times, 1000, 0, data=rows)
@@ -560,12 +573,6 @@ def test_cut_short_samples_are_not_converged(curves):
     assert short.verdict == "not converged"
 
 
-def test_a_tied_network_of_samples_is_refused_before_it_is_derived():
-    text = SPEC.text.replace("[network]", "[network]\ntied = true")
-    with pytest.raises(ModelError, match=r"trained untied.*Set tied = false"):
-        converge(parse_spec(text), (300, 1000, 3000), 3)
-
-
 def test_symbols_carry_features_and_signs():
     assert _title("zeta_1_pm") == r"$\zeta_{1,+-}$"
     assert _title("m_1_2") == "$m_{12}$"
@@ -619,7 +626,8 @@ def three_features():
 
 EIGHT = (6, 3, 3, 2, 3, 2, 2, 1)
 OTHERS = {
-    "no bias": lambda: parse_spec(SPEC.text + "bias = false\n"),
+    "no bias": lambda: spec_of(more="bias = false\n"),
+    "tied": lambda: spec_of(more=TIED),
     "three features": three_features,
 }
 
@@ -636,13 +644,15 @@ def test_the_table_of_the_limit_is_its_minimisers(limit):
 def test_other_networks_approach_their_limit_as_one_over_root_d(name):
     spec = OTHERS[name]()
     limit = by_minimiser(spec)
+    # the next term's prefactor grows with that of the first, which tied units raise
     near, far = (distances(limit, d, spec) for d in (10_000, 1_000_000))
+    bound = {x: 0.3 * (1 + np.abs(y).max() / 10) for x, y in near.items()}
     for x, value in near.items():
-        assert np.abs(value - far[x]).max() < 30 / 10_000**0.5, x
-    wrong = {x: y + 1e-3 for x, y in limit.items()}
+        assert np.abs(value - far[x]).max() < bound[x], x
+    wrong = {x: y + 1e-2 for x, y in limit.items()}
     near, far = (distances(wrong, d, spec) for d in (10_000, 1_000_000))
     for x, value in near.items():
-        assert np.abs(value - far[x]).min() > 60 / 10_000**0.5, x
+        assert np.abs(value - far[x]).min() > 2 * bound[x], x
 
 
 @pytest.mark.slow

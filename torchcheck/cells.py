@@ -17,7 +17,7 @@ from .network import Overlaps, check_activation
 from .plan import SAMPLED, Phase, Plan, degenerate, phases, suffixes
 from .sample import Samples, bulk_variance, sample_features
 from .train import Trained, train
-from .units_train import check_untied, train_units
+from .units_train import train_units
 
 if TYPE_CHECKING:
     from ..spec import Spec
@@ -37,8 +37,6 @@ that."""
 def check_trainable(spec: Spec, d: int) -> None:
     """Raise `ModelError` unless networks can be trained on `spec` at dimension d."""
     check_activation(spec.model.autoencoder.activation)
-    if spec.kind == "product":
-        check_untied(spec.model)
     draw_training_set(spec.model, spec.values, d, 0)
 
 

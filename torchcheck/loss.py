@@ -45,6 +45,7 @@ class RowsLoss:
     ridge_u: float
     ridge_w: float
     phi: str
+    tied: bool
     bias: bool
     nodes: int
 
@@ -52,6 +53,11 @@ class RowsLoss:
     def noise(self) -> Tensor:
         r"""Variance of the noise in a coordinate of $x_\tau$ around a centre, (T,)."""
         return self.alpha**2 + self.data.spread**2 * self.beta**2
+
+    @property
+    def ratio(self) -> Tensor:
+        r"""The tied readout's $\hat u / \hat w = \alpha^2/(\beta\sqrt d)$."""
+        return self.alpha**2 / (self.beta * self.data.d**0.5)
 
     def part(self, rows: slice | Tensor) -> Self:
         """The same loss at some of the times."""
@@ -100,8 +106,6 @@ class Moments:
 class Loss(RowsLoss):
     r"""The loss of one unit on one training set, per row and coordinate (N1)."""
 
-    tied: bool
-
     most_nodes = 1024
     longest = float("inf")
 
@@ -109,11 +113,6 @@ class Loss(RowsLoss):
     def scale(self) -> Tensor:
         """Size of the field that a unit weight makes: the natural unit of w."""
         return torch.sqrt(self.alpha**2 + self.data.d * self.beta**2)
-
-    @property
-    def ratio(self) -> Tensor:
-        r"""The tied readout's $\hat u / \hat w = \alpha^2/(\beta\sqrt d)$."""
-        return self.alpha**2 / (self.beta * self.data.d**0.5)
 
     def parts(self) -> list[slice]:
         """Slices of the times that keep the field values in a small memory."""

@@ -198,7 +198,7 @@ def make_loss(
             "A tied network needs beta > 0, as u = alpha^2 w/(beta sqrt(d)), but the "
             "times include one with beta = 0. Leave tau = 0 out."
         )
-    return Loss(**vars(rows), tied=model.autoencoder.tied)
+    return Loss(**vars(rows))
 
 
 def rows_of(
@@ -217,6 +217,7 @@ def rows_of(
         beta=torch.as_tensor(at.beta, **like),
         **ridges,
         phi=model.autoencoder.activation,
+        tied=model.autoencoder.tied,
         bias=model.autoencoder.bias,
         nodes=NODES,
     )

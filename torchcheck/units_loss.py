@@ -32,6 +32,9 @@ from .network import activation
 SATURATED_BIAS = 20.0
 """Of a unit that is the constant 1: tanh(20) = 1 in float64."""
 
+Moments = tuple[Tensor, Tensor, Tensor]
+"""$B^y, B^x$ (T, K, k) and Q (T, K, K)."""
+
 _MOST_ALIKE = 0.9  # 48 orders leave 0.9^48 = 6e-3 of a unit's smallest part
 _STEEPEST = 2.0  # the minimum has 1 + sqrt(Lambda) at most
 _CHUNK = 2**20  # field values held at once, 8 MiB in float64
@@ -72,11 +75,11 @@ class UnitsLoss(RowsLoss):
         """Slices of the times that keep the field values in a small memory."""
         return self.slices(_CHUNK // len(self.data.means))
 
-    def moments(self, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def moments(self, w: Tensor, b: Tensor) -> Moments:
         r"""$B^y, B^x$ (T, K, k) and $Q$ (T, K, K) at $\hat w$ (T, K, k), b (T, K)."""
         return self._fresh(w, b) if self.data.x0 is None else self._frozen(w, b)
 
-    def _fresh(self, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _fresh(self, w: Tensor, b: Tensor) -> Moments:
         data, root = self.data, self.data.d**0.5
         centres = data.x1 / root
         beta, noise = self.beta[:, None, None], self.noise[:, None, None]
@@ -98,7 +101,7 @@ class UnitsLoss(RowsLoss):
             self._products(mean, cov, second @ data.weights),
         )
 
-    def _frozen(self, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _frozen(self, w: Tensor, b: Tensor) -> Moments:
         data, root = self.data, self.data.d**0.5
         x = self.frozen_inputs().flatten(1, 2) / root
         phi = activation(self.phi, root * w @ x.transpose(1, 2) + b[:, :, None])
@@ -122,8 +125,11 @@ class UnitsLoss(RowsLoss):
 
     def value(self, c: Tensor, u: Tensor, w: Tensor, b: Tensor) -> Tensor:
         r"""The loss (T,) at $(c, \hat u, \hat w, b)$; differentiable."""
+        return self._total(c, u, w, self.moments(w, b))
+
+    def _total(self, c: Tensor, u: Tensor, w: Tensor, seen: Moments) -> Tensor:
         yy, yx, xx = self.constants()
-        y, x, products = self.moments(w, b)
+        y, x, products = seen
         cross = (u * (y - c[:, None, None] * x)).sum((1, 2))
         square = (u * (self._ridged(products) @ u)).sum((1, 2))
         square = square + self.ridge_w * (w * w).sum((1, 2))
@@ -134,16 +140,18 @@ class UnitsLoss(RowsLoss):
 
     def best(self, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         r"""The optimal $c$ and $\hat u$ at $(\hat w, b)$ and the loss there."""
-        yy, yx, xx = self.constants()
-        y, x, products = self.moments(w, b)
-        both = torch.linalg.solve(self._ridged(products), torch.cat([y, x], 2))
-        from_y, from_x = both.chunk(2, 2)
-        c = (yx - (x * from_y).sum((1, 2))) / (xx - (x * from_x).sum((1, 2)))
-        skip = c[:, None, None]
-        u = from_y - skip * from_x
-        used = (u * (y - skip * x)).sum((1, 2))
-        total = yy - 2 * c * yx + c**2 * xx - used
-        return c, u, (total + self.ridge_w * (w * w).sum((1, 2))) / self.data.rows
+        _, yx, xx = self.constants()
+        seen = self.moments(w, b)
+        y, x, products = seen
+        if self.tied:
+            u = self.ratio[:, None, None] * w
+            c = (yx - (u * x).sum((1, 2))) / xx
+        else:
+            both = torch.linalg.solve(self._ridged(products), torch.cat([y, x], 2))
+            from_y, from_x = both.chunk(2, 2)
+            c = (yx - (x * from_y).sum((1, 2))) / (xx - (x * from_x).sum((1, 2)))
+            u = from_y - c[:, None, None] * from_x
+        return c, u, self._total(c, u, w, seen)
 
     def reduced(self, point: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and gradient at points (T, K (k + 1)), see `split`."""
@@ -180,7 +188,9 @@ class UnitsLoss(RowsLoss):
         r"""Turn points into $\hat w$ (T, K, k) and b (T, K) (zero without a bias)."""
         count, live = len(self.data.means), self.live
         w = point[:, :-count].reshape(len(point), count, -1)
-        w = torch.where(live[:, :, None], w / self.natural[:, :, None], 0.0)
+        # a constant unit that is tied keeps w, which is its readout
+        kept = live | (self.tied and self.bias)
+        w = torch.where(kept[:, :, None], w / self.natural[:, :, None], 0.0)
         b = point[:, -count:] / self.data.sizes
         return w, torch.where(live, b, SATURATED_BIAS) if self.bias else 0 * b
 
@@ -190,14 +200,19 @@ class UnitsLoss(RowsLoss):
         return torch.cat([scaled, b * self.data.sizes], 1)
 
     def gradient_norm(self, c: Tensor, u: Tensor, w: Tensor, b: Tensor) -> Tensor:
-        r"""Norm (T,) of the gradient in $(c, \hat u)$ and in points of `split`."""
+        r"""Norm (T,) of the gradient in $(c, \hat u)$ and in points of `split`.
+
+        Tied readouts are not free and do not count.
+        """
         norms = []
         for rows in self.parts():
             part = self.part(rows)
-            free = [c[rows], u[rows], part.join(w[rows], b[rows])]
+            free = [c[rows], part.join(w[rows], b[rows]), u[rows]]
             free = [y.detach().requires_grad_() for y in free]
-            total = part.value(free[0], free[1], *part.split(free[2])).sum()
-            grads = torch.autograd.grad(total, free)
+            weights, bias = part.split(free[1])
+            readout = part.ratio[:, None, None] * weights if part.tied else free[2]
+            total = part.value(free[0], readout, weights, bias).sum()
+            grads = torch.autograd.grad(total, free[:2] if part.tied else free)
             norms.append(sum((g.reshape(len(g), -1) ** 2).sum(1) for g in grads).sqrt())
         return torch.cat(norms)
 

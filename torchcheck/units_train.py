@@ -52,8 +52,7 @@ def train_units(
     Parameters
     ----------
     model
-        A product mixture, untied; its population, or samples with fresh or frozen
-        noise.
+        A product mixture; its population, or samples with fresh or frozen noise.
     values
         The numbers by name: `sigma`, ``rho_j`` of every feature, then ``p_j``, or
         ``n_pp``, ... of every sign pattern, `ridge_u`, `ridge_w` (and `noise_draws`).
@@ -111,7 +110,6 @@ def make_units_loss(
     model: Model, values: Values, times: np.ndarray, data: TrainingSet
 ) -> UnitsLoss:
     """Return the exact loss of `data` at `times`, no unit saturated."""
-    check_untied(model)
     rows = rows_of(model, values, times, data)
     if not torch.all(rows.beta > 0):
         raise ModelError(
@@ -121,15 +119,6 @@ def make_units_loss(
         )
     live = torch.ones(len(rows.beta), len(data.means), dtype=torch.bool)
     return UnitsLoss(**vars(rows), live=live.to(rows.beta.device))
-
-
-def check_untied(model: Model) -> None:
-    """Refuse tied networks, whose readouts are not free to be solved for."""
-    if model.autoencoder.tied:
-        raise ModelError(
-            "Networks with several units are trained untied, but the model's is tied. "
-            "Set tied = false."
-        )
 
 
 def _starts(loss: UnitsLoss, seed: int) -> tuple[UnitsLoss, Tensor]:
