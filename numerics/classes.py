@@ -269,8 +269,9 @@ class Landscape:
         close = np.abs(end.x - start).max() < CLOSE and self._kept(s, found)
         if not close or np.abs(slope).max() > STATIONARY:
             return None
-        found = replace(found, hessian=self.hessian(s, found))
-        return found if np.linalg.eigvalsh(found.hessian)[0] > 0 else None
+        bend = self.hessian(s, found)
+        lowest = np.linalg.eigvalsh(bend)[0]
+        return replace(found, hessian=bend) if lowest > 0 else None
 
     def follow(self, s: float, near: Point) -> Point | None:
         """Return the minimum that `near`, from another time, has become.
