@@ -28,7 +28,17 @@ from ..errors import ModelError, ShapeError, SolveError, did_you_mean
 from . import elementary
 from .cache import load_source
 from .printed import Printed, printed
-from .quadrature import LIMIT, START, Rule, error_bound, trapezoid
+from .quadrature import (
+    LIMIT,
+    START,
+    TRUST,
+    WAVES,
+    Rule,
+    error_bound,
+    estimate,
+    folded,
+    trapezoid,
+)
 
 if TYPE_CHECKING:
     from ..theory.system import System
@@ -54,9 +64,11 @@ NUMBA_HEADER = '''\
 
 from math import cosh, cos, erf, log, nan, pi, sin, sinh, sqrt, tan
 from math import atan as arctan, e as euler
-from numpy import abs as absolute, empty, float64, int64, zeros
+from numpy import abs as absolute, array, empty, float64, int64, zeros
 from numba import njit
 
+TRUST = {trust!r}
+WAVES = array({waves})
 compiled = njit(cache=True, nogil=True, error_model="numpy")
 fused = njit(cache=True, nogil=True, error_model="numpy", fastmath={{"contract"}})
 inlined = njit(inline="always", error_model="numpy")
@@ -64,16 +76,46 @@ LANES = {lanes}
 
 
 @compiled
-def totals(sums, scale):
-    """Put each full rule into sums[0, :, 0]; return its distance from the half rule."""
+def estimate(parts):
+    """Return the sum of the sums over every 16th node, and its estimated error."""
+    full = parts[0] + parts[8]
+    c4, c5, c7, c8 = full, parts[0] - parts[8], parts[0] - parts[8], full
+    s4, s5, s7 = 0.0, 0.0, 0.0
+    for j in range(1, 8):
+        even, odd = parts[j] + parts[16 - j], parts[j] - parts[16 - j]
+        full += even
+        c4, s4 = c4 + WAVES[j, 0] * even, s4 + WAVES[j, 4] * odd
+        c5, s5 = c5 + WAVES[j, 1] * even, s5 + WAVES[j, 5] * odd
+        c7, s7 = c7 + WAVES[j, 2] * even, s7 + WAVES[j, 6] * odd
+        c8 += WAVES[j, 3] * even
+    last = maximum(c7 * c7 + s7 * s7, c8 * c8)
+    slow = minimum(1.0, last / maximum(c4 * c4 + s4 * s4, 1e-300))
+    fast = minimum(1.0, last / maximum(c5 * c5 + s5 * s5, 1e-300))
+    fall = TRUST * maximum(slow * sqrt(slow), fast * fast * sqrt(sqrt(fast)))
+    return full, sqrt(last) * minimum(1.0, fall)
+
+
+@compiled
+def totals(sums):
+    """Put each average into sums[0, :, 0]; return the largest estimated error.
+
+    Axes: every 16th node of the second variable, if there is one; averages; every
+    16th node of the first variable.
+    """
     worst = 0.0
     for i in range(sums.shape[1]):
-        full, half = 0.0, 0.0
-        for lane in range(16):
-            full += sums[0, i, lane] + sums[1, i, lane]
-        for lane in range(0, 16, 2):
-            half += scale * sums[0, i, lane]
-        worst = maximum(worst, abs(full - half))
+        if sums.shape[0] == 16:
+            sides = zeros((2, 16))
+            for row in range(16):
+                for lane in range(16):
+                    sides[0, row] += sums[row, i, lane]
+                    sides[1, lane] += sums[row, i, lane]
+            full, doubt = estimate(sides[0])
+            worst = maximum(worst, doubt)
+            full, doubt = estimate(sides[1])
+        else:
+            full, doubt = estimate(sums[0, i])
+        worst = maximum(worst, doubt)
         sums[0, i, 0] = full
     return worst
 '''
@@ -87,15 +129,14 @@ class Kernel:
     ``f(at, states, inputs, params, nodes, weights)`` with the system's orders.
 
     * numpy, jax: each of ``at``, ``states[i]``, ``inputs[i]``, ``params[i]`` is a
-      number or an array, all broadcast together; returns ``(values, difference)``,
+      number or an array, all broadcast together; returns ``(values, doubt)``,
       values of shape ``(outputs, *batch)``.
     * numba: one point, float arrays (`at` a float), and a last argument `out` that
-      is filled; returns `difference`. Can be called from compiled code, but see
+      is filled; returns `doubt`. Can be called from compiled code, but see
       `numba_module`: code that calls it belongs in the same generated module.
 
-    `difference` is between the full and the half quadrature rule; `error_bound`
-    turns it into a bound. Names: `states`, `inputs`, `parameters` and, by function,
-    `outputs`.
+    `doubt` is what the averages may be wrong by (`quadrature.estimate`). Names:
+    `states`, `inputs`, `parameters` and, by function, `outputs`.
     """
 
     system: Printed = field(repr=False)
@@ -161,9 +202,9 @@ class Kernel:
         )
         intervals = START
         while True:
-            values, difference = self._call(name, packed, trapezoid(intervals))
-            bound = float(np.max(error_bound(np.asarray(difference)), initial=0.0))
-            if bound <= tol or difference is None:
+            values, doubt = self._call(name, packed, trapezoid(intervals))
+            bound = float(np.max(error_bound(np.asarray(doubt)), initial=0.0))
+            if bound <= tol or doubt is None:
                 return dict(zip(self.outputs(name), values, strict=True)), bound
             if not 2 * intervals <= LIMIT:
                 raise SolveError(
@@ -189,12 +230,12 @@ class Kernel:
             for g in groups
         ]
         out = np.empty((size, len(self.outputs(name))))
-        difference = 0.0
+        doubt = 0.0
         for row in range(size):
             point = [c[row] for c in columns]
             off = self[name](times[row], *point, *rule, out[row])
-            difference = max(difference, off)
-        return out.T.reshape(out.shape[1:] + shape), difference
+            doubt = max(doubt, off)
+        return out.T.reshape(out.shape[1:] + shape), doubt
 
 
 def ordered(values: Mapping[str, Any], names: tuple[str, ...], what: str) -> list:
@@ -277,7 +318,11 @@ def numba_source(
 ) -> str:
     """Return the source of a numba module: elementary functions, system, driver."""
     held = printed(system)
-    parts = [NUMBA_HEADER.format(name=system.name, lanes=lanes)]
+    parts = [
+        NUMBA_HEADER.format(
+            name=system.name, lanes=lanes, trust=TRUST, waves=WAVES.tolist()
+        )
+    ]
     parts.append(_text_of(elementary))
     what = " ".join(["loops", str(lanes), *only])
     parts.append(held.text(what, lambda real: _loop_text(real, lanes, only)))
@@ -365,21 +410,20 @@ def _array_names(xp: Any) -> dict[str, Any]:
     space["euler"] = xp.e
 
     def average(integrand, dim, nodes, weights, *arguments):
-        """Return the averages and their largest distance from the half rule."""
+        """Return the averages and the largest estimate of their errors."""
         axes = tuple(range(-dim, 0))
         grid = (nodes,) if dim == 1 else (nodes[:, None], nodes)
         weight = weights if dim == 1 else weights[:, None] * weights
-        half = (..., *(slice(None, None, 2),) * dim)
         wide = [xp.asarray(a)[(..., *(None,) * dim)] for a in arguments]
-        values, differences = [], []
+        values, doubts = [], []
         for term in integrand(*grid, *wide):
             term = weight * term
-            value = term.sum(axes)
-            values.append(value)
-            differences.append(absolute(value - 2**dim * term[half].sum(axes)))
-        worst = differences[0]
-        for difference in differences[1:]:
-            worst = xp.maximum(worst, difference)
+            values.append(term.sum(axes))
+            sides = [term] if dim == 1 else [term.sum(-1), term.sum(-2)]
+            doubts += [estimate(folded(side), xp) for side in sides]
+        worst = doubts[0]
+        for doubt in doubts[1:]:
+            worst = xp.maximum(worst, doubt)
         return tuple(values), worst
 
     def stack(at, states, inputs, params, values):
@@ -388,5 +432,4 @@ def _array_names(xp: Any) -> dict[str, Any]:
         shape = np.broadcast_shapes(*(np.shape(v) for v in [*given, *values]))
         return xp.stack([xp.broadcast_to(xp.asarray(v, float), shape) for v in values])
 
-    absolute = xp.absolute
     return {**space, "average": average, "stack": stack}

@@ -2,9 +2,9 @@
 
 Every printed function has the arguments ``(at, states, inputs, params, nodes,
 weights)``: the time, the unknowns, the given functions of time and the parameters in
-the system's order, and a quadrature rule. Array code returns ``(values, difference)``,
-compiled code fills `out` and returns the difference: the largest one between the
-full and the half rule over all Gaussian averages of the function.
+the system's order, and a quadrature rule. Array code returns ``(values, doubt)``,
+compiled code fills `out` and returns the doubt: the largest estimate, over all
+Gaussian averages of the function, of what the rule may be wrong by.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def plan(values: Sequence[sp.Expr]) -> Plan:
     return Plan(tuple(before), integrands, tuple(after), tuple(reduced[len(hoisted) :]))
 
 
-RESERVED = {*ARGUMENTS.split(", "), "out", "lane", "difference", "off", "sums"}
+RESERVED = {*ARGUMENTS.split(", "), "out", "lane", "doubt", "off", "sums"}
 """Names that printed code uses for itself, besides x0, x1, ... and fixed_0, ..."""
 
 
@@ -351,15 +351,15 @@ def array_function(system: System, name: str, values: Sequence[sp.Expr]) -> str:
         calls += [
             f"    ({targets},), off = average("
             f"{name}_integrand_{dim}, {dim}, nodes, weights{arguments})",
-            "    difference = maximum(difference, off)",
+            "    doubt = maximum(doubt, off)",
         ]
     lines += [f"def {name}({ARGUMENTS}):"]
     lines += _docstring(system, name, "leading axis of the values, then the batch")
     lines += _unpack(system, _used(steps), "", 4)
-    lines += [*_assign(steps.before, 4), "    difference = 0.0", *calls]
+    lines += [*_assign(steps.before, 4), "    doubt = 0.0", *calls]
     lines += _assign(steps.after, 4)
     results = ", ".join(_PRINTER.doprint(v) for v in steps.values)
-    lines += [f"    return stack(at, states, inputs, params, ({results},)), difference"]
+    lines += [f"    return stack(at, states, inputs, params, ({results},)), doubt"]
     return "\n".join(lines) + "\n"
 
 
@@ -374,7 +374,7 @@ def lane_function(system: System, name: str, values: Sequence[sp.Expr]) -> str:
     """Print a function of `LANES` points side by side, the last axis (numba)."""
     lines = [f"def {name}({ARGUMENTS}, out):"]
     lines += _docstring(system, name, f"fills out[{len(values)}, LANES]")
-    lines += ["    difference = 0.0", "    for lane in range(LANES):"]
+    lines += ["    doubt = 0.0", "    for lane in range(LANES):"]
     return "\n".join(lines + _loop_body(system, plan(values), "lane", 8)) + "\n"
 
 
@@ -383,7 +383,7 @@ def _loop_body(system: System, steps: Plan, lane: str, indent: int) -> list[str]
     lines = _unpack(system, _used(steps), lane, indent)
     lines += _assign(steps.before, indent)
     if not lane:
-        lines += [f"{pad}difference = 0.0"]
+        lines += [f"{pad}doubt = 0.0"]
     for dim, group in steps.integrands.items():
         lines += _loop_sums(dim, *group, indent)
     lines += _assign(steps.after, indent)
@@ -392,18 +392,18 @@ def _loop_body(system: System, steps: Plan, lane: str, indent: int) -> list[str]
         f"{pad}out[{i}{index}] = {_PRINTER.doprint(v)}"
         for i, v in enumerate(steps.values)
     ]
-    return [*lines, "    return difference"]
+    return [*lines, "    return doubt"]
 
 
 def _loop_sums(dim: int, temporaries: tuple, averages: tuple, indent: int) -> list[str]:
     """Print the quadrature: blocks of 16 nodes, so that it vectorises as it stands."""
     pad = " " * indent
-    lines = [f"{pad}sums = zeros((2, {len(averages)}, 16))"]
+    lines = [f"{pad}sums = zeros(({1 if dim == 1 else 16}, {len(averages)}, 16))"]
     weight = "weights[j + lane_j]"
     parity = "0"
     if dim == 2:
         lines += [f"{pad}for i in range(nodes.size):", f"{pad}    node_2 = nodes[i]"]
-        weight, parity = f"weights[i]*{weight}", "i % 2"
+        weight, parity = f"weights[i]*{weight}", "i % 16"
         pad += "    "
     lines += [
         f"{pad}for j in range(0, nodes.size, 16):",
@@ -418,7 +418,7 @@ def _loop_sums(dim: int, temporaries: tuple, averages: tuple, indent: int) -> li
         for i, (_, e) in enumerate(averages)
     ]
     pad = " " * indent
-    lines += [f"{pad}difference = maximum(difference, totals(sums, {2.0 * dim}))"]
+    lines += [f"{pad}doubt = maximum(doubt, totals(sums))"]
     return lines + [
         f"{pad}{symbol} = sums[0, {i}, 0]" for i, (symbol, _) in enumerate(averages)
     ]

@@ -36,13 +36,9 @@ def put(source, target):
 
 
 @compiled
-def bound(difference):
-    """Bound the error of a rule by its difference from the half rule.
-
-    The square of it is what is left of an average of order one; but what decides a
-    flat objective can be a tail, of a millionth, and there it is not.
-    """
-    return difference + 2e-16
+def bound(doubt):
+    """Return the bound that an estimated error gives, rounding included."""
+    return doubt + 2e-16
 
 
 @compiled

@@ -8,8 +8,11 @@ from dilaton.numerics.quadrature import (
     BLOCK,
     HALF_WIDTH,
     START,
+    TRUST,
     average,
     error_bound,
+    estimate,
+    folded,
     trapezoid,
 )
 
@@ -35,14 +38,52 @@ def test_tanh_averages_match_thirty_digit_quadrature(a, b):
         assert bound <= TIGHT
 
 
+def doubt(terms):
+    """Estimate the error of a rule from its terms."""
+    return estimate(folded(terms))
+
+
 @pytest.mark.parametrize("a", [2.0, 6.0, 20.0])
 def test_the_bound_holds_on_coarse_rules(a):
     truth = exact(lambda g: mpmath.tanh(a * g + 0.3))
     for intervals in (16, 32, 62, 124, 248, 496):
         x, w = trapezoid(intervals)
         terms = w * np.tanh(a * x + 0.3)
-        difference = terms.sum() - 2 * terms[::2].sum()
-        assert abs(terms.sum() - truth) <= error_bound(difference)
+        assert abs(terms.sum() - truth) <= error_bound(doubt(terms))
+
+
+@pytest.mark.parametrize("shape", ["sigmoid", "tail", "slope", "square"])
+def test_a_rule_that_is_accepted_is_within_its_tolerance(shape):
+    """Also where a far tail decides, and wherever the nodes happen to lie."""
+    rng = np.random.default_rng(0)
+    a = np.exp(rng.uniform(np.log(0.3), np.log(20), (300, 1)))
+    b = rng.uniform(-14, 14, (300, 1))
+    f = {
+        "sigmoid": lambda x: np.tanh(a * x + b),
+        "tail": lambda x: 1 - np.tanh(a * x + b),
+        "slope": lambda x: 1 - np.tanh(a * x + b) ** 2,
+        "square": lambda x: (1 - np.tanh(a * x + b)) ** 2,
+    }[shape]
+    truth = (trapezoid(START * 2**7).weights * f(trapezoid(START * 2**7).nodes)).sum(-1)
+    for intervals in (START, 2 * START, 4 * START):
+        x, w = trapezoid(intervals)
+        terms = w * f(x)
+        error, bound = abs(terms.sum(-1) - truth), doubt(terms)
+        for tol in (1e-6, 1e-8, 1e-10, 1e-12):
+            taken = bound < tol
+            assert taken.sum() > 50
+            assert error[taken].max() < 0.1 * tol
+        # a hundredth of it, the estimate itself, is no bound
+        assert np.any(error > np.maximum(bound / TRUST, 1e-14))
+
+
+def test_the_estimate_is_that_of_a_geometric_law():
+    c, x = 1e-6, 0.5
+    frequencies = np.arange(1, 8)  # a modulus of 0 at the eighth
+    angles = 2 * np.pi * np.outer(frequencies, np.arange(BLOCK)) / BLOCK
+    waves = np.cos(angles + 0.7 * frequencies[:, None])
+    parts = (c * x ** frequencies[:, None] * waves).sum(0) * 2 / BLOCK
+    assert estimate(parts) == pytest.approx(TRUST * c * x**16, rel=1e-8)
 
 
 def test_nodes_grow_linearly_in_the_steepness():
