@@ -277,3 +277,26 @@ def test_a_later_window_begins_where_another_ends(path):
     moved = known | {symbol("kappa_1"): 0.8}
     other = float(here.correction["omega_2_shift"].subs(moved))
     assert abs(other - shift) > 1e-2
+
+
+@pytest.mark.parametrize("exponents", [(0,), (0, "1/4")])
+def test_a_phase_in_the_bulk_ends_where_the_layer_begins(exponents):
+    """Its time is s (1 - kappa/d^a): `omega` moves by -kappa s d(omega)/ds."""
+    found = derive(Model(product(*exponents), VARIANCE_EXPLODING)).phases[0]
+    (kappa,) = (k for k in found.correction.parameters if "kappa" in str(k))
+    known = {symbol(k): v for k, v in LATER.items()} | {
+        symbol("p_1"): 0.8,
+        symbol("rho_1"): 1.2,
+        symbol("kappa"): 1.1,
+        S_PHASE: S,
+    }
+    d, rate = mp.mpf(10) ** 40, mp.mpf(1) / (2 if len(exponents) == 1 else 4)
+    with mp.workdps(40):
+        tau = S * (1 - float(kappa.subs(known)) / d**rate)
+        # half the log-odds have the slope beta |mu|/alpha^2, in units of alpha/sqrt(d)
+        exact = mp.sqrt(1.2) * tau / (1 - tau) ** 2
+        limit = mp.sqrt(1.2) * S / (1 - mp.mpf(S)) ** 2
+        wanted = float((exact - limit) * d**rate)
+    shift = float(found.correction["omega_1_shift"].subs(known))
+    assert shift == pytest.approx(wanted, rel=1e-6)
+    assert abs(shift) > 0.1

@@ -1,13 +1,19 @@
 """Details that a mutation run found unguarded; docs/mutants.md lists the run."""
 
 import json
+import math
 
 import numpy as np
 import pytest
+import sympy as sp
+from dilaton import Model, derive, two_modes
 from dilaton.errors import ModelError
 from dilaton.numerics.quadrature import average
 from dilaton.numerics.store import Store, digest
-from dilaton.theory.model import TAU
+from dilaton.theory.dilation import find_windows
+from dilaton.theory.loss import ALPHA, in_window
+from dilaton.theory.model import TAU, VARIANCE_EXPLODING
+from dilaton.theory.notation import symbol
 from dilaton.theory.schedule import (
     canonical,
     check_schedule,
@@ -46,6 +52,24 @@ def test_averages_in_two_dimensions_keep_leading_axes_and_their_bound():
 def test_signs_and_d_are_understood_where_schedules_are_checked(alpha, beta):
     check_schedule_text(alpha, beta)
     check_schedule(parse_schedule(alpha), parse_schedule(beta))
+
+
+def test_a_dilation_is_written_segment_by_segment():
+    dilation = derive(Model(two_modes())).dilation
+    lines = [line.split("   ") for line in str(dilation).splitlines()]
+    assert [line[2] for line in lines] == ["(weights)", "(variance)"]
+    assert [line[1] for line in lines] == ["for 0 <= t <= 1/2", "for 1/2 <= t <= 1"]
+    at = {"kappa": 2.0, "d": 400.0, "t": 0.75, "sqrt": math.sqrt}
+    values = [eval(line[0].removeprefix("tau = "), at) for line in lines]
+    assert values == pytest.approx([0.15, 0.55])
+
+
+def test_overlaps_of_w_absorb_the_size_of_the_noise_in_a_window():
+    """Where alpha is of order sqrt(d), `v, omega` are of its inverse, `r` of 1/d."""
+    (window, _) = find_windows(Model(two_modes(), VARIANCE_EXPLODING))
+    for name, power in (("v", 1), ("omega", 1), ("r", 2)):
+        held = in_window(ALPHA**power * symbol(name), window, sp.Rational(1, 2))
+        assert held == window.alpha**power * symbol(name)
 
 
 MESSAGES = [  # (call, the whole beginning or a whole sentence of the message)

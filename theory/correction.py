@@ -89,8 +89,6 @@ def _expands(model: Model, window: Window) -> bool:
 
 def _moved(model: Model, window: Window, rate: sp.Expr) -> Window:
     """The window with its dilated schedule to first order in `SMALL`."""
-    if window.end == "interior":
-        return window
     windows, path = find_windows(model), model.interpolant
     tau = make_dilation(windows).segments[windows.index(window)].tau()
     alpha, beta = (expr.subs(TAU, tau) for expr in (path.alpha, path.beta))
@@ -105,11 +103,11 @@ def _series(
     expr: sp.Expr, window: Window, size: sp.Expr, lead: sp.Expr, rate: sp.Expr
 ) -> sp.Expr:
     """``lead + SMALL * next`` of what depends on d, in units of ``d**size``."""
-    power = rate / window.exponent
-    x = sp.Dummy("x", positive=True)  # d**(-exponent)
-    scaled = sp.powsimp(expr.subs(D, x ** (-1 / window.exponent)))
-    scaled = sp.expand(scaled * x ** (size / window.exponent), power_base=True)
-    rest = sp.limit((scaled - lead) / x**power, x, 0, "+")
+    base = window.exponent or rate  # of an interior window the exponent is 0
+    x = sp.Dummy("x", positive=True)  # d**(-base)
+    scaled = sp.powsimp(expr.subs(D, x ** (-1 / base)))
+    scaled = sp.expand(scaled * x ** (size / base), power_base=True)
+    rest = sp.limit((scaled - lead) / x ** (rate / base), x, 0, "+")
     if not rest.is_finite:
         raise DerivationError(
             f"A correction of order d^(-{rate}) needs {expr} = its leading power of "
