@@ -45,8 +45,8 @@ def tanh(x):
     """Return the hyperbolic tangent, with full relative accuracy near zero."""
     bits = float64(x).view(int64)
     sign = bits & -0x8000000000000000
-    y = int64(bits ^ sign).view(float64)
-    y = 20.0 if y > 20.0 else y
+    size = int64(bits ^ sign).view(float64)
+    y = 20.0 if size > 20.0 else size
     shifted = y * 2.8853900817779268 + 6755399441055744.0
     k = shifted - 6755399441055744.0
     r = (2.0 * y - k * 0.6931471803691238) - k * 1.9082149292705877e-10
