@@ -19,7 +19,7 @@ from .model import D, Model
 from .notation import symbol
 from .patterns import Classes, check_patterns, classes_of, pair
 from .system import Equation, Step, System
-from .variance import decided_flow, regular, silent, variance_parameters
+from .variance import SILENT, decided_flow, regular, silent, variance_parameters
 
 ALPHA, BETA = sp.symbols("alpha beta", positive=True)
 A, B = sp.symbols("A B", positive=True)
@@ -184,9 +184,8 @@ def _steps(data: Classes) -> tuple[Step, ...]:
     if silent(data.model):
         return (
             Step(
-                "A tied `w = (beta/alpha^2) sqrt(d) u` costs the ridge `ridge_w` of "
-                "order `d^2` where `u` gains of order `d`: the units are silent, and "
-                "the skip alone is left, `c = beta A/(alpha^2 + beta^2 A)`, with",
+                f"{SILENT}, and so is every other. The skip alone is left, "
+                "`c = beta A/(alpha^2 + beta^2 A)`, with",
                 sp.Eq(A, a, evaluate=False),
                 "L7",
             ),

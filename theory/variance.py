@@ -23,6 +23,12 @@ def rows(model: Model) -> sp.Expr:
     return symbol("n") * (symbol("noise_draws") if frozen else 1)
 
 
+SILENT = (
+    "A tied `w = (beta/alpha^2) sqrt(d) u` costs the ridge `ridge_w` of order `d^2` "
+    "where `u` gains of order `d`: the unit is silent"
+)
+
+
 def silent(model: Model) -> bool:
     r"""Whether ridges silence the unit: tied, $|w|^2 = (\beta/\alpha^2)^2 d\,|u|^2$.
 
@@ -111,9 +117,7 @@ def _steps(model: Model, window: Window) -> tuple[Step, ...]:
     if silent(model):
         return (
             Step(
-                "A tied `w = (beta/alpha^2) sqrt(d) u` costs the ridge `ridge_w` of "
-                "order `d^2` where `u` gains of order `d`: the unit is silent, and the "
-                "loss per row is left to the skip",
+                f"{SILENT}, and the loss per row is left to the skip",
                 loss,
                 "L4",
             ),
