@@ -56,7 +56,10 @@ QUICK = Plan((300, 1000, 3000), 3, EIGHTHS[1::2], 6, 10_000, (150, 300), 200, 3)
 def untrainable(spec: Spec) -> str | None:
     """Return why no networks are trained for `spec`, or None."""
     if spec.kind != "two-modes":
-        return "Networks are trained for the two-modes target alone."
+        return (
+            "The report draws networks of the two-modes target alone; `dilaton "
+            "converge` trains and judges those of a product mixture."
+        )
     if spec.frozen_noise:
         return (
             "With frozen noise the weights are not learned (the phase is degenerate), "
@@ -289,7 +292,7 @@ def _sampled(
 
 def _doubled(data: Any) -> Any:
     """Return a training set in double precision, as the exact average needs."""
-    names = ("mu", "labels", "x1", "weights")
+    names = ("means", "signs", "x1", "weights")
     return replace(data, **{name: getattr(data, name).double() for name in names})
 
 
