@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
+from functools import lru_cache
+from itertools import combinations, product
+from typing import NamedTuple
 
 import sympy as sp
 
@@ -30,33 +32,37 @@ def draws(model: Model) -> sp.Expr:
     return symbol("noise_draws") if model.data.frozen_noise else sp.S.One
 
 
-def agreements(data: Classes) -> sp.Matrix:
-    r"""$T_{jk} = \sum_i s_{ij}s_{ik}$, with $n$ on the diagonal."""
-    size = len(data.units)
-    return sp.Matrix(size, size, lambda j, k: data.agreement(j + 1, k + 1))
+class Signs(NamedTuple):
+    r"""$T_{jk} = \sum_i s_{ij}s_{ik}$ and $G = (n_0 T + \lambda)^{-1}$, as names.
 
-
-def _inverse(data: Classes) -> sp.Matrix:
-    r"""$G = (n_0 T + \lambda)^{-1}$, written with the sums T unexpanded.
-
-    Zero for `silent` units, whose ridge outgrows every sum.
+    Sums of counts are long; `known` puts them in where algebra is done.
     """
-    held: dict[tuple[int, int], sp.Dummy] = {}
-    size = len(data.units)
+
+    agree: sp.Matrix
+    inverse: sp.Matrix
+    sums: dict[sp.Dummy, sp.Expr]
+
+    def known(self, expr: sp.Expr) -> sp.Expr:
+        """Return `expr` over one denominator, its names written as sums of counts."""
+        return sp.together(expr).xreplace(self.sums)
+
+
+@lru_cache(maxsize=16)
+def _signs(data: Classes) -> Signs:
+    """Return the sums; G is zero for `silent` units, whose ridge outgrows them."""
+    size, same = len(data.units), sp.Dummy("n")
+    sums = {same: data.size}
+    agree = same * sp.eye(size)
+    for j, k in combinations(range(size), 2):
+        agree[j, k] = agree[k, j] = name = sp.Dummy(f"T_{j + 1}_{k + 1}")
+        sums[name] = data.agreement(j + 1, k + 1)
     if silent(data.model):
-        return sp.zeros(size, size)
-
-    def entry(j: int, k: int) -> sp.Expr:
-        name = sp.Dummy(f"T_{min(j, k)}_{max(j, k)}" if j != k else "T")
-        name = held.setdefault((min(j, k), max(j, k)) if j != k else (0, 0), name)
-        ridge = symbol("ridge_u") if j == k else 0
-        return draws(data.model) * name + ridge
-
-    inverse = sp.Matrix(size, size, entry).inv().applyfunc(sp.factor)
-    known = {name: data.agreement(j + 1, k + 1) for (j, k), name in held.items()}
-    return inverse.subs(known)
+        return Signs(agree, sp.zeros(size, size), sums)
+    whole = draws(data.model) * agree + symbol("ridge_u") * sp.eye(size)
+    return Signs(agree, whole.inv().applyfunc(sp.factor), sums)
 
 
+@lru_cache(maxsize=16)
 def unexplained(data: Classes) -> tuple[sp.Expr, sp.Expr]:
     r"""What the signs leave of $x_1$ and of $x_0$, per row and dimension. (L7)
 
@@ -65,13 +71,13 @@ def unexplained(data: Classes) -> tuple[sp.Expr, sp.Expr]:
 
     with $R = \mathrm{diag}\,\rho$; fresh noise has $n_0 \to 1$ and $B = 1$.
     """
-    n, n0 = data.size, draws(data.model)
-    inverse, agree = _inverse(data), agreements(data)
+    signs, n0 = _signs(data), draws(data.model)
+    n, inverse, agree = signs.agree[0, 0], signs.inverse, signs.agree
     rho = sp.diag(*(data.rho(j) for j in data.units))
     seen = (inverse * (agree * rho * agree + data.sigma**2 * agree)).trace()
     a = data.norm2 - n0 * seen / n
     b = 1 - (inverse * agree).trace() / n if data.model.data.frozen_noise else sp.S.One
-    return sp.together(a), sp.together(b)
+    return signs.known(a), signs.known(b)
 
 
 @dataclass(frozen=True)
@@ -100,12 +106,11 @@ def values(data: Classes, given: Coefficients) -> dict[sp.Symbol, sp.Expr]:
 
     $u_j = \sum_l G_{jl}\sum_{\rm rows} s_l\,[(1-c\beta)x_1 - c\alpha x_0]$.
     """
-    n0, inverse = draws(data.model), _inverse(data)
-    share = n0 * inverse * agreements(data)
+    n0, signs = draws(data.model), _signs(data)
     found: dict[sp.Symbol, sp.Expr] = {
         pair("m", j, k): given.kept
         * (data.root(k) / data.root(j))
-        * sp.together(share[j - 1, k - 1])
+        * signs.known((n0 * signs.inverse * signs.agree)[j - 1, k - 1])
         for j in data.units
         for k in data.units
     }
@@ -114,8 +119,8 @@ def values(data: Classes, given: Coefficients) -> dict[sp.Symbol, sp.Expr]:
         scales["e"] = -given.lean
     for name, scale in scales.items():
         for j, x in product(data.units, data.patterns):
-            seen = sum(inverse[j - 1, k - 1] * x[k - 1] for k in data.units)
-            found[data.own(name, j, x)] = scale * sp.together(seen)
+            seen = sum(signs.inverse[j - 1, k - 1] * x[k - 1] for k in data.units)
+            found[data.own(name, j, x)] = scale * signs.known(seen)
     known = dict(zip((A, B), unexplained(data), strict=True))
     return {x: e.subs(known) for x, e in (found | _norms(data, found)).items()}
 
@@ -242,8 +247,9 @@ def sampling(model: Model, window: Window) -> System:
 
 def _signs_seen(data: Classes, k: int) -> sp.Expr:
     r"""$\sum_j n_0 (GT)_{jk} S_j$: what the units' signs say of feature `k`."""
-    share = draws(data.model) * _inverse(data) * agreements(data)
-    return sum(sp.together(share[j - 1, k - 1]) * symbol(f"S_{j}") for j in data.units)
+    signs = _signs(data)
+    share = draws(data.model) * signs.inverse * signs.agree
+    return sum(signs.known(share[j - 1, k - 1]) * symbol(f"S_{j}") for j in data.units)
 
 
 def _solution(data: Classes, window: Window) -> tuple[Equation, ...]:
