@@ -544,6 +544,7 @@ def distances(dims, seeds, counts):
 FEW = {"pp": 3, "pm": 2, "mp": 2, "mm": 1}
 
 
+@pytest.mark.slow
 def test_a_trained_network_is_near_the_limit():
     d = 16_000
     assert distances([d], 1, FEW)[d] < 3 / np.sqrt(d)  # overlaps of noises: 1/sqrt(d)
@@ -797,6 +798,7 @@ def test_a_sweep_over_counted_samples_is_refused(tmp_path):
         sweep(parse_spec(SPEC), ["kappa=1:3:2"], tmp_path / "store")
 
 
+@pytest.mark.slow
 def test_solve_answers_for_each_feature():
     spec = parse_spec(SPEC)
     found = dilaton.solve(limit(), s=[0.5, 1.0], rtol=1e-7, atol=1e-9, **spec.values)
