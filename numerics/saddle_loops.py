@@ -354,7 +354,7 @@ def find_switch(floor, closed, x, given, level, tol, out):
                 break
         else:
             low = following
-            if code == FOUND:
+            if code == FOUND and gap > ALIKE:  # not merged with the closed branch
                 before, gap_before = following, gap
         if low == 0.0:
             following = max(RATIO * high, floor)

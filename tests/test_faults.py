@@ -18,7 +18,7 @@ from dilaton import cli, documents
 from dilaton.errors import StoreError
 from dilaton.numerics.sweep import sweep
 
-from .cases import POPULATION
+from .cases import POPULATION, TEXT
 
 OVER = ["p=0.2:0.8:6", "kappa=1:3:3"]
 CELLS = {"rows_per_chunk": 3, "workers": 1}
@@ -268,7 +268,7 @@ def test_two_commands_on_one_store_end_alike(tmp_path):
 def test_a_cache_that_cannot_be_used_is_said_and_the_numbers_are_right(tmp_path, where):
     """A file in place of the folder, and a folder on a file system without space."""
     spec = tmp_path / "spec.toml"
-    spec.write_text(POPULATION)
+    spec.write_text(TEXT)  # samples: their minimum is compiled
     if where == "file":
         (tmp_path / "cache").write_text("in the way")
     folder = {"file": tmp_path / "cache", "full": Path("/proc/self")}[where]

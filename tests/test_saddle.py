@@ -486,3 +486,16 @@ def compare(system, s, values, backend, points):
 def test_a_backend_that_does_not_exist_is_refused(system):
     with pytest.raises(ModelError, match="did you mean `numba`"):
         minimise(system, [1.0], {"p": 0.8} | numbers(), backend="nunba")
+
+
+def test_the_switch_is_found_where_both_branches_merge_below_it(system):
+    """Nearly balanced labels: a minimum without w has the closed branch's objective."""
+    values = {"p": 0.8, "kappa": 4.85964, "n": 262.0, "n_plus": 134.0}
+    values |= {"sigma": 1.79656, "ridge_u": 0.093128, "ridge_w": 0.039711}
+    switch = minimise(system, [1.0], values).switch[0]
+    beside = minimise(system, [0.97 * switch, 1.03 * switch, 1.0], values)
+    assert beside.branch[0].tolist() == [1, 0, 0]
+    assert beside.eigenvalue[0, 1] > 0
+    # the objective is continuous there: the minimum had no lower one to fall to
+    rise = np.diff(beside.objective[0, :2])[0]
+    assert -1e-7 < rise < 0
