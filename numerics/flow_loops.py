@@ -264,6 +264,3 @@ def share_rows(
             tol,
             out[row],
         )
-
-
-__all__ = ["share_rows", "zeros"]

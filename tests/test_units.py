@@ -26,6 +26,8 @@ from dilaton.torchcheck.units_loss import UnitsLoss
 from dilaton.torchcheck.units_train import make_units_loss, train_units
 from scipy import optimize, stats
 
+from .networks import network_of, random_point, uncorrelated
+
 VALUES = {"sigma": 1.3, "p_1": 0.8, "p_2": 0.3, "rho_1": 1.2, "rho_2": 0.9}
 WINDOWS = {"kappa_1": 2.0, "kappa_2": 2.0, "kappa": 2.0}
 EXPONENTS = [("0", "0"), ("0", "1/4")]
@@ -33,26 +35,6 @@ SIGMAS = 5.0  # a Monte Carlo check fails by chance once in two million
 ROUNDING = 1e-12
 SERIES = 1e-12  # Mehler's series and both quadratures converge geometrically
 DIFFERENCE = 1e-5  # forward differences of step 1e-6 err by the order of their step
-
-
-def random_point(loss, seed):
-    """Parameters with fields of order one, whose units share a direction."""
-    g = torch.Generator().manual_seed(seed)
-    data = loss.data
-    steps, (units, width) = len(loss.alpha), data.means.shape
-    like = {"generator": g, "dtype": torch.float64}
-    c, b = torch.rand(steps, **like), 0.5 * torch.randn(steps, units, **like)
-    own = torch.randn(2, steps, units, width, **like) / width**0.5
-    shared = torch.randn(2, steps, 1, width, **like) / width**0.5
-    u, w = own + shared
-    mean = data.means / data.d**0.5
-    return c, u + 0.5 * mean, 0.6 * w + 0.5 * mean, b
-
-
-def network_of(loss, point):
-    c, u, w, b = point
-    root = loss.data.d**0.5
-    return Units(loss.data.d, c, root * u, root * w, b, loss.phi)
 
 
 def monte_carlo(loss, point, draws, seed):
@@ -96,17 +78,6 @@ def test_the_loss_is_the_mean_of_the_sampled_one(exponents, phi):
     assert np.all(np.abs(mean - loss.value(*point).numpy()) < SIGMAS * error)
 
 
-def without_noise_of_units(loss):
-    """(N4) with each unit alone: the correlation of two fields' noise left out."""
-
-    class Alone(UnitsLoss):
-        def _products(self, mean, cov, squares):
-            own = torch.diag_embed(torch.diagonal(cov, dim1=1, dim2=2))
-            return super()._products(mean, own, squares)
-
-    return Alone(**vars(loss))
-
-
 def without_spread(loss):
     """(N4) without the spread's part of E[phi x_1]."""
 
@@ -130,7 +101,7 @@ def erf_for_tanh(loss):
 
 
 @pytest.mark.parametrize(
-    "broken", [without_noise_of_units, without_spread, swapped_weights, erf_for_tanh]
+    "broken", [uncorrelated, without_spread, swapped_weights, erf_for_tanh]
 )
 def test_a_perturbed_loss_is_rejected(broken):
     loss = some_loss(EXPONENTS[0], d=10, times=(0.2, 0.6))

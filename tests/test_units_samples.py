@@ -25,10 +25,11 @@ from dilaton.torchcheck.grid import dilated_grid
 from dilaton.torchcheck.plan import Plan
 from dilaton.torchcheck.sample import _one_mode, sample_features
 from dilaton.torchcheck.train import train
-from dilaton.torchcheck.units import Units
-from dilaton.torchcheck.units_loss import UnitsLoss
 from dilaton.torchcheck.units_train import make_units_loss, train_units
 from scipy import optimize
+
+from .networks import network_of, uncorrelated
+from .networks import random_point as wide_point
 
 COUNTS = {"++": 7, "+-": 4, "-+": 3, "--": 2}
 SIGNS = {"pp": (1, 1), "pm": (1, -1), "mp": (-1, 1), "mm": (-1, -1)}
@@ -68,28 +69,14 @@ def drawn(spec, d, seed, **options):
     return draw_training_set(spec.model, spec.values, d, seed, **options)
 
 
+def random_point(loss, seed):
+    """Parameters whose fields are smaller, for samples have noise of their own."""
+    return wide_point(loss, seed, own=0.4, along=0.3)
+
+
 def loss_of(spec, times=(0.1, 0.4), d=40, embedding="full"):
     data = drawn(spec, d, 3, embedding=embedding, times=len(times))
     return make_units_loss(spec.model, spec.values, np.array(times), data)
-
-
-def random_point(loss, seed):
-    """Parameters with fields of order one, whose units share a direction."""
-    g = torch.Generator().manual_seed(seed)
-    steps, (units, width) = len(loss.alpha), loss.data.means.shape
-    like = {"generator": g, "dtype": torch.float64}
-    c, b = torch.rand(steps, **like), 0.5 * torch.randn(steps, units, **like)
-    own = torch.randn(2, steps, units, width, **like) / width**0.5
-    shared = torch.randn(2, steps, 1, width, **like) / width**0.5
-    u, w = own + shared
-    mean = loss.data.means / loss.data.d**0.5
-    return c, u + 0.5 * mean, 0.4 * w + 0.3 * mean, b
-
-
-def network_of(loss, point):
-    c, u, w, b = point
-    root = loss.data.d**0.5
-    return Units(loss.data.d, c, root * u, root * w, b, loss.phi)
 
 
 # ------------------------------------------------------------------------- the samples
@@ -178,17 +165,6 @@ def with_ridges(loss, point):
     _, u, w, _ = point
     squares = [(x**2).sum((1, 2)).numpy() for x in (u, w)]
     return (loss.ridge_u * squares[0] + loss.ridge_w * squares[1]) / loss.data.rows
-
-
-def uncorrelated(loss):
-    """(N4) without the noise that two units share."""
-
-    class Alone(UnitsLoss):
-        def _products(self, mean, cov, squares):
-            own = torch.diag_embed(torch.diagonal(cov, dim1=1, dim2=2))
-            return super()._products(mean, own, squares)
-
-    return Alone(**vars(loss))
 
 
 BROKEN = {

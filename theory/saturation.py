@@ -35,11 +35,13 @@ def draws(model: Model) -> sp.Expr:
 class Signs(NamedTuple):
     r"""$T_{jk} = \sum_i s_{ij}s_{ik}$ and $G = (n_0 T + \lambda)^{-1}$, as names.
 
-    Sums of counts are long; `known` puts them in where algebra is done.
+    `share` is $n_0 G T$, what the signs of units say of those of features. Sums of
+    counts are long; `known` puts them in where algebra is done.
     """
 
     agree: sp.Matrix
     inverse: sp.Matrix
+    share: sp.Matrix
     sums: dict[sp.Dummy, sp.Expr]
 
     def known(self, expr: sp.Expr) -> sp.Expr:
@@ -57,9 +59,12 @@ def _signs(data: Classes) -> Signs:
         agree[j, k] = agree[k, j] = name = sp.Dummy(f"T_{j + 1}_{k + 1}")
         sums[name] = data.agreement(j + 1, k + 1)
     if silent(data.model):
-        return Signs(agree, sp.zeros(size, size), sums)
-    whole = draws(data.model) * agree + symbol("ridge_u") * sp.eye(size)
-    return Signs(agree, whole.inv().applyfunc(sp.factor), sums)
+        none = sp.zeros(size, size)
+        return Signs(agree, none, none, sums)
+    n0 = draws(data.model)
+    whole = n0 * agree + symbol("ridge_u") * sp.eye(size)
+    inverse = whole.inv().applyfunc(sp.factor)
+    return Signs(agree, inverse, n0 * inverse * agree, sums)
 
 
 @lru_cache(maxsize=16)
@@ -110,7 +115,7 @@ def values(data: Classes, given: Coefficients) -> dict[sp.Symbol, sp.Expr]:
     found: dict[sp.Symbol, sp.Expr] = {
         pair("m", j, k): given.kept
         * (data.root(k) / data.root(j))
-        * signs.known((n0 * signs.inverse * signs.agree)[j - 1, k - 1])
+        * signs.known(signs.share[j - 1, k - 1])
         for j in data.units
         for k in data.units
     }
@@ -248,8 +253,9 @@ def sampling(model: Model, window: Window) -> System:
 def _signs_seen(data: Classes, k: int) -> sp.Expr:
     r"""$\sum_j n_0 (GT)_{jk} S_j$: what the units' signs say of feature `k`."""
     signs = _signs(data)
-    share = draws(data.model) * signs.inverse * signs.agree
-    return sum(signs.known(share[j - 1, k - 1]) * symbol(f"S_{j}") for j in data.units)
+    return sum(
+        signs.known(signs.share[j - 1, k - 1]) * symbol(f"S_{j}") for j in data.units
+    )
 
 
 def _solution(data: Classes, window: Window) -> tuple[Equation, ...]:
