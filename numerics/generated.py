@@ -7,7 +7,7 @@ with ``from .`` are left out when the text is used; there the names are real.
 
 from numpy import empty, float64, int64, zeros
 
-STATES = INPUTS = PARAMETERS = NAMES = STAGES = TERMS = 0
+STATES = INPUTS = PARAMETERS = NAMES = STAGES = TERMS = ORDER = 0
 LANES = 1
 POWER = BETA = GROWTH = CAUTION = 0.0
 FSAL = False
@@ -38,6 +38,41 @@ def exp(x: float) -> float:
     raise NotImplementedError
 
 
+def rough_log2(x: float) -> float:
+    """Stand for the rough logarithm."""
+    raise NotImplementedError
+
+
+def rough_exp2(x: float) -> float:
+    """Stand for the rough power of two."""
+    raise NotImplementedError
+
+
+def workspace():
+    """Stand for a method's arrays, as those below for its functions."""
+    raise NotImplementedError
+
+
+def prepare(changed, clock, record, y, work, rule, bounds) -> None:
+    """Stand for what a method does at the start of a step."""
+    raise NotImplementedError
+
+
+def advance(clock, record, y, tried, work, rule, bounds) -> None:
+    """Stand for a trial step."""
+    raise NotImplementedError
+
+
+def dense(clock, y, tried, work, rule) -> None:
+    """Stand for what outputs inside a step need."""
+    raise NotImplementedError
+
+
+def jets(t, y, params, c) -> None:
+    """Stand for the printed Taylor coefficients."""
+    raise NotImplementedError
+
+
 observables = branch = jacobian = objective = gradient = hessian = newton = rhs
 extra = attempt
 
@@ -47,7 +82,7 @@ def interpolant(h, y, tried, k, poly) -> None:
     raise NotImplementedError
 
 
-def interpolate(poly, y, i, lane, x) -> float:
+def interpolate(work, y, i, lane, x) -> float:
     """Stand for its value."""
     raise NotImplementedError
 
@@ -60,14 +95,17 @@ __all__ = [
     "INPUTS",
     "LANES",
     "NAMES",
+    "ORDER",
     "PARAMETERS",
     "POWER",
     "STAGES",
     "STATES",
     "TERMS",
+    "advance",
     "attempt",
     "branch",
     "compiled",
+    "dense",
     "empty",
     "exp",
     "extra",
@@ -79,9 +117,14 @@ __all__ = [
     "interpolant",
     "interpolate",
     "jacobian",
+    "jets",
     "newton",
     "objective",
     "observables",
+    "prepare",
     "rhs",
+    "rough_exp2",
+    "rough_log2",
+    "workspace",
     "zeros",
 ]

@@ -80,6 +80,12 @@ class Inputs:
             found[name] = np.polynomial.chebyshev.chebval(x, c, tensor=False)
         return found
 
+    def of_rows(self, rows: Any) -> Inputs:
+        """Return those of some rows, by index or slice; one set is for all rows."""
+        if self.breaks.shape[0] == 1:
+            return self
+        return Inputs(self.names, self.breaks[rows], self.coefficients[rows])
+
     def tail(self) -> np.ndarray:
         """Return the size of the last two coefficients against the largest, by row."""
         c = np.abs(self.coefficients)
@@ -109,13 +115,8 @@ class Inputs:
                 f"but row {row} has the breaks {self.breaks[row]}. Extend the pieces."
             )
         order = [self.names.index(n) for n in names]
-        coefficients = self.coefficients[:, order]
-        shape = (batch, len(names), *coefficients.shape[2:])
-        return Inputs(
-            names,
-            _copied(self.breaks, (batch, self.breaks.shape[1])),
-            _copied(coefficients, shape),
-        )
+        coefficients = np.ascontiguousarray(self.coefficients[:, order])
+        return Inputs(names, np.ascontiguousarray(self.breaks), coefficients)
 
 
 def _copied(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -123,10 +124,9 @@ def _copied(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.array(np.broadcast_to(array, shape), order="C")
 
 
-def no_inputs(batch: int, span: tuple[float, float]) -> Inputs:
-    """Return an empty set of functions on one piece."""
-    breaks = _copied(np.array(span, float), (batch, 2))
-    return Inputs((), breaks, np.zeros((batch, 0, 1, 1)))
+def no_inputs(span: tuple[float, float]) -> Inputs:
+    """Return an empty set of functions on one piece, for all rows."""
+    return Inputs((), np.array([span], float), np.zeros((1, 0, 1, 1)))
 
 
 def chebyshev_times(left: Any, right: Any, degree: int) -> np.ndarray:

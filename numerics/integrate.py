@@ -19,10 +19,11 @@ import sympy as sp
 from ..errors import ModelError, ShapeError, SolveError, did_you_mean
 from ..theory.gaussian import Average
 from ..theory.system import System
-from . import march
+from . import march, rungekutta, taylor
 from .cache import load_source, remembered
 from .constants import constants_of, with_constants
 from .inputs import Inputs, no_inputs
+from .jets import has_jets, print_jets
 from .kernel import numba_source, ordered
 from .points import check_tolerances
 from .quadrature import LIMIT, START, error_bound, trapezoid
@@ -50,6 +51,9 @@ times that are promised."""
 LANES = {2: 64, 4: 32}
 """Rows side by side in flows of so many states at most, 16 in larger ones: many, for
 every loop over lanes has a price, and few enough for the first-level cache."""
+
+ORDERS = {1e-6: 8, 1e-9: 12, 1e-11: 16, 0.0: 20}
+"""Orders of the Taylor method down to a relative tolerance."""
 
 LEAST = 512
 """Rows that are worth a piece of their own for a thread."""
@@ -152,7 +156,9 @@ def integrate(
         ``numba`` (compiled, threads), ``jax`` (diffrax; differentiable through
         `jax_solver`) or ``scipy`` (one row after another, the reference).
     method
-        numba: ``dop853`` (default) or ``dopri5``; scipy: also ``radau``, implicit,
+        numba: ``taylor`` (default where all derivatives of the right-hand side are
+        known: no averages, given functions, kinks), ``dop853`` (default elsewhere) or
+        ``dopri5``; scipy: also ``radau``, implicit,
         for stiff flows; jax: ``dopri8`` (default), ``dopri5`` or ``kvaerno5``
         (implicit).
     on_failure
@@ -196,8 +202,9 @@ def integrate(
             "Choose one."
         )
     flow = solvers[backend](problem, method)
-    late = flow.t[None, :] > flow.reached[:, None]
-    flow.y[(flow.status != 0)[:, None] & late] = np.nan
+    lost = np.flatnonzero(flow.status)
+    late = flow.t[None, :] > flow.reached[lost, None]
+    flow.y[lost] = np.where(late[:, :, None], np.nan, flow.y[lost])
     if singular_end:
         flow = replace(flow, t=given, reached=1 - (1 - flow.reached) ** 2)
     if on_failure == "raise" and np.any(flow.status):
@@ -226,12 +233,7 @@ def checked(
     max_step: float,
 ) -> Problem:
     """Return the arguments of `integrate` as a `Problem`, or say what is wrong."""
-    if system.kind != "flow":
-        raise ModelError(
-            f"`integrate` takes a system of kind flow, but `{system.name}` is "
-            f"{system.kind}. Evaluate it with `make_kernel`, or look for its minimum."
-        )
-    system.check()
+    states, names, wanted = _names(system)
     check_tolerances(rtol, atol, max_steps, max_step)
     times = np.asarray(t, float)
     if times.ndim != 1 or times.size < 2 or not np.all(np.diff(times) > 0):
@@ -241,22 +243,19 @@ def checked(
         )
     if not np.all(np.isfinite(times)):
         raise ShapeError("`t` must be finite, but holds NaN or infinity. Drop them.")
-    states = tuple(map(str, system.unknowns))
-    names = tuple(map(str, system.parameters))
     given = {f'init["{k}"]': v for k, v in _named(init, states, "init").items()}
     given |= {f'params["{k}"]': v for k, v in _named(params, names, "params").items()}
     batch = _batch(given, inputs)
-    columns = [np.broadcast_to(v, (batch,)) for v in given.values()]
-    for label, column in zip(given, columns, strict=True):
-        _check_finite(label, column)
+    labels = list(given)
+    y0 = _table(given, labels[: len(states)], batch)
+    theta = _table(given, labels[len(states) :], batch)
     span = (float(times[0]), float(times[-1]))
-    wanted = tuple(map(str, system.inputs))
     if wanted and inputs is None:
         raise ModelError(
             f"`{system.name}` takes the given functions ({', '.join(wanted)}), but "
             "`inputs` is missing. Make it with `Inputs.of`."
         )
-    held = no_inputs(batch, span)
+    held = no_inputs(span)
     if wanted and inputs is not None:
         held = inputs.checked(wanted, batch, span)
     for row in np.flatnonzero(~np.isfinite(held.coefficients).all(axis=(1, 2, 3)))[:1]:
@@ -264,12 +263,22 @@ def checked(
             f"`inputs` must be finite, but row {row} holds NaN or infinity. Give "
             "saturated values as large finite ones."
         )
-    shape = (batch, len(states))
-    y0 = np.array(columns[: len(states)], float).T.reshape(shape).copy()
-    theta = np.array(columns[len(states) :], float).T.reshape(batch, len(names)).copy()
     return Problem(
         system, times, y0, theta, held, float(rtol), float(atol), max_steps, max_step
     )
+
+
+@lru_cache(maxsize=64)
+def _names(system: System) -> tuple[tuple[str, ...], ...]:
+    """Return the names of states, parameters and inputs of a flow that is in order."""
+    if system.kind != "flow":
+        raise ModelError(
+            f"`integrate` takes a system of kind flow, but `{system.name}` is "
+            f"{system.kind}. Evaluate it with `make_kernel`, or look for its minimum."
+        )
+    system.check()
+    roles = (system.unknowns, system.parameters, system.inputs)
+    return tuple(tuple(map(str, symbols)) for symbols in roles)
 
 
 def _named(values: Mapping[str, Any], names: tuple[str, ...], what: str) -> dict:
@@ -302,13 +311,20 @@ def _batch(given: Mapping[str, np.ndarray], inputs: Inputs | None) -> int:
     return batch
 
 
-def _check_finite(label: str, column: np.ndarray) -> None:
-    bad = np.flatnonzero(~np.isfinite(column))
-    if bad.size:
-        raise ShapeError(
-            f"`{label}` must be finite, but row {bad[0]} has {column[bad[0]]}"
-            f" ({bad.size} of {column.size} rows). Mend or drop those rows."
-        )
+def _table(given: Mapping[str, np.ndarray], labels: list[str], batch: int):
+    """Return columns as one array, (batch, labels), of finite numbers."""
+    table = np.empty((batch, len(labels)))
+    for i, label in enumerate(labels):
+        table[:, i] = given[label]
+    if np.isfinite(table).all():
+        return table
+    column = np.flatnonzero(~np.isfinite(table).all(axis=0))[0]
+    bad = np.flatnonzero(~np.isfinite(table[:, column]))
+    raise ShapeError(
+        f"`{labels[column]}` must be finite, but row {bad[0]} has "
+        f"{table[bad[0], column]} ({bad.size} of {batch} rows). Mend or drop those "
+        "rows."
+    )
 
 
 def _failure(flow: Flow) -> str:
@@ -341,13 +357,35 @@ def _chosen(method: str | None, known: Any, default: str) -> str:
 # numba
 
 
+METHODS = ("taylor", *TABLEAUX)
+
+
+def method_of(system: System, method: str | None, rtol: float) -> str:
+    """Return a method as the text of a stepper depends on it: Taylor's has an order."""
+    smooth = has_jets(system)
+    method = _chosen(method, METHODS, "taylor" if smooth else "dop853")
+    if method != "taylor":
+        return method
+    if not smooth:
+        raise ModelError(
+            "The Taylor method takes flows of smooth functions, without averages and "
+            f"given functions, but `{system.name}` is not one. "
+            'Pass method="dop853".'
+        )
+    return f"taylor{next(order for tol, order in ORDERS.items() if rtol >= tol)}"
+
+
 @lru_cache(maxsize=64)
 def stepper(system: System, method: str, lanes: int) -> ModuleType:
     """Return the generated module of a system with a method and its driver."""
 
     def source() -> str:
-        driver = (print_steps(TABLEAUX[method]()), march)
-        return numba_source(with_constants(system)[0], driver, lanes, ("rhs",))
+        flow = with_constants(system)[0]
+        if method in TABLEAUX:
+            steps = (print_steps(TABLEAUX[method]()), rungekutta)
+        else:
+            steps = (print_jets(flow, int(method.removeprefix("taylor"))), taylor)
+        return numba_source(flow, (*steps, march), lanes, ("rhs",))
 
     name = "".join(c if c.isalnum() else "_" for c in system.name)
     return load_source(remembered(_key(system, method, lanes), source), name)
@@ -358,8 +396,8 @@ def _key(system: System, method: str, lanes: int) -> str:
     from importlib.metadata import version
 
     folder = Path(__file__).parent
-    files = ("elementary", "march", "tableau", "printing", "kernel", "constants")
-    code = [(folder / f"{name}.py").read_text() for name in files]
+    files = "elementary march rungekutta tableau taylor jets printing kernel constants"
+    code = [(folder / f"{name}.py").read_text() for name in files.split()]
     symbols = (system.time, *system.unknowns, *system.parameters, *system.inputs)
     expressions = [sp.srepr(x) for x in symbols if x is not None]
     expressions += [sp.srepr(eq.rhs) for eq in system.equations]
@@ -383,13 +421,30 @@ def lanes_of(system: System) -> int:
 def _numba(problem: Problem, method: str | None, lanes: int | None = None) -> Flow:
     """March rows in lanes of SIMD registers and chunks over threads.
 
-    Systems with averages vectorise over quadrature nodes instead of over rows.
+    Systems with averages vectorise over quadrature nodes instead of over rows. Where
+    no method is asked for, rows that Taylor's cannot take (a derivative of the right
+    side is infinite at the start, say) are taken by DOP853.
     """
-    method = _chosen(method, TABLEAUX, "dop853")
+    chosen = method_of(problem.system, method, problem.rtol)
+    flow = _marched(problem, chosen, lanes or lanes_of(problem.system))
+    lost = np.flatnonzero((flow.status == 1) | (flow.status == 3))
+    if method is not None or chosen == "dop853" or not lost.size:
+        return flow
+    part = replace(
+        problem,
+        y0=problem.y0[lost],
+        params=problem.params[lost],
+        inputs=problem.inputs.of_rows(lost),
+    )
+    again = _marched(part, "dop853", flow.info["lanes"])
+    for name in ("y", "status", "n_steps", "n_rejected", "reached"):
+        getattr(flow, name)[lost] = getattr(again, name)
+    return flow
+
+
+def _marched(problem: Problem, method: str, lanes: int) -> Flow:
     constants = constants_of(with_constants(problem.system)[1], problem.params)
     problem = replace(problem, params=constants)
-    if lanes is None:
-        lanes = lanes_of(problem.system)
     module = stepper(problem.system, method, lanes)
     batch = problem.y0.shape[0]
     shape = (batch, problem.times.size, problem.y0.shape[1])
@@ -400,7 +455,7 @@ def _numba(problem: Problem, method: str | None, lanes: int | None = None) -> Fl
     rows = np.arange(batch)
     intervals = START
     while rows.size:
-        safety = SAFETY[method]
+        safety = SAFETY.get(method, 1.0)
         _march(module, problem, rows, intervals, safety, y, counts, reached, worst)
         if not has_averages(problem.system):
             break
@@ -434,7 +489,7 @@ def _march(module, problem, rows, intervals, safety, y, counts, reached, worst):
     whole = rows.size == y.shape[0]
     pick = slice(None) if whole else rows
     y0, params = problem.y0[pick], problem.params[pick]
-    held = problem.inputs
+    held = problem.inputs.of_rows(pick)
     part = [y, counts["status"], counts["steps"], counts["rejected"], reached, worst]
     part = part if whole else [np.ascontiguousarray(a[pick]) for a in part]
     for a in part[1:4] + part[5:]:
@@ -443,8 +498,8 @@ def _march(module, problem, rows, intervals, safety, y, counts, reached, worst):
         problem.times,
         y0,
         params,
-        held.breaks[pick],
-        held.coefficients[pick],
+        held.breaks,
+        held.coefficients,
         *trapezoid(intervals),
         safety * problem.rtol,
         safety * problem.atol,

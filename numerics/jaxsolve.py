@@ -224,14 +224,10 @@ def solve_batch(problem: Problem, method: str) -> Flow:
         devices,
     )
     batch = problem.y0.shape[0]
-    pad = -batch % devices
-    arrays = (
-        problem.y0,
-        problem.params,
-        problem.inputs.breaks,
-        problem.inputs.coefficients,
-    )
-    padded = [np.concatenate([a, np.repeat(a[-1:], pad, axis=0)]) for a in arrays]
+    held = problem.inputs
+    arrays = (problem.y0, problem.params, held.breaks, held.coefficients)
+    wanted = np.minimum(np.arange(batch + -batch % devices), batch - 1)
+    padded = [a[np.minimum(wanted, a.shape[0] - 1)] for a in arrays]
     tol, intervals = max(AVERAGES * problem.rtol, 2e-15), START
     while True:
         out = run(*padded, problem.times, *trapezoid(intervals))

@@ -1,39 +1,30 @@
 """The driver of the explicit methods: rows marched side by side, each with its steps.
 
-The text of this file goes into generated modules, after the printed `rhs` and the
-printed method of `tableau`. A lane carries one row; when the row is done the lane
-takes the next one. Only arithmetic is shared, so a row's numbers do not depend on
-its neighbours. Times increase. Nothing here allocates inside the loop.
+The text of this file goes into generated modules, after that of a method
+(`rungekutta` or `taylor`), which gives five functions: `workspace` its arrays,
+`prepare` what it knows at the start of a step, `advance` the trial step and its
+verdict, `dense` and `interpolate` the states inside the step. A lane carries one row;
+when the row is done the lane takes the next one. Only arithmetic is shared, so a
+row's numbers do not depend on its neighbours. Times increase. Nothing here allocates
+inside the loop.
 """
 
 from .generated import (
-    BETA,
-    CAUTION,
-    FSAL,
-    GROWTH,
     INPUTS,
     LANES,
     PARAMETERS,
-    POWER,
-    STAGES,
     STATES,
-    TERMS,
-    attempt,
+    advance,
     compiled,
-    exp,
-    extra,
-    float64,
-    inlined,
+    dense,
     int64,
-    interpolant,
     interpolate,
-    rhs,
+    prepare,
+    workspace,
     zeros,
 )
 
 OK, STEP_TOO_SMALL, TOO_MANY_STEPS, NOT_FINITE = 0, 1, 2, 3
-
-FIRST_ERROR = -13.3  # log2 of the error that the first step is compared with
 
 # Rows of `clock`, real numbers lane by lane: time, step, the proposed one, the end of
 # the piece, the next output, the time after the step; the error, log2 of the one
@@ -50,29 +41,6 @@ RECORD = 9
 
 
 @compiled
-def given(at, pieces, u):
-    """Fill `u` with the inputs at the times `at`: Chebyshev sums by Clenshaw."""
-    middle, width, c = pieces
-    for i in range(INPUTS):
-        for lane in range(LANES):
-            x = 2.0 * (at[lane] - middle[lane]) / width[lane]
-            one, two = 0.0, 0.0
-            for j in range(c.shape[1] - 1, 0, -1):
-                one, two = 2.0 * x * one - two + c[i, j, lane], one
-            u[i, lane] = x * one - two + c[i, 0, lane]
-
-
-@inlined
-def rough_log2(x):
-    """Return log2(x) within a hundredth, for 1e-300 < x < 1e300, without branches."""
-    bits = float64(x).view(int64)
-    m = int64((bits & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000).view(float64) - 1.0
-    # the exponent as the last bits of a number of 2**52 and more
-    e = int64(((bits >> 52) & 0x7FF) | 0x4330000000000000).view(float64)
-    return (e - 4503599627371519.0) + m * (4.0 / 3.0 - m / 3.0)
-
-
-@compiled
 def load(lane, row, start, y0, p_rows, clock, y, params):
     """Put a row into a lane."""
     clock[T, lane] = start
@@ -83,28 +51,17 @@ def load(lane, row, start, y0, p_rows, clock, y, params):
 
 
 @compiled
-def enter(lane, row, piece, breaks, coefficients, pieces):
-    """Let a lane see the given functions of one piece of its row."""
+def enter(lane, row, piece, end, breaks, coefficients, clock, pieces):
+    """Let a lane see the given functions of one piece of its row, and its bound."""
     middle, width, c = pieces
-    left, right = breaks[row, piece], breaks[row, piece + 1]
+    held = row if breaks.shape[0] > 1 else 0
+    left, right = breaks[held, piece], breaks[held, piece + 1]
+    inner = piece < breaks.shape[1] - 2 and right < end
+    clock[BOUND, lane] = right if inner else end
     middle[lane], width[lane] = 0.5 * (left + right), right - left
     for i in range(INPUTS):
         for j in range(c.shape[1]):
-            c[i, j, lane] = coefficients[row, i, piece, j]
-
-
-@compiled
-def first_step(lane, span, y, k0, rtol, atol):
-    """Return a first trial step, and whether state and slope are finite."""
-    rate, finite = 0.0, True
-    for i in range(STATES):
-        slope = abs(k0[i, lane]) / (atol + rtol * abs(y[i, lane]))
-        finite = finite and slope < 1e300
-        rate = slope if slope > rate else rate
-    if not finite or rate == 0.0:
-        return span, finite
-    h = exp(-0.6931471805599453 * POWER * rough_log2(100.0 * rate))
-    return (h if h < span else span), True
+            c[i, j, lane] = coefficients[held, i, piece, j]
 
 
 @compiled
@@ -113,55 +70,20 @@ def take_row(lane, row, rows, clock, record, y, params, pieces):
     last, times, y0, p_rows, breaks, coefficients, y_out = rows
     if row >= last:
         return 0
-    start, piece = times[0], 0
-    while piece < coefficients.shape[2] - 1 and breaks[row, piece + 1] <= start:
+    start, end, piece = times[0], times[times.size - 1], 0
+    held = row if breaks.shape[0] > 1 else 0
+    while piece < coefficients.shape[2] - 1 and breaks[held, piece + 1] <= start:
         piece += 1
     load(lane, row, start, y0, p_rows, clock, y, params)
-    enter(lane, row, piece, breaks, coefficients, pieces)
+    enter(lane, row, piece, end, breaks, coefficients, clock, pieces)
     for i in range(STATES):
         y_out[row, 0, i] = y0[row, i]
-    clock[TARGET, lane], clock[BEFORE, lane] = times[1], FIRST_ERROR
+    clock[TARGET, lane] = times[1]
     clock[DOUBT, lane] = clock[PROPOSAL, lane] = 0.0
     record[TAKEN, lane] = record[REFUSED, lane] = 0
     record[ROW, lane], record[PIECE, lane] = row, piece
     record[OUTPUT, lane] = record[FRESH, lane] = 1
     return 1
-
-
-@compiled
-def slopes(clock, record, y, u, k0, tried, pieces, params, nodes, weights):
-    """Fill the slopes where the lanes are: of all, or of the fresh ones alone."""
-    t, doubt, fresh = clock[T], clock[DOUBT], record[FRESH]
-    given(t, pieces, u)
-    off = rhs(t, y, u, params, nodes, weights, tried)
-    for i in range(STATES):
-        for lane in range(LANES):
-            new = fresh[lane] == 1 or not FSAL
-            k0[i, lane] = tried[i, lane] if new else k0[i, lane]
-    for lane in range(LANES):
-        doubt[lane] = off if off > doubt[lane] else doubt[lane]
-
-
-@compiled
-def begin(lanes, rows, clock, record, y, k0, rtol, atol, results):
-    """Give the fresh lanes a bound and a trial step; return how many rows are lost."""
-    _, times, _, _, breaks, _, _ = rows
-    start, end = times[0], times[times.size - 1]
-    inner, lost = breaks.shape[1] - 2, 0
-    for lane in range(lanes):
-        if record[FRESH, lane] == 0:
-            continue
-        row, piece = record[ROW, lane], record[PIECE, lane]
-        record[FRESH, lane] = 0
-        edge = breaks[row, piece + 1]
-        clock[BOUND, lane] = edge if piece < inner and edge < end else end
-        step, finite = first_step(lane, end - start, y, k0, rtol, atol)
-        if clock[PROPOSAL, lane] <= 0.0:
-            clock[PROPOSAL, lane] = step
-        if not finite:
-            leave(lane, NOT_FINITE, clock, record, results)
-            lost += 1
-    return lost
 
 
 @compiled
@@ -177,49 +99,16 @@ def leave(lane, code, clock, record, results):
 
 
 @compiled
-def choose(clock, record, max_step):
+def choose(clock, record, longest):
     """Set each step: to the bound if it is near, half way if it is not far."""
     t, h, proposal, bound = clock[T], clock[H], clock[PROPOSAL], clock[BOUND]
     row = record[ROW]
     for lane in range(LANES):
         left = bound[lane] - t[lane]
-        step = proposal[lane] if proposal[lane] < max_step else max_step
+        step = proposal[lane] if proposal[lane] < longest else longest
         half = 0.5 * left if 2.0 * step > left else step
         step = left if step * 1.0000001 > left else half
         h[lane] = step if row[lane] >= 0 else 0.0
-
-
-@compiled
-def control(clock, record):
-    """Accept or reject the steps, and find the factors for the next ones."""
-    err, before, factor = clock[ERR], clock[BEFORE], clock[FACTOR]
-    row, good = record[ROW], record[GOOD]
-    for lane in range(LANES):
-        e = err[lane] if err[lane] < 1e10 else 1e10
-        size = rough_log2(e if e > 1e-10 else 1e-10)
-        power = (0.75 * BETA - POWER) * size + BETA * before[lane]
-        f = CAUTION * exp(0.6931471805599453 * power)
-        f = f if f > 0.2 else 0.2
-        f = f if f < GROWTH else GROWTH
-        once = f if f < 1.0 else 1.0
-        factor[lane] = f if err[lane] <= 1.0 else once
-        before[lane] = size if err[lane] <= 1.0 else before[lane]
-    for lane in range(LANES):
-        verdict = 1 if err[lane] <= 1.0 else (0 if err[lane] < 1e300 else -1)
-        good[lane] = verdict if row[lane] >= 0 else -2
-
-
-@compiled
-def propose(clock, record, off):
-    """Propose the next steps; one that a bound cut short says little of them."""
-    h, proposal, factor, doubt = clock[H], clock[PROPOSAL], clock[FACTOR], clock[DOUBT]
-    good = record[GOOD]
-    for lane in range(LANES):
-        new, kept = factor[lane] * h[lane], proposal[lane]
-        clamped = h[lane] < kept and good[lane] == 1
-        proposal[lane] = kept if clamped and kept > new else new
-    for lane in range(LANES):
-        doubt[lane] = off if off > doubt[lane] else doubt[lane]
 
 
 @compiled
@@ -248,7 +137,7 @@ def judge(clock, record, smallest, max_steps):
 
 
 @compiled
-def write_passed(times, y_out, clock, record, y, poly):
+def write_passed(times, y_out, clock, record, y, work):
     """Write the outputs that the steps have passed, by their polynomials."""
     for lane in range(LANES):
         if record[DENSE, lane] == 0:
@@ -257,23 +146,20 @@ def write_passed(times, y_out, clock, record, y, poly):
         while times[output] < clock[AT, lane]:
             x = (times[output] - clock[T, lane]) / clock[H, lane]
             for i in range(STATES):
-                y_out[row, output, i] = interpolate(poly, y, i, lane, x)
+                y_out[row, output, i] = interpolate(work, y, i, lane, x)
             output += 1
         record[OUTPUT, lane], clock[TARGET, lane] = output, times[output]
 
 
 @compiled
-def move(clock, record, y, tried, k0, k_last):
+def move(clock, record, y, tried):
     """Go on from where the accepted steps lead."""
     t, at, good = clock[T], clock[AT], record[GOOD]
     for lane in range(LANES):
         t[lane] = at[lane]
     for i in range(STATES):
         for lane in range(LANES):
-            moved = good[lane] == 1
-            y[i, lane] = tried[i, lane] if moved else y[i, lane]
-            if FSAL:
-                k0[i, lane] = k_last[i, lane] if moved else k0[i, lane]
+            y[i, lane] = tried[i, lane] if good[lane] == 1 else y[i, lane]
 
 
 @compiled
@@ -297,7 +183,8 @@ def settle(lanes, rows, limits, clock, record, y, pieces, results):
             ended += 1
         elif moved and clock[T, lane] >= clock[BOUND, lane]:
             record[PIECE, lane] += 1
-            enter(lane, row, record[PIECE, lane], breaks, coefficients, pieces)
+            piece, end = record[PIECE, lane], times[times.size - 1]
+            enter(lane, row, piece, end, breaks, coefficients, clock, pieces)
             record[FRESH, lane] = 1
     return ended
 
@@ -341,21 +228,20 @@ def march(
     # a length unknown to the compiler keeps it from unrolling the loops on events
     lanes = LANES if max_steps > 0 else 0
     clock, record = zeros((CLOCK, LANES)), zeros((RECORD, LANES), int64)
-    t, h, at, err = clock[T], clock[H], clock[AT], clock[ERR]
-    y, tried, z = zeros((STATES, LANES)), zeros((STATES, LANES)), zeros((STATES, LANES))
-    k, poly = zeros((STAGES, STATES, LANES)), zeros((TERMS, STATES, LANES))
-    k0, k_last = k[0], k[STAGES - 4 if not FSAL else STAGES - 1]
-    params, u = zeros((PARAMETERS, LANES)), zeros((INPUTS, LANES))
-    degree = coefficients.shape[3]
+    y, tried, work = zeros((STATES, LANES)), zeros((STATES, LANES)), workspace()
+    params, degree = zeros((PARAMETERS, LANES)), coefficients.shape[3]
     pieces = (zeros(LANES), zeros(LANES), zeros((INPUTS, degree, LANES)))
     rule = (pieces, params, nodes, weights)
     rows = (last, times, y0, p_rows, breaks, coefficients, y_out)
     results = (status, steps, rejected, reached, worst)
-    limits = (1e-14 * (times[times.size - 1] - times[0]), max_steps)
+    end = times[times.size - 1]
+    span = end - times[0]
+    limits = (1e-14 * span, max_steps)
+    bounds = (rtol, atol, max_step if max_step < span else span)
     for lane in range(lanes):
         record[ROW, lane] = -1
         load(lane, first, times[0], y0, p_rows, clock, y, params)
-        enter(lane, first, 0, breaks, coefficients, pieces)
+        enter(lane, first, 0, end, breaks, coefficients, clock, pieces)
 
     waiting, done, changed = first, first, True
     while done < last:
@@ -365,27 +251,14 @@ def march(
                     waiting += take_row(
                         lane, waiting, rows, clock, record, y, params, pieces
                     )
-        if changed or not FSAL:
-            slopes(clock, record, y, u, k0, tried, *rule)
-        if changed:
-            lost = begin(lanes, rows, clock, record, y, k0, rtol, atol, results)
-            done += lost
-            changed = lost > 0
-            if changed:
-                continue
-        choose(clock, record, max_step)
-        off = attempt(t, h, y, k, z, at, u, *rule, tried, err, rtol, atol)
-        control(clock, record)
-        propose(clock, record, off)
+        prepare(changed, clock, record, y, work, rule, bounds)
+        choose(clock, record, bounds[2])
+        advance(clock, record, y, tried, work, rule, bounds)
         wanted, events = judge(clock, record, *limits)
         if wanted > 0:
-            if not FSAL:
-                given(at, pieces, u)
-                rhs(at, tried, u, params, nodes, weights, k_last)
-            extra(t, h, y, k, z, err, u, *rule)
-            interpolant(h, y, tried, k, poly)
-            write_passed(times, y_out, clock, record, y, poly)
-        move(clock, record, y, tried, k0, k_last)
-        if events > 0:
+            dense(clock, y, tried, work, rule)
+            write_passed(times, y_out, clock, record, y, work)
+        move(clock, record, y, tried)
+        changed = events > 0
+        if changed:
             done += settle(lanes, rows, limits, clock, record, y, pieces, results)
-            changed = True

@@ -279,6 +279,11 @@ class _Printer(PythonCodePrinter):
 _PRINTER = _Printer()
 
 
+def scalar_text(expr: sp.Expr) -> str:
+    """Return the text of an expression without averages."""
+    return _PRINTER.doprint(expr)
+
+
 def _assign(steps: Iterable[tuple[sp.Symbol, sp.Expr]], indent: int) -> list[str]:
     pad = " " * indent
     return [f"{pad}{name} = {_PRINTER.doprint(expr)}" for name, expr in steps]

@@ -24,8 +24,8 @@ class _Row:
     def __init__(self, kernel: Kernel, problem: Problem, row: int, rule: Rule) -> None:
         self.kernel, self.rule = kernel, rule
         self.params = problem.params[row]
-        held = problem.inputs
-        self.breaks, self.coefficients = held.breaks[row], held.coefficients[row]
+        held = problem.inputs.of_rows(slice(row, row + 1))
+        self.breaks, self.coefficients = held.breaks[0], held.coefficients[0]
         self.piece, self.worst, self.calls = 0, 0.0, 0
         self.limit = problem.max_steps * 12
 

@@ -2,7 +2,7 @@ r"""Explicit Runge-Kutta pairs as coefficient tables, printed as unrolled steps.
 
 Coefficients are read from SciPy's `RK45` and `DOP853` classes. The printed
 functions work on `LANES` rows side by side (the last axis) and belong to the driver
-in `march`: `attempt` takes one trial step, `extra` the stages that only dense
+of `march`: `attempt` takes one trial step, `extra` the stages that only dense
 output needs, `interpolant` its polynomial and `interpolate` the value of it.
 """
 
@@ -172,8 +172,9 @@ def _dense_dopri5() -> str:
         f"            poly[{p}, i, lane] = h[lane]*({_combination(RK45.P[:, p])})"
         for p in range(4)
     ]
-    lines += ["", "", "@compiled", "def interpolate(poly, y, i, lane, x):"]
+    lines += ["", "", "@compiled", "def interpolate(work, y, i, lane, x):"]
     lines += ['    """Return the dense output at the fraction x of the step."""']
+    lines += ["    poly = work[3]"]
     lines += ["    value = 0.0", "    for p in range(TERMS):"]
     lines += ["        value = (value + poly[TERMS - 1 - p, i, lane])*x"]
     lines += ["    return y[i, lane] + value"]
@@ -206,8 +207,9 @@ def _dense_dop853() -> str:
         f"            poly[{3 + p}, i, lane] = h[lane]*({_combination(DOP853.D[p])})"
         for p in range(4)
     ]
-    lines += ["", "", "@compiled", "def interpolate(poly, y, i, lane, x):"]
+    lines += ["", "", "@compiled", "def interpolate(work, y, i, lane, x):"]
     lines += ['    """Return the dense output at the fraction x of the step."""']
+    lines += ["    poly = work[3]"]
     lines += ["    value = 0.0", "    for p in range(TERMS):"]
     lines += ["        value += poly[TERMS - 1 - p, i, lane]"]
     lines += ["        value *= x if p % 2 == 0 else 1.0 - x"]

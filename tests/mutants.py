@@ -48,7 +48,7 @@ import gc
 def pytest_sessionstart(session):
     """A mutant must not meet what the code before it has cached."""
     for thing in gc.get_objects():
-        if isinstance(thing, functools._lru_cache_wrapper):
+        if type(thing) is functools._lru_cache_wrapper:
             module = getattr(thing, "__module__", None) or ""
             if module.startswith(("dilaton", "tests", "test_")):
                 thing.cache_clear()

@@ -5,7 +5,7 @@ import pytest
 import sympy as sp
 from dilaton.errors import ModelError, ShapeError, SolveError
 from dilaton.numerics.inputs import Inputs
-from dilaton.numerics.integrate import integrate, lanes_of, stepper
+from dilaton.numerics.integrate import integrate, lanes_of, method_of, stepper
 from dilaton.numerics.jaxsolve import jax_solver
 from dilaton.numerics.quadrature import trapezoid
 from dilaton.theory.gaussian import Average, G
@@ -104,7 +104,10 @@ def test_the_law_of_the_interpolant_is_reached():
     assert weight @ end**2 == pytest.approx(1 + 1.5**2, abs=1e-8)
 
 
-@pytest.mark.parametrize(("method", "order"), [("dopri5", 5), ("dop853", 8)])
+ORDERS = [("dopri5", 5), ("dop853", 8), ("taylor", 8)]
+
+
+@pytest.mark.parametrize(("method", "order"), ORDERS)
 def test_orders_by_fitted_slope(method, order):
     # a loose tolerance and a largest step make fixed steps
     errors, steps = [], np.array([8, 12, 16, 24])
@@ -124,7 +127,7 @@ def test_orders_by_fitted_slope(method, order):
     assert -slope == pytest.approx(order, abs=0.15)
 
 
-@pytest.mark.parametrize("method", ["dopri5", "dop853"])
+@pytest.mark.parametrize("method", ["dopri5", "dop853", "taylor"])
 def test_dense_output_is_as_good_as_the_steps(method):
     t = np.linspace(0, 2, 97)
     found = integrate(
@@ -140,7 +143,8 @@ def test_dense_output_is_as_good_as_the_steps(method):
         np.testing.assert_allclose(found.y[row, :, :2], exact, atol=PROMISE * RTOL)
     assert found.n_steps.max() < t.size
     # one row or many, breaks or none: compiled once
-    assert len(stepper(CASES, method, lanes_of(CASES)).march.signatures) == 1
+    name = method_of(CASES, method, RTOL)
+    assert len(stepper(CASES, name, lanes_of(CASES)).march.signatures) == 1
 
 
 def test_a_row_does_not_depend_on_its_batch_or_chunk():

@@ -1,0 +1,278 @@
+r"""Taylor coefficients of a flow, printed: all derivatives for one evaluation.
+
+Along a solution the right-hand side is a chain of sums, products and elementary
+functions of power series in the step. Each function obeys a differential equation
+of its own, so its coefficients follow one by one from those of its argument (R. E.
+Moore, *Interval Analysis*, 1966, chapter 11):
+
+$$
+u = \tanh w, \quad v = 1 - u^2: \qquad u' = v\, w', \qquad
+k\, u_k = \sum_{j=1}^{k} j\, w_j\, v_{k-j} .
+\tag{J1}
+$$
+
+The chain is read off the system's expressions; the printed function `jets` goes
+through it order by order, for `LANES` rows side by side, in one loop without
+branches. Constants and polynomials of the time are series that end, and what they
+do not have is not printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, reduce
+from typing import Any
+
+import sympy as sp
+
+from ..theory.system import System
+from .printing import scalar_text
+
+Rule = Callable[[int], str]
+"""Gives the text of a coefficient by its order; empty if it is zero."""
+
+SMOOTH = {
+    sp.exp: "exp",
+    sp.log: "log",
+    sp.tanh: "tanh",
+    sp.tan: "tan",
+    sp.sin: "sin",
+    sp.cos: "cos",
+    sp.sinh: "sinh",
+    sp.cosh: "cosh",
+    sp.atan: "arctan",
+    sp.erf: "erf",
+}
+"""The functions whose series are known; the other ones have kinks or jumps."""
+
+
+@lru_cache(maxsize=64)
+def has_jets(system: System) -> bool:
+    """Return whether a flow is made of smooth functions of state and time alone."""
+    return not system.inputs and all(
+        _smooth(sp.sympify(eq.rhs)) for eq in system.equations
+    )
+
+
+def _smooth(expr: sp.Expr) -> bool:
+    if expr.is_Atom:
+        return bool(expr.is_Symbol or expr.is_finite)
+    kinds = (sp.Add, sp.Mul, sp.Pow, *SMOOTH)
+    return isinstance(expr, kinds) and all(map(_smooth, expr.args))
+
+
+def print_jets(system: System, order: int) -> str:
+    """Print `jets`: the coefficients of the states up to `order`, lane by lane."""
+    chain = Chain(system)
+    slopes = [chain.of(sp.sympify(eq.rhs)) for eq in system.equations]
+    for k in range(order):
+        chain.extend(k)
+        for state, slope in zip(chain.states, slopes, strict=True):
+            chain.put(state, k + 1, chain.weighted(1 / (k + 1), slope, k))
+    lines = [f"ORDER = {order}", "", "", "@fused", "def jets(t, y, params, c):"]
+    lines += [
+        '    """Fill the coefficients: power by power, state by state, lane by lane."""'
+    ]
+    lines += ["    for lane in range(LANES):"]
+    lines += [f"        {line}" for line in chain.lines]
+    lines += [
+        f"        c[{k * len(slopes) + i}*LANES + lane] = {text or '0.0'}"
+        for k in range(order + 1)
+        for i, text in enumerate(chain.terms[state][k] for state in chain.states)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+class Chain:
+    """Series made one from another, and the lines that compute their coefficients.
+
+    `terms[i][k]` names coefficient k of series i; it is empty where it is zero.
+    So that few operations wait for the coefficient before, constants are multiplied
+    with each other: `fixed` holds the series that are constant, `multiples[i]` the
+    constant and the series whose product i is, `shifted[i]` the one that differs from
+    i by a constant.
+    """
+
+    def __init__(self, system: System) -> None:
+        self.lines: list[str] = []
+        self.terms: list[list[str]] = []
+        self.rules: list[Rule] = []
+        self.known: dict[Any, int] = {}
+        self.fixed: set[int] = set()
+        self.shifted: dict[int, int] = {}
+        self.multiples: dict[int, tuple[int, int]] = {}
+        self.moving = frozenset(system.unknowns) | {system.time}
+        for i, symbol in enumerate(system.parameters):
+            self.lines.append(f"{symbol} = params[{i}, lane]")
+        self.states = [
+            self._add(symbol, _ending(f"y[{i}, lane]"))
+            for i, symbol in enumerate(system.unknowns)
+        ]
+        if system.time is not None:
+            self._add(system.time, _ending("t[lane]", "1.0"))
+
+    def _add(self, key: Any, rule: Rule) -> int:
+        """Return the series called `key`, a new one if need be."""
+        if key not in self.known:
+            self.known[key] = len(self.rules)
+            self.rules.append(rule)
+            self.terms.append([])
+        return self.known[key]
+
+    def extend(self, k: int) -> None:
+        """Write down coefficient k of every series that lacks it."""
+        for index, rule in enumerate(self.rules):
+            if len(self.terms[index]) == k:
+                self.put(index, k, rule(k))
+
+    def put(self, index: int, k: int, text: str) -> None:
+        """Write down one coefficient."""
+        name = f"series_{index}_{k}" if text else ""
+        if text:
+            self.lines.append(f"{name} = {text}")
+        self.terms[index].append(name)
+
+    def weighted(self, factor: float, index: int, k: int) -> str:
+        """Return a coefficient times a number; the number meets a constant first."""
+        fixed, base = self.multiples.get(index, (-1, index))
+        text = self.terms[base][k]
+        if fixed < 0 or not text:
+            return _scaled(factor, text)
+        name = f"series_{fixed}_times_{len(self.lines)}"
+        self.lines.append(f"{name} = {self.terms[fixed][0]}*{float(factor)!r}")
+        return f"{name}*{text}"
+
+    # an expression becomes a series
+
+    def of(self, expr: sp.Expr) -> int:
+        """Return the series of an expression."""
+        if expr in self.known:
+            return self.known[expr]
+        if not expr.free_symbols & self.moving:
+            index = self._add(expr, _ending(scalar_text(expr)))
+            self.fixed.add(index)
+            return index
+        if isinstance(expr, sp.Add):
+            return self._sum(expr, [self.of(a) for a in expr.args])
+        if isinstance(expr, sp.Mul):
+            return self._product(expr)
+        if isinstance(expr, sp.Pow):
+            return self._power(expr, *expr.args)
+        inner = sp.Dummy()
+        slope = expr.func(inner).diff(inner).xreplace({inner: expr.args[0]})
+        return self._function(expr, lambda _: self.of(slope))
+
+    def _sum(self, expr: sp.Expr, parts: list[int]) -> int:
+        def rule(k: int) -> str:
+            return " + ".join(filter(None, (self.terms[part][k] for part in parts)))
+
+        moving = [part for part in parts if part not in self.fixed]
+        index = self._add(expr, rule)
+        if len(moving) == 1:
+            self.shifted[index] = moving[0]
+        return index
+
+    def _product(self, expr: sp.Expr) -> int:
+        """Multiply the constants, then what is above the line, then divide."""
+        fixed, moving = expr.as_independent(*self.moving, as_Add=False)
+        factors = sp.Mul.make_args(moving)
+        above = [self.of(a) for a in factors if not _below(a)]
+        result = reduce(self._times, above or [self.of(sp.S.One)])
+        for factor in filter(_below, factors):
+            result = self._over(result, self.of(1 / factor))
+        return result if fixed == 1 else self._times(self.of(fixed), result)
+
+    def _power(self, expr: sp.Expr, base: sp.Expr, exponent: sp.Expr) -> int:
+        if exponent.free_symbols & self.moving:
+            return self.of(sp.exp(exponent * sp.log(base)))
+        if _below(expr):
+            return self._over(self.of(sp.S.One), self.of(1 / expr))
+        if not exponent.is_Integer:
+            # u' = exponent (u/w) w'
+            w, factor = self.of(base), self.of(exponent)
+            return self._function(expr, lambda u: self._times(factor, self._over(u, w)))
+        half, rest = divmod(int(exponent), 2)
+        square = self._times(self.of(base**half), self.of(base**half))
+        return self._times(square, self.of(base)) if rest else square
+
+    def _times(self, a: int, b: int) -> int:
+        """Multiply: constants come first, a term of a square is computed once."""
+        if b in self.fixed or a in self.multiples:
+            a, b = b, a
+        if b in self.multiples:
+            fixed, base = self.multiples[b]
+            if a in self.fixed:
+                return self._times(self._times(a, fixed), base)
+            return self._times(fixed, self._times(a, base))
+
+        def rule(k: int) -> str:
+            if a != b:
+                return self._convolution(a, b, range(k + 1), k)
+            twice = _scaled(2, self._convolution(a, a, range((k + 1) // 2), k))
+            middle = self.terms[a][k // 2] if k % 2 == 0 else ""
+            return " + ".join(filter(None, (twice, middle and f"{middle}*{middle}")))
+
+        index = self._add(("*", a, b), rule)
+        if b in self.fixed:
+            self.fixed.add(index)
+        elif a in self.fixed:
+            self.multiples[index] = (a, b)
+        return index
+
+    def _over(self, a: int, b: int) -> int:
+        """Divide: q b = a, solved for the last coefficient of q."""
+        inverse = self._add(
+            ("1/", b), lambda k: f"1.0/{self.terms[b][0]}" if k == 0 else ""
+        )
+        q = self._add(("/", a, b), lambda k: "")
+
+        def rule(k: int) -> str:
+            known = self._convolution(b, q, range(1, k + 1), k)
+            rest = self.terms[a][k] + (f" - ({known})" if known else "")
+            return f"({rest})*{self.terms[inverse][0]}" if rest else ""
+
+        self.rules[q] = rule
+        return q
+
+    def _function(self, expr: sp.Expr, slope: Callable[[int], int]) -> int:
+        """Integrate u' = g w' (J1), where `slope` gives g from u."""
+        w = self.of(expr.args[0])
+        moved = self.shifted.get(w, w)
+        rise = self._add(
+            ("k *", moved), lambda k: self.weighted(k, moved, k) if k else ""
+        )
+        u = self._add(expr, lambda k: "")
+        g = slope(u)
+
+        def rule(k: int) -> str:
+            if k == 0:
+                first = sp.Symbol(self.terms[w][0])
+                return scalar_text(expr.func(first, *expr.args[1:]))
+            return _scaled(1 / k, self._convolution(rise, g, range(1, k + 1), k))
+
+        self.rules[u] = rule
+        return u
+
+    # texts of coefficients
+
+    def _convolution(self, a: int, b: int, which: range, k: int) -> str:
+        """Return the sum of a_j b_(k-j); last what was computed last."""
+        terms = self.terms[a], self.terms[b]
+        pairs = [
+            (terms[0][j], terms[1][k - j])
+            for j in sorted(which, key=lambda j: abs(2 * j - k))
+        ]
+        return " + ".join(f"{x}*{y}" for x, y in pairs if x and y)
+
+
+def _scaled(factor: float, text: str) -> str:
+    return f"{float(factor)!r}*({text})" if text else ""
+
+
+def _ending(*first: str) -> Rule:
+    return lambda k: first[k] if k < len(first) else ""
+
+
+def _below(factor: sp.Expr) -> bool:
+    """Return whether a factor stands below the line of a fraction."""
+    return factor.is_Pow and bool(factor.exp.is_Rational and factor.exp < 0)
