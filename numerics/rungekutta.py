@@ -19,6 +19,7 @@ from .generated import (
     compiled,
     exp,
     extra,
+    inlined,
     interpolant,
     rhs,
     rough_log2,
@@ -41,7 +42,7 @@ from .march import (
 FIRST_ERROR = -13.3  # log2 of the error that the first step is compared with
 
 
-@compiled
+@inlined
 def workspace():
     """Return stages, the states they are taken at, given functions, a polynomial."""
     k, poly = zeros((STAGES, STATES, LANES)), zeros((TERMS, STATES, LANES))
@@ -76,7 +77,7 @@ def first_step(lane, y, k0, bounds):
     return h if h < longest else longest
 
 
-@compiled
+@inlined
 def prepare(changed, clock, record, y, work, rule, bounds):
     """Fill the slopes where the lanes are, and give fresh lanes a trial step."""
     k, z, u, _ = work
@@ -113,7 +114,7 @@ def begin(clock, record, y, k0, bounds):
         record[FRESH, lane] = 0
 
 
-@compiled
+@inlined
 def advance(clock, record, y, tried, work, rule, bounds):
     """Take a trial step, judge it, and propose the next one."""
     k, z, u, _ = work
@@ -155,7 +156,7 @@ def propose(clock, record):
         proposal[lane] = kept if clamped and kept > new else new
 
 
-@compiled
+@inlined
 def dense(clock, y, tried, work, rule):
     """Take the stages that outputs inside the steps need; fill their polynomials."""
     k, z, u, poly = work

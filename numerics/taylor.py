@@ -31,7 +31,7 @@ SIZE, FALL = -4.0, 2.9
 """log2 of the last term in units of the tolerance, and of the ratio of two terms."""
 
 
-@compiled
+@inlined
 def workspace():
     """Return the coefficients: of power k, state i and a lane at `place(k, i, lane)`.
 
@@ -46,7 +46,7 @@ def place(k, i, lane):
     return (k * STATES + i) * LANES + lane
 
 
-@compiled
+@inlined
 def prepare(changed, clock, record, y, work, rule, bounds):
     """Fill the coefficients where the lanes are, and propose steps.
 
@@ -88,7 +88,7 @@ def smaller(x, y):
     return x if x < y else y
 
 
-@compiled
+@inlined
 def advance(clock, record, y, tried, work, rule, bounds):
     """Sum the series."""
     h, good, row = clock[H], record[GOOD], record[ROW]
@@ -103,7 +103,7 @@ def advance(clock, record, y, tried, work, rule, bounds):
         good[lane] = moved if row[lane] >= 0 else -2
 
 
-@compiled
+@inlined
 def dense(clock, y, tried, work, rule):
     """Make the coefficients those of powers of the fraction of the step."""
     h = clock[H]

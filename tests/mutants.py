@@ -4,7 +4,8 @@ mutmut wants module names that equal the paths of the files. The folders are map
 one package when they are installed, so the run works in a copy, `mutants/`, that is
 laid out as the package is. It mutates a seeded sample (`--sample 0` for all), runs for
 each mutant the tests that reach its function, and prints the survivors with their
-difference. Survivors of the last run are explained in docs/mutants.md.
+difference. Tests that take too long under mutmut's tracing are for `--again`: they are
+run whole, on survivors alone. docs/mutants.md explains the survivors of the last run.
 
 Left out are the modules whose text is compiled by numba (mutmut's switch between
 mutants is a Python function that numba cannot compile) and decorated functions, which
@@ -75,7 +76,8 @@ def lay_out(names, tests):
         "source_paths": ["dilaton"],
         "only_mutate": files,
         "also_copy": ["conftest.py", "constraints.txt", "Makefile", "docs"],
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "no:randomly"],
+        # JAX has threads, which hang in the processes that mutmut forks
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-k", "not jax"],
         "pytest_add_cli_args_test_selection": chosen,
     }
     lines = ["[mutmut]"]
@@ -121,6 +123,21 @@ def results():
     return found
 
 
+def outlives(name, tests):
+    """Whether a survivor survives further tests, run without mutmut's tracing."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MUTANT_UNDER_TEST": name}
+    files = [f"tests/test_{test}.py" for test in tests]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, *files],
+        cwd=WORK / "mutants",
+        env=environment,
+        stdout=sys.stderr,
+        check=False,
+    )
+    return done.returncode == 0
+
+
 def shown(name):
     """Return the difference that a mutant makes."""
     done = subprocess.run(
@@ -142,6 +159,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--modules", nargs="*", help="as in theory/derive")
     parser.add_argument("--tests", nargs="*", help="as in teeth", default=TESTS)
+    parser.add_argument("--again", nargs="*", help="tests that survivors meet too")
     given = parser.parse_args()
     lay_out(given.modules or modules(), given.tests)
     mutmut("run", "none of them", "--max-children", str(given.jobs))
@@ -154,6 +172,13 @@ def main():
     report(names, untested, given)
 
 
+def survivors(names, tests):
+    """The mutants that survived, and survive the further tests as well."""
+    codes = results()
+    left = [name for name in names if codes[name] == 0]
+    return {name for name in left if not tests or outlives(name, tests)}
+
+
 def untestable(names):
     """Mutants of functions that no chosen test reaches."""
     stats = json.loads((WORK / "mutants" / "mutmut-stats.json").read_text())
@@ -163,13 +188,13 @@ def untestable(names):
 
 def report(names, untested, given):
     """Print counts by module, then every survivor."""
-    codes = results()
+    codes, alive = results(), survivors(names, given.again)
     outcome = {
         name: "no test"
         if name in untested
-        else {0: "survived", None: "not run"}.get(codes[name], "killed")
+        else {None: "not run"}.get(codes[name], "killed")
         for name in names
-    }
+    } | dict.fromkeys(alive, "survived")
     total = Counter(outcome.values())
     print(f"{len(names)} of {len(codes)} mutants, seed {given.seed}: {dict(total)}")
     by_module = Counter((name.rpartition(".")[0], how) for name, how in outcome.items())

@@ -131,11 +131,15 @@ def test_a_kink_is_refused_by_name():
 
 
 def test_rows_without_a_series_are_taken_by_dop853():
-    # m' = sqrt(m) has no derivative at m = 0, where q' = 1 keeps going
-    system = flow(sp.sqrt(S), M)
-    init = {"m": [0.0, 1.0], "q": 0.0}
-    found = integrate(system, init=init, **COMMON)
-    ends = [[2 / 3, 4 / 15], [5 / 3, 19 / 15]]
-    np.testing.assert_allclose(found.y[:, -1], ends, rtol=1e-6)
-    kept = integrate(system, init=init, method="taylor", on_failure="keep", **COMMON)
-    assert list(kept.status) == [3, 3]
+    # m' = sqrt(s) has no derivative at s = 0
+    rows = (Equation("J1", M, sp.sqrt(S)),)
+    system = System("jets", "flow", S, rows, (KAPPA,))
+    found = integrate(system, init={"m": [0.0, 1.0]}, **COMMON)
+    np.testing.assert_allclose(found["m"][:, -1], [2 / 3, 5 / 3], rtol=1e-6)
+    late = integrate(system, init={"m": 0.0}, **{**COMMON, "t": [0.25, 1.0]})
+    np.testing.assert_allclose(late["m"][:, -1], 7 / 12, rtol=1e-8)
+    assert late.info["method"].startswith("taylor")
+    kept = integrate(
+        system, init={"m": 0.0}, method="taylor", on_failure="keep", **COMMON
+    )
+    assert list(kept.status) == [3]
