@@ -1,9 +1,10 @@
 /* The floor: nu' = kappa tanh(kappa s nu + h), by hand, for L rows at a time.
 
-   Same method, tolerance and step control as dilaton's compiled solver, with what a
+   Same methods, tolerances and step control as dilaton's compiled solver, with what a
    code for any system cannot have: the equation written in, one state, no dense
-   output, no statuses. L, the number of lanes, is given to the compiler; steps.h is
-   printed from the coefficient table by floor.py.
+   output, no statuses. L, the number of lanes, is given to the compiler; floor.py
+   prints steps.h from the coefficient table of DOP853, and series.h, the Taylor series
+   of this equation.
    Compiled with -O3 -march=native -ffast-math: tanh becomes libmvec's vector tanh. */
 
 #include <math.h>
@@ -17,6 +18,7 @@ static void rhs(const double *restrict t, const double *restrict y,
         dy[l] = kappa[l] * tanh(kappa[l] * t[l] * y[l] + bias[l]);
 }
 
+#include "series.h"
 #include "steps.h"
 
 static double first_step(double y, double slope, double rtol, double atol, double end)
@@ -83,6 +85,59 @@ void integrate(long first, long last, const double *y0, const double *kappas,
                 row[l] = -1;
                 active--;
             }
+        }
+    }
+}
+
+void integrate_series(long first, long last, const double *y0, const double *kappas,
+                      const double *biases, double end, double rtol, double atol,
+                      double *out)
+{
+    double t[L] = {0}, h[L] = {0}, y[L] = {0}, kappa[L] = {0}, bias[L] = {0};
+    double c[(ORDER + 1) * L];
+    long row[L], waiting = first, active = 0;
+    for (int l = 0; l < L; l++)
+        row[l] = -1;
+    for (;;) {
+        for (int l = 0; l < L; l++)
+            if (row[l] < 0 && waiting < last) {
+                row[l] = waiting++;
+                active++;
+                t[l] = 0;
+                y[l] = y0[row[l]];
+                kappa[l] = kappas[row[l]];
+                bias[l] = biases[row[l]];
+            }
+        if (active == 0)
+            return;
+        series(t, y, kappa, bias, c);
+#pragma omp simd
+        for (int l = 0; l < L; l++) {
+            double unit = 1 / (atol + rtol * fabs(y[l])), power = 1e300;
+            for (int k = 0; k < 3; k++) {
+                double size = fmax(fabs(c[(ORDER - k) * L + l]) * unit, 1e-290);
+                power = fmin(power, (SIZE + k * FALL - log2(size)) / (ORDER - k));
+            }
+            double step = exp2(power), left = end - t[l];
+            double half = 2 * step > left ? 0.5 * left : step;
+            h[l] = row[l] < 0 ? 0 : (step * 1.0000001 > left ? left : half);
+        }
+#pragma omp simd
+        for (int l = 0; l < L; l++) {
+            double sum = c[ORDER * L + l];
+            for (int k = ORDER - 1; k >= 0; k--)
+                sum = sum * h[l] + c[k * L + l];
+            y[l] = sum;
+        }
+        for (int l = 0; l < L; l++) {
+            if (row[l] < 0)
+                continue;
+            if (h[l] == end - t[l]) {
+                out[row[l]] = y[l];
+                row[l] = -1;
+                active--;
+            } else
+                t[l] += h[l];
         }
     }
 }

@@ -5,14 +5,13 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from dilaton.numerics.integrate import LANES, SAFETY
+from dilaton.numerics.integrate import LANES, LEAST, ORDERS, SAFETY
 from dilaton.numerics.tableau import DOUBT, dop853
-from dilaton.numerics.threads import workers
+from dilaton.numerics.taylor import FALL, SIZE
+from dilaton.numerics.threads import share_out
 from scipy.integrate import DOP853
 
 FLAGS = ["-O3", "-march=native", "-ffast-math", "-fopenmp-simd", "-fPIC", "-shared"]
@@ -50,23 +49,47 @@ def steps_header() -> str:
     return "\n".join(lines) + "\n"
 
 
+def series_header(order: int) -> str:
+    """Print the coefficients of nu, by hand: u = tanh w, w = kappa s nu + h."""
+    lines = [f"#define ORDER {order}", f"#define SIZE {SIZE}", f"#define FALL {FALL}"]
+    lines += ["static void series(const double *restrict t, const double *restrict y,"]
+    lines += ["    const double *restrict kappa, const double *restrict bias,"]
+    lines += ["    double *restrict c) {", "#pragma omp simd"]
+    lines += ["    for (int l = 0; l < L; l++) {", "        double n0 = y[l];"]
+    lines += ["        double u0 = tanh(kappa[l]*t[l]*n0 + bias[l]), v0 = 1 - u0*u0;"]
+    for k in range(1, order + 1):
+        lines += [f"        double n{k} = kappa[l]*u{k - 1}/{k}.0;"]
+        lines += [f"        double w{k} = {k}*kappa[l]*(t[l]*n{k} + n{k - 1});"]
+        bent = " + ".join(f"w{j}*v{k - j}" for j in range(1, k + 1))
+        square = " + ".join(f"u{j}*u{k - j}" for j in range(k + 1))
+        lines += [f"        double u{k} = ({bent})/{k}.0, v{k} = -({square});"]
+    lines += [f"        c[{k}*L + l] = n{k};" for k in range(order + 1)]
+    return "\n".join([*lines, "    }", "}"]) + "\n"
+
+
 class Floor:
-    """The compiled kernel; `None` from `build` where there is no gcc."""
+    """The compiled kernels; `None` from `build` where there is no gcc."""
 
     def __init__(self, library: Path) -> None:
-        self.function = ctypes.CDLL(str(library)).integrate
-        pointer = ctypes.POINTER(ctypes.c_double)
-        real = ctypes.c_double
-        self.function.argtypes = [ctypes.c_long, ctypes.c_long, *[pointer] * 3]
-        self.function.argtypes += [real, real, real, pointer]
-        self.function.restype = None
+        loaded = ctypes.CDLL(str(library))
+        self.functions = {
+            "dop853": loaded.integrate,
+            "taylor": loaded.integrate_series,
+        }
+        pointer, real = ctypes.POINTER(ctypes.c_double), ctypes.c_double
+        for function in self.functions.values():
+            function.argtypes = [ctypes.c_long, ctypes.c_long, *[pointer] * 3]
+            function.argtypes += [real, real, real, pointer]
+            function.restype = None
 
     @classmethod
-    def build(cls, folder: Path) -> Floor | None:
-        """Compile in `folder` with gcc and libmvec."""
+    def build(cls, folder: Path, rtol: float) -> Floor | None:
+        """Compile in `folder` with gcc and libmvec, for a tolerance."""
         if shutil.which("gcc") is None:
             return None
+        order = next(order for tol, order in ORDERS.items() if rtol >= tol)
         (folder / "steps.h").write_text(steps_header())
+        (folder / "series.h").write_text(series_header(order))
         source, library = Path(__file__).with_name("floor.c"), folder / "floor.so"
         command = [
             "gcc",
@@ -80,22 +103,17 @@ class Floor:
         subprocess.run([*command, "-lmvec", "-lm"], check=True, timeout=120)
         return cls(library)
 
-    def run(self, nu0: np.ndarray, p: np.ndarray, kappa: np.ndarray, rtol: float):
+    def run(self, nu0, p, kappa, rtol: float, method: str) -> np.ndarray:
         """Integrate to s = 1 on all cores; return nu of shape (rows,)."""
         bias = np.log(p / (1 - p)) / 2
         out = np.empty_like(nu0)
-        given = [
-            a.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
-            for a in (nu0, kappa, bias)
-        ]
-        result = out.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
-        inner = SAFETY["dop853"] * rtol
-        edges = np.linspace(0, nu0.size, 8 * workers() + 1).astype(int)
-        with ThreadPoolExecutor(workers()) as pool:
-            list(
-                pool.map(
-                    lambda c: self.function(*c, *given, 1.0, inner, inner, result),
-                    [(int(a), int(b)) for a, b in pairwise(edges)],
-                )
-            )
+        pointer = ctypes.POINTER(ctypes.c_double)
+        given = [a.ctypes.data_as(pointer) for a in (nu0, kappa, bias)]
+        result, inner = out.ctypes.data_as(pointer), SAFETY.get(method, 1.0) * rtol
+        function = self.functions[method]
+
+        def work(first: int, last: int) -> None:
+            function(first, last, *given, 1.0, inner, inner, result)
+
+        share_out(nu0.size, work, LEAST)
         return out

@@ -21,7 +21,8 @@ def from_the_root():
     sys.path.remove(str(ROOT))
 
 
-def test_the_c_floor_and_scipy_solve_the_same_flow(tmp_path):
+@pytest.mark.parametrize("method", ["dop853", "taylor"])
+def test_the_c_floor_and_scipy_solve_the_same_flow(tmp_path, method):
     from benchmarks import rivals
     from benchmarks.bench import sampling_rows
     from benchmarks.floor import Floor
@@ -30,7 +31,8 @@ def test_the_c_floor_and_scipy_solve_the_same_flow(tmp_path):
         pytest.skip("no gcc")
     rows = sampling_rows(70)
     few = {k: v[:10] for k, v in rows.items()}
-    found = Floor.build(tmp_path).run(rows["nu"], rows["p"], rows["kappa"], 1e-8)
+    floor = Floor.build(tmp_path, 1e-8)
+    found = floor.run(rows["nu"], rows["p"], rows["kappa"], 1e-8, method)
     single = rivals.scipy_rows(few, 1e-8)
     stacked = rivals.scipy_stacked(few, 1e-8, 4)
     np.testing.assert_allclose(found[:10], single, atol=LOOSE)
