@@ -507,7 +507,13 @@ def _march(module, problem, rows, intervals, safety, y, counts, reached, worst):
         problem.max_steps,
         *part,
     )
-    share_out(rows.size, lambda a, b: module.march(a, b, *arguments), LEAST)
+    degree = held.coefficients.shape[3]
+
+    def work(first: int, last: int) -> None:
+        space = module.scratch(degree), module.workspace()
+        module.march(first, last, *arguments, *space)
+
+    share_out(rows.size, work, LEAST)
     if not whole:
         whole_of = [y, *counts.values(), reached, worst]
         for full, piece in zip(whole_of, part, strict=True):

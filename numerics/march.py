@@ -6,7 +6,7 @@ The text of this file goes into generated modules, after that of a method
 verdict, `dense` and `interpolate` the states inside the step. A lane carries one row;
 when the row is done the lane takes the next one. Only arithmetic is shared, so a
 row's numbers do not depend on its neighbours. Times increase. Nothing here allocates
-inside the loop.
+inside the loop. (Arrays are made by plain Python: numba would compile that too.)
 """
 
 from .generated import (
@@ -20,7 +20,6 @@ from .generated import (
     int64,
     interpolate,
     prepare,
-    workspace,
     zeros,
 )
 
@@ -202,6 +201,13 @@ def outcome(lane, outputs, limits, clock, record):
     return -1
 
 
+def scratch(degree):
+    """Return the arrays of a march; `degree` is that of the given functions."""
+    pieces = (zeros(LANES), zeros(LANES), zeros((INPUTS, degree, LANES)))
+    rows = (zeros((STATES, LANES)), zeros((STATES, LANES)), zeros((PARAMETERS, LANES)))
+    return zeros((CLOCK, LANES)), zeros((RECORD, LANES), int64), *rows, pieces
+
+
 @compiled
 def march(
     first,
@@ -223,14 +229,16 @@ def march(
     rejected,
     reached,
     worst,
+    space,
+    work,
 ):
-    """Integrate the rows first, ..., last - 1 over `times`; fill the last six."""
+    """Integrate the rows first, ..., last - 1 over `times`; fill `y_out` to `worst`.
+
+    `space` and `work` are what `scratch` and `workspace` return.
+    """
     # a length unknown to the compiler keeps it from unrolling the loops on events
     lanes = LANES if max_steps > 0 else 0
-    clock, record = zeros((CLOCK, LANES)), zeros((RECORD, LANES), int64)
-    y, tried, work = zeros((STATES, LANES)), zeros((STATES, LANES)), workspace()
-    params, degree = zeros((PARAMETERS, LANES)), coefficients.shape[3]
-    pieces = (zeros(LANES), zeros(LANES), zeros((INPUTS, degree, LANES)))
+    clock, record, y, tried, params, pieces = space
     rule = (pieces, params, nodes, weights)
     rows = (last, times, y0, p_rows, breaks, coefficients, y_out)
     results = (status, steps, rejected, reached, worst)

@@ -42,7 +42,6 @@ from .march import (
 FIRST_ERROR = -13.3  # log2 of the error that the first step is compared with
 
 
-@inlined
 def workspace():
     """Return stages, the states they are taken at, given functions, a polynomial."""
     k, poly = zeros((STAGES, STATES, LANES)), zeros((TERMS, STATES, LANES))

@@ -31,7 +31,6 @@ SIZE, FALL = -4.0, 2.9
 """log2 of the last term in units of the tolerance, and of the ratio of two terms."""
 
 
-@inlined
 def workspace():
     """Return the coefficients: of power k, state i and a lane at `place(k, i, lane)`.
 
