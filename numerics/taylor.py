@@ -1,17 +1,19 @@
 r"""The Taylor method for `march`: steps from the last coefficients, no trial stages.
 
 The text of this file goes into generated modules, after the printed coefficients of
-`jets`. With the coefficients $y_k$ of a state, a step $h$ is one at which the last
-two terms reach the tolerance,
+`jets`. With the coefficients $y_k$ of a state up to the order $N$, a step is the
+smallest $h$ of
 
 $$
-|y_N| h^N = |y_{N-1}| h^{N-1} = \mathrm{atol} + \mathrm{rtol}\, |y| ,
+|y_{N-k}|\, h^{N-k} = 2^{a + b k}\, (\mathrm{atol} + \mathrm{rtol}\, |y|),
+\qquad k = 0, 1, 2,
 \tag{J2}
 $$
 
-the smaller one of the two (A. Jorba and M. Zou, Experimental Mathematics 14, 2005):
-the first term that is left out is then smaller by the ratio of h to the radius of
-convergence, which this choice keeps near $e^{-2}$. No step is refused.
+over the states: three terms, since one or two may vanish by accident (after A. Jorba
+and M. Zou, *Experimental Mathematics* 14, 2005, who take two). The first term that is
+left out is smaller than the last one by the ratio of $h$ to the radius of convergence,
+about $2^{-b}$. No step is refused.
 """
 
 from .generated import (
@@ -28,7 +30,8 @@ from .generated import (
 from .march import GOOD, PROPOSAL, ROW, H, T
 
 SIZE, FALL = -4.0, 2.9
-"""log2 of the last term in units of the tolerance, and of the ratio of two terms."""
+"""The exponents a and b of (J2). Over 20,000 rows of the sampling flow the largest
+global error is then 15 to 80 times rtol, for rtol from 1e-4 to 1e-13."""
 
 
 def workspace():

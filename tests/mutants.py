@@ -25,7 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "mutants"
 
-TEXT_FOR_NUMBA = ("elementary", "flow_loops", "generated", "march", "saddle_loops")
+TEXT_FOR_NUMBA = ("elementary", "flow_loops", "generated", "saddle_loops")
+TEXT_FOR_NUMBA += ("march", "rungekutta", "taylor")
 NO_CPU_TESTS = ("jaxsolve", "saddle_jax", "reference", "tableau", "integrate", "cache")
 TESTS = (
     *("teeth", "gaussian", "derive", "variance", "exact", "windows_theory", "spec"),

@@ -136,6 +136,7 @@ def test_rows_without_a_series_are_taken_by_dop853():
     system = System("jets", "flow", S, rows, (KAPPA,))
     found = integrate(system, init={"m": [0.0, 1.0]}, **COMMON)
     np.testing.assert_allclose(found["m"][:, -1], [2 / 3, 5 / 3], rtol=1e-6)
+    assert found.info["by dop853"] == 2
     late = integrate(system, init={"m": 0.0}, **{**COMMON, "t": [0.25, 1.0]})
     np.testing.assert_allclose(late["m"][:, -1], 7 / 12, rtol=1e-8)
     assert late.info["method"].startswith("taylor")
