@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from dilaton.numerics.integrate import LANES, LEAST, ORDERS, SAFETY
+from dilaton.numerics.integrate import LANES, ORDERS, ROUNDS, SAFETY
 from dilaton.numerics.tableau import DOUBT, dop853
 from dilaton.numerics.taylor import FALL, SIZE
 from dilaton.numerics.threads import share_out
@@ -115,5 +115,5 @@ class Floor:
         def work(first: int, last: int) -> None:
             function(first, last, *given, 1.0, inner, inner, result)
 
-        share_out(nu0.size, work, LEAST)
+        share_out(nu0.size, work, ROUNDS * LANES[2])
         return out

@@ -55,8 +55,8 @@ every loop over lanes has a price, and few enough for the first-level cache."""
 ORDERS = {1e-6: 8, 1e-9: 12, 1e-11: 16, 0.0: 20}
 """Orders of the Taylor method down to a relative tolerance."""
 
-LEAST = 512
-"""Rows that are worth a piece of their own for a thread."""
+ROUNDS = 32
+"""So many rows in every lane are worth a piece of their own for a thread."""
 
 AVERAGES = 0.01
 """The averages in a right-hand side are known to this share of `rtol`."""
@@ -515,7 +515,7 @@ def _march(module, problem, rows, intervals, safety, y, counts, reached, worst):
         space = module.scratch(degree), module.workspace()
         module.march(first, last, *arguments, *space)
 
-    share_out(rows.size, work, LEAST)
+    share_out(rows.size, work, ROUNDS * module.LANES)
     if not whole:
         whole_of = [y, *counts.values(), reached, worst]
         for full, piece in zip(whole_of, part, strict=True):
