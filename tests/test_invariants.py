@@ -115,18 +115,20 @@ EVERY = [
 ]
 
 
-def overlaps_of(phase, times, point):
+def overlaps_of(name, phase, times, point):
     if phase.learned.kind == "closed":
         return closed_values(phase.learned, times, point)
-    found = minimise(phase.learned, times, point)
-    return {name: found[name][0] for name in found.names}
+    # one curve of its own is not worth machine code of its own
+    backend = "scipy" if name == "erf" else "numba"
+    found = minimise(phase.learned, times, point, backend=backend)
+    return {key: found[key][0] for key in found.names}
 
 
 @pytest.mark.parametrize(("name", "more"), EVERY)
 def test_overlaps_are_those_of_vectors(name, more):
     """Cauchy and Schwarz: m^2 <= q, omega^2 <= r, v^2 <= q r."""
     for phase in limit_of(name).phases:
-        x = overlaps_of(phase, np.linspace(0, 1, 9), POINT | more)
+        x = overlaps_of(name, phase, np.linspace(0, 1, 9), POINT | more)
         assert np.isfinite(x["q"]).all()
         slack = ROUNDING * (1 + x["q"])
         assert np.all(x["m"] ** 2 <= x["q"] + slack)
