@@ -9,8 +9,10 @@ import dilaton
 import numpy as np
 import pytest
 from dilaton import Autoencoder, Data, Model, default_spec, two_modes
+from dilaton.numerics.points import closed_values
 from dilaton.numerics.printed import limit_of, printed, printed_limit
 from dilaton.numerics.solve import solve_point
+from dilaton.spec import parse_spec
 from dilaton.theory import derive as engine
 
 POINT = {"p": 0.8, "sigma": 1.0, "kappa": 2.0}
@@ -73,6 +75,27 @@ def test_a_damaged_file_is_said_and_made_again(cache):
     with pytest.warns(UserWarning, match="must match its checksum"):
         again = solve_point(limit_of(spec), **TOLERANCES, **spec.values)
     assert again.scalars == first.scalars
+
+
+def test_known_models_do_not_share_their_texts(cache):
+    # with the second beta the signal, and with it omega, comes in twice as fast
+    text = population().text
+    other = text.replace('"tau"', '"2*tau - tau**2"')
+    for spec in (parse_spec(text), parse_spec(other)) * 2:
+        phase = limit_of(spec).phases[0]
+        direct = engine.derive(spec.model).phase("weights").learned
+        at, point = np.array([0.0, 0.5, 1.0]), POINT
+        kept = closed_values(phase.learned, at, point)
+        wanted = closed_values(direct, at, point)
+        for name in wanted:
+            np.testing.assert_allclose(kept[name], wanted[name], rtol=ROUNDING)
+
+
+def test_a_known_phase_can_be_derived(cache):
+    limit_of(population())
+    kept = limit_of(population())
+    assert [phase.make().name for phase in kept.phases] == ["weights", "variance"]
+    assert [phase.name for phase in kept.phases] == ["weights", "variance"]
 
 
 def test_another_model_is_another_entry(cache):

@@ -6,13 +6,15 @@ import math
 import numpy as np
 import pytest
 import sympy as sp
-from dilaton import Model, derive, two_modes
+from dilaton import Model, default_spec, derive, two_modes
 from dilaton.errors import ModelError
+from dilaton.numerics.axes import check_axes, parse_axis
+from dilaton.numerics.points import complete
 from dilaton.numerics.quadrature import average
 from dilaton.numerics.store import Store, digest
 from dilaton.theory.dilation import find_windows
 from dilaton.theory.loss import ALPHA, in_window
-from dilaton.theory.model import TAU, VARIANCE_EXPLODING
+from dilaton.theory.model import TAU, VARIANCE_EXPLODING, product
 from dilaton.theory.notation import symbol
 from dilaton.theory.schedule import (
     canonical,
@@ -114,3 +116,25 @@ def test_messages_name_the_key_the_text_and_the_remedy(call, words):
     with pytest.raises(ModelError) as caught:
         call()
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "weights", "wrong"),
+    [
+        (two_modes(), {"p": 1.5}, "p"),
+        (two_modes(), {"p": 0.0}, "p"),
+        (product(0, 0), {"p_1": 0.8, "p_2": 1.0}, "p_2"),
+    ],
+)
+def test_every_weight_is_a_share(target, weights, wrong):
+    scales = {"rho_1": 1.0, "rho_2": 1.0} if len(weights) == 2 else {}
+    point = {**weights, **scales, "sigma": 1.0, "kappa": 2.0}
+    with pytest.raises(ModelError, match=f"`{wrong}` must be between 0 and 1"):
+        complete(derive(Model(target)), point)
+
+
+def test_an_unknown_axis_is_told_the_known_ones():
+    spec = default_spec()
+    with pytest.raises(ModelError) as error:
+        check_axes(spec, [parse_axis("kapa=1,2")])
+    assert f"({', '.join(sorted(spec.values))})" in str(error.value)
