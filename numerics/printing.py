@@ -210,10 +210,7 @@ class _Printer(PythonCodePrinter):
                 f"{', '.join(str(f) for f in ELEMENTARY)}, but `{expr}` is "
                 f"`{type(expr).__name__}`. Rewrite it in those functions."
             )
-        return f"{ELEMENTARY[type(expr)]}({self._args(expr)})"
-
-    def _args(self, expr: sp.Basic) -> str:
-        return ", ".join(self._print(a) for a in expr.args)
+        return f"{ELEMENTARY[type(expr)]}({self._print(expr.args[0])})"
 
     def _print_Pi(self, expr: sp.Expr) -> str:
         return "pi"

@@ -96,6 +96,8 @@ def test_a_known_phase_can_be_derived(cache):
     kept = limit_of(population())
     assert [phase.make().name for phase in kept.phases] == ["weights", "variance"]
     assert [phase.name for phase in kept.phases] == ["weights", "variance"]
+    # the noise, 1 - tau, is used up at the end of the second phase alone
+    assert [phase.vanishes for phase in kept.phases] == [False, True]
 
 
 def test_another_model_is_another_entry(cache):

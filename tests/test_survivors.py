@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import sympy as sp
-from dilaton import Model, default_spec, derive, two_modes
+from dilaton import Data, Model, default_spec, derive, two_modes
 from dilaton.errors import ModelError
 from dilaton.numerics.axes import check_axes, parse_axis
 from dilaton.numerics.points import complete
@@ -138,3 +138,12 @@ def test_an_unknown_axis_is_told_the_known_ones():
     with pytest.raises(ModelError) as error:
         check_axes(spec, [parse_axis("kapa=1,2")])
     assert f"({', '.join(sorted(spec.values))})" in str(error.value)
+
+
+@pytest.mark.parametrize("n_plus", [16.0, 17.0])
+def test_both_modes_need_a_sample(n_plus):
+    limit = derive(Model(two_modes(), data=Data(samples=True)))
+    point = {"sigma": 1.0, "kappa": 2.0, "n": 16.0, "n_plus": n_plus}
+    point |= {"p": 0.8, "ridge_u": 0.25, "ridge_w": 0.25}
+    with pytest.raises(ModelError, match="`n_plus` must be below `n`"):
+        complete(limit, point)
