@@ -40,13 +40,22 @@ DIFFERENCE = 1e-5  # forward differences of step 1e-6 err by the order of their 
 KAPPA = 2.0
 
 
+TWO = ((0.7, 1.0), (0.6, 0.8))
+THREE = (*TWO, (0.5, 0.9))
+
+
 def spec_of(
-    counts=COUNTS, draws='"inf"', activation="tanh", ridges=(0.1, 0.1), more=""
+    counts=COUNTS,
+    draws='"inf"',
+    activation="tanh",
+    ridges=(0.1, 0.1),
+    more="",
+    weights=TWO,
 ):
-    """Two features of full norm, `counts` samples of each sign pattern."""
+    """Features of full norm (`weights`: p and rho), `counts` of each sign pattern."""
     features = "".join(
         f"[[target.features]]\np = {p}\nscale = {rho}\nexponent = 0\n"
-        for p, rho in ((0.7, 1.0), (0.6, 0.8))
+        for p, rho in weights
     )
     table = ", ".join(f'"{k}" = {v}' for k, v in counts.items())
     return parse_spec(
@@ -593,11 +602,9 @@ def test_rows_with_known_points_are_not_computed_again():
 
 
 def three_features():
-    """A third feature, and a spec that counts eight sign patterns."""
+    """A third feature, and counts of eight sign patterns."""
     patterns = map("".join, itertools.product("+-", repeat=3))
-    counts = dict(zip(patterns, EIGHT, strict=True))
-    third = "[[target.features]]\np = 0.5\nscale = 0.9\nexponent = 0\n[interpolant]"
-    return parse_spec(spec_of(counts).text.replace("[interpolant]", third))
+    return spec_of(dict(zip(patterns, EIGHT, strict=True)), weights=THREE)
 
 
 EIGHT = (6, 3, 3, 2, 3, 2, 2, 1)
