@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from dilaton.numerics.integrate import LANES, ORDERS, ROUNDS, SAFETY
+from dilaton.numerics.integrate import LANES, ROUNDS, SAFETY, order_of
 from dilaton.numerics.tableau import DOUBT, dop853
 from dilaton.numerics.taylor import FALL, SIZE
 from dilaton.numerics.threads import share_out
@@ -87,9 +87,8 @@ class Floor:
         """Compile in `folder` with gcc and libmvec, for a tolerance."""
         if shutil.which("gcc") is None:
             return None
-        order = next(order for tol, order in ORDERS.items() if rtol >= tol)
         (folder / "steps.h").write_text(steps_header())
-        (folder / "series.h").write_text(series_header(order))
+        (folder / "series.h").write_text(series_header(order_of(rtol)))
         source, library = Path(__file__).with_name("floor.c"), folder / "floor.so"
         command = [
             "gcc",

@@ -373,7 +373,12 @@ def method_of(system: System, method: str | None, rtol: float) -> str:
             f"given functions, but `{system.name}` is not one. "
             'Pass method="dop853".'
         )
-    return f"taylor{next(order for tol, order in ORDERS.items() if rtol >= tol)}"
+    return f"taylor{order_of(rtol)}"
+
+
+def order_of(rtol: float) -> int:
+    """Return the order of the Taylor method at a relative tolerance."""
+    return next(order for tol, order in ORDERS.items() if rtol >= tol)
 
 
 @lru_cache(maxsize=64)

@@ -31,18 +31,10 @@ from .printing import scalar_text
 Rule = Callable[[int], str]
 """Gives the text of a coefficient by its order; empty if it is zero."""
 
-SMOOTH = {
-    sp.exp: "exp",
-    sp.log: "log",
-    sp.tanh: "tanh",
-    sp.tan: "tan",
-    sp.sin: "sin",
-    sp.cos: "cos",
-    sp.sinh: "sinh",
-    sp.cosh: "cosh",
-    sp.atan: "arctan",
-    sp.erf: "erf",
-}
+SMOOTH = (
+    *(sp.exp, sp.log, sp.tanh, sp.tan, sp.sin, sp.cos),
+    *(sp.sinh, sp.cosh, sp.atan, sp.erf),
+)
 """The functions whose series are known; the other ones have kinks or jumps."""
 
 
