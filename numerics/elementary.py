@@ -88,7 +88,7 @@ def rough_log2(x):
     m = int64((bits & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000).view(float64) - 1.0
     # the exponent as the last bits of a number of 2**52 and more
     e = int64(((bits >> 52) & 0x7FF) | 0x4330000000000000).view(float64)
-    return (e - 4503599627371519.0) + m * (4.0 / 3.0 - m / 3.0)
+    return (e - 4503599627371519.0) + m * (4.0 / 3.0 - m * (1.0 / 3.0))
 
 
 @inlined

@@ -7,7 +7,7 @@ with ``from .`` are left out when the text is used; there the names are real.
 
 from numpy import empty, float64, int64, zeros
 
-STATES = INPUTS = PARAMETERS = NAMES = STAGES = TERMS = ORDER = 0
+STATES = INPUTS = PARAMETERS = NAMES = STAGES = TERMS = ORDER = SPARE = 0
 LANES = 1
 POWER = BETA = GROWTH = CAUTION = 0.0
 FSAL = False
@@ -15,6 +15,11 @@ FSAL = False
 
 def compiled(f):
     """Stand for ``njit(cache=True, nogil=True, error_model="numpy")``."""
+    return f
+
+
+def fused(f):
+    """Stand for ``compiled`` where a product and a sum may be rounded once."""
     return f
 
 
@@ -98,6 +103,7 @@ __all__ = [
     "ORDER",
     "PARAMETERS",
     "POWER",
+    "SPARE",
     "STAGES",
     "STATES",
     "TERMS",
@@ -110,6 +116,7 @@ __all__ = [
     "exp",
     "extra",
     "float64",
+    "fused",
     "gradient",
     "hessian",
     "inlined",

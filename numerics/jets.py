@@ -12,7 +12,7 @@ k\, u_k = \sum_{j=1}^{k} j\, w_j\, v_{k-j} .
 $$
 
 The chain is read off the system's expressions; the printed function `jets` goes
-through it order by order, for `LANES` rows side by side, in one loop without
+through it order by order, for `LANES` rows side by side, in loops without
 branches. Constants and polynomials of the time are series that end, and what they
 do not have is not printed.
 """
@@ -54,48 +54,70 @@ def _smooth(expr: sp.Expr) -> bool:
 
 
 def print_jets(system: System, order: int) -> str:
-    """Print `jets`: the coefficients of the states up to `order`, lane by lane."""
+    """Print `jets`: the coefficients of the states up to `order`, lane by lane.
+
+    Calls of functions have a loop of their own, so that no lane's recurrences wait
+    for them; `SPARE` values a lane are handed on behind the coefficients.
+    """
     chain = Chain(system)
     slopes = [chain.of(sp.sympify(eq.rhs)) for eq in system.equations]
+    chain.extend(0)
+    states = len(slopes)
+    names = dict.fromkeys(chain.terms[index][0] for index in chain.calls)
+    kept = {name: _place((order + 1) * states + i) for i, name in enumerate(names)}
+    first = chain.lines | {place: name for name, place in kept.items()}
     for k in range(order):
         chain.extend(k)
         for state, slope in zip(chain.states, slopes, strict=True):
-            chain.put(state, k + 1, chain.weighted(1 / (k + 1), slope, k))
-    lines = [f"ORDER = {order}", "", "", "@fused", "def jets(t, y, params, c):"]
+            chain.put(state, k + 1, chain.weighted(repr(1 / (k + 1)), slope, k))
+    results = {
+        _place(k * states + i): chain.terms[state][k] or "0.0"
+        for k in range(order + 1)
+        for i, state in enumerate(chain.states)
+    }
+    lines = [f"ORDER, SPARE = {order}, {len(kept)}", "", "", "@fused"]
+    lines += ["def jets(t, y, params, c):"]
     lines += [
         '    """Fill the coefficients: power by power, state by state, lane by lane."""'
     ]
-    lines += ["    for lane in range(LANES):"]
-    lines += [f"        {line}" for line in chain.lines]
-    lines += [
-        f"        c[{k * len(slopes) + i}*LANES + lane] = {text or '0.0'}"
-        for k in range(order + 1)
-        for i, text in enumerate(chain.terms[state][k] for state in chain.states)
-    ]
+    lines += _loop(first) if kept else []
+    lines += _loop(chain.lines | kept | results)
     return "\n".join(lines) + "\n"
+
+
+def _place(number: int) -> str:
+    return f"c[{number}*LANES + lane]"
+
+
+def _loop(lines: dict[str, str]) -> list[str]:
+    body = [f"        {name} = {text}" for name, text in lines.items()]
+    return ["    for lane in range(LANES):", *body]
 
 
 class Chain:
     """Series made one from another, and the lines that compute their coefficients.
 
-    `terms[i][k]` names coefficient k of series i; it is empty where it is zero.
+    `lines` holds names and texts; `terms[i][k]` names coefficient k of series i, and is
+    empty where it is zero; `calls` lists the series that begin with a slow operation.
     So that few operations wait for the coefficient before, constants are multiplied
     with each other: `fixed` holds the series that are constant, `multiples[i]` the
     constant and the series whose product i is, `shifted[i]` the one that differs from
-    i by a constant.
+    i by a constant, `unscaled[x]` the number and the name whose product x is.
     """
 
     def __init__(self, system: System) -> None:
-        self.lines: list[str] = []
+        self.lines: dict[str, str] = {}
+        self.calls: list[int] = []
         self.terms: list[list[str]] = []
         self.rules: list[Rule] = []
         self.known: dict[Any, int] = {}
         self.fixed: set[int] = set()
         self.shifted: dict[int, int] = {}
         self.multiples: dict[int, tuple[int, int]] = {}
+        self.unscaled: dict[str, tuple[str, str]] = {}
         self.moving = frozenset(system.unknowns) | {system.time}
         for i, symbol in enumerate(system.parameters):
-            self.lines.append(f"{symbol} = params[{i}, lane]")
+            self.lines[str(symbol)] = f"params[{i}, lane]"
         self.states = [
             self._add(symbol, _ending(f"y[{i}, lane]"))
             for i, symbol in enumerate(system.unknowns)
@@ -121,18 +143,22 @@ class Chain:
         """Write down one coefficient."""
         name = f"series_{index}_{k}" if text else ""
         if text:
-            self.lines.append(f"{name} = {text}")
+            self.lines[name] = text
         self.terms[index].append(name)
 
-    def weighted(self, factor: float, index: int, k: int) -> str:
-        """Return a coefficient times a number; the number meets a constant first."""
+    def weighted(self, factor: str, index: int, k: int) -> str:
+        """Return a coefficient times `factor`, which meets a constant first."""
         fixed, base = self.multiples.get(index, (-1, index))
         text = self.terms[base][k]
-        if fixed < 0 or not text:
-            return _scaled(factor, text)
-        name = f"series_{fixed}_times_{len(self.lines)}"
-        self.lines.append(f"{name} = {self.terms[fixed][0]}*{float(factor)!r}")
-        return f"{name}*{text}"
+        constant = self.terms[fixed][0] if fixed >= 0 else ""
+        return self._met("*".join(filter(None, (constant, factor))), text)
+
+    def _met(self, factor: str, last: str) -> str:
+        """Multiply what is known last with the product of all else."""
+        if not factor or not last:
+            return last
+        number, last = self.unscaled.get(last, ("", last))
+        return f"({'*'.join(filter(None, (number, factor)))})*{last}"
 
     # an expression becomes a series
 
@@ -199,10 +225,13 @@ class Chain:
 
         def rule(k: int) -> str:
             if a != b:
-                return self._convolution(a, b, range(k + 1), k)
-            twice = _scaled(2, self._convolution(a, a, range((k + 1) // 2), k))
+                return _total(*self._convolution(a, b, range(k + 1), k))
+            half, last = self._convolution(a, a, range((k + 1) // 2), k, "2.0")
+            if half:
+                self.lines[f"half_{a}_{k}"] = half
+                half = f"half_{a}_{k} + half_{a}_{k}"
             middle = self.terms[a][k // 2] if k % 2 == 0 else ""
-            return " + ".join(filter(None, (twice, middle and f"{middle}*{middle}")))
+            return _total(half, middle and f"{middle}*{middle}", last)
 
         index = self._add(("*", a, b), rule)
         if b in self.fixed:
@@ -217,11 +246,13 @@ class Chain:
             ("1/", b), lambda k: f"1.0/{self.terms[b][0]}" if k == 0 else ""
         )
         q = self._add(("/", a, b), lambda k: "")
+        self.calls.append(inverse)
 
         def rule(k: int) -> str:
-            known = self._convolution(b, q, range(1, k + 1), k)
-            rest = self.terms[a][k] + (f" - ({known})" if known else "")
-            return f"({rest})*{self.terms[inverse][0]}" if rest else ""
+            ratio, part = self.terms[inverse][0], self.terms[a][k]
+            early, last = self._convolution(b, q, range(1, k + 1), k, ratio)
+            first = part + (f" - ({early})" if early else "")
+            return _scaled(ratio, first) + (f" - {last}" if last else "")
 
         self.rules[q] = rule
         return q
@@ -231,34 +262,54 @@ class Chain:
         w = self.of(expr.args[0])
         moved = self.shifted.get(w, w)
         rise = self._add(
-            ("k *", moved), lambda k: self.weighted(k, moved, k) if k else ""
+            ("k *", moved), lambda k: self.weighted(f"{k}.0", moved, k) if k else ""
         )
         u = self._add(expr, lambda k: "")
+        self.calls.append(u)
         g = slope(u)
 
         def rule(k: int) -> str:
             if k == 0:
                 first = sp.Symbol(self.terms[w][0])
                 return scalar_text(expr.func(first, *expr.args[1:]))
-            return _scaled(1 / k, self._convolution(rise, g, range(1, k + 1), k))
+            known = self._convolution(rise, g, range(1, k), k)
+            first = self.terms[g][0] and f"{k}.0*{self.terms[g][0]}"
+            total = _total(*known, first and self.weighted(first, moved, k))
+            if not total:
+                return ""
+            name, unscaled = f"series_{u}_{k}", f"unscaled_{u}_{k}"
+            self.lines[unscaled], self.unscaled[name] = total, (repr(1 / k), unscaled)
+            return f"{1 / k!r}*{unscaled}"
 
         self.rules[u] = rule
         return u
 
     # texts of coefficients
 
-    def _convolution(self, a: int, b: int, which: range, k: int) -> str:
-        """Return the sum of a_j b_(k-j); last what was computed last."""
-        terms = self.terms[a], self.terms[b]
+    def _convolution(
+        self, a: int, b: int, which: range, k: int, factor: str = ""
+    ) -> tuple[str, str]:
+        """Return the sum of a_j b_(k-j) and, apart, its last term times `factor`.
+
+        The last term is the one with the factor that is known last.
+        """
+        order = sorted(which, key=lambda j: (max(j, k - j), -j))
         pairs = [
-            (terms[0][j], terms[1][k - j])
-            for j in sorted(which, key=lambda j: abs(2 * j - k))
+            (self.terms[a][j], self.terms[b][k - j])[:: 1 if 2 * j < k else -1]
+            for j in order
+            if self.terms[a][j] and self.terms[b][k - j]
         ]
-        return " + ".join(f"{x}*{y}" for x, y in pairs if x and y)
+        early = " + ".join(f"{x}*{y}" for x, y in pairs[:-1])
+        late = [self._met(f"{factor}*{x}" if factor else x, y) for x, y in pairs[-1:]]
+        return early, "".join(late)
 
 
-def _scaled(factor: float, text: str) -> str:
-    return f"{float(factor)!r}*({text})" if text else ""
+def _total(*parts: str) -> str:
+    return " + ".join(filter(None, parts))
+
+
+def _scaled(factor: str, text: str) -> str:
+    return f"{factor}*({text})" if factor and text else text
 
 
 def _ending(*first: str) -> Rule:

@@ -69,8 +69,9 @@ from numba import njit
 
 TRUST = {trust!r}
 WAVES = array({waves})
-compiled = njit(cache=True, nogil=True, error_model="numpy")
-fused = njit(cache=True, nogil=True, error_model="numpy", fastmath={{"contract"}})
+common = {{"cache": True, "nogil": True, "error_model": "numpy"}}
+compiled = njit(**common, no_cfunc_wrapper=True)
+fused = njit(**common, no_cfunc_wrapper=True, fastmath={{"contract"}})
 inlined = njit(inline="always", error_model="numpy")
 LANES = {lanes}
 

@@ -17,6 +17,8 @@ from .generated import (
     advance,
     compiled,
     dense,
+    fused,
+    inlined,
     int64,
     interpolate,
     prepare,
@@ -39,7 +41,7 @@ ROW, PIECE, OUTPUT, FRESH, GOOD, DENSE, LOOK, TAKEN, REFUSED = range(9)
 RECORD = 9
 
 
-@compiled
+@inlined
 def load(lane, row, start, y0, p_rows, clock, y, params):
     """Put a row into a lane."""
     clock[T, lane] = start
@@ -49,7 +51,7 @@ def load(lane, row, start, y0, p_rows, clock, y, params):
         params[i, lane] = p_rows[row, i]
 
 
-@compiled
+@inlined
 def enter(lane, row, piece, end, breaks, coefficients, clock, pieces):
     """Let a lane see the given functions of one piece of its row, and its bound."""
     middle, width, c = pieces
@@ -63,12 +65,10 @@ def enter(lane, row, piece, end, breaks, coefficients, clock, pieces):
             c[i, j, lane] = coefficients[held, i, piece, j]
 
 
-@compiled
+@inlined
 def take_row(lane, row, rows, clock, record, y, params, pieces):
-    """Let a lane carry a row, if there is one."""
-    last, times, y0, p_rows, breaks, coefficients, y_out = rows
-    if row >= last:
-        return 0
+    """Let a lane carry a row."""
+    times, y0, p_rows, breaks, coefficients, y_out = rows
     start, end, piece = times[0], times[times.size - 1], 0
     held = row if breaks.shape[0] > 1 else 0
     while piece < coefficients.shape[2] - 1 and breaks[held, piece + 1] <= start:
@@ -82,10 +82,9 @@ def take_row(lane, row, rows, clock, record, y, params, pieces):
     record[TAKEN, lane] = record[REFUSED, lane] = 0
     record[ROW, lane], record[PIECE, lane] = row, piece
     record[OUTPUT, lane] = record[FRESH, lane] = 1
-    return 1
 
 
-@compiled
+@inlined
 def leave(lane, code, clock, record, results):
     """Write down how a lane's row ended, and free the lane."""
     status, steps, rejected, reached, worst = results
@@ -161,10 +160,10 @@ def move(clock, record, y, tried):
             y[i, lane] = tried[i, lane] if good[lane] == 1 else y[i, lane]
 
 
-@compiled
+@inlined
 def settle(lanes, rows, limits, clock, record, y, pieces, results):
     """See to the lanes that need a look; return how many rows have ended."""
-    _, times, _, _, breaks, coefficients, y_out = rows
+    times, _, _, breaks, coefficients, y_out = rows
     ended = 0
     for lane in range(lanes):
         if record[LOOK, lane] == 0:
@@ -188,7 +187,7 @@ def settle(lanes, rows, limits, clock, record, y, pieces, results):
     return ended
 
 
-@compiled
+@inlined
 def outcome(lane, outputs, limits, clock, record):
     """Return how a lane's row has ended, or -1 if it goes on."""
     smallest, max_steps = limits
@@ -208,7 +207,7 @@ def scratch(degree):
     return zeros((CLOCK, LANES)), zeros((RECORD, LANES), int64), *rows, pieces
 
 
-@compiled
+@fused
 def march(
     first,
     last,
@@ -240,7 +239,7 @@ def march(
     lanes = LANES if max_steps > 0 else 0
     clock, record, y, tried, params, pieces = space
     rule = (pieces, params, nodes, weights)
-    rows = (last, times, y0, p_rows, breaks, coefficients, y_out)
+    rows = (times, y0, p_rows, breaks, coefficients, y_out)
     results = (status, steps, rejected, reached, worst)
     end = times[times.size - 1]
     span = end - times[0]
@@ -255,10 +254,9 @@ def march(
     while done < last:
         if changed:
             for lane in range(lanes):
-                if record[ROW, lane] < 0:
-                    waiting += take_row(
-                        lane, waiting, rows, clock, record, y, params, pieces
-                    )
+                if record[ROW, lane] < 0 and waiting < last:
+                    take_row(lane, waiting, rows, clock, record, y, params, pieces)
+                    waiting += 1
         prepare(changed, clock, record, y, work, rule, bounds)
         choose(clock, record, bounds[2])
         advance(clock, record, y, tried, work, rule, bounds)

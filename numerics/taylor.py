@@ -19,6 +19,7 @@ about $2^{-b}$. No step is refused.
 from .generated import (
     LANES,
     ORDER,
+    SPARE,
     STATES,
     compiled,
     inlined,
@@ -39,7 +40,7 @@ def workspace():
 
     (One axis: with more the compiler does not see that they do not overlap.)
     """
-    return zeros((ORDER + 1) * STATES * LANES)
+    return zeros(((ORDER + 1) * STATES + SPARE) * LANES)
 
 
 @inlined
@@ -71,11 +72,10 @@ def prepare(changed, clock, record, y, work, rule, bounds):
 @inlined
 def stride(last, second, third):
     """Return the step of (J2) for the last coefficients in units of the tolerance."""
-    power = (SIZE - rough_log2(last)) / ORDER
-    power = smaller(power, (SIZE + FALL - rough_log2(second)) / (ORDER - 1))
-    return rough_exp2(
-        smaller(power, (SIZE + 2.0 * FALL - rough_log2(third)) / (ORDER - 2))
-    )
+    first = (SIZE - rough_log2(last)) * (1.0 / ORDER)
+    next = (SIZE + FALL - rough_log2(second)) * (1.0 / (ORDER - 1))
+    power = (SIZE + 2.0 * FALL - rough_log2(third)) * (1.0 / (ORDER - 2))
+    return rough_exp2(smaller(smaller(first, next), power))
 
 
 @inlined
