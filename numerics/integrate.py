@@ -450,8 +450,6 @@ def _numba(problem: Problem, method: str | None, lanes: int | None = None) -> Fl
 
 
 def _marched(problem: Problem, method: str, lanes: int) -> Flow:
-    constants = constants_of(with_constants(problem.system)[1], problem.params)
-    problem = replace(problem, params=constants)
     module = stepper(problem.system, method, lanes)
     batch = problem.y0.shape[0]
     shape = (batch, problem.times.size, problem.y0.shape[1])
@@ -495,7 +493,9 @@ def _march(module, problem, rows, intervals, safety, y, counts, reached, worst):
     """Run the driver over `rows`, in place when they are all of them."""
     whole = rows.size == y.shape[0]
     pick = slice(None) if whole else rows
-    y0, params = problem.y0[pick], problem.params[pick]
+    y0, given = problem.y0[pick], problem.params[pick]
+    closed = with_constants(problem.system)[1]
+    params = np.empty((rows.size, len(closed.equations)))
     held = problem.inputs.of_rows(pick)
     part = [y, counts["status"], counts["steps"], counts["rejected"], reached, worst]
     part = part if whole else [np.ascontiguousarray(a[pick]) for a in part]
@@ -517,6 +517,7 @@ def _march(module, problem, rows, intervals, safety, y, counts, reached, worst):
     degree = held.coefficients.shape[3]
 
     def work(first: int, last: int) -> None:
+        params[first:last] = constants_of(closed, given[first:last])
         space = module.scratch(degree), module.workspace()
         module.march(first, last, *arguments, *space)
 

@@ -134,19 +134,3 @@ COMMON = {"params": {"kappa": 1.0}, "t": [0.0, 1.0], "rtol": 1e-9, "atol": 1e-9}
 def test_a_kink_is_refused_by_name():
     with pytest.raises(ModelError, match="takes flows of smooth functions"):
         integrate(flow(sp.Abs(M)), init={"m": 1, "q": 0}, method="taylor", **COMMON)
-
-
-def test_rows_without_a_series_are_taken_by_dop853():
-    # m' = sqrt(s) has no derivative at s = 0
-    rows = (Equation("J1", M, sp.sqrt(S)),)
-    system = System("jets", "flow", S, rows, (KAPPA,))
-    found = integrate(system, init={"m": [0.0, 1.0]}, **COMMON)
-    np.testing.assert_allclose(found["m"][:, -1], [2 / 3, 5 / 3], rtol=1e-6)
-    assert found.info["by dop853"] == 2
-    late = integrate(system, init={"m": 0.0}, **{**COMMON, "t": [0.25, 1.0]})
-    np.testing.assert_allclose(late["m"][:, -1], 7 / 12, rtol=1e-8)
-    assert late.info["method"].startswith("taylor")
-    kept = integrate(
-        system, init={"m": 0.0}, method="taylor", on_failure="keep", **COMMON
-    )
-    assert list(kept.status) == [3]
