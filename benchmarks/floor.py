@@ -14,7 +14,15 @@ from dilaton.numerics.taylor import FALL, SIZE
 from dilaton.numerics.threads import share_out
 from scipy.integrate import DOP853
 
-FLAGS = ["-O3", "-march=native", "-ffast-math", "-fopenmp-simd", "-fPIC", "-shared"]
+FLAGS = [
+    "-O3",
+    "-march=native",
+    "-ffast-math",
+    "-fno-associative-math",
+    "-fopenmp-simd",
+    "-fPIC",
+    "-shared",
+]
 
 
 def _sum(coefficients, name="k{}[l]") -> str:
@@ -55,14 +63,24 @@ def series_header(order: int) -> str:
     lines += ["static void series(const double *restrict t, const double *restrict y,"]
     lines += ["    const double *restrict kappa, const double *restrict bias,"]
     lines += ["    double *restrict c) {", "#pragma omp simd"]
-    lines += ["    for (int l = 0; l < L; l++) {", "        double n0 = y[l];"]
-    lines += ["        double u0 = tanh(kappa[l]*t[l]*n0 + bias[l]), v0 = 1 - u0*u0;"]
+    lines += ["    for (int l = 0; l < L; l++)"]
+    lines += ["        c[l] = tanh(kappa[l]*t[l]*y[l] + bias[l]);", "#pragma omp simd"]
+    lines += ["    for (int l = 0; l < L; l++) {"]
+    lines += ["        double n0 = y[l], u0 = c[l], v0 = 1 - u0*u0, kv = kappa[l]*v0;"]
     for k in range(1, order + 1):
-        lines += [f"        double n{k} = kappa[l]*u{k - 1}/{k}.0;"]
-        lines += [f"        double w{k} = {k}*kappa[l]*(t[l]*n{k} + n{k - 1});"]
-        bent = " + ".join(f"w{j}*v{k - j}" for j in range(1, k + 1))
-        square = " + ".join(f"u{j}*u{k - j}" for j in range(k + 1))
-        lines += [f"        double u{k} = ({bent})/{k}.0, v{k} = -({square});"]
+        before = f"U{k - 1}*{1 / (k - 1)!r}" if k > 1 else "u0"
+        bent = " + ".join(f"w{j}*v{k - j}" for j in [*range(2, k), 1] if j < k)
+        square = " + ".join(f"u{j}*u{k - j}" for j in range(1, (k + 1) // 2))
+        middle = f" + u{k // 2}*u{k // 2}" if k % 2 == 0 else ""
+        lines += [f"        double n{k} = {before}*(kappa[l]*{1 / k!r});"]
+        lines += [
+            f"        double x{k} = t[l]*n{k} + n{k - 1}, w{k} = {k}*kappa[l]*x{k};"
+        ]
+        lines += [f"        double U{k} = {bent or '0'} + ({k}*kv)*x{k};"]
+        lines += [f"        double u{k} = U{k}*{1 / k!r}, h{k} = {square or '0'};"]
+        lines += [
+            f"        double v{k} = -(h{k} + h{k}{middle} + ({2 / k!r}*u0)*U{k});"
+        ]
     lines += [f"        c[{k}*L + l] = n{k};" for k in range(order + 1)]
     return "\n".join([*lines, "    }", "}"]) + "\n"
 
