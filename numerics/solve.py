@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import DerivationError, ModelError
+from ..errors import ModelError
 from .classes import ClassMinima, counted, minimise_classes
 from .classshares import class_shares
 from .flow import sample_share
@@ -35,15 +35,12 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from ..theory.derive import Limit
-    from ..theory.system import System
     from .inputs import Inputs
     from .integrate import Backend
 
 
 END = 1 - 1e-15
 """The last time before a window whose noise vanishes at s = 1."""
-EARLY = 1e-8
-"""Where a flow starts, on its closed solution, if its rates diverge at s = 0."""
 
 SOBOL, SCRAMBLES = 1024, 8
 """Points and scramblings of the share when the flow has to be followed."""
@@ -246,62 +243,10 @@ def _phase_rows(
     else:
         rows = {name: found[name][0] for name in found.names}
     if phase.variance:
-        rows |= _decided(phase, s, point, rtol, atol, backend)
-    elif nu0 is not None:
+        rows |= closed_values(_flow(phase).solved(), s, point)
+    elif nu0 is not None and phase.features:
         rows |= _fan(phase, s, point, rtol, atol, backend, np.asarray(nu0, float))
     return rows
-
-
-def _decided(phase, s, point, rtol, atol, backend) -> dict[str, np.ndarray]:
-    """`M` (in the + mode) and `V` along the variance phase; in closed form if known."""
-    flow = _flow(phase)
-    if flow.solution:
-        rows = closed_values(flow.solved(), s, point)
-        if all(np.isfinite(row).all() for row in rows.values()):
-            return rows
-    return _integrated(flow.make(), s, point, rtol, atol, backend)
-
-
-def _integrated(
-    flow: System,
-    s: np.ndarray,
-    point: Mapping[str, float],
-    rtol: float,
-    atol: float,
-    backend: Backend,
-) -> dict[str, np.ndarray]:
-    import sympy as sp
-
-    from .integrate import integrate
-
-    params = params_of(flow, point)
-    known = {x: params[str(x)] for x in flow.parameters}
-    init = {str(x): float(sp.sympify(v).subs(known)) for x, v in flow.initial}
-    grid, first = _from_zero(s)
-    before = {}
-    if not _regular_at_zero(flow, init, params):
-        before = init
-        grid = np.concatenate([[min(EARLY, grid[1] / 2)], grid[1:]])
-        closed = flow.solved()
-        rows = closed_values(closed, grid[:1], point)
-        init = {name: float(rows[name][0]) for name in init}
-    found = integrate(
-        flow, init=init, params=params, t=grid, rtol=rtol, atol=atol, backend=backend
-    )
-    paths = {name: found[name][0].copy() for name in init}
-    for name, value in before.items():
-        paths[name][0] = value
-    return {name: path[first:] for name, path in paths.items()}
-
-
-def _regular_at_zero(flow: System, init: dict, params: dict) -> bool:
-    """Whether the rates are finite at 0; with beta ~ sqrt(tau) they are not."""
-    from .kernel import make_kernel
-
-    kernel = make_kernel(flow, "numpy")
-    with np.errstate(all="ignore"):
-        rates, _ = kernel.evaluate("rhs", params=params, states=init, at=0.0)
-    return bool(np.all(np.isfinite(list(rates.values()))))
 
 
 def _fan(phase, s, point, rtol, atol, backend, nu0) -> dict[str, np.ndarray]:
@@ -329,11 +274,7 @@ def _fan(phase, s, point, rtol, atol, backend, nu0) -> dict[str, np.ndarray]:
 
 
 def _flow(phase: PrintedPhase) -> Printed:
-    if phase.sampling is None:
-        raise DerivationError(
-            f"Samples need the flow of every phase, but `{phase.name}` decides nothing "
-            "with frozen noise and has none. Use fresh noise."
-        )
+    assert phase.sampling is not None  # asked only of a phase that has one
     return phase.sampling
 
 
@@ -428,15 +369,9 @@ def learned_inputs(phase: PrintedPhase, point: Mapping[str, float]) -> Inputs:
     params = params_of(phase.learned, point)
 
     def functions(times: np.ndarray) -> dict[str, np.ndarray]:
-        if phase.learned.kind == "closed":
-            found = closed_values(phase.learned, times[0], point)
-        else:
-            minima = alone(minimise(phase.learned, times[0], params))
-            found = {name: minima[name][0] for name in minima.names}
-        return {x: np.clip(found[x], -SATURATED, SATURATED)[None] for x in names}
+        found = alone(minimise(phase.learned, times[0], params))
+        return {x: np.clip(found[x], -SATURATED, SATURATED) for x in names}
 
-    switch = 0.0
-    if phase.learned.kind == "stationary":
-        switch = float(alone(minimise(phase.learned, [1.0], params)).switch[0])
+    switch = float(alone(minimise(phase.learned, [1.0], params)).switch[0])
     pieces = switch + (1 - switch) * np.array([0, 1e-3, 1e-2, 0.1, 0.4, 1.0])
     return Inputs.of(functions, np.unique([0.0, *pieces]))

@@ -41,8 +41,7 @@ def _share(
     phase: PrintedPhase, found: Minima, point: Mapping[str, float], steps: int
 ) -> float:
     flow = phase.projected
-    if flow is None:
-        return np.nan
+    assert flow is not None  # asked only where the flow is reduced
     kernel = make_kernel(flow, "numpy")
     params = [params_of(flow, point)[name] for name in kernel.parameters]
     learned = params_of(phase.learned, point)

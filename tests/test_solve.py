@@ -1,15 +1,19 @@
 """Solving a limit: listed values, simulated samples, labels, messages."""
 
 import json
+from functools import partial
+from importlib import import_module
 
 import numpy as np
 import pytest
 import xarray as xr
 from dilaton import Data, Interpolant, Model, solve
 from dilaton.errors import ModelError
-from dilaton.theory.model import TAU, VARIANCE_EXPLODING, product, two_modes
+from dilaton.numerics import classshares
+from dilaton.numerics.printed import printed_limit
+from dilaton.theory.model import TAU, VARIANCE_EXPLODING, D, product, two_modes
 from scipy.stats import norm
-from sympy import sqrt
+from sympy import Rational, sqrt
 
 from .cases import derived, limit_of
 
@@ -92,6 +96,46 @@ def test_one_kappa_serves_every_window():
     assert abs(float(other.share_plus[1]) - exact[1]) > 0.01
 
 
+# ------------------------------------------------------------- trajectories of nu
+
+STARTS = np.array([-2.1, -0.7, -0.3, 0.0, 0.9])
+LATE_VARIANCE = Interpolant(D ** Rational(1, 4) * (1 - TAU), TAU)  # bridge in between
+ODD = {"p_1": 0.8, "rho_1": 1.0, "sigma": 1.0, "kappa": 2.0}
+
+
+def rank(nu, alpha, beta):
+    """The law of the interpolant in a window: two modes at +-beta."""
+    up, down = (norm.cdf((nu - x) / alpha) for x in (beta, -beta))
+    return 0.8 * up + 0.2 * down
+
+
+@pytest.mark.parametrize("s", [[0.0, 0.4, 1.0], [0.3, 0.8]])
+@pytest.mark.parametrize("model", [two_modes, LATE_VARIANCE], ids=["paper", "bridge"])
+def test_trajectories_keep_their_rank(model, s):
+    """A flow in one dimension carries quantiles of N(0, 1) to those of the law."""
+    interpolant = {} if model is two_modes else {"interpolant": model}
+    limit = derived(Model(two_modes(), **interpolant))
+    found = solve(limit, s=s, nu0=STARTS, **TOLERANCES, **NUMBERS)
+    assert found.nu.dims == ("t", "nu0")
+    nu = found.nu.values[found.phase == "weights"]
+    beta = 2.0 * np.array(s)[:, None]
+    assert np.allclose(rank(nu, 1.0, beta), norm.cdf(STARTS), atol=FLOW)
+    assert not np.allclose(rank(nu, 1.0, -beta), norm.cdf(STARTS), atol=0.01)
+    assert np.all(np.isnan(found.nu.values[found.phase != "weights"]))
+    assert np.all(np.isnan(found.M.values[found.phase != "variance"]))
+
+
+def test_trajectories_start_after_a_bridge():
+    """The noise goes from kappa to 0 across the window, and the mode is at rest."""
+    limit = derived(Model(product("1/4"), VARIANCE_EXPLODING))
+    assert [phase.name for phase in limit.phases] == ["bridge", "weights", "variance"]
+    found = solve(limit, s=[0.5, 0.9], nu0=STARTS, **TOLERANCES, **ODD)
+    nu = found.nu_1.values[found.phase == "weights"]
+    alpha = 2.0 * np.array([[0.5], [0.1]])
+    assert np.allclose(rank(nu, alpha, 1.0), rank(STARTS, 2.0, 1.0), atol=FLOW)
+    assert np.all(np.isnan(found.nu_1.values[found.phase != "weights"]))
+
+
 # ---------------------------------------------------------------------- n samples
 
 MIDDLES = (np.arange(20) + 0.5) / 20
@@ -169,6 +213,50 @@ def test_samples_in_the_variance_phase(sixteen):
     assert np.allclose(late.m, (1 - c * s) * 16 / 16.1, atol=1e-10)
     assert float(sixteen.mode_mean) == pytest.approx(16 / 16.1, abs=FLOW)
     assert float(sixteen.bulk_variance) == pytest.approx(a, abs=FLOW)
+
+
+def test_a_counted_feature_is_solved_as_two_modes_are(sixteen, monkeypatch):
+    monkeypatch.setattr(classshares, "POINTS", 256)
+    limit = derived(Model(product(0), data=Data(samples=True)))
+    values = {"rho_1": 1.0, "p_1": 0.8, "n_p": 13, "n_m": 3, "sigma": 1.0}
+    values |= {"kappa": 2.0, "ridge_u": 0.1, "ridge_w": 0.1}
+    found = solve(limit, s=[0.75, 1.0], **TOLERANCES, **values)
+    for phase in ("weights", "variance"):
+        here, there = (x.isel(t=x.phase == phase) for x in (found, sixteen))
+        there = there.isel(t=np.isin(there.s, [0.75, 1.0]))
+        for name, other in (("m_1", "m"), ("q_1", "q"), ("a_1_p", "a_plus")):
+            other = "a" if (phase, other) == ("variance", "a_plus") else other
+            assert np.allclose(here[name], there[other], atol=1e-9), (phase, name)
+    error = float(found.share_plus_error)
+    assert 0 < error < 2e-3
+    assert abs(float(found.share_plus - sixteen.share_plus)) < SIGMAS * error
+    assert float(found.mode_mean) == pytest.approx(float(sixteen.mode_mean))
+    assert float(found.bulk_variance) == pytest.approx(float(sixteen.bulk_variance))
+
+
+FOLLOWED = ("integrate", "solve")  # modules; their names in `numerics` are functions
+
+
+def test_the_share_of_a_flow_that_is_followed_is_that_of_the_reduced_one(
+    sixteen, monkeypatch
+):
+    flows, module = map(import_module, (f"dilaton.numerics.{x}" for x in FOLLOWED))
+    by_scipy = partial(flows.integrate, backend="scipy", method="rk45")
+    monkeypatch.setattr(flows, "integrate", by_scipy)
+    monkeypatch.setattr(module, "SOBOL", 16)
+    monkeypatch.setattr(module, "SCRAMBLES", 4)
+    phase = printed_limit(limit_of("samples")).phases[0]
+    point = {**NUMBERS, "sigma": 1.0, **SAMPLES}
+    share, error = module.followed_share(phase, point, 1e-3)
+    exact = float(sixteen.share_plus)
+    assert abs(share - exact) < SIGMAS * error < 0.08
+    given = module.learned_inputs(phase, point)
+    early = sixteen.isel(t=sixteen.phase == "weights")
+    times = early.s.values
+    for name in given.names:
+        curve = np.clip(early[name], -400.0, 400.0)
+        # Chebyshev sums of degree 24 on pieces that end at the switch
+        assert np.allclose(given(times)[name][0], curve, atol=1e-6), name
 
 
 def test_frozen_noise_has_no_share():
@@ -253,6 +341,11 @@ def test_parameters_are_all_given_known_and_admissible(change, words):
 def test_times_increase_in_the_unit_interval(s):
     with pytest.raises(ModelError, match=r"`s` must"):
         solve(limit_of("population"), s=s, **TOLERANCES, **NUMBERS)
+
+
+def test_trajectories_of_samples_are_refused():
+    with pytest.raises(ModelError, match="`nu0` draws trajectories of the population"):
+        solved("samples", **{**SAMPLES, "sigma": 1.0, "nu0": [0.5]})
 
 
 def test_more_plus_samples_than_samples_are_refused():
