@@ -30,6 +30,8 @@ PAPER |= {"ridge_u": 2.0, "ridge_w": 2.0}
 WIDE = {"p": 0.5, "kappa": 5.0, "n": 12, "n_plus": 4, "sigma": 2.0}
 WIDE |= {"ridge_u": 1.0, "ridge_w": 1.0}
 
+FEW = SMALL | {"n": 4, "n_plus": 3, "kappa": 1.0}
+
 
 @pytest.fixture(scope="module")
 def samples():
@@ -215,6 +217,30 @@ def test_other_backends_give_the_same_share(samples, backend):
         assert (np.abs(ours["share_plus"] - theirs["share_plus"]) <= bound).all()
         assert (bound < 1e-6).all()
         np.testing.assert_allclose(ours["omega"], theirs["omega"], rtol=1e-7)
+
+
+@pytest.mark.parametrize("sigma", [2.0, 1e-9], ids=["noisy", "without noise"])
+def test_scipy_averages_over_the_starts(samples, sigma):
+    """Forwards with adaptive quadrature, where the loops go backwards."""
+    phase, values = samples.phases[0], FEW | {"sigma": sigma}
+    found = minimise(phase.learned, [1.0], values)
+    known, bound, middle = sample_share(phase, found, values)
+    share, error, split = sample_share(phase, found, values, rtol=1e-2, backend="scipy")
+    assert bound[0] < 1e-8
+    assert abs(share[0] - known[0]) < 1e-4 < error[0]
+    assert split[0] == pytest.approx(middle[0], abs=1e-3)
+    if sigma < 1:  # no sample is noisy: only where nu starts decides
+        assert share[0] == pytest.approx(norm.cdf(-split[0]), abs=1e-12)
+
+
+def test_scipy_shifts_everybody_in_a_saturated_window(samples):
+    strong = SMALL | {"ridge_u": 10.0, "ridge_w": 10.0, "kappa": 1.0}
+    found = minimise(samples.phases[0].learned, [1.0], strong)
+    share, error, _ = sample_share(
+        samples.phases[0], found, strong, rtol=1e-4, backend="scipy"
+    )
+    assert error[0] < 2e-3
+    assert abs(share[0] - norm.cdf((13 - 3) / (16 + 10))) < error[0] / 100
 
 
 def test_one_kappa_serves_every_window():

@@ -9,6 +9,7 @@ from dilaton.numerics.kernel import make_kernel
 from dilaton.numerics.saddle import (
     BRANCHES,
     FLOOR,
+    NODES,
     alone,
     barycentric,
     batch,
@@ -19,6 +20,7 @@ from dilaton.numerics.saddle import (
 from dilaton.theory.derive import derive
 from dilaton.theory.model import Autoencoder, Data, Model, two_modes
 from scipy.optimize import minimize
+from scipy.stats import norm
 
 NAMES = ("omega", "b", "m", "zeta_plus", "zeta_minus", "a_plus", "a_minus", "r")
 PUBLISHED = 2e-5  # the published values have five decimals
@@ -77,8 +79,9 @@ def system():
     return derive(Model(two_modes(), data=Data(samples=True))).phases[0].learned
 
 
-def solve(system, s, **values):
-    return minimise(system, s, {"p": 0.8} | values)
+def solve(system, s, backend="numba", points=NODES, tol=1e-12, **values):
+    settings = {"backend": backend, "points": points, "tol": tol}
+    return minimise(system, s, {"p": 0.8} | values, **settings)
 
 
 def random_rows(rows, seed):
@@ -458,6 +461,63 @@ def test_tied_backends_agree(tied, backend):
 def test_scipy_agrees(system):
     row = numbers(kappa=2.0, n=16, n_plus=13, ridge_u=0.1, ridge_w=0.1)
     compare(system, [0.01, 0.4, 1.0], row, "scipy", points=9)
+
+
+def test_scipy_takes_every_rule_where_none_is_fine_enough(system):
+    row = numbers(kappa=2.0, n=16, n_plus=13, ridge_u=0.1, ridge_w=0.1)
+    settings = {"backend": "scipy", "points": 3}
+    found = solve(system, [0.75], **row, **settings, tol=1e-300)
+    assert found.quadrature[0, 0] > 1e-300  # of the finest rule, and said
+    assert found["omega"][0, 0] == pytest.approx(1.11736, abs=PUBLISHED)
+    assert found["a_plus"][0, 0] == pytest.approx(0.06807, abs=PUBLISHED)
+
+
+def test_scipy_says_where_units_saturate_everywhere(system):
+    row = numbers(n=16, n_plus=13, ridge_u=10, ridge_w=10)
+    found = solve(system, [0.1, 1.0], **row, backend="scipy", points=3, tol=1e-3)
+    assert found.status.tolist() == ["saturated"]
+    assert found.switch[0] == 1
+    assert np.isposinf(found["b"]).all()
+    np.testing.assert_allclose(found["m"], (2 * 13 - 16) / 26, rtol=1e-13)
+    np.testing.assert_allclose(found.objective, saturated(**row), rtol=1e-13)
+    assert np.isnan(found.smooth).all()
+
+
+def population(**auto):
+    """The learned system of the population for units that are not Bayes."""
+    model = Model(two_modes(), autoencoder=Autoencoder(**auto))
+    return derive(model).phases[0].learned
+
+
+def test_scipy_follows_a_minimum_without_rival_to_the_floor():
+    """A sign unit's threshold is h/(kappa s); at s = 0 the field is its sign alone."""
+    values = {"p": 0.8, "sigma": 1.0, "kappa": 2.0}
+    times = np.array([0.0, 0.1, 0.75])
+    found = minimise(
+        population(activation="sign"), times, values, backend="scipy", points=3
+    )
+    assert found.switch[0] == FLOOR
+    assert (found.branch == 0).all()
+    best = np.log(4) / 2 / (2.0 * times[1:])
+    np.testing.assert_allclose(found["b"][0, 1:], best, rtol=1e-8)
+    up, down = (norm.cdf(2.0 * times[1:] + sign * best) for sign in (1, -1))
+    np.testing.assert_allclose(
+        found["m"][0, 1:], 0.8 * (2 * up - 1) + 0.2 * (2 * down - 1), rtol=1e-12
+    )
+    ends = found["m"][0, 0], found.below[0, found.names.index("m")]
+    np.testing.assert_allclose(ends, 2 * 0.8 - 1, rtol=1e-12)
+
+
+def test_scipy_finds_a_silent_unit_below_the_switch():
+    """Without bias the unit cannot tell the weights: the Bayes rule of equal ones."""
+    values = {"p": 0.8, "sigma": 1.0, "kappa": 2.0}
+    found = minimise(
+        population(bias=False), [0.0, 0.75], values, backend="scipy", points=3
+    )
+    assert found.branch[0].tolist() == [1, 0]
+    np.testing.assert_allclose(found["omega"][0], [0.0, 1.5], rtol=1e-8)
+    assert found["m"][0, 1] == pytest.approx(1.0, rel=1e-8)
+    assert found.objective[0, 0] == 1.0
 
 
 @pytest.mark.slow
