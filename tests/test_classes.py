@@ -22,7 +22,16 @@ from dilaton.spec import parse_spec, to_toml
 from dilaton.theory import saturation, variance, weights
 from dilaton.theory.derive import derive
 from dilaton.theory.dilation import find_windows
-from dilaton.theory.model import Autoencoder, Data, Model, product, two_modes
+from dilaton.theory.model import (
+    TAU,
+    Autoencoder,
+    D,
+    Data,
+    Interpolant,
+    Model,
+    product,
+    two_modes,
+)
 from dilaton.theory.notation import symbol
 from dilaton.theory.patterns import classes_of
 
@@ -624,6 +633,61 @@ def test_the_variance_phase_is_a_regression_on_the_signs(draws):
     for name in ("c", "m_1_2", "a_2_pm"):
         with pytest.raises(AssertionError):
             variance_by_regression(system.replaced(name, -2 * system[name]), draws)
+
+
+FROZEN = replace(SAMPLES, frozen_noise=True)
+DEEP = 1e-6  # beta/alpha: what it leaves is of its square
+SMALL_COUNTS = {"pp": 5, "pm": 3, "mp": 2, "mm": 1}
+
+
+def at_small_beta(system, draws, alpha, beta, **more):
+    """Compare overlaps in a phase of much noise with the regression at finite noise."""
+    at = POINT | {f"n_{k}": x for k, x in SMALL_COUNTS.items()} | {"ridge_u": 0.5}
+    at |= {"sigma": 1.3, "noise_draws": draws} | more
+    rho = np.array([at["rho_1"], at["rho_2"]])
+    c, u = regression(SMALL_COUNTS, rho, 1.3, 0.5, alpha, beta, draws)
+    m = u[:, :2] / np.sqrt(rho)[:, None]
+    known = {"m_1": m[0, 0], "m_1_2": m[0, 1], "a_1_mm": u[0, 2 + 10]}
+    known |= {"e_2_pm": u[1, 2 + 11 + 5 * draws]} if draws else {}
+    for name, x in known.items():
+        assert value(system[name], **at) == pytest.approx(x, abs=2 * DEEP), name
+    return c, at
+
+
+def test_a_window_of_frozen_noise_is_a_regression_of_much_noise():
+    model = Model(product(0, 0), data=FROZEN)
+    system = weights.learned(model, window_of(model))
+    c, at = at_small_beta(system, 3, 1.0, DEEP, s=0.4)
+    beta = at["kappa"] * at["s"]
+    assert value(system["c_hat"], **at) == pytest.approx(c / DEEP * beta, rel=1e-8)
+    assert system.status == "degenerate"
+    assert system["omega_1"] == system["r_2"] == 0
+    assert system["b_1"] is sp.nan
+    wrong = system.replaced("m_1_2", -system["m_1_2"])
+    with pytest.raises(AssertionError):
+        at_small_beta(wrong, 3, 1.0, DEEP, s=0.4)
+
+
+def test_a_bridge_of_samples_is_a_regression_of_much_noise():
+    late = Interpolant(D ** sp.Rational(1, 4) * (1 - TAU), TAU)
+    model = Model(product(0, 0), late, data=SAMPLES)
+    bridge = window_of(model, 1)
+    assert not bridge.features
+    assert not bridge.variance
+    system = saturation.learned(model, bridge)
+    c, _ = at_small_beta(system, None, 0.6 / DEEP, 0.4, s=0.4)
+    assert system["c"] == 0
+    assert c < DEEP
+    flow = saturation.sampling(model, bridge)
+    closed = {str(e.lhs): e.rhs for e in flow.solution}
+    assert closed["V"] == (1 - flow.time) ** 2
+    at = POINT | {"s": 0.4, "S_1": 1.0, "S_2": -1.0}
+    signs = np.array([s for k, s in SIGNS.items() for _ in range(POINT[f"n_{k}"])])
+    agree = signs.T @ signs
+    share = np.linalg.inv(agree + POINT["ridge_u"] * np.eye(2)) @ agree
+    ends = 0.4 * share @ [1.0, -1.0]
+    got = [value(closed[f"M_{k}"], **at) for k in (1, 2)]
+    np.testing.assert_allclose(got, ends, rtol=1e-12)
 
 
 def test_the_bulk_flow_has_its_closed_solution():
