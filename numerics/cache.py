@@ -120,8 +120,8 @@ def forget_compiled(path: Path) -> None:
 
 def _imported(path: Path, title: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(title, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"`{path}` must be a Python file that can be imported.")
+    assert spec is not None  # for a name that ends in .py there always is one
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[title] = module
     try:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -297,6 +298,106 @@ def test_a_folder_that_cannot_be_used_is_replaced_and_said(folder):
     folder.write_text("a file where the folder should be")
     with pytest.warns(UserWarning, match="cannot be used .* compiled again"):
         assert cache.load_source(SOURCE, "first").VALUE == 42
+
+
+def test_the_folder_is_the_users_cache_unless_it_is_named(monkeypatch):
+    monkeypatch.delenv("DILATON_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert cache.cache_folder() == Path("/elsewhere/dilaton")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/somebody")
+    assert cache.cache_folder() == Path("/somebody/.cache/dilaton")
+
+
+def test_a_source_that_cannot_be_imported_is_not_kept_in_mind(folder):
+    broken = SOURCE + "raise LookupError(VALUE)\n"
+    for _ in range(2):
+        with pytest.raises(LookupError, match="42"):
+            cache.load_source(broken, "broken")
+    (path,) = written(folder)
+    assert path.stem not in sys.modules
+
+
+def test_whoever_writes_a_source_first_wins(folder, monkeypatch):
+    """Another process publishes the file while this one has written its own."""
+
+    def slow(temporary, path):
+        path.write_text(SOURCE)
+        return link(temporary, path)
+
+    link = os.link
+    monkeypatch.setattr(os, "link", slow)
+    assert cache.load_source(SOURCE, "first").VALUE == 42
+    (path,) = written(folder)
+    assert path.read_text() == SOURCE
+    assert not list((folder / "kernels").glob("*.tmp"))
+
+
+def test_a_corrupted_source_takes_its_machine_code_with_it(folder):
+    cache.load_source(SOURCE, "first")
+    (path,) = written(folder)
+    beside = path.parent / "__pycache__"
+    beside.mkdir(exist_ok=True)
+    names = [f"{path.stem}.f-3.py311.1.nbc", f"{path.stem}.f-3.py311.nbi", "other.nbi"]
+    for name in names:
+        (beside / name).write_bytes(b"code")
+    path.write_text("VALUE = 41\n")
+    del sys.modules[path.stem]
+    with pytest.warns(UserWarning, match="must hold the source it is named after"):
+        cache.load_source(SOURCE, "first")
+    assert [name for name in names if (beside / name).exists()] == ["other.nbi"]
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """numba's files of one function, holding a result."""
+
+    def opened(stamp="one"):
+        return cache._checked_file()(str(tmp_path), "f-3.py311", stamp)
+
+    opened().save("key", {"code": b"machine code"})
+    return opened
+
+
+def flipped(tmp_path, kind):
+    (path,) = tmp_path.glob(f"*.{kind}")
+    held = bytearray(path.read_bytes())
+    held[-3] ^= 1
+    path.write_bytes(held)
+
+
+def test_machine_code_is_found_by_who_knows_its_source(kept):
+    assert kept().load("key") == {"code": b"machine code"}
+    assert kept().load("another") is None
+    assert kept("two").load("key") is None
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+def test_damaged_machine_code_is_said_and_made_again(kept, tmp_path, kind):
+    flipped(tmp_path, kind)
+    with pytest.warns(UserWarning, match="must match its checksum"):
+        assert kept().load("key") is None
+    if kind == "nbi":
+        with pytest.warns(UserWarning, match="must match its checksum"):
+            kept().save("key", {"code": b"new"})
+    else:
+        kept().save("key", {"code": b"new"})
+    assert kept().load("key") == {"code": b"new"}
+
+
+def test_machine_code_that_is_gone_is_compiled_again_without_a_word(kept, tmp_path):
+    (path,) = tmp_path.glob("*.nbc")
+    path.unlink()
+    assert kept().load("key") is None
+
+
+def test_machine_code_that_cannot_be_kept_is_said(kept, tmp_path, monkeypatch):
+    def full(self, name, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache._checked_file(), "_save_data", full)
+    with pytest.warns(UserWarning, match=r"could not be kept \(No space left"):
+        kept().save("second", {"code": b"new"})
 
 
 SECOND = """
