@@ -126,17 +126,9 @@ def _phase_rows(
         out["status"][:] = "degenerate"
         out["reason"][:] = f"frozen noise: {phase.name} does not learn the weight"
         out["share_plus"] = out["share_plus_error"] = np.full(rows, np.nan)
-    if phase.sampling is not None and not phase.sampling.solution:
-        _leave_out(phase, out)
-    elif phase.sampling is not None:
+    if phase.sampling is not None:
         _closed_scalars(phase.sampling, given, rows, out)
     return _closed_overlaps(phase.learned, given, times, rows)
-
-
-def _leave_out(phase: PrintedPhase, out: dict[str, np.ndarray]) -> None:
-    """Say that the flow of a phase has to be followed point by point."""
-    out["status"][:] = "partial"
-    out["reason"][:] = f"no reduced flow in {phase.name}: use `dilaton solve` here"
 
 
 def _closed_overlaps(
@@ -186,7 +178,9 @@ def _sample_rows(
 ) -> dict[str, np.ndarray]:
     found = minimise(phase.learned, times, given, tol=min(1e-12, rtol), backend=backend)
     if phase.projected is None:
-        _leave_out(phase, out)
+        out["status"][:] = "partial"
+        reason = f"no reduced flow in {phase.name}: use `dilaton solve` here"
+        out["reason"][:] = reason
     else:
         share, error, _ = sample_share(phase, found, given, rtol=rtol, backend=backend)
         out["share_plus"], out["share_plus_error"] = share, error

@@ -11,14 +11,14 @@ import dilaton
 import numpy as np
 import pytest
 import xarray as xr
-from dilaton.errors import DerivationError
+from dilaton.errors import DerivationError, ModelError
 from dilaton.numerics.flow import sample_share, solve_rows
 from dilaton.numerics.printed import printed_limit
 from dilaton.numerics.saddle import minimise
 from dilaton.numerics.sweep import sweep
 from dilaton.spec import parse_spec
 from dilaton.theory.derive import derive
-from dilaton.theory.model import Data, Model, product, two_modes
+from dilaton.theory.model import Autoencoder, Data, Model, product, two_modes
 from scipy.integrate import solve_ivp
 from scipy.stats import norm
 
@@ -253,6 +253,21 @@ def test_one_kappa_serves_every_window():
     np.testing.assert_allclose(got, exact, atol=1e-12)
     own = solve_rows(limit, given | {"kappa_1": 2.0, "kappa_2": 4.0}, [1.0])
     assert own["share_plus_2"][0] != found["share_plus_2"][0]
+
+
+def test_a_flow_that_has_to_be_followed_is_left_out_and_said():
+    """A sign unit's threshold is h/(kappa s); no reduced flow gives its share."""
+    limit = derive(Model(two_modes(), autoencoder=Autoencoder("sign")))
+    given = {"p": [0.8, 0.6], "sigma": 1.5, "kappa": 2.0}
+    found = solve_rows(limit, given, [0.25, 1.0], backend="scipy")
+    assert found["status"].tolist() == ["partial"] * 2
+    assert "no reduced flow in weights" in found["reason"][1]
+    assert "share_plus" not in found
+    odds = np.log([4.0, 1.5])[:, None] / 2
+    np.testing.assert_allclose(found["b"][:, :2], odds / [0.5, 2.0], rtol=1e-8)
+    np.testing.assert_allclose(found["bulk_variance"], 2.25, rtol=1e-12)
+    with pytest.raises(ModelError, match="The share needs the reduced flow of `weigh"):
+        sample_share(limit.phases[0], None, given)
 
 
 def test_frozen_noise_is_reported_as_degenerate():
