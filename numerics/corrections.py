@@ -66,11 +66,7 @@ def _described(phase: Phase) -> str:
 
 
 def _derived(phase: Phase) -> System:
-    if phase.correction is None:
-        raise DerivationError(
-            f"The phase {phase.name} has no correction to print. Ask "
-            "`correction_of` first."
-        )
+    assert phase.correction is not None  # `correction_of` has seen it described
     return phase.correction
 
 

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import sympy as sp
 from dilaton import Model, derive, two_modes
+from dilaton.errors import DerivationError
+from dilaton.numerics.corrections import correction_of
 from dilaton.numerics.points import closed_values
+from dilaton.numerics.printed import printed_phase
 from dilaton.numerics.saddle import minimise
 from dilaton.theory.dilation import S_PHASE
 from dilaton.theory.loss import make_loss, window_loss
@@ -20,11 +23,14 @@ from dilaton.theory.model import (
     Autoencoder,
     D,
     Data,
+    Interpolant,
     product,
 )
 from dilaton.theory.notation import symbol
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.optimize import approx_fprime, minimize
+
+from .oracles import value
 
 TANH = Autoencoder()
 POINT = {"p": 0.8, "sigma": 1.3, "kappa": 2.0, "n": 16.0, "n_plus": 12.0}
@@ -215,6 +221,25 @@ def test_no_expansion_no_system():
     variance = derive(Model(two_modes())).phase("variance")
     assert variance.correction is None
     assert phase(True, LINEAR, Autoencoder(tied=True)).correction is None
+
+
+def test_a_schedule_with_a_slower_term_has_no_correction_of_this_order():
+    """alpha = 1 - sqrt(tau): omega is off by d^(-1/4), which no d^(-1/2) mends."""
+    here = phase(False, Interpolant(1 - sp.sqrt(TAU), TAU))
+    with pytest.raises(DerivationError, match="its next term is larger"):
+        here.correction
+    assert correction_of(printed_phase(here)) is None
+    assert correction_of(printed_phase(phase(False))).rate == 0.5
+    x = POINT["kappa"] * S
+    limit = value(here.learned["omega"], kappa=POINT["kappa"], s=S)
+    assert limit == pytest.approx(x)
+    off = []
+    for d in (1e8, 1e12):
+        tau = x / np.sqrt(d)
+        alpha = 1 - np.sqrt(tau)
+        exact = np.sqrt(d) * tau / (alpha**2 + POINT["sigma"] ** 2 * tau**2)
+        off.append(np.sqrt(d) * (exact - limit))
+    assert off[1] / off[0] == pytest.approx(10, rel=0.03)  # (10^4)^(1/4)
 
 
 @pytest.mark.slow
