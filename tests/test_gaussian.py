@@ -47,6 +47,24 @@ def test_normals_of_an_average_are_bound():
     assert pair.subs(H, 3) == pair
 
 
+def test_averages_are_written_with_their_normals():
+    node = Average(sp.tanh(A * G + B))
+    inner = r"\left[\tanh{\left(a g + b \right)}\right]"
+    assert sp.latex(node) == r"\mathbb{E}_{g}" + inner
+    pair = Average(sp.tanh(A * G) * sp.tanh(B * G2), G, G2)
+    assert sp.latex(pair).startswith(r"\mathbb{E}_{g,g_{2}}\left[")
+    assert str(node) == "E[tanh(a*g + b)]"
+    field = FieldAverage(sp.tanh(H), sp.Tuple(A), sp.Tuple(X))
+    assert sp.latex(field) == r"\mathbb{E}\left[\tanh{\left(h_{1} \right)}\right]"
+
+
+def test_the_square_of_a_sign_is_one():
+    squared = FieldAverage(sp.sign(H) ** 2, sp.Tuple(A), sp.Tuple(X))
+    assert to_averages(3 * squared) == 3
+    known = sum(mean(lambda h: np.sign(h) ** 2, a, 1.7) for a in (0.37, -0.9)) / 2
+    assert float(to_averages(squared)) == pytest.approx(known, abs=QUADRATURE)
+
+
 def test_differentiation_goes_under_the_average():
     node = Average(sp.tanh(A * G + B))
     slope = value(sp.diff(node, A), a=0.7, b=0.3)

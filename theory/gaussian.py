@@ -63,8 +63,6 @@ class Average(sp.Expr):
         return self.integrand.free_symbols - set(self.variables)
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
-        if symbol in self.variables:
-            return sp.S.Zero
         return Average(sp.diff(self.integrand, symbol), *self.variables)
 
     def _eval_subs(self, old: sp.Basic, new: sp.Basic) -> sp.Expr | None:
