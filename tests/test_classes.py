@@ -11,6 +11,7 @@ from itertools import combinations as pairs
 from itertools import product as every
 
 import dilaton
+import mpmath as mp
 import numpy as np
 import pytest
 import sympy as sp
@@ -18,6 +19,7 @@ from dilaton.errors import DerivationError, ModelError
 from dilaton.numerics.classes import minimise_classes
 from dilaton.numerics.classshares import as_inputs, class_shares
 from dilaton.numerics.printed import printed_phase
+from dilaton.numerics.units import Network
 from dilaton.spec import parse_spec, to_toml
 from dilaton.theory import saturation, variance, weights
 from dilaton.theory.derive import derive
@@ -399,6 +401,16 @@ def test_three_features_are_solved():
     for size in (1e-3, 0.1):
         moved = start | {x: start[x] + size * rng.normal() for x in free}
         assert loss_by_hand(moved, 3) > best
+
+
+@pytest.mark.parametrize("kind", ["tanh", "erf"])
+def test_units_and_their_slopes_are_those_of_thirty_digits(kind):
+    with mp.workdps(30):
+        f = mp.tanh if kind == "tanh" else lambda x: mp.erf(x / mp.sqrt(2))
+        points = [-2.3, -0.4, 0.0, 1.1, 3.0]
+        exact = [[float(mp.diff(f, x, k)) for x in points] for k in range(3)]
+    found = Network(kind)(np.array(points))
+    np.testing.assert_allclose(found, exact, atol=1e-14)
 
 
 # --------------------------------------------------------------------------- the minima

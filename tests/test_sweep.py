@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from dilaton.errors import ModelError, SolveError, StoreError
+from dilaton.errors import MissingExtra, ModelError, SolveError, StoreError
 from dilaton.numerics.axes import Axis, axes_of, parse_axis
 from dilaton.numerics.sweep import make_job, sweep
 from dilaton.spec import default_spec
@@ -465,6 +465,26 @@ def test_a_scheduler_that_does_not_answer_is_reported(spec, tmp_path):
     pytest.importorskip("distributed")
     with pytest.raises(SolveError, match="`scheduler` must be the address"):
         sweep(spec, ["p=0.2,0.3"], tmp_path, rows=rows, scheduler="nowhere://x")
+
+
+def test_a_cluster_without_its_package_names_the_package(spec, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'dilaton\[distributed\]'"):
+        sweep(spec, ["p=0.2,0.3"], tmp_path, rows=rows, scheduler="tcp://here:1")
+
+
+def test_a_result_that_cannot_be_written_leaves_nothing_behind(spec, tmp_path):
+    found = sweep(spec, ["p=0.2:0.9:4"], tmp_path / "a", rows=rows, rows_per_chunk=2)
+    kept = sorted(path.name for path in (tmp_path / "a").rglob("chunk*"))
+    (tmp_path / "a" / "sweep.nc").unlink()
+    (tmp_path / "a" / "sweep.nc").mkdir()
+    with pytest.raises(StoreError, match=r"Is a directory.*the chunks are kept"):
+        sweep(spec, ["p=0.2:0.9:4"], tmp_path / "a", rows=rows, rows_per_chunk=2)
+    assert sorted(path.name for path in (tmp_path / "a").rglob("chunk*")) == kept
+    assert not list(tmp_path.rglob("*.tmp"))
+    (tmp_path / "a" / "sweep.nc").rmdir()
+    again = sweep(spec, ["p=0.2:0.9:4"], tmp_path / "a", rows=rows, rows_per_chunk=2)
+    assert again.identical(found)
 
 
 def test_a_worker_with_other_code_is_refused(spec):
