@@ -5,7 +5,13 @@ import pytest
 import sympy as sp
 from dilaton.errors import ModelError, ShapeError, SolveError
 from dilaton.numerics.inputs import Inputs
-from dilaton.numerics.integrate import integrate, lanes_of, method_of, stepper
+from dilaton.numerics.integrate import (
+    AVERAGES,
+    integrate,
+    lanes_of,
+    method_of,
+    stepper,
+)
 from dilaton.numerics.jaxsolve import jax_solver
 from dilaton.numerics.quadrature import trapezoid
 from dilaton.theory.gaussian import Average, G
@@ -425,6 +431,21 @@ def test_gradients_are_those_of_finite_differences():
     np.testing.assert_allclose(slope, expected, rtol=1e-6)
 
 
+MEANS = flow("means", S, {M: OVERLAP * Average(sp.exp(KAPPA * G))}, (KAPPA,), [OVERLAP])
+
+
+def test_jax_averages_and_takes_given_functions():
+    """M' = m(s) E exp(kappa g): exp(kappa^2/2) times the integral of m."""
+    import jax
+
+    given = Inputs.of(lambda s: {"m": np.where(s < 0.4, s, -1.0)}, [0.0, 0.4, 1.0], 3)
+    common = {"t": [0, 1.0], "rtol": RTOL, "atol": RTOL, "method": "dopri5"}
+    solve = jax_solver(MEANS, **common, inputs=given)
+    end = jax.jit(lambda kappa: solve({"M": 1.0}, {"kappa": kappa})["M"][-1])(1.5)
+    exact = 1 + np.exp(1.5**2 / 2) * (0.4**2 / 2 - 0.6)
+    assert float(end) == pytest.approx(exact, rel=PROMISE * RTOL)
+
+
 @pytest.mark.slow
 def test_jax_takes_given_functions():
     kappa = np.array([1.0, 2.5])
@@ -473,6 +494,32 @@ def test_too_many_steps_is_said():
             atol=RTOL,
             max_steps=500,
         )
+
+
+def test_scipy_says_where_its_steps_run_out():
+    common = {"t": [0, 1], "rtol": RTOL, "atol": RTOL, "backend": "scipy"}
+    rows = case(p=[1.0, 1e6]) | common | {"max_steps": 30}
+    found = integrate(CASES, **rows, on_failure="keep")
+    assert found.status.tolist() == [0, 2]
+    assert found.reached.tolist() == [1.0, 0.0]
+    assert np.isnan(found["M"][1, 1])
+    exact = (np.cos(1) + np.sin(1) - np.exp(-1)) / 2  # M' = cos(s) - M
+    assert found["M"][0, 1] == pytest.approx(exact, abs=PROMISE * RTOL)
+    with pytest.raises(SolveError, match="step count reached `max_steps`"):
+        integrate(CASES, **rows)
+
+
+JUMP = flow("jump", S, {V: Average(sp.sign(sp.sin(40 * G)) * sp.tanh(G + V))}, ())
+
+
+def test_averages_that_no_rule_knows_are_said():
+    common = {"init": {"V": 0.1}, "params": {}, "t": [0, 0.01]}
+    common |= {"rtol": 1e-9, "atol": 1e-9, "backend": "scipy", "method": "rk45"}
+    found = integrate(JUMP, **common, on_failure="keep")
+    assert found.status.tolist() == [4]
+    assert found.info["average_error"] > AVERAGES * 1e-9
+    with pytest.raises(SolveError, match="averages are not known within the tole"):
+        integrate(JUMP, **common)
 
 
 def test_a_stiff_flow_has_an_implicit_method():
