@@ -100,7 +100,7 @@ def _march_row(row: _Row, problem: Problem, i: int, method: str, y: np.ndarray):
             part = _solved(row, problem, method, (start, right), state, at)
         except _TooLong:
             return 2, steps, start
-        steps += part.t.size if not part.success else part.nfev
+        steps += part.nfev if part.success else np.size(part.t)  # a list if empty
         found = part.y.T if part.success else np.empty((0, state.size))
         if not part.success or not np.all(np.isfinite(found)):
             return (1 if np.all(np.isfinite(found)) else 3), steps, start

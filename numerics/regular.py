@@ -70,7 +70,8 @@ def _regular(expr: sp.Expr, time: sp.Symbol, name: str) -> sp.Expr:
                 f"is {at_end} at w = sqrt(1 - {time}) = 0. End the interval earlier, "
                 "or give a flow that is regular."
             )
-        turned = sp.Piecewise((at_end, sp.Eq(w, 0)), (turned, True))
+        before = turned.subs(w, 1 - time)
+        return sp.Piecewise((at_end, sp.Eq(time, 1)), (before, True))
     return turned.subs(w, 1 - time)
 
 

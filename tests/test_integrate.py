@@ -17,6 +17,7 @@ from dilaton.numerics.quadrature import trapezoid
 from dilaton.theory.gaussian import Average, G
 from dilaton.theory.notation import symbol
 from dilaton.theory.system import Equation, System
+from scipy.special import sici
 
 RTOL = 1e-8  # what a user asks for in these tests
 PROMISE = 100  # a global error below this many rtol, on every row
@@ -382,6 +383,23 @@ def test_rows_without_a_series_are_taken_by_dop853():
     assert list(kept.status) == [3, 3]
 
 
+def test_an_end_of_the_form_0_over_0_is_reached():
+    """V' = -kappa sin(w)/w^2 with w = sqrt(1 - s): V(1) = 1 - 2 kappa Si(1)."""
+    rate = -KAPPA * sp.sin(sp.sqrt(1 - S)) / (1 - S)
+    found = integrate(
+        flow("edge", S, {V: rate}, (KAPPA,)),
+        init={"V": 1.0},
+        params={"kappa": 0.7},
+        t=[0, 1.0],
+        rtol=RTOL,
+        atol=RTOL,
+        singular_end=True,
+        backend="scipy",
+    )
+    exact = 1 - 2 * 0.7 * sici(1.0)[0]
+    assert found["V"][0, -1] == pytest.approx(exact, abs=PROMISE * RTOL)
+
+
 def test_ends_that_cannot_be_reached_are_refused():
     wild = flow("wild", S, {V: -KAPPA * V / (1 - S) ** 2}, (KAPPA,))
     common = {"init": {"V": 1.0}, "params": {"kappa": 1.0}}
@@ -506,6 +524,18 @@ def test_scipy_says_where_its_steps_run_out():
     exact = (np.cos(1) + np.sin(1) - np.exp(-1)) / 2  # M' = cos(s) - M
     assert found["M"][0, 1] == pytest.approx(exact, abs=PROMISE * RTOL)
     with pytest.raises(SolveError, match="step count reached `max_steps`"):
+        integrate(CASES, **rows)
+
+
+def test_scipy_says_that_a_row_blew_up_before_any_time_that_was_asked():
+    """nu = 1/(1/3 - s) is infinite at 1/3."""
+    common = {"t": [0, 1.0], "rtol": RTOL, "atol": RTOL, "backend": "scipy"}
+    rows = case(nu=[3.0, 0.5], sigma=1.0) | common
+    found = integrate(CASES, **rows, on_failure="keep")
+    assert found.status.tolist() == [1, 0]
+    assert np.isnan(found["nu"][0, 1])
+    assert found["nu"][1, 1] == pytest.approx(1.0, abs=PROMISE * RTOL)
+    with pytest.raises(SolveError, match="1 of 2 rows stopped before t = 1"):
         integrate(CASES, **rows)
 
 
