@@ -252,6 +252,15 @@ def test_systems_that_cannot_be_printed_are_refused():
         make_kernel(bare, "numpy")
 
 
+def test_the_error_function_without_averages_is_that_of_thirty_digits():
+    kernel = make_kernel(system("one", "closed", [(Q, sp.erf(B))], (B,)), "numpy")
+    points = np.array([-4.0, -0.3, 1e-9, 0.8, 5.5])
+    found, _ = kernel.evaluate("values", params={"b": points})
+    with mpmath.workdps(DIGITS):
+        exact = [float(mpmath.erf(x)) for x in points]
+    np.testing.assert_allclose(found["q"], exact, rtol=1e-15)
+
+
 # the cache of generated modules
 
 SOURCE = '"""A module."""\n\nVALUE = 42\n'

@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 from dilaton.errors import MissingExtra, ModelError, SolveError, StoreError
 from dilaton.numerics.axes import Axis, axes_of, parse_axis
-from dilaton.numerics.sweep import make_job, sweep
+from dilaton.numerics.sweep import make_job, summary_text, sweep
 from dilaton.spec import default_spec
 
 POPULATION = {"n": "inf"}
@@ -325,6 +325,8 @@ def test_chunks_one_by_one_in_any_order(spec, tmp_path):
     assert part.status.values.tolist() == ["pending"] * 8 + ["ok"]
     assert np.isnan(part.share_plus[:8]).all()
     assert not (tmp_path / "a" / "sweep.nc").exists()
+    said = summary_text(part, tmp_path / "a")
+    assert said == f"1 ok, 8 pending; the chunks are in {tmp_path / 'a'}"
     sweep(spec, over, tmp_path / "a", chunk_index=0, **given)
     last = sweep(spec, over, tmp_path / "a", chunk_index=1, **given)
     assert last.identical(sweep(spec, over, tmp_path / "b", **given))

@@ -329,6 +329,13 @@ def test_a_mean_below_one_coordinates_noise_is_refused(exponent):
         product(0, exponent)
 
 
+@pytest.mark.parametrize("expr", [-TAU, sp.floor(1 / TAU), sp.zeta(TAU)])
+def test_what_is_no_positive_power_near_an_end_is_refused(expr):
+    """A negative factor, and limits that sympy gives up on."""
+    with pytest.raises(DerivationError, match="to follow a power law as tau -> 0"):
+        power_law(expr, "0", "beta")
+
+
 @pytest.mark.parametrize("end", ["0", "1"])
 def test_power_laws_of_known_functions(end):
     small = TAU if end == "0" else 1 - TAU
