@@ -7,7 +7,7 @@ with ``from .`` are left out when the text is used; there the names are real.
 
 from numpy import empty, float64, int64, zeros
 
-STATES = INPUTS = PARAMETERS = NAMES = STAGES = TERMS = ORDER = SPARE = 0
+STATES = INPUTS = PARAMETERS = NAMES = STAGES = TERMS = ORDER = SPARE = EVEN = 0
 LANES = 1
 POWER = BETA = GROWTH = CAUTION = 0.0
 FSAL = False
@@ -95,6 +95,7 @@ def interpolate(work, y, i, lane, x) -> float:
 __all__ = [
     "BETA",
     "CAUTION",
+    "EVEN",
     "FSAL",
     "GROWTH",
     "INPUTS",

@@ -330,7 +330,7 @@ def numba_source(
     if driver:
         sizes = {"STATES": len(system.unknowns), "INPUTS": len(system.inputs)}
         sizes["PARAMETERS"] = len(system.parameters)
-        sizes["NAMES"] = len(held.names)
+        sizes["NAMES"], sizes["EVEN"] = len(held.names), int(held.even)
         parts.append("\n".join(f"{k} = {v}" for k, v in sizes.items()))
         parts += [d if isinstance(d, str) else _text_of(d) for d in driver]
     return "\n\n".join(parts)

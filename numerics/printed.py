@@ -71,6 +71,14 @@ class Printed:
         """The unknowns, then the observables."""
         return self.unknowns + self.observed
 
+    @property
+    def even(self) -> bool:
+        """Whether the loss is even in the unknowns, so that omega >= 0 can be chosen.
+
+        It is even in (u, w, b); a sign unit has `b` alone, and w on the side of mu.
+        """
+        return self.unknowns[0].startswith("omega")
+
     def text(self, what: str, write: Callable[[System], str]) -> str:
         """Return ``write(system)``, or what was kept of it under the name `what`."""
         if self.origin is not None:

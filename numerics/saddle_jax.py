@@ -52,7 +52,9 @@ def _follower(system: Printed, points: int) -> Any:
     return jax.jit(partial(_follow, kernel, bool(system.branches), points))
 
 
-def _settle(newton: Any, at: Any, x: Any, goal: float) -> tuple[Any, Any, Any, Any]:
+def _settle(
+    newton: Any, even: bool, at: Any, x: Any, goal: float
+) -> tuple[Any, Any, Any, Any]:
     """Minimise from `x`, shape (unknowns, *batch); return x, values, success, error.
 
     Newton steps in the eigenbasis of the Hessian, within a radius that shrinks when
@@ -93,7 +95,7 @@ def _settle(newton: Any, at: Any, x: Any, goal: float) -> tuple[Any, Any, Any, A
     no = jnp.zeros(shape, bool)
     start = (x, values, x, jnp.ones(shape), no, no, jnp.zeros(shape), 0)
     x, values, _, _, found, _, worst, _ = lax.while_loop(going, body, start)
-    upright = jnp.where(x[0] < 0, -1.0, 1.0)
+    upright = jnp.where(even & (x[0] < 0), -1.0, 1.0)
     return upright * x, values, found, worst
 
 
@@ -151,13 +153,14 @@ def _follow(
         seen = call("observables", at, x)[0]
         return jnp.moveaxis(jnp.concatenate([x, seen]), 0, -1)
 
-    best, minima, second, lowest, some = _best_start(newton, kernel.system, rows)
+    settle = partial(_settle, newton, kernel.system.even)
+    best, minima, second, lowest, some = _best_start(settle, kernel.system, rows)
     inside = some & (lowest < rival(1.0))
-    switch, x_switch, off = _switch(newton, rival, best, inside)
+    switch, x_switch, off = _switch(settle, rival, best, inside)
     switch = jnp.where(inside, switch, 1.0)
     grid = jnp.asarray(chebyshev(points))
     depth = jnp.log(switch)
-    track, whole, rough = _track(newton, grid, depth, best)
+    track, whole, rough = _track(settle, grid, depth, best)
     off = jnp.where(inside, jnp.maximum(off, rough), 0.0)
     at = jnp.exp(0.5 * (1 - grid) * depth[:, None])
     smooth = record(at, jnp.moveaxis(track, 0, -1))
@@ -170,7 +173,7 @@ def _follow(
         depth[:, None], -1e-300
     )
     guess = _between(jnp.clip(z, -1, 1), grid, track)
-    x, found, facts = _polish(newton, times, guess)
+    x, found, facts = _polish(newton, settle, times, guess)
     values = record(times, x)
     saturated = ~inside[:, None] | ((times < switch[:, None]) & ~low[:, None])
     limit = jnp.moveaxis(branch(times, len(times))[:-1], 0, -1)
@@ -191,11 +194,11 @@ def _follow(
     return values, facts, codes, smooth, below, summary, off
 
 
-def _best_start(newton: Any, system: Printed, rows: int) -> tuple:
+def _best_start(settle: Any, system: Printed, rows: int) -> tuple:
     """Settle at s = 1 from every guess: the lowest, how many, the second lowest."""
     starts = jnp.asarray(guesses(system)).T[:, None, :]
     x = jnp.broadcast_to(starts, (starts.shape[0], rows, starts.shape[2]))
-    x, values, found, _ = _settle(newton, 1.0, x, ROUGH_STEP)
+    x, values, found, _ = settle(1.0, x, ROUGH_STEP)
     apart = jnp.abs(x[:, :, :, None] - x[:, :, None, :]).max(0)
     earlier = jnp.tril(jnp.ones(apart.shape[-2:], bool), -1)
     known = ((apart < 1e-3) & earlier & found[:, None, :]).any(-1)
@@ -207,7 +210,7 @@ def _best_start(newton: Any, system: Printed, rows: int) -> tuple:
     return best, (found & ~known).sum(-1), second, order[:, 0], found.any(-1)
 
 
-def _switch(newton: Any, rival: Any, x: Any, inside: Any) -> tuple[Any, Any, Any]:
+def _switch(settle: Any, rival: Any, x: Any, inside: Any) -> tuple[Any, Any, Any]:
     """Where the closed branch takes over: steps down in log s, then bisection.
 
     Returns the times, the minima there, and the largest error of the averages.
@@ -216,7 +219,7 @@ def _switch(newton: Any, rival: Any, x: Any, inside: Any) -> tuple[Any, Any, Any
     ladder = jnp.asarray(np.maximum(RATIO ** np.arange(1, count + 1), FLOOR))
 
     def lower(at: Any, x: Any) -> tuple[Any, Any, Any]:
-        x, values, found, off = _settle(newton, at, x, ROUGH_STEP)
+        x, values, found, off = settle(at, x, ROUGH_STEP)
         return x, found & (values[0] < rival(at) - ALIKE), off
 
     def down(state: tuple, at: Any) -> tuple:
@@ -243,7 +246,7 @@ def _switch(newton: Any, rival: Any, x: Any, inside: Any) -> tuple[Any, Any, Any
     return high, x, worst
 
 
-def _track(newton: Any, grid: Any, depth: Any, best: Any) -> tuple[Any, Any, Any]:
+def _track(settle: Any, grid: Any, depth: Any, best: Any) -> tuple[Any, Any, Any]:
     """The minima at the Chebyshev points, shape (points, unknowns, rows)."""
     points = len(grid)
     ahead = np.zeros((points, 4))  # extrapolation from up to four points before
@@ -258,7 +261,7 @@ def _track(newton: Any, grid: Any, depth: Any, best: Any) -> tuple[Any, Any, Any
         share, point = given
         guess = jnp.where(share.any(), jnp.einsum("j,jkr->kr", share, last), last[-1])
         at = jnp.exp(0.5 * (1 - point) * depth)
-        x, _, found, off = _settle(newton, at, guess, LAST_STEP)
+        x, _, found, off = settle(at, guess, LAST_STEP)
         last = jnp.concatenate([last[1:], x[None]])
         return (last, kept & found, jnp.maximum(worst, off)), x
 
@@ -279,8 +282,8 @@ def _between(z: Any, grid: Any, table: Any) -> Any:
     return jnp.einsum("rtp,pkr->krt", terms, table)
 
 
-def _polish(newton: Any, times: Any, guess: Any) -> tuple:
-    x, _, found, _ = _settle(newton, times, guess, LAST_STEP)
+def _polish(newton: Any, settle: Any, times: Any, guess: Any) -> tuple:
+    x, _, found, _ = settle(times, guess, LAST_STEP)
     values, off = newton(times, x)
     size = len(x)
     hessian = jnp.moveaxis(values[1 + size :], 0, -1).reshape(*x.shape[1:], size, size)

@@ -16,7 +16,7 @@ from math import log, sqrt
 from numpy import empty, zeros
 
 from .elementary import exp
-from .generated import NAMES, STATES, branch, compiled, newton, observables
+from .generated import EVEN, NAMES, STATES, branch, compiled, newton, observables
 
 FOUND, ESCAPED, LOST = 0, 1, 2
 ALIKE = 1e-12  # objectives this close belong to branches that have merged
@@ -244,8 +244,8 @@ def settle_well(at, x, goal, given, level, tol, out):
 
 @compiled
 def upright(x):
-    """Choose omega >= 0: the loss is even in (u, w, b)."""
-    if x[0] < 0.0:
+    """Choose omega >= 0 where the loss is even."""
+    if EVEN and x[0] < 0.0:
         for i in range(STATES):
             x[i] = -x[i]
 

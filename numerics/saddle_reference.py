@@ -37,7 +37,7 @@ class _Row:
         self.params, self.tol = params, tol
         self.size = len(self.kernel.states)
         self.rule = trapezoid(START)
-        self.has_closed = bool(system.branches)
+        self.has_closed, self.even = bool(system.branches), system.even
         self.saturates = "saturated" in system.branches
 
     def newton(self, at: float, x: np.ndarray) -> tuple[np.ndarray, float]:
@@ -68,7 +68,7 @@ class _Row:
         if not np.abs(x).max() < FAR or np.linalg.eigvalsh(hessian)[0] <= 0:
             return None
         x = x - np.linalg.solve(hessian, slope)
-        return -x if x[0] < 0 else x
+        return -x if self.even and x[0] < 0 else x
 
     def rival(self, at: float) -> float:
         if not self.has_closed:

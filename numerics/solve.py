@@ -254,8 +254,9 @@ def _fan(phase, s, point, rtol, atol, backend, nu0) -> dict[str, np.ndarray]:
     flow = phase.sampling
     if flow is None or flow.inputs:
         raise ModelError(
-            "`nu0` draws trajectories of the population flow, but this model has "
-            'samples. Leave it out, or set n = "inf".'
+            "`nu0` draws trajectories where the learned parameters have a closed form, "
+            f"but those of `{phase.name}` are searched for. Leave it out, or take "
+            "tanh units with a bias and no samples."
         )
     from .integrate import integrate
 

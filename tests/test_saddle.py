@@ -489,23 +489,24 @@ def population(**auto):
     return derive(model).phases[0].learned
 
 
-def test_scipy_follows_a_minimum_without_rival_to_the_floor():
-    """A sign unit's threshold is h/(kappa s); at s = 0 the field is its sign alone."""
-    values = {"p": 0.8, "sigma": 1.0, "kappa": 2.0}
-    times = np.array([0.0, 0.1, 0.75])
-    found = minimise(
-        population(activation="sign"), times, values, backend="scipy", points=3
-    )
-    assert found.switch[0] == FLOOR
-    assert (found.branch == 0).all()
-    best = np.log(4) / 2 / (2.0 * times[1:])
-    np.testing.assert_allclose(found["b"][0, 1:], best, rtol=1e-8)
-    up, down = (norm.cdf(2.0 * times[1:] + sign * best) for sign in (1, -1))
-    np.testing.assert_allclose(
-        found["m"][0, 1:], 0.8 * (2 * up - 1) + 0.2 * (2 * down - 1), rtol=1e-12
-    )
-    ends = found["m"][0, 0], found.below[0, found.names.index("m")]
-    np.testing.assert_allclose(ends, 2 * 0.8 - 1, rtol=1e-12)
+COMPILED = [pytest.param(x, marks=pytest.mark.slow) for x in ("numba", "jax")]
+
+
+@pytest.mark.parametrize("backend", ["scipy", *COMPILED])
+def test_a_sign_unit_has_the_threshold_of_the_heavier_mode(backend):
+    """It is h/(kappa s), until it is out of sight: the unit saturates near s = 0."""
+    p, times = np.array([[0.8], [0.2]]), np.array([0.0, 0.1, 0.75])
+    values = {"p": p[:, 0], "sigma": 1.0, "kappa": 2.0}
+    system = population(activation="sign")
+    found = minimise(system, times, values, backend=backend, points=3)
+    best = np.log(p / (1 - p)) / 2 / (2.0 * times[1:])
+    np.testing.assert_allclose(found["b"][:, 1:], best, rtol=1e-8)
+    up, down = (2 * norm.cdf(2.0 * times[1:] + sign * best) - 1 for sign in (1, -1))
+    np.testing.assert_allclose(found["m"][:, 1:], p * up + (1 - p) * down, rtol=1e-12)
+    assert (found["b"][:, 0] == np.inf).all()
+    np.testing.assert_allclose(found["m"][:, 0], [0.6, -0.6], rtol=1e-12)
+    assert ((found.switch > 0) & (found.switch < 0.1)).all()
+    assert (found.branch == [[1, 0, 0]] * 2).all()
 
 
 def test_scipy_finds_a_silent_unit_below_the_switch():

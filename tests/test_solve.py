@@ -344,7 +344,7 @@ def test_times_increase_in_the_unit_interval(s):
 
 
 def test_trajectories_of_samples_are_refused():
-    with pytest.raises(ModelError, match="`nu0` draws trajectories of the population"):
+    with pytest.raises(ModelError, match="but those of `weights` are searched for"):
         solved("samples", **{**SAMPLES, "sigma": 1.0, "nu0": [0.5]})
 
 

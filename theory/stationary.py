@@ -281,8 +281,6 @@ def _saturated_branch(
     Untied, $w = 0$ there. Tied, $w = (\beta/\alpha^2) u$ is as long as `u` and costs
     its ridge: both are those of `ridge_u` $+\,(\beta/\alpha^2)^2$ `ridge_w`.
     """
-    if model.autoencoder.activation == "sign":
-        return ()
     if model.autoencoder.tied:
         return _tied_saturated(model, window, total)
     if not model.autoencoder.bias:
@@ -291,6 +289,8 @@ def _saturated_branch(
         return (Branch("silent", 1 + rest, none),)
     omega, r = _own(model, "omega", "r")
     zero = {omega: 0, r: 0, symbol("zeta_plus"): 0, symbol("zeta_minus"): 0}
+    if model.autoencoder.activation == "sign":  # it sees no length, so w has one
+        zero = {r: 1}
 
     def at_infinity(expr: sp.Expr) -> sp.Expr:
         return sp.factor(_saturated(expr).subs(zero))
