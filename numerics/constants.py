@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 
@@ -37,14 +38,23 @@ def with_constants(system: System) -> tuple[System, System]:
     return flow, System(name, "closed", None, values, system.parameters)
 
 
-def constants_of(closed: System, params: np.ndarray) -> np.ndarray:
-    """Return the constants, (batch, thetas), of parameters, (batch, parameters)."""
+@lru_cache(maxsize=64)
+def constants_of(system: System) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what makes the constants, (thetas, batch), of a flow's parameters.
+
+    They have the shape (batch, parameters).
+    """
+    closed = with_constants(system)[1]
     if not closed.equations:
-        return np.zeros((params.shape[0], 0))
+        return lambda params: np.zeros((0, params.shape[0]))
     kernel = make_kernel(closed, "numpy")
-    with np.errstate(all="ignore"):  # a row out of range fails later, with its status
-        values, _ = kernel["values"](0.0, [], [], list(params.T), *kernel.rule)
-    return np.ascontiguousarray(values.T)
+
+    def evaluate(params: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):  # a row out of range fails with its status
+            values, _ = kernel["values"](0.0, [], [], list(params.T), *kernel.rule)
+        return values
+
+    return evaluate
 
 
 def _collected(

@@ -453,10 +453,8 @@ def _marched(problem: Problem, method: str, lanes: int) -> Flow:
     module = stepper(problem.system, method, lanes)
     batch = problem.y0.shape[0]
     shape = (batch, problem.times.size, problem.y0.shape[1])
-    y = np.full(shape, np.nan)
-    counts = {k: np.zeros(batch, np.int64) for k in ("status", "steps", "rejected")}
-    reached = np.full(batch, problem.times[-1])
-    worst = np.zeros(batch)
+    y, reached, worst = np.empty(shape), np.empty(batch), np.empty(batch)
+    counts = {k: np.empty(batch, np.int64) for k in ("status", "steps", "rejected")}
     rows = np.arange(batch)
     intervals = START
     while rows.size:
@@ -494,13 +492,11 @@ def _march(module, problem, rows, intervals, safety, y, counts, reached, worst):
     whole = rows.size == y.shape[0]
     pick = slice(None) if whole else rows
     y0, given = problem.y0[pick], problem.params[pick]
-    closed = with_constants(problem.system)[1]
-    params = np.empty((rows.size, len(closed.equations)))
+    constants = constants_of(problem.system)
+    params = np.empty((len(with_constants(problem.system)[0].parameters), rows.size))
     held = problem.inputs.of_rows(pick)
     part = [y, counts["status"], counts["steps"], counts["rejected"], reached, worst]
     part = part if whole else [np.ascontiguousarray(a[pick]) for a in part]
-    for a in part[1:4] + part[5:]:
-        a[...] = 0
     arguments = (
         problem.times,
         y0,
@@ -517,7 +513,7 @@ def _march(module, problem, rows, intervals, safety, y, counts, reached, worst):
     degree = held.coefficients.shape[3]
 
     def work(first: int, last: int) -> None:
-        params[first:last] = constants_of(closed, given[first:last])
+        params[:, first:last] = constants(given[first:last])
         space = module.scratch(degree), module.workspace()
         module.march(first, last, *arguments, *space)
 

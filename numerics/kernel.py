@@ -431,6 +431,12 @@ def _array_names(xp: Any) -> dict[str, Any]:
         """Return the values on one leading axis, broadcast over the whole batch."""
         given = [at, *states, *inputs, *params]
         shape = np.broadcast_shapes(*(np.shape(v) for v in [*given, *values]))
-        return xp.stack([xp.broadcast_to(xp.asarray(v, float), shape) for v in values])
+        if xp is not np:
+            rows = [xp.broadcast_to(xp.asarray(v, float), shape) for v in values]
+            return xp.stack(rows)
+        out = np.empty((len(values), *shape))
+        for i, value in enumerate(values):
+            out[i] = value
+        return out
 
     return {**space, "average": average, "stack": stack}

@@ -48,7 +48,7 @@ def load(lane, row, start, y0, p_rows, clock, y, params):
     for i in range(STATES):
         y[i, lane] = y0[row, i]
     for i in range(PARAMETERS):
-        params[i, lane] = p_rows[row, i]
+        params[i, lane] = p_rows[i, row]
 
 
 @inlined

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -38,30 +40,41 @@ def one_thread() -> Iterator[None]:
 def share_out(rows: int, work: Callable[[int, int], object], least: int) -> None:
     """Call `work(first, last)` on pieces of at least so many rows, on all threads.
 
-    The calling thread works too. (A pool of executors costs a millisecond a call.)
+    The calling thread works too. (A pool of executors costs a millisecond a call, and
+    `threading.Thread` waits for its thread to run: a third of one.)
     """
     threads = workers()
-    count = max(1, min(PIECES * threads, rows // least)) if threads > 1 else 1
-    edges = np.linspace(0, rows, count + 1).astype(int)
-    pieces = [(int(a), int(b)) for a, b in pairwise(edges)]
-    if count == 1:
+    pieces = _pieces(rows, threads, least)
+    if len(pieces) == 1:
         work(*pieces[0])
         return
     waiting, errors = iter(pieces), []
 
-    def help_out() -> None:
+    def help_out(busy: Any) -> None:
         try:
             for piece in waiting:
                 work(*piece)
         except BaseException as error:
             errors.append(error)
             list(waiting)  # the other threads need not go on
+        finally:
+            busy.release()
 
-    others = [threading.Thread(target=help_out) for _ in range(threads - 1)]
-    for other in others:
-        other.start()
-    help_out()
-    for other in others:
-        other.join()
+    locks = [_thread.allocate_lock() for _ in range(threads)]
+    for lock in locks:
+        lock.acquire()
+    for lock in locks[1:]:
+        _thread.start_new_thread(help_out, (lock,))
+    help_out(locks[0])
+    for lock in locks:
+        lock.acquire()
     if errors:
         raise errors[0]
+
+
+def _pieces(rows: int, threads: int, least: int) -> list[tuple[int, int]]:
+    """Cut rows into a multiple of the threads, if there are enough of them."""
+    count = max(1, min(PIECES * threads, rows // least)) if threads > 1 else 1
+    count -= count % threads if count > threads else 0
+    edges = np.linspace(0, rows, count + 1).astype(int)
+    return [(int(a), int(b)) for a, b in pairwise(edges)]
