@@ -47,7 +47,7 @@ run: $(BUILT)
 	$(BIN)/dilaton run $(SPEC) -o $(OUT) --force
 
 # Workers with more threads than one would be in each other's way.
-test test-full: export OMP_NUM_THREADS := 1
+test test-full coverage: export OMP_NUM_THREADS := 1
 test: $(BUILT)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
@@ -76,7 +76,8 @@ bench: $(BUILT)
 	$(BIN)/python -m benchmarks $(if $(JSON),--json $(JSON))
 
 coverage: $(BUILT)
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile \
+	  --cov --cov-report=term-missing:skip-covered
 
 mutants: $(BUILT)
 	$(BIN)/python -m tests.mutants --sample $(SAMPLE)

@@ -5,7 +5,9 @@
    output, no statuses. L, the number of lanes, is given to the compiler; floor.py
    prints steps.h from the coefficient table of DOP853, and series.h, the Taylor series
    of this equation.
-   Compiled with -O3 -march=native -ffast-math: tanh becomes libmvec's vector tanh. */
+   Compiled with -O3 -march=native -ffast-math, so that tanh becomes libmvec's vector
+   tanh, and -fno-associative-math, so that sums keep their order: what is known last
+   comes last. */
 
 #include <math.h>
 

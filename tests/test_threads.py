@@ -22,7 +22,7 @@ def shared(rows, least, work=None):
 
 
 @pytest.mark.parametrize(
-    ("rows", "pieces"), [(5000, 9), (900, 1), (100_000, 24), (0, 1)]
+    ("rows", "pieces"), [(5000, 9), (5500, 9), (900, 1), (100_000, 24), (0, 1)]
 )
 def test_every_row_is_worked_on_once(monkeypatch, rows, pieces):
     monkeypatch.setattr(threads, "workers", lambda: 3)
