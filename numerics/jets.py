@@ -215,13 +215,8 @@ class Chain:
 
     def _times(self, a: int, b: int) -> int:
         """Multiply: constants come first, a term of a square is computed once."""
-        if b in self.fixed or a in self.multiples:
+        if b in self.fixed:
             a, b = b, a
-        if b in self.multiples:
-            fixed, base = self.multiples[b]
-            if a in self.fixed:
-                return self._times(self._times(a, fixed), base)
-            return self._times(fixed, self._times(a, base))
 
         def rule(k: int) -> str:
             if a != b:
