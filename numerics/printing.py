@@ -100,7 +100,10 @@ def _on_branch(system: System, seen: tuple[sp.Expr, ...]) -> tuple[sp.Expr, ...]
 
 def _slope(expr: sp.Expr, x: sp.Symbol) -> sp.Expr:
     """Differentiate; the delta functions of kinks and jumps are left out."""
-    return sp.diff(expr, x).replace(sp.DiracDelta, lambda *_: sp.S.Zero)
+    slope = sp.diff(expr, x)
+    if not any(isinstance(part, sp.DiracDelta) for part in _distinct([slope])):
+        return slope
+    return slope.replace(sp.DiracDelta, lambda *_: sp.S.Zero)
 
 
 def _resolved(equations: Iterable[Equation]) -> tuple[sp.Expr, ...]:
@@ -127,9 +130,8 @@ class Plan:
 def plan(values: Sequence[sp.Expr]) -> Plan:
     """Order the evaluation: common subexpressions, hoisted constants, averages."""
     values = tuple(sp.sympify(v) for v in values)
-    _check_names(set().union(*(v.free_symbols for v in values)))
-    averages = sorted(set().union(*(v.atoms(Average) for v in values)), key=str)
-    taken = set().union(*(v.free_symbols for v in values))
+    averages, taken = _parts(values)
+    _check_names(taken)
     names = sp.numbered_symbols("x", exclude=taken)
     hoisted: dict[sp.Expr, sp.Symbol] = {}
     groups: dict[int, list[tuple[sp.Symbol, sp.Expr]]] = {}
@@ -158,6 +160,30 @@ def plan(values: Sequence[sp.Expr]) -> Plan:
     before += [(s, e) for s, e in zip(hoisted.values(), reduced, strict=False)]
     integrands = {dim: _shared(group, names) for dim, group in sorted(groups.items())}
     return Plan(tuple(before), integrands, tuple(after), tuple(reduced[len(hoisted) :]))
+
+
+def _parts(values: Iterable[sp.Expr]) -> tuple[list[Average], set[sp.Basic]]:
+    """Return the averages, sorted, and the free symbols of expressions."""
+    seen = _distinct(values, Average)
+    averages = sorted((x for x in seen if isinstance(x, Average)), key=str)
+    symbols = {x for x in seen if isinstance(x, sp.Symbol)}
+    return averages, symbols.union(*(x.free_symbols for x in averages))
+
+
+def _distinct(values: Iterable[sp.Expr], leaf: tuple | type = ()) -> set[sp.Basic]:
+    """Return every subexpression, each once; what is in a `leaf` is left out.
+
+    (SymPy looks at each as often as it occurs. Slopes of slopes, written out, are a
+    thousand times as long.)
+    """
+    seen: set[sp.Basic] = set()
+    ahead: list[sp.Basic] = list(values)
+    while ahead:
+        node = ahead.pop()
+        if node not in seen:
+            seen.add(node)
+            ahead += () if isinstance(node, leaf) else node.args
+    return seen
 
 
 RESERVED = {*ARGUMENTS.split(", "), "out", "lane", "doubt", "off", "sums"}

@@ -19,6 +19,8 @@ from dilaton.theory.notation import symbol
 from dilaton.theory.system import Equation, System
 from scipy.special import sici
 
+from .cases import limit_of
+
 RTOL = 1e-8  # what a user asks for in these tests
 PROMISE = 100  # a global error below this many rtol, on every row
 TIGHT = 1e-12  # tolerance of the reference
@@ -252,28 +254,12 @@ def test_inputs_may_not_be_left_out():
 # averages
 
 TRAINING_NAMES = ("m", "q", "omega", "r", "b")
+POINT = {"p": 0.8, "sigma": 1.0, "kappa": 2.0, "s": 0.75}
 
 
 def training():
-    """The training flow of the population, written by hand."""
-    m, q, omega, r, b = map(symbol, TRAINING_NAMES)
-
-    def field(sign):
-        return sp.sqrt(r) * G + sign * KAPPA * S * omega + b
-
-    up, down = sp.tanh(field(1)), sp.tanh(field(-1))
-    a1 = P * Average(up) - (1 - P) * Average(down)
-    a2 = P * Average(up**2) + (1 - P) * Average(down**2)
-    loss = 2 - 2 * m * a1 + q * a2
-    slope = {x: sp.diff(loss, x) for x in (omega, r, b)}
-    equations = {
-        m: a1 - m * a2,
-        q: 2 * (m * a1 - q * a2),
-        omega: -(slope[omega] + 2 * omega * slope[r]) / 2,
-        r: -(omega * slope[omega] + 2 * r * slope[r]),
-        b: -slope[b] / 2,
-    }
-    return flow("weights/training", symbol("train_time"), equations, (P, KAPPA, S))
+    """The training flow of the population (machine code shared with other tests)."""
+    return limit_of("population").phase("weights").training
 
 
 def test_training_flow_reaches_the_known_values():
@@ -281,7 +267,7 @@ def test_training_flow_reaches_the_known_values():
     found = integrate(
         training(),
         init=start,
-        params={"p": 0.8, "kappa": 2.0, "s": 0.75},
+        params=POINT,
         t=[0, 5, 20],
         rtol=1e-9,
         atol=1e-9,
@@ -296,7 +282,7 @@ def test_training_flow_reaches_the_known_values():
 
 def test_averages_are_refined_where_they_are_steep():
     start = {"m": 0.3, "q": 0.5, "omega": 0.2, "r": [0.4, 400.0], "b": 0.0}
-    common = {"init": start, "params": {"p": 0.8, "kappa": 2.0, "s": 0.75}}
+    common = {"init": start, "params": POINT}
     common["t"] = [0, 0.5]
     found = integrate(training(), **common, rtol=1e-9, atol=1e-9)
     truth = integrate(training(), **common, rtol=1e-11, atol=1e-11, backend="scipy")
@@ -477,7 +463,7 @@ def test_jax_takes_given_functions():
 @pytest.mark.slow
 def test_jax_integrates_the_training_flow():
     start = dict(zip(TRAINING_NAMES, (0.3, 0.5, 0.2, 0.4, 0.0), strict=True))
-    common = {"init": start, "params": {"p": 0.8, "kappa": 2.0, "s": 0.75}}
+    common = {"init": start, "params": POINT}
     common |= {"t": [0, 5, 20], "rtol": RTOL, "atol": RTOL}
     found = integrate(training(), **common, backend="jax")
     assert misfit(found, integrate(training(), **common).y) < PROMISE
