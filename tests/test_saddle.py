@@ -385,15 +385,17 @@ def tied():
     return derive(model).phases[0].learned
 
 
+HERMITE = np.polynomial.hermite_e.hermegauss(80)
+
+
 def tied_loss(x, s, n, n_plus, ridge_u, ridge_w, kappa, **_):
     """The loss of a tied network per sample, sigma = 1, Gauss-Hermite averages."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
-    weights = weights / weights.sum()
+    nodes, weights = HERMITE
     counts, signs = np.array([n_plus, n - n_plus]), np.array([1.0, -1.0])
     means = signs * x[0] + x[1:3]  # of w with the two classes' samples
     r = x[0] ** 2 + counts @ x[1:3] ** 2
     fields = np.sqrt(r) * nodes + (kappa * s * means + x[3])[:, None]
-    unit = np.tanh(fields)
+    unit, weights = np.tanh(fields), weights / weights.sum()
     q = r / (kappa * s) ** 2
     fit = 2 * counts @ (means / (kappa * s) * (unit @ weights))
     norm = q * counts @ (unit**2 @ weights) + ridge_u * q + ridge_w * r
