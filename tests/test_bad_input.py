@@ -475,7 +475,7 @@ CALLS = {  # name: (call, error, (rule, fact, remedy))
         ('"raise" or "keep"', "'ignore'", "Choose one"),
     ),
     "too few steps": (
-        lambda: flow(max_steps=2, backend="numba", params=POINT | {"kappa": 50.0}),
+        lambda: flow(max_steps=2, backend="scipy", params=POINT | {"kappa": 50.0}),
         SolveError,
         ("1 of 1 rows stopped", "reached `max_steps`", "`on_failure="),
     ),
