@@ -77,7 +77,7 @@ class Printed:
 
         It is even in (u, w, b); a sign unit has `b` alone, and w on the side of mu.
         """
-        return self.unknowns[0].startswith("omega")
+        return any(name.startswith("omega") for name in self.unknowns)
 
     def text(self, what: str, write: Callable[[System], str]) -> str:
         """Return ``write(system)``, or what was kept of it under the name `what`."""

@@ -579,6 +579,13 @@ def test_models_beyond_the_engine_are_refused_with_a_remedy():
             weights.learned(model, find_windows(model)[0])
 
 
+def test_a_sign_unit_without_bias_is_in_closed_form_and_has_no_rival():
+    """Nothing of its average is left to choose: the readout alone is learned."""
+    system = learned(Model(two_modes(), autoencoder=Autoencoder("sign", bias=False)))
+    assert system.kind == "closed"
+    assert system.branches == ()
+
+
 def test_a_sign_unit_that_leaves_an_overlap_free_is_refused():
     fresh, frozen = Data(samples=True), Data(samples=True, frozen_noise=True)
     refused = [

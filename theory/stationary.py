@@ -46,7 +46,11 @@ def stationary_learned(model: Model, window: Window) -> System:
         observables=observables if unknowns else (),
         parameters=window_parameters(model, window),
         objective=to_averages(parts.objective),
-        branches=_saturated_branch(model, window, parts.total, parts.readout),
+        branches=(
+            _saturated_branch(model, window, parts.total, parts.readout)
+            if unknowns
+            else ()
+        ),
         domain=(symbol("omega") >= 0,) if symbol("omega") in unknowns else (),
         steps=_stationary_steps(model, parts.total, parts.readout, parts.weights),
     ).check()
