@@ -30,6 +30,7 @@ def figure(quick=False):
                 rtol=1e-5,
                 atol=1e-7,
                 max_steps=500_000,
+                backend="scipy" if quick else "numba",  # few steps: nothing to compile
             )
             ax.plot(
                 times[1:],
