@@ -32,15 +32,14 @@ def mean2(f, m, cov):
 def value(expr, **point):
     """Evaluate an expression with averages at a point given by names."""
     expr = to_averages(sp.sympify(expr))
-    known = {x: point[str(x)] for x in expr.free_symbols}
-    nodes = {node: _average(node, known) for node in expr.atoms(Average)}
-    return float(expr.xreplace(nodes).subs(known))
+    numbers = {x: sp.Float(point[str(x)]) for x in expr.free_symbols}
+    nodes = {node: _average(node, numbers) for node in expr.atoms(Average)}
+    return float(expr.xreplace(nodes | numbers))
 
 
-def _average(node, known):
+def _average(node, numbers):
     variables = node.variables
     g, weights = normal_rule(FINE if len(variables) == 1 else COARSE)
-    numbers = {k: sp.Float(v) for k, v in known.items()}
     body = node.integrand.xreplace(numbers)
     f = sp.lambdify(variables, body, [{"erf": erf}, "numpy"])
     grid = (g,) if len(variables) == 1 else (g[:, None], g[None, :])
