@@ -416,16 +416,14 @@ def _array_names(xp: Any) -> dict[str, Any]:
         grid = (nodes,) if dim == 1 else (nodes[:, None], nodes)
         weight = weights if dim == 1 else weights[:, None] * weights
         wide = [xp.asarray(a)[(..., *(None,) * dim)] for a in arguments]
-        values, doubts = [], []
+        values, sides = [], []
         for term in integrand(*grid, *wide):
             term = weight * term
             values.append(term.sum(axes))
-            sides = [term] if dim == 1 else [term.sum(-1), term.sum(-2)]
-            doubts += [estimate(folded(side), xp) for side in sides]
-        worst = doubts[0]
-        for doubt in doubts[1:]:
-            worst = xp.maximum(worst, doubt)
-        return tuple(values), worst
+            ways = [term] if dim == 1 else [term.sum(-1), term.sum(-2)]
+            sides += [folded(side) for side in ways]
+        doubts = estimate(xp.stack(xp.broadcast_arrays(*sides)), xp)
+        return tuple(values), doubts.max(0)
 
     def stack(at, states, inputs, params, values):
         """Return the values on one leading axis, broadcast over the whole batch."""

@@ -37,12 +37,17 @@ class _Row:
         self.params, self.tol = params, tol
         self.size = len(self.kernel.states)
         self.rule = trapezoid(START)
+        self.seen: tuple = None, None
         self.has_closed, self.even = bool(system.branches), system.even
         self.saturates = "saturated" in system.branches
 
     def newton(self, at: float, x: np.ndarray) -> tuple[np.ndarray, float]:
-        values, off = self.kernel["newton"](at, x, [], self.params, *self.rule)
-        return values, float(off)
+        """Return the objective, its slopes and curvatures; once for one point."""
+        key = (at, x.tobytes(), self.rule.nodes.size)
+        if self.seen[0] != key:
+            values, off = self.kernel["newton"](at, x, [], self.params, *self.rule)
+            self.seen = key, (values, float(off))
+        return self.seen[1]
 
     def settle(self, at: float, x: np.ndarray) -> np.ndarray | None:
         """Return the minimum below `x`, or None if it runs away."""
