@@ -61,6 +61,9 @@ ROUNDING = 1e-13
 STEP = 1e-5
 """Step of the differences of slopes that make up a Hessian."""
 
+GRID = 2**16
+"""So many nodes of pairs of fields are taken together, not to leave the cache."""
+
 SATURATED = 40.0
 """A bias this large saturates a unit to the last digit."""
 
@@ -222,7 +225,9 @@ class Landscape:
     def slopes(self, s: float, at: Point) -> tuple[float, np.ndarray]:
         """Return the objective and its slopes in `at.free`."""
         found = self._evaluated(self.objective, s, at)
-        return found.value, at.packed(found.slope_a @ self.directions, found.slope_b)
+        return float(found.value), at.packed(
+            found.slope_a @ self.directions, found.slope_b
+        )
 
     def _evaluated(self, objective: Objective, s: float, at: Point) -> Evaluation:
         a = at.theta @ self.directions.T
@@ -304,12 +309,26 @@ class Landscape:
 
     def hessian(self, s: float, at: Point) -> np.ndarray:
         """Second derivatives in `at.free`, by differences of slopes."""
-        rows = []
-        for step in STEP * np.eye(at.free.size):
-            up, down = (self.slopes(s, at.moved(at.free + e))[1] for e in (step, -step))
-            rows.append((up - down) / (2 * STEP))
-        half = np.array(rows).reshape(at.free.size, at.free.size)
+        size = at.free.size
+        steps = STEP * np.vstack([np.eye(size), -np.eye(size)])
+        moved = [at.moved(at.free + step) for step in steps]
+        together = max(
+            1, GRID // (len(self.labels.marks) * self.objective.intervals**2)
+        )
+        parts = [moved[i : i + together] for i in range(0, 2 * size, together)]
+        slopes = [slope for part in parts for slope in self._slopes(s, part)]
+        half = (np.array(slopes[:size]) - slopes[size:]).reshape(size, size) / (
+            2 * STEP
+        )
         return (half + half.T) / 2
+
+    def _slopes(self, s: float, points: list[Point]) -> list[np.ndarray]:
+        """Return the slopes at points with the same free numbers, found together."""
+        a = np.array([x.theta for x in points]) @ self.directions.T
+        b = np.array([x.b for x in points])
+        found = self.objective.evaluate(*self.levels(s), a, b, points[0].active)
+        along = found.slope_a @ self.directions
+        return [points[0].packed(*x) for x in zip(along, found.slope_b, strict=True)]
 
     def curvature(self, s: float, at: Point) -> float:
         """Smallest curvature: of the directions, off the samples, within a class.

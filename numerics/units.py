@@ -61,7 +61,8 @@ class Network:
         """Return the activation and its first two derivatives."""
         if self.activation == "tanh":
             p = np.tanh(h)
-            return p, 1 - p * p, -2 * p * (1 - p * p)
+            slope = 1 - p * p
+            return p, slope, -2 * p * slope
         from scipy.special import erf
 
         slope = np.sqrt(2 / np.pi) * np.exp(-h * h / 2)
@@ -104,30 +105,33 @@ class Objective:
         b: np.ndarray,
         active: tuple[bool, ...],
     ) -> Evaluation:
-        """Return the objective and its slopes in `a` (units, classes) and `b`.
+        """Return the objective and its slopes in `a` (..., units, classes) and `b`.
 
-        A unit that is not active is a constant, whatever its `b`; its `a` counts
-        where its readout is tied to it.
+        Points on leading axes are evaluated together. A unit that is not active is a
+        constant, whatever its `b`; its `a` counts where its readout is tied to it.
         """
         live, free = np.asarray(active), self.network.turning(active)
         a, n = a * free[:, None], self.counts.sum()
-        size_w = a @ self.gram @ a.T
-        mean = beta * a @ self.gram + b[:, None]
+        seen_w = a @ self.gram
+        size_w = seen_w @ a.mT
+        mean = beta * seen_w + b[..., None]
         fields = _Fields(self, mean, alpha**2 * size_w, live)
         hits = fields.means * self.counts
         tie = alpha**2 / beta if self.network.tied else 0.0
         readout = tie * a if tie else np.linalg.solve(fields.products, hits)
         seen = readout @ self.gram
-        size_u = seen @ readout.T
-        value = self.rho.sum() + self.sigma**2 + self.ridge_w * np.trace(size_w) / n
-        value += np.sum(size_u * fields.products) / n - 2 * np.sum(seen * hits) / n
+        size_u = seen @ readout.mT
+        error = (size_u * fields.products).sum((-2, -1)) - 2 * (seen * hits).sum(
+            (-2, -1)
+        )
+        error += self.ridge_w * np.trace(size_w, axis1=-2, axis2=-1)
+        value = self.rho.sum() + self.sigma**2 + error / n
         push, bend = fields.pull(seen, size_u)
         bend = alpha**2 * bend + self.ridge_w * np.eye(self.units)
         bend = (bend + tie**2 * fields.products) / n
-        slope_a = (beta * push - 2 * tie * hits) @ self.gram / n
-        slope_a += 2 * bend @ a @ self.gram
-        slope_b = push.sum(1) / n * live
-        return Evaluation(float(value), slope_a * free[:, None], slope_b, readout, bend)
+        slope_a = (beta * push - 2 * tie * hits) @ self.gram / n + 2 * bend @ seen_w
+        slope_b = push.sum(-1) / n * live
+        return Evaluation(value, slope_a * free[:, None], slope_b, readout, bend)
 
     def finer(self) -> Objective:
         """Return the same objective with a quadrature rule twice as fine."""
@@ -144,15 +148,15 @@ class Objective:
 
 @dataclass(frozen=True)
 class Evaluation:
-    r"""The objective at a point.
+    r"""The objective at a point, or at several on leading axes.
 
-    `slope_a` and `slope_b` are its derivatives, `readout` (units, classes) makes
+    `slope_a` and `slope_b` are its derivatives, `readout` (..., units, classes) makes
     $u_j = \sum_c$ readout $\bar x_c$, and `bend` is the matrix of slopes in the
     overlaps $r_{jk}$ (with those of a tied `u`): positive definite where no direction
     orthogonal to the samples lowers the objective.
     """
 
-    value: float
+    value: np.ndarray
     slope_a: np.ndarray
     slope_b: np.ndarray
     readout: np.ndarray
@@ -167,16 +171,18 @@ class _Fields:
     ) -> None:
         self.data, self.mean, self.cov, self.live = data, mean, cov, live
         self.nodes, self.weights = trapezoid(data.intervals)
-        units, classes = mean.shape
-        self.means, self.first, self.second = np.zeros((3, units, classes))
-        self.squares = np.zeros((3, units, classes))
+        *_, units, _ = mean.shape
+        self.means, self.first, self.second = np.zeros((3, *mean.shape))
+        self.squares = np.zeros((3, *mean.shape))
         for j in range(units):
             self._alone(j)
-        self.products = np.diag((self.squares[0] * data.counts).sum(1) + data.ridge_u)
+        sums = (self.squares[0] * data.counts).sum(-1) + data.ridge_u
+        self.products = sums[..., None] * np.eye(units)
         self.pairs = {}
         for j, k in combinations(range(units), 2):
             together, *self.pairs[j, k] = self._together(j, k)
-            self.products[j, k] = self.products[k, j] = (data.counts * together).sum()
+            both = (data.counts * together).sum(-1)
+            self.products[..., j, k] = self.products[..., k, j] = both
 
     def _unit(self, j: int, h: np.ndarray) -> tuple[np.ndarray, ...]:
         if self.live[j]:
@@ -185,22 +191,23 @@ class _Fields:
         return still, np.zeros_like(h), np.zeros_like(h)
 
     def _alone(self, j: int) -> None:
-        h = self.mean[j][:, None] + np.sqrt(max(self.cov[j, j], 0.0)) * self.nodes
+        std = np.sqrt(np.maximum(self.cov[..., j, j], 0.0))[..., None, None]
+        h = self.mean[..., j, :, None] + std * self.nodes
         p, d, dd = self._unit(j, h)
-        self.means[j], self.first[j], self.second[j] = (
-            x @ self.weights for x in (p, d, dd)
-        )
-        parts = p * p, 2 * p * d, 2 * (d * d + p * dd)
-        self.squares[:, j] = [x @ self.weights for x in parts]
+        alone = self.means, self.first, self.second, *self.squares
+        parts = p, d, dd, p * p, 2 * p * d, 2 * (d * d + p * dd)
+        for average, part in zip(alone, parts, strict=True):
+            average[..., j, :] = part @ self.weights
 
     def _together(self, j: int, k: int) -> list[np.ndarray]:
         """Averages of the product, of its slopes and of its second slopes."""
-        g = self.nodes
-        std = np.sqrt(max(self.cov[j, j], 1e-300))
-        lean = self.cov[j, k] / std
-        rest = np.sqrt(max(self.cov[k, k] - lean**2, 0.0))
-        p, d, dd = self._unit(j, self.mean[j][:, None] + std * g)
-        inner = self.mean[k][:, None, None] + lean * g[:, None] + rest * g
+        g, cov = self.nodes, self.cov[..., None, None]
+        std = np.sqrt(np.maximum(cov[..., j, j, :, :], 1e-300))
+        lean = cov[..., j, k, :, :] / std
+        rest = np.sqrt(np.maximum(cov[..., k, k, :, :] - lean**2, 0.0))
+        p, d, dd = self._unit(j, self.mean[..., j, :, None] + std * g)
+        fields = lean[..., None] * g[:, None] + rest[..., None] * g
+        inner = self.mean[..., k, :, None, None] + fields
         q, e, ee = (x @ self.weights for x in self._unit(k, inner))
         both = ((p, q), (d, q), (p, e), (dd, q), (p, ee), (d, e))
         return [(x * y) @ self.weights for x, y in both]
@@ -211,13 +218,15 @@ class _Fields:
         `seen` is $u_j\cdot\bar x_c/d$, `size` is $u_j\cdot u_k/d$; both are held.
         """
         n = self.data.counts
-        own = np.diag(size)[:, None]
+        own = np.diagonal(size, axis1=-2, axis2=-1)[..., None]
         push = n * (own * self.squares[1] - 2 * seen * self.first)
-        bend = np.diag((n * (own * self.squares[2] / 2 - seen * self.second)).sum(1))
+        alone = (n * (own * self.squares[2] / 2 - seen * self.second)).sum(-1)
+        bend = alone[..., None] * np.eye(alone.shape[-1])
         for (j, k), (dj, dk, ddj, ddk, cross) in self.pairs.items():
-            push[j] += 2 * size[j, k] * n * dj
-            push[k] += 2 * size[j, k] * n * dk
-            bend[j, j] += size[j, k] * (n * ddj).sum()
-            bend[k, k] += size[j, k] * (n * ddk).sum()
-            bend[j, k] = bend[k, j] = size[j, k] * (n * cross).sum()
+            held = size[..., j, k]
+            push[..., j, :] += 2 * held[..., None] * n * dj
+            push[..., k, :] += 2 * held[..., None] * n * dk
+            bend[..., j, j] += held * (n * ddj).sum(-1)
+            bend[..., k, k] += held * (n * ddk).sum(-1)
+            bend[..., j, k] = bend[..., k, j] = held * (n * cross).sum(-1)
         return push, bend
