@@ -29,13 +29,16 @@ from dilaton.errors import (
 from dilaton.numerics import learn as learning
 from dilaton.numerics import steps as stepping
 from dilaton.numerics.axes import parse_axis
+from dilaton.numerics.inputs import Inputs
 from dilaton.numerics.integrate import integrate
 from dilaton.numerics.kernel import make_kernel
 from dilaton.numerics.quadrature import average
 from dilaton.numerics.saddle import minimise
 from dilaton.spec import LARGEST_FILE, load_spec, parse_spec
 from dilaton.theory.model import TAU, D
+from dilaton.theory.notation import symbol
 from dilaton.theory.schedule import parse_schedule
+from dilaton.theory.system import Equation, System
 
 from .cases import POPULATION, PRODUCT, TEXT, derived, limit_of
 
@@ -234,6 +237,23 @@ def flow(**change):
     given = {"init": {"nu": 0.1}, "params": POINT, "t": [0, 1], "rtol": 1e-6}
     system = population().phase("weights").sampling
     return integrate(system, **({"atol": 1e-6, "backend": "scipy"} | given | change))
+
+
+NU = symbol("nu")
+GIVEN = Equation("T1", NU, symbol("m") * sp.cosh(NU))
+GIVEN = System("given", "flow", symbol("s"), (GIVEN,), (), inputs=(symbol("m"),))
+
+
+def driven(inputs=None, **change):
+    """A flow with a given function, for two rows."""
+    given = {"init": {"nu": [0.1, 0.2]}, "params": {}, "t": [0, 1], "rtol": 1e-6}
+    return integrate(GIVEN, **(given | {"atol": 1e-6} | change), inputs=inputs)
+
+
+def broken():
+    """A given function that is NaN in the second row."""
+    level = np.array([[1.0], [NAN]])
+    return Inputs.of(lambda s: {"m": level + 0 * s}, [0.0, 1.0])
 
 
 def learn(init=START, times=(1.0,), phase="weights", s=0.5, **settings):
@@ -473,6 +493,31 @@ CALLS = {  # name: (call, error, (rule, fact, remedy))
         lambda: flow(on_failure="ignore"),
         ModelError,
         ('"raise" or "keep"', "'ignore'", "Choose one"),
+    ),
+    "times infinite": (
+        lambda: flow(t=[0, INF]),
+        ShapeError,
+        ("must be finite", "holds NaN or infinity", "Drop them"),
+    ),
+    "times beyond the singular end": (
+        lambda: flow(t=[0, 2], singular_end=True),
+        ShapeError,
+        ("must end at 1 or before", "goes to 2", "Rescale"),
+    ),
+    "functions missing": (
+        driven,
+        ModelError,
+        ("given functions (m)", "`inputs` is missing", "Make it with `Inputs.of`"),
+    ),
+    "functions nan": (
+        lambda: driven(broken()),
+        ShapeError,
+        ("must be finite", "row 1 holds NaN", "large finite ones"),
+    ),
+    "series of given functions": (
+        lambda: driven(Inputs.of(lambda s: {"m": s}, [0.0, 1.0]), method="taylor"),
+        ModelError,
+        ("smooth functions", "`given` is not one", 'method="dop853"'),
     ),
     "too few steps": (
         lambda: flow(max_steps=2, backend="scipy", params=POINT | {"kappa": 50.0}),

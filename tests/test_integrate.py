@@ -1,5 +1,7 @@
 """Flows: judged by closed solutions, by SciPy at 1e-12, and by each other."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -7,6 +9,7 @@ from dilaton.errors import ModelError, ShapeError, SolveError
 from dilaton.numerics.inputs import Inputs
 from dilaton.numerics.integrate import (
     AVERAGES,
+    _key,
     integrate,
     lanes_of,
     method_of,
@@ -255,6 +258,16 @@ def test_inputs_evaluate_as_given():
     np.testing.assert_allclose(given(s)["b"][0], np.sin(3 * s), atol=1e-13)
 
 
+def test_the_code_of_a_stepper_is_named_after_all_that_it_depends_on():
+    swapped = flow(SAMPLING.name, S, {NU: SAMPLING["nu"]}, (KAPPA, P))
+    renamed = flow("other", S, {NU: SAMPLING["nu"]}, (P, KAPPA))
+    signed = SAMPLING.replaced("nu", -SAMPLING["nu"])
+    texts = [_key(x, "taylor8", 16) for x in (SAMPLING, swapped, renamed, signed)]
+    texts += [_key(SAMPLING, "taylor12", 16), _key(SAMPLING, "taylor8", 8)]
+    assert len(set(texts)) == len(texts)
+    assert _key(SAMPLING, "taylor8", 16) == texts[0]
+
+
 @pytest.mark.parametrize(
     ("names", "breaks", "batch", "message"),
     [
@@ -309,7 +322,9 @@ def test_training_flow_reaches_the_known_values():
         (1.05969, 1.12294, 1.00971, 1.01954, 0.47143),
     ]
     np.testing.assert_allclose(found.y[0, 1:], expected, atol=6e-6)
-    assert found.info["average_error"] < 1e-10
+    assert 0 < found.info["average_error"] < 1e-10
+    exact = integrate(SAMPLING, **GOOD)
+    assert exact.info["average_error"] == 0
 
 
 def test_averages_are_refined_where_they_are_steep():
@@ -318,6 +333,19 @@ def test_averages_are_refined_where_they_are_steep():
     truth = integrate(training(), **common, rtol=1e-11, atol=1e-11, backend="scipy")
     assert found.info["average_error"] < 1e-11
     assert misfit(found, truth.y, 1e-9, 1e-9) < PROMISE
+
+
+def test_averages_that_the_finest_rule_does_not_know_are_said(monkeypatch):
+    """The steep row needs more than the first rule, which is made the finest one."""
+    module = import_module("dilaton.numerics.integrate")
+    monkeypatch.setattr(module, "LIMIT", module.START)
+    start = START | {"r": [0.4, 400.0]}
+    common = {"init": start, "params": POINT, "t": [0, 0.5], "rtol": 1e-9}
+    found = integrate(training(), **common, atol=1e-9, on_failure="keep")
+    assert found.status.tolist() == [0, 4]
+    ending = r"not known within the tolerance\. Pass `on_failure=\"keep\"` and read"
+    with pytest.raises(SolveError, match=ending):
+        integrate(training(), **common, atol=1e-9)
 
 
 # singular ends

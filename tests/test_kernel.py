@@ -1,5 +1,6 @@
 """Kernels: every backend against 30-digit arithmetic of the same expressions."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -355,6 +356,37 @@ def test_a_corrupted_source_takes_its_machine_code_with_it(folder):
     with pytest.warns(UserWarning, match="must hold the source it is named after"):
         cache.load_source(SOURCE, "first")
     assert [name for name in names if (beside / name).exists()] == ["other.nbi"]
+
+
+TEXTS = ["one line", " two\n\nlines ", "\n", "a b\nc"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_is_remembered_as_it_was_made(folder, text):
+    made = []
+
+    def make():
+        made.append(text)
+        return text
+
+    assert [cache.remembered("key", make) for _ in range(3)] == [text] * 3
+    assert len(made) == 1
+    assert cache.remembered("another key", lambda: "other") == "other"
+    (kept,) = {*(folder / "sources").iterdir()} - {path_of(folder, "another key")}
+    kept.write_text(kept.read_text() + "!")
+    with pytest.warns(UserWarning, match=f"`{kept.name}` must match its checksum"):
+        assert cache.remembered("key", make) == text
+    assert cache.remembered("key", make) == text
+    assert len(made) == 2
+
+
+def path_of(folder, key):
+    return folder / "sources" / hashlib.sha256(key.encode()).hexdigest()[:40]
+
+
+def test_a_text_that_cannot_be_kept_is_made_each_time(folder):
+    folder.write_text("a file where the folder should be")
+    assert [cache.remembered("key", lambda: "text") for _ in range(2)] == ["text"] * 2
 
 
 @pytest.fixture
