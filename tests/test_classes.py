@@ -71,17 +71,17 @@ FAST = [
 
 
 @cache
-def limit(auto=BIASED):
+def limit(auto):
     return derive(Model(product(0, 0), autoencoder=auto, data=SAMPLES))
 
 
 @cache
-def phase(auto=BIASED):
+def phase(auto):
     return printed_phase(limit(auto).phase("weights"))
 
 
 @cache
-def minima(auto=BIASED):
+def minima(auto):
     return minimise_classes(phase(auto), "tanh", np.array([0.0, 0.5, 1.0]), POINT)
 
 
@@ -311,7 +311,7 @@ def slopes_by_differences(system, names=NAMES, point=POINT, units=2):
 
 
 def test_printed_slopes_are_those_of_the_loss():
-    slopes_by_differences(limit().phase("weights").learned)
+    slopes_by_differences(limit(BIASED).phase("weights").learned)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_printed_slopes_are_those_of_the_loss():
     [("omega_2_1", -1), ("zeta_2_pm", 2), ("m_1_2", symbol("rho_2"))],
 )
 def test_a_wrong_slope_is_seen(name, factor):
-    system = limit().phase("weights").learned
+    system = limit(BIASED).phase("weights").learned
     wrong = system.replaced(name, factor * system[name])
     with pytest.raises(AssertionError):
         slopes_by_differences(wrong, (name,))
@@ -356,7 +356,7 @@ def test_units_at_rest_have_the_closed_loss(auto):
 
 
 def test_the_closed_relations_hold_at_the_minimum():
-    found = minima()
+    found = minima(BIASED)
     counts = {k: POINT[f"n_{k}"] for k in SIGNS}
     for j, t in every((1, 2), (1, 2)):
         loads = {k: counts[k] * found[f"zeta_{j}_{k}"][0, t] for k in SIGNS}
@@ -467,7 +467,7 @@ def with_many_samples(n, p=(0.7, 0.6)):
     for k, s in SIGNS.items():
         weight = [q if x > 0 else 1 - q for q, x in zip(p, s, strict=True)]
         point[f"n_{k}"] = round(n * weight[0] * weight[1])
-    return minimise_classes(phase(), "tanh", np.array([0.6, 1.0]), point)
+    return minimise_classes(phase(BIASED), "tanh", np.array([0.6, 1.0]), point)
 
 
 # ----------------------------------------------------------------- networks at finite d
@@ -559,7 +559,7 @@ def trained(d, seed, counts, beta_s=1.5, ridge=0.1, nodes=29):
 def distances(dims, seeds, counts):
     """Root mean square distance of trained overlaps from the limit, by dimension."""
     point = POINT | {f"n_{k}": x for k, x in counts.items()} | {"kappa": 1.5}
-    found = minimise_classes(phase(), "tanh", np.ones(1), point)
+    found = minimise_classes(phase(BIASED), "tanh", np.ones(1), point)
     names = ["omega_1", "omega_1_2", "omega_2_1", "omega_2"]
     names += ["m_1", "m_1_2", "m_2_1", "m_2", "b_1", "b_2"]
     known = np.array([found[x][0, 0] for x in names])
@@ -703,7 +703,7 @@ def test_a_bridge_of_samples_is_a_regression_of_much_noise():
 
 
 def test_the_bulk_flow_has_its_closed_solution():
-    flow = limit().phase("variance").sampling
+    flow = limit(BIASED).phase("variance").sampling
     at = {x: sp.Rational(3 + i, 7) for i, x in enumerate(flow.parameters)}
     time = sp.Rational(2, 5)
     closed = {e.lhs: e.rhs for e in flow.solution}
@@ -745,8 +745,8 @@ def walked_shares(given, draws, steps):
 
 def test_shares_are_those_of_the_whole_flow():
     draws = 40_000
-    shares = class_shares(phase(), minima(), POINT, 1e-8)
-    walked = walked_shares(as_inputs(minima()), draws, 60)
+    shares = class_shares(phase(BIASED), minima(BIASED), POINT, 1e-8)
+    walked = walked_shares(as_inputs(minima(BIASED)), draws, 60)
     for (share, error), known in zip(shares, walked, strict=True):
         spread = np.sqrt(share * (1 - share) / draws)
         assert error < 5e-4
@@ -754,7 +754,7 @@ def test_shares_are_those_of_the_whole_flow():
 
 
 def test_the_printed_flow_is_the_one_walked():
-    flow, at = limit().phase("weights").sampling, {**POINT, "s": 0.5}
+    flow, at = limit(BIASED).phase("weights").sampling, {**POINT, "s": 0.5}
     rng = np.random.default_rng(2)
     at |= {str(x): rng.normal() for x in (*flow.inputs, *flow.unknowns)}
     counts = {k: POINT[f"n_{k}"] for k in SIGNS}
@@ -885,7 +885,9 @@ def test_a_sweep_over_counted_samples_is_refused(tmp_path):
 @pytest.mark.slow
 def test_solve_answers_for_each_feature():
     spec = parse_spec(SPEC)
-    found = dilaton.solve(limit(), s=[0.5, 1.0], rtol=1e-7, atol=1e-9, **spec.values)
+    found = dilaton.solve(
+        limit(BIASED), s=[0.5, 1.0], rtol=1e-7, atol=1e-9, **spec.values
+    )
     assert found.share_plus.shape == (2,)
     assert found.share_plus.values == pytest.approx([0.69, 0.59], abs=0.05)
     assert float(found.bulk_variance) == pytest.approx(0.88, abs=0.05)
