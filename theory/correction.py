@@ -131,21 +131,25 @@ def _response(parts: Stationary) -> dict[sp.Symbol, sp.Expr]:
     L_{uy} / k_u$, for $y$ an unknown or $\delta$.
     """
     loss, readout, unknowns = parts.free_loss, list(parts.readout_names), parts.unknowns
-    stiff = [_second(loss, u, u) for u in readout]
+    known: dict[frozenset[sp.Symbol], sp.Expr] = {}
+
+    def second(x: sp.Symbol, y: sp.Symbol) -> sp.Expr:
+        pair = frozenset((x, y))
+        if pair not in known:
+            known[pair] = _second(loss, x, y)
+        return known[pair]
 
     def pulled(x: sp.Symbol, y: sp.Symbol) -> sp.Expr:
-        through = zip(readout, stiff, strict=True)
-        return _second(loss, x, y) - sum(
-            _second(loss, x, u) * _second(loss, u, y) / k for u, k in through
-        )
+        through = (second(x, u) * second(u, y) / second(u, u) for u in readout)
+        return second(x, y) - sum(through)
 
     hessian = sp.Matrix([[pulled(x, y) for y in unknowns] for x in unknowns])
     push = [pulled(x, SMALL) for x in unknowns]
     found = dict(zip(unknowns, _solved(hessian, push), strict=True))
     moves = {x: shift(str(x)) for x in (*unknowns, *readout)}
-    for u, k in zip(readout, stiff, strict=True):
-        pull = sum(_second(loss, u, x) * moves[x] for x in unknowns)
-        found[u] = -(_second(loss, u, SMALL) + pull) / k
+    for u in readout:
+        pull = sum(second(u, x) * moves[x] for x in unknowns)
+        found[u] = -(second(u, SMALL) + pull) / second(u, u)
     rest = {x: e for x, e in parts.dependent.items() if x not in moves}
     return found | {x: _chained(e, moves) for x, e in rest.items()}
 
