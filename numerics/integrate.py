@@ -429,19 +429,15 @@ def _numba(problem: Problem, method: str | None, lanes: int | None = None) -> Fl
 
     Systems with averages vectorise over quadrature nodes instead of over rows. Where
     no method is asked for, rows that Taylor's cannot take (a derivative of the right
-    side is infinite at the start, say) are taken by DOP853.
+    side is infinite at the start, say) are taken by DOP853; there are no given
+    functions then.
     """
     chosen = method_of(problem.system, method, problem.rtol)
     flow = _marched(problem, chosen, lanes or lanes_of(problem.system))
     lost = np.flatnonzero((flow.status == 1) | (flow.status == 3))
     if method is not None or chosen == "dop853" or not lost.size:
         return flow
-    part = replace(
-        problem,
-        y0=problem.y0[lost],
-        params=problem.params[lost],
-        inputs=problem.inputs.of_rows(lost),
-    )
+    part = replace(problem, y0=problem.y0[lost], params=problem.params[lost])
     again = _marched(part, "dop853", flow.info["lanes"])
     for name in ("y", "status", "n_steps", "n_rejected", "reached"):
         getattr(flow, name)[lost] = getattr(again, name)

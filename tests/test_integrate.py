@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sympy as sp
 from dilaton.errors import ModelError, ShapeError, SolveError
+from dilaton.numerics import reference
 from dilaton.numerics.inputs import Inputs
 from dilaton.numerics.integrate import (
     AVERAGES,
@@ -332,7 +333,16 @@ def test_averages_are_refined_where_they_are_steep():
     found = integrate(training(), **common, rtol=1e-9, atol=1e-9)
     truth = integrate(training(), **common, rtol=1e-11, atol=1e-11, backend="scipy")
     assert found.info["average_error"] < 1e-11
+    assert 0 < truth.info["average_error"] < 1e-13
     assert misfit(found, truth.y, 1e-9, 1e-9) < PROMISE
+
+
+def test_a_row_that_dop853_cannot_take_is_not_tried_twice():
+    common = {"init": START | {"q": [0.5, 1e308]}, "params": POINT, "t": [0, 0.5]}
+    rough = {"rtol": 1e-6, "atol": 1e-6, "on_failure": "keep"}
+    found = integrate(training(), **common, **rough)
+    assert found.status.tolist() == [0, 3]
+    assert "by dop853" not in found.info
 
 
 def test_averages_that_the_finest_rule_does_not_know_are_said(monkeypatch):
@@ -592,7 +602,11 @@ def test_averages_that_no_rule_knows_are_said():
         integrate(JUMP, **common)
 
 
-def test_a_stiff_flow_has_an_implicit_method():
+def test_a_stiff_flow_has_an_implicit_method(monkeypatch):
+    asked, jacobian = [], reference._Row.jacobian
+    monkeypatch.setattr(
+        reference._Row, "jacobian", lambda *a: asked.append(a) or jacobian(*a)
+    )
     found = integrate(
         CASES,
         **case(p=1e5),
@@ -602,6 +616,9 @@ def test_a_stiff_flow_has_an_implicit_method():
         backend="scipy",
         method="radau",
     )
+    assert asked  # the printed one
+    assert found.info["method"] == "radau"
+    assert found.info["average_error"] == 0
     k, s = 1e5, 1.0
     exact = (k * k * np.cos(s) + k * np.sin(s)) / (k * k + 1)
     assert found["M"][0, -1] == pytest.approx(exact, abs=1e-6)

@@ -441,6 +441,12 @@ def test_machine_code_that_cannot_be_kept_is_said(kept, tmp_path, monkeypatch):
         kept().save("second", {"code": b"new"})
 
 
+def test_machine_code_of_a_generated_module_is_checked(folder):
+    source = "from numba import njit\n\n\n@njit(cache=True)\ndef f(x):\n    return x\n"
+    module = cache.load_source(source, "checked")
+    assert isinstance(module.f._cache._cache_file, cache._checked_file())
+
+
 SECOND = """
 import time; start = time.perf_counter()
 import sympy as sp
