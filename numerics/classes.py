@@ -317,9 +317,8 @@ class Landscape:
         )
         parts = [moved[i : i + together] for i in range(0, 2 * size, together)]
         slopes = [slope for part in parts for slope in self._slopes(s, part)]
-        half = (np.array(slopes[:size]) - slopes[size:]).reshape(size, size) / (
-            2 * STEP
-        )
+        rise = np.array(slopes[:size]) - slopes[size:]
+        half = rise.reshape(size, size) / (2 * STEP)
         return (half + half.T) / 2
 
     def _slopes(self, s: float, points: list[Point]) -> list[np.ndarray]:
