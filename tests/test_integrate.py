@@ -10,6 +10,8 @@ from dilaton.numerics import reference
 from dilaton.numerics.inputs import Inputs
 from dilaton.numerics.integrate import (
     AVERAGES,
+    LANES,
+    SAFETY,
     _key,
     integrate,
     lanes_of,
@@ -21,6 +23,7 @@ from dilaton.numerics.quadrature import trapezoid
 from dilaton.theory.gaussian import Average, G
 from dilaton.theory.notation import symbol
 from dilaton.theory.system import Equation, System
+from scipy.integrate import solve_ivp
 from scipy.special import ndtr, sici
 from scipy.stats import norm
 
@@ -110,6 +113,29 @@ def test_every_row_keeps_the_promise(rtol):
     assert misfit(found, transported(init, other, t), rtol, rtol) > 1e3 * PROMISE
 
 
+def test_scipy_counts_the_slopes_it_asked_for():
+    """Over two pieces, each solved by itself."""
+    jump = Inputs.of(lambda s: {"m": np.where(s < 0.4, 0.7, 1.0)}, [0.0, 0.4, 1.0], 2)
+    system = flow("jump", S, {NU: OVERLAP * sp.cos(NU)}, (), (OVERLAP,))
+    settings = {"rtol": RTOL, "atol": RTOL}
+    found = integrate(
+        system,
+        init={"nu": 0.3},
+        params={},
+        t=[0, 1.0],
+        inputs=jump,
+        backend="scipy",
+        **settings,
+    )
+    y, asked = [0.3], 0
+    for span, m in (((0, 0.4), 0.7), ((0.4, 1.0), 1.0)):
+        slope, ends = (lambda s, x, m=m: m * np.cos(x)), {"t_eval": span[1:]}
+        part = solve_ivp(slope, span, y, "DOP853", **ends, **settings)
+        y, asked = part.y[:, -1], asked + part.nfev
+    assert found.n_steps.tolist() == [asked]
+    assert found["nu"][0, -1] == pytest.approx(y[0], rel=1e-12)
+
+
 def test_scipy_agrees_row_by_row():
     init, params = rows(12)
     common = {"init": init, "params": params, "t": [0, 0.3, 1.0]}
@@ -193,6 +219,39 @@ def test_dense_output_is_as_good_as_the_steps(method):
     assert len(stepper(system, name, lanes_of(system)).march.signatures) == 1
 
 
+def test_a_method_takes_its_share_of_the_tolerance(monkeypatch):
+    system, common, _ = growing(np.array([0.0, 2.0]))
+    common |= {"t": [0, 2], "method": "dopri5"}
+    share = SAFETY["dopri5"]
+    ours = integrate(system, **common, rtol=1e-8, atol=1e-9)
+    monkeypatch.setitem(SAFETY, "dopri5", 1.0)
+    whole = integrate(system, **common, rtol=share * 1e-8, atol=share * 1e-9)
+    np.testing.assert_array_equal(ours.n_steps, whole.n_steps)
+    np.testing.assert_array_equal(ours.y, whole.y)
+    more = integrate(system, **common, rtol=1e-8, atol=1e-9)
+    assert (more.n_steps < ours.n_steps).all()
+
+
+def test_a_flow_says_how_it_was_found():
+    settings = {"rtol": RTOL, "atol": 1e-9}
+    found = integrate(SAMPLING, **GOOD | settings)
+    lanes = {"lanes": lanes_of(SAMPLING), "average_error": 0.0}
+    assert found.info == settings | {"backend": "numba", "method": "taylor12"} | lanes
+    truth = integrate(SAMPLING, **GOOD | settings, backend="scipy")
+    assert truth.info == settings | {
+        **{"backend": "scipy", "method": "dop853", "average_error": 0.0}
+    }
+    np.testing.assert_array_equal(truth.n_rejected, [0])
+
+
+def test_wide_states_are_marched_in_fewer_lanes():
+    for states in (1, *LANES, *(most + 1 for most in LANES)):
+        names = sp.symbols(f"x:{states}")
+        wide = flow("wide", S, dict.fromkeys(names, sp.S.One), ())
+        wanted = [lanes for most, lanes in LANES.items() if states <= most]
+        assert lanes_of(wide) == (wanted[0] if wanted else 16)
+
+
 def test_a_row_does_not_depend_on_its_batch_or_chunk():
     init, params = rows(700)
     common = {"t": np.linspace(0, 1, 5), "rtol": RTOL, "atol": RTOL}
@@ -234,8 +293,6 @@ def test_given_functions_enter_exactly_and_jumps_are_kept():
 
 
 def _by_hand(kappa):
-    from scipy.integrate import solve_ivp
-
     out = np.empty((2, 5, 1))
     for row, (k, y) in enumerate(zip(kappa, (-0.4, 0.3), strict=True)):
         out[row, 0] = y
