@@ -1,6 +1,7 @@
 """What every test shares: strict floating point, a private cache, a quiet display."""
 
 import os
+import signal
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("JAX_ENABLE_X64", "1")
@@ -11,7 +12,13 @@ import pytest
 
 
 def pytest_configure(config):
-    """Keep compiled kernels between runs, away from the user's own cache."""
+    """Keep compiled kernels between runs, away from the user's own cache.
+
+    What a shell starts in the background ignores interrupts, and so would the
+    processes that the tests interrupt.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["DILATON_CACHE"] = str(config.cache.mkdir("dilaton"))
 
 
