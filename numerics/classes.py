@@ -224,10 +224,8 @@ class Landscape:
 
     def slopes(self, s: float, at: Point) -> tuple[float, np.ndarray]:
         """Return the objective and its slopes in `at.free`."""
-        found = self._evaluated(self.objective, s, at)
-        return float(found.value), at.packed(
-            found.slope_a @ self.directions, found.slope_b
-        )
+        (value,), (slope,) = self._slopes(s, [at])
+        return float(value), slope
 
     def _evaluated(self, objective: Objective, s: float, at: Point) -> Evaluation:
         a = at.theta @ self.directions.T
@@ -316,18 +314,21 @@ class Landscape:
             1, GRID // (len(self.labels.marks) * self.objective.intervals**2)
         )
         parts = [moved[i : i + together] for i in range(0, 2 * size, together)]
-        slopes = [slope for part in parts for slope in self._slopes(s, part)]
+        slopes = [slope for part in parts for slope in self._slopes(s, part)[1]]
         rise = np.array(slopes[:size]) - slopes[size:]
         half = rise.reshape(size, size) / (2 * STEP)
         return (half + half.T) / 2
 
-    def _slopes(self, s: float, points: list[Point]) -> list[np.ndarray]:
-        """Return the slopes at points with the same free numbers, found together."""
+    def _slopes(
+        self, s: float, points: list[Point]
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return objectives and slopes at points that have the same free numbers."""
         a = np.array([x.theta for x in points]) @ self.directions.T
         b = np.array([x.b for x in points])
         found = self.objective.evaluate(*self.levels(s), a, b, points[0].active)
         along = found.slope_a @ self.directions
-        return [points[0].packed(*x) for x in zip(along, found.slope_b, strict=True)]
+        slopes = zip(along, found.slope_b, strict=True)
+        return found.value, [points[0].packed(*x) for x in slopes]
 
     def curvature(self, s: float, at: Point) -> float:
         """Smallest curvature: of the directions, off the samples, within a class.

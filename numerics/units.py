@@ -121,9 +121,8 @@ class Objective:
         readout = tie * a if tie else np.linalg.solve(fields.products, hits)
         seen = readout @ self.gram
         size_u = seen @ readout.mT
-        error = (size_u * fields.products).sum((-2, -1)) - 2 * (seen * hits).sum(
-            (-2, -1)
-        )
+        error = (size_u * fields.products).sum((-2, -1))
+        error -= 2 * (seen * hits).sum((-2, -1))
         error += self.ridge_w * np.trace(size_w, axis1=-2, axis2=-1)
         value = self.rho.sum() + self.sigma**2 + error / n
         push, bend = fields.pull(seen, size_u)

@@ -3,7 +3,7 @@
 import numpy as np
 import sympy as sp
 from dilaton.theory.gaussian import Average, to_averages
-from scipy.special import erf
+from scipy.special import erf, ndtr
 
 REACH, FINE, COARSE = 10.0, 4001, 501  # trapezoidal rules: exact to 1e-13 for units
 
@@ -27,6 +27,11 @@ def mean2(f, m, cov):
     h1 = m[0] + low[0, 0] * g[:, None]
     h2 = m[1] + low[1, 0] * g[:, None] + low[1, 1] * g[None, :]
     return float(weights @ f(h1, h2) @ weights)
+
+
+def mixture(nu, k, p):
+    """The law of the interpolant in the window, p N(k, 1) + (1-p) N(-k, 1)."""
+    return p * ndtr(nu - k) + (1 - p) * ndtr(nu + k)
 
 
 def value(expr, **point):

@@ -15,17 +15,13 @@ from scipy.integrate import quad, solve_ivp
 from scipy.stats import kstest, norm
 
 from .cases import limit_of
+from .oracles import mixture
 
 POINT = {"p": 0.8, "sigma": 1.0, "kappa": 2.0}
 SAMPLES = {"n": 16, "n_plus": 13, "ridge_u": 0.1, "ridge_w": 0.1}
 ROUNDING = 1e-12  # identities of closed forms in double precision
 SOLVED = 1e-6  # rtol 1e-9, through windows that amplify errors some hundred times
 ALIKE = 0.02  # a KS test of 20,000 points with a fixed seed stays above this p-value
-
-
-def mixture(nu, k, p):
-    """The law of the interpolant in the window, p N(k, 1) + (1-p) N(-k, 1)."""
-    return p * norm.cdf(nu - k) + (1 - p) * norm.cdf(nu + k)
 
 
 # -------------------------------------------------- laws of the sampling flow

@@ -32,9 +32,9 @@ def plain(function):
     return function
 
 
-def printed(table):
+def printed(table, slopes=rhs):
     """The printed text as a namespace of Python functions."""
-    tools = {"compiled": plain, "fused": plain, "sqrt": np.sqrt, "rhs": rhs}
+    tools = {"compiled": plain, "fused": plain, "sqrt": np.sqrt, "rhs": slopes}
     tools |= {"LANES": 2, "STATES": 2, "given": lambda at, pieces, u: None}
     exec(print_steps(table), tools)
     return SimpleNamespace(**tools)
@@ -98,11 +98,10 @@ def test_an_error_is_that_of_the_pair(taken):
 
 def test_a_state_at_rest_has_no_error(taken):
     k = np.zeros_like(taken.k)
-    still = {**vars(taken.code), "rhs": lambda *a: 0.0}
-    exec(print_steps(TABLEAUX[taken.name]()), still)
+    still = printed(TABLEAUX[taken.name](), lambda *_: 0.0)
     clock = (*taken.clock[:3], k, *taken.clock[4:])
     tried, err = np.empty((2, 2)), np.full(2, np.nan)
-    assert still["attempt"](*clock, tried, err, RTOL, ATOL) == 0
+    assert still.attempt(*clock, tried, err, RTOL, ATOL) == 0
     np.testing.assert_array_equal(err, 0)
     np.testing.assert_array_equal(tried, Y0)
 
@@ -126,13 +125,13 @@ def test_the_states_inside_a_step_are_those_of_scipy(taken):
 
 @pytest.mark.parametrize("method", TABLEAUX)
 def test_the_step_control_is_that_of_the_order(method):
-    code, order = printed(TABLEAUX[method]()), ORDERS[method]
-    assert TABLEAUX[method]().name == method
-    assert TABLEAUX[method]().order == order
+    table, order = TABLEAUX[method](), ORDERS[method]
+    code = printed(table)
+    assert table.name == method
+    assert table.order == order
     assert pytest.approx(1 / order) == code.POWER
     assert 0 < code.BETA < code.POWER
     assert 0.5 < code.CAUTION < 1 < code.GROWTH < 10
-    last = TABLEAUX[method]()
-    assert (method == "dopri5") == code.FSAL == last.fsal
-    np.testing.assert_allclose(last.a.sum(1), last.c, atol=ROUNDING)
-    np.testing.assert_allclose(last.b.sum(), 1)
+    assert (method == "dopri5") == code.FSAL == table.fsal
+    np.testing.assert_allclose(table.a.sum(1), table.c, atol=ROUNDING)
+    np.testing.assert_allclose(table.b.sum(), 1)
