@@ -23,9 +23,9 @@ import sympy as sp
 from scipy.special import ndtr
 
 from . import __version__
-from .answers import plain, to_json
+from .answers import plain
 from .errors import DilatonError, ModelError, StoreError, did_you_mean
-from .numerics.flow import solve_rows
+from .numerics.flow import sample_share, solve_rows
 from .numerics.saddle import alone, minimise
 from .theory.derive import Limit, derive
 from .theory.model import Data, Model, two_modes
@@ -41,14 +41,17 @@ RANGES = {
 STEPS = 40
 """Steps of order four through the weights phase."""
 
-STARTS = 161
-"""Starting points, evenly spread, before more are added where trajectories part."""
-
-ADDED, ROUNDS = 59, 3
-"""Starting points added a round, and rounds."""
+ENDS = 401
+"""End points, evenly spread, from which trajectories are followed backwards."""
 
 REACH = 5.0
 """Standard deviations of the starting points; 6e-7 lies outside."""
+
+FAR = 1e9
+"""A state on which every sigmoid saturates."""
+
+SHARE = 1e-6
+"""Tolerance of the share of the + mode."""
 
 SHOWN = 17
 """Trajectories that are drawn."""
@@ -77,17 +80,16 @@ def answer(query: Mapping[str, Any]) -> dict[str, Any]:
     found = population if point["n"] == np.inf else _samples(point)
     edge = 4.5 + point["kappa"]
     nu = np.linspace(-edge, edge, 241)
-    shown = np.searchsorted(found.start, np.linspace(-REACH, REACH - 1e-9, SHOWN))
     return plain(
         {
             "values": {k: v for k, v in point.items() if np.isfinite(v)},
             "overlaps": found.overlaps,
-            "s": found.s,
-            "paths": found.paths[shown],
+            "s": np.linspace(0, 1, STEPS + 1),
+            "paths": drawn(found),
             "nu": nu,
             "density": density(found, nu),
             "population": density(population, nu),
-            "share_plus": share(point),
+            "share_plus": found.share,
         }
     )
 
@@ -131,20 +133,29 @@ def _number(name: str, value: Any) -> float:
 class Found:
     r"""A solved limit.
 
-    Trajectories of the mean of $\nu$ (shape (starts, times)) from `start`, in standard
-    deviations, and the spread that each is blurred by.
+    Trajectories of the mean of $\nu$, of shape (times, starts), from `start`, in
+    standard deviations, the spread that each is blurred by, and the share of the +
+    mode, which is found as `dilaton.solve` finds it.
     """
 
     overlaps: dict[str, Any]
-    s: np.ndarray
     start: np.ndarray
     paths: np.ndarray
     spread: float
+    share: float
 
 
 @cache
 def _limit(samples: bool) -> Limit:
     return derive(Model(two_modes(), data=Data(samples=samples)))
+
+
+@cache
+def _flow(samples: bool) -> System:
+    phase = _limit(samples).phase("weights")
+    flow = phase.projected if samples else phase.sampling
+    assert flow is not None  # both models have theirs
+    return flow
 
 
 @cache
@@ -155,97 +166,85 @@ def _function(system: System, names: tuple[str, ...]) -> Callable[..., Any]:
     return sp.lambdify(given, [system[name] for name in names], "numpy", cse=True)
 
 
-def _params(system: System, point: Mapping[str, float]) -> list[float]:
+def _params(system: System, point: Mapping[str, float]) -> dict[str, float]:
     ridges = {"ridge_u": point["ridge"], "ridge_w": point["ridge"]}
-    return [{**point, **ridges}[str(x)] for x in system.parameters]
+    return {name: {**point, **ridges}[name] for name in map(str, system.parameters)}
+
+
+def _half_steps() -> np.ndarray:
+    return np.linspace(0, 1, 2 * STEPS + 1)
 
 
 def _population(point: Mapping[str, float]) -> Found:
-    limit = _limit(samples=False)
-    s = np.linspace(0, 1, 2 * STEPS + 1)
-    phase = limit.phase("weights")
-    assert phase.sampling is not None  # the two-mode population has one
-    rates = _function(phase.sampling, ("nu",))
-    params = _params(phase.sampling, point)
+    limit, flow, s = _limit(samples=False), _flow(samples=False), _half_steps()
+    rates, params = _function(flow, ("nu",)), _params(flow, point).values()
 
-    def follow(start: np.ndarray) -> np.ndarray:
-        def rate(i: int, y: np.ndarray) -> np.ndarray:
-            return np.array(rates(y[0], s[i], *params))
+    def rate(i: int | slice, y: np.ndarray) -> np.ndarray:
+        return np.array(rates(y[0], s[i], *params))
 
-        return _runge_kutta(rate, start[None])[:, 0].T
-
-    learned = _closed(phase.learned, s, point)
-    return Found(
-        _overlaps(limit, learned, s, point), s[::2], *_refined(follow), spread=0.0
-    )
+    learned = _closed(limit.phase("weights").learned, s, point)
+    nu = _backwards(rate, 1, REACH)[:, 0]
+    share = solve_rows(limit, point, [1.0])["share_plus"]
+    overlaps = _overlaps(limit, learned, s, point)
+    return Found(overlaps, nu[0], nu, spread=0.0, share=float(share[0]))
 
 
 def _samples(point: Mapping[str, float]) -> Found:
-    limit = _limit(samples=True)
-    s = np.linspace(0, 1, 2 * STEPS + 1)
+    limit, flow, s = _limit(samples=True), _flow(samples=True), _half_steps()
     phase = limit.phase("weights")
-    flow = phase.projected
-    assert flow is not None  # a model with samples has one
-    params = dict(
-        zip(
-            map(str, phase.learned.parameters),
-            _params(phase.learned, point),
-            strict=True,
-        )
-    )
+    params = _params(phase.learned, point)
     minima = alone(minimise(phase.learned, s, params))
+    share, _, _ = sample_share(phase, minima, params, rtol=SHARE)
     learned = {name: minima[name][0] for name in minima.names}
     inputs = [np.clip(learned[str(x)], -SATURATED, SATURATED) for x in flow.inputs]
-    given = _params(flow, point)
+    given = _params(flow, point).values()
     rates = _function(flow, ("Y", "F"))
     gamma = float(_function(flow, ("Gamma",))(0, 0, 0, *[0] * len(inputs), *given)[0])
 
-    def rate(i: int, y: np.ndarray) -> np.ndarray:
+    def rate(i: int | slice, y: np.ndarray) -> np.ndarray:
         return np.array(rates(*y, s[i], *[x[i] for x in inputs], *given))
 
-    def follow(start: np.ndarray) -> np.ndarray:
-        """The mean of nu given Y at the start; its variance is 1 - 1/Gamma."""
-        first = np.stack([np.sqrt(gamma) * start, np.zeros(start.size)])
-        return (first[0] / gamma + _runge_kutta(rate, first)[:, 1]).T
-
+    found = _backwards(rate, 2, REACH * np.sqrt(gamma))
+    first, moved = found[0, 0], found[:, 1] - found[0, 1]
     return Found(
         _overlaps(limit, learned, s, point),
-        s[::2],
-        *_refined(follow),
-        spread=float(np.sqrt(1 - 1 / gamma)),
+        first / np.sqrt(gamma),
+        first / gamma + moved,  # the mean of nu given Y at the start
+        spread=float(np.sqrt(1 - 1 / gamma)),  # its variance is 1 - 1/Gamma
+        share=float(share[0]),
     )
 
 
-def _refined(follow: Callable) -> tuple[np.ndarray, np.ndarray]:
-    """Starting points and their trajectories, dense where those part."""
-    start = np.linspace(-REACH, REACH, STARTS)
-    paths = follow(start)
-    for _ in range(ROUNDS):
-        ends = paths[:, -1]
-        wanted = np.linspace(ends[0], ends[-1], ADDED + 2)[1:-1]
-        more = np.setdiff1d(np.interp(wanted, ends, start), start)
-        paths = np.concatenate([paths, follow(more)])
-        order = np.argsort(start := np.concatenate([start, more]))
-        start, paths = start[order], paths[order]
-    return start, paths
+def _backwards(rate: Callable, unknowns: int, reach: float) -> np.ndarray:
+    """States, (times, unknowns, ends), that end evenly spread in the first unknown.
 
-
-def _runge_kutta(rate: Callable, y: np.ndarray) -> np.ndarray:
-    """States after each step; `rate` takes the index of a half step."""
-    h, states = 1 / STEPS, [y]
-    for i in range(0, 2 * STEPS, 2):
+    Backwards the flow contracts, so that trajectories part where the ends tell them to.
+    The ends hold every start within `reach`; other unknowns end at 0.
+    """
+    far = np.full((unknowns, 2 * STEPS + 1), FAR)
+    edge = reach + np.abs(rate(slice(None), far)[0]).mean()
+    y = np.zeros((unknowns, ENDS))
+    y[0] = np.linspace(-edge, edge, ENDS)
+    h, states = -1 / STEPS, [y]
+    for i in range(2 * STEPS, 0, -2):
         k1 = rate(i, y)
-        k2 = rate(i + 1, y + h / 2 * k1)
-        k3 = rate(i + 1, y + h / 2 * k2)
-        k4 = rate(i + 2, y + h * k3)
+        k2 = rate(i - 1, y + h / 2 * k1)
+        k3 = rate(i - 1, y + h / 2 * k2)
+        k4 = rate(i - 2, y + h * k3)
         y = y + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
         states.append(y)
-    return np.array(states)
+    return np.array(states[::-1])
+
+
+def drawn(found: Found) -> np.ndarray:
+    """Trajectories from evenly spread starts, of shape (starts, times)."""
+    starts = np.linspace(-REACH, REACH, SHOWN)
+    return np.transpose([np.interp(starts, found.start, x) for x in found.paths])
 
 
 def _closed(system: System, s: np.ndarray, point: Mapping[str, float]) -> Rows:
     names = tuple(str(x) for x in system.unknowns)
-    values = _function(system, names)(s, *_params(system, point))
+    values = _function(system, names)(s, *_params(system, point).values())
     return {
         name: np.broadcast_to(np.asarray(v, float), s.shape)
         for name, v in zip(names, values, strict=True)
@@ -266,21 +265,13 @@ def _overlaps(
 
 def density(found: Found, nu: np.ndarray) -> np.ndarray:
     r"""The law of $\nu$ at the end: the law of the start, carried by trajectories."""
-    ends = found.paths[:, -1]
+    ends = found.paths[-1]
     if found.spread == 0:
         carried = np.exp(-(found.start**2) / 2) / np.sqrt(2 * np.pi)
         return np.interp(nu, ends, carried / np.gradient(ends, found.start))
     mass = np.diff(ndtr(found.start))  # each is spread between its two trajectories
     below = ndtr((nu[:, None] - ends) / max(found.spread, NARROW))
     return (below[:, :-1] - below[:, 1:]) @ (mass / np.diff(ends))
-
-
-def share(point: Mapping[str, float]) -> float:
-    """The generated share of the + mode, as `dilaton.solve` finds it."""
-    columns = dict(point) | {"ridge_u": point["ridge"], "ridge_w": point["ridge"]}
-    limit = _limit(samples=point["n"] < np.inf)
-    found = solve_rows(limit, columns, [1.0], rtol=1e-6)
-    return float(found["share_plus"][0])
 
 
 # --------------------------------------------------------------------------- the page
@@ -290,6 +281,8 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = f"dilaton/{__version__}"
     sys_version = ""
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one packet: a second would wait for the first
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
@@ -311,7 +304,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, query: str) -> None:
         given = {k: v[-1] for k, v in parse_qs(query[:2000]).items()}
         try:
-            self._send(200, "application/json", to_json(answer(given)))
+            self._send(200, "application/json", json.dumps(answer(given)))
         except DilatonError as error:
             self._send(400, "application/json", json.dumps({"error": str(error)}))
 

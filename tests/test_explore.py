@@ -16,6 +16,7 @@ from dilaton import explore
 
 POINT = {"p": 0.8, "sigma": 1.0, "kappa": 2.0, "n": "inf", "ridge": 0.1}
 BLUR = 1e-3  # the population's law is drawn blurred by a fiftieth
+DRAWN = 0.01  # what a picture shows of a law in forty steps; half of it at n = 4
 MOVE = 100.0  # milliseconds from a move to the picture
 
 
@@ -53,6 +54,19 @@ def test_the_law_of_samples_agrees_with_solve():
     assert found["overlaps"]["m"][where - 20] == pytest.approx(
         traj.m.values[0], abs=1e-6
     )
+
+
+@pytest.mark.parametrize("n", ["inf", 4, 1348])
+@pytest.mark.parametrize(("p", "sigma"), [(0.02, 0.1), (0.66, 3.0)])
+def test_the_law_integrates_to_one_at_the_sliders_ends(p, sigma, n):
+    point = POINT | {"p": p, "sigma": sigma, "kappa": 8.0, "n": n, "ridge": 0.001}
+    found = explore.answer(point)
+    nu, density = np.array(found["nu"]), np.array(found["density"])
+    right = density[nu > 0].sum() + density[np.abs(nu) < 1e-9].sum() / 2
+    assert density.min() >= 0
+    assert density.sum() * (nu[1] - nu[0]) == pytest.approx(1, abs=DRAWN)
+    assert right * (nu[1] - nu[0]) == pytest.approx(found["share_plus"], abs=DRAWN)
+    assert (np.diff(found["paths"], axis=0) > 0).all()  # trajectories do not cross
 
 
 @pytest.mark.parametrize(
