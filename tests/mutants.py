@@ -7,10 +7,10 @@ each mutant the tests that reach its function, and prints the survivors with the
 difference. Tests that take too long under mutmut's tracing are for `--again`: they are
 run whole, on survivors alone. docs/mutants.md explains the survivors of the last run.
 
-Left out are the modules whose text is compiled by numba (mutmut's switch between
-mutants is a Python function that numba cannot compile), those that JAX traces (its
-threads hang in the processes that mutmut forks) and decorated functions, which mutmut
-does not touch.
+The modules that JAX traces need `--apart`, a process of its own for each mutant: JAX's
+threads hang in those that mutmut forks. Left out are the modules whose text is compiled
+by numba (mutmut's switch between mutants is a Python function that numba cannot
+compile) and decorated functions, which mutmut does not touch.
 """
 
 import argparse
@@ -29,6 +29,7 @@ WORK = ROOT / "mutants"
 TEXT_FOR_NUMBA = ("elementary", "flow_loops", "generated", "saddle_loops")
 TEXT_FOR_NUMBA += ("march", "rungekutta", "taylor")
 JAX_ALONE = ("jaxsolve", "saddle_jax")
+LONGEST = 1200  # seconds of the tests of a mutant that is run apart
 TESTS = (
     *("teeth", "gaussian", "derive", "variance", "exact", "windows_theory", "spec"),
     *(
@@ -130,18 +131,24 @@ def results():
     return found
 
 
-def outlives(name, tests):
-    """Whether a survivor survives further tests, run without mutmut's tracing."""
+def outlives(name, tests, chosen=""):
+    """Whether a mutant survives tests that are run without mutmut's tracing."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MUTANT_UNDER_TEST": name}
     files = [f"tests/test_{test}.py" for test in tests]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*command, *files],
-        cwd=WORK / "mutants",
-        env=environment,
-        stdout=sys.stderr,
-        check=False,
-    )
+    command = [sys.executable, "-m", "pytest", "-x", "-q", *files]
+    command += ["-k", chosen, "-m", "slow or not slow"] if chosen else []
+    print(name, file=sys.stderr)
+    try:
+        done = subprocess.run(
+            command,
+            cwd=WORK / "mutants",
+            env=environment,
+            stdout=sys.stderr,
+            timeout=LONGEST,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
     return done.returncode == 0
 
 
@@ -167,21 +174,26 @@ def main():
     parser.add_argument("--modules", nargs="*", help="as in theory/derive")
     parser.add_argument("--tests", nargs="*", help="as in teeth", default=TESTS)
     parser.add_argument("--again", nargs="*", help="tests that survivors meet too")
+    parser.add_argument("--apart", action="store_true", help="a process for each")
+    parser.add_argument("-k", default="", help="tests of these names, slow too")
     given = parser.parse_args()
-    lay_out(given.modules or modules(), given.tests)
+    lay_out(given.modules or modules(), ["threads"] if given.apart else given.tests)
     mutmut("run", "none of them", "--max-children", str(given.jobs))
     names = sorted(results())
-    untested = untestable(names)
+    untested = set() if given.apart else untestable(names)
     if given.sample and given.sample < len(names):
         names = sorted(random.Random(given.seed).sample(names, given.sample))
-    tested = [name for name in names if name not in untested]
-    mutmut("run", *tested, "--max-children", str(given.jobs))
-    report(names, untested, given)
+    if given.apart:
+        codes = {name: int(not outlives(name, given.tests, given.k)) for name in names}
+    else:
+        tested = [name for name in names if name not in untested]
+        mutmut("run", *tested, "--max-children", str(given.jobs))
+        codes = results()
+    report(names, untested, codes, given)
 
 
-def survivors(names, tests):
+def survivors(names, codes, tests):
     """The mutants that survived, and survive the further tests as well."""
-    codes = results()
     left = [name for name in names if codes[name] == 0]
     return {name for name in left if not tests or outlives(name, tests)}
 
@@ -193,9 +205,9 @@ def untestable(names):
     return {name for name in names if not reached.get(name.partition("__mutmut_")[0])}
 
 
-def report(names, untested, given):
+def report(names, untested, codes, given):
     """Print counts by module, then every survivor."""
-    codes, alive = results(), survivors(names, given.again)
+    alive = survivors(names, codes, given.again)
     outcome = {
         name: "no test"
         if name in untested
@@ -203,7 +215,7 @@ def report(names, untested, given):
         for name in names
     } | dict.fromkeys(alive, "survived")
     total = Counter(outcome.values())
-    print(f"{len(names)} of {len(codes)} mutants, seed {given.seed}: {dict(total)}")
+    print(f"{len(names)} of {len(results())} mutants, seed {given.seed}: {dict(total)}")
     by_module = Counter((name.rpartition(".")[0], how) for name, how in outcome.items())
     for (module, how), count in sorted(by_module.items()):
         print(f"  {module}: {how} {count}")

@@ -34,6 +34,11 @@ def mixture(nu, k, p):
     return p * ndtr(nu - k) + (1 - p) * ndtr(nu + k)
 
 
+def mixture_share(k, p):
+    """The share of p N(k, 1) + (1-p) N(-k, 1) above 0."""
+    return p * ndtr(k) + (1 - p) * ndtr(-k)
+
+
 def value(expr, **point):
     """Evaluate an expression with averages at a point given by names."""
     expr = to_averages(sp.sympify(expr))

@@ -22,6 +22,8 @@ from dilaton.torchcheck.law import LEVELS, ks_row, shares_below
 from dilaton.torchcheck.plan import Offset, Plan, phases
 from scipy import stats
 
+from .oracles import mixture, mixture_share
+
 VALUES = {"sigma": 1.2, "p_1": 0.8, "p_2": 0.3, "rho_1": 1.0, "rho_2": 0.8}
 KAPPA = 1.5
 
@@ -53,13 +55,12 @@ def law(j, draws=2**14):
     """Sorted quantiles of p N(k, 1) + (1 - p) N(-k, 1), the law at the window's end."""
     k, p = KAPPA * VALUES[f"rho_{j}"] ** 0.5, VALUES[f"p_{j}"]
     x = np.linspace(-8, 8, 4001)
-    ranks = p * stats.norm.cdf(x - k) + (1 - p) * stats.norm.cdf(x + k)
-    return np.interp((np.arange(draws) + 0.5) / draws, ranks, x)
+    return np.interp((np.arange(draws) + 0.5) / draws, mixture(x, k, p), x)
 
 
 def share(j):
     k, p = KAPPA * VALUES[f"rho_{j}"] ** 0.5, VALUES[f"p_{j}"]
-    return np.array([p * stats.norm.cdf(k) + (1 - p) * stats.norm.cdf(-k)])
+    return np.array([mixture_share(k, p)])
 
 
 def limits(spec, plan):
@@ -153,9 +154,7 @@ def test_rows_of_the_law_are_scipys_test(study, cells):
         draws = np.concatenate([cells[d, seed][f"draws/nu_{j}"] for seed in range(3)])
         want = stats.kstest(
             draws,
-            lambda x, k=k, p=p: (
-                p * stats.norm.cdf(x - k) + (1 - p) * stats.norm.cdf(x + k)
-            ),
+            lambda x, k=k, p=p: mixture(x, k, p),
         )
         # the table of the law has 16384 steps
         assert abs(row["ks"] - want.statistic) < 2e-4

@@ -26,7 +26,7 @@ from scipy.special import erf
 from scipy.stats import norm
 
 from .cases import derived
-from .oracles import is_zero, mean, value
+from .oracles import is_zero, mean, mixture_share, value
 
 S, KAPPA, SIGMA, P = (symbol(x) for x in ("s", "kappa", "sigma", "p"))
 H = sp.log(P / (1 - P)) / 2
@@ -130,7 +130,7 @@ def test_the_share_of_the_plus_mode(name):
     (share,) = flow.solution
     for s in (0.2, 0.6, 0.95):
         root = float((beta / alpha).subs({KAPPA: 2, S: s}))
-        exact = 0.8 * norm.cdf(root) + 0.2 * norm.cdf(-root)
+        exact = mixture_share(root, 0.8)
         assert value(share.rhs, s=s, p=0.8, kappa=2.0) == pytest.approx(
             exact, abs=CLOSED
         )

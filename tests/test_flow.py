@@ -22,6 +22,8 @@ from dilaton.theory.model import Autoencoder, Data, Model, product, two_modes
 from scipy.integrate import solve_ivp
 from scipy.stats import norm
 
+from .oracles import mixture_share
+
 STEPS = 100  # of the simulation; its error is far below its standard error
 SMALL = {"p": 0.8, "kappa": 2.0, "n": 16, "n_plus": 13, "sigma": 1.0}
 SMALL |= {"ridge_u": 0.1, "ridge_w": 0.1}
@@ -151,7 +153,7 @@ def test_many_samples_give_the_population(samples, population):
 @pytest.mark.parametrize("kappa", [1.0, 2.0, 4.0])
 def test_the_population_share_is_the_exact_one(population, kappa):
     found = solve_rows(population, PAPER | {"kappa": kappa}, [1.0])
-    exact = 0.8 * norm.cdf(kappa) + 0.2 * norm.cdf(-kappa)
+    exact = mixture_share(kappa, 0.8)
     assert found["share_plus"][0] == pytest.approx(exact, abs=1e-12)
 
 
@@ -248,7 +250,7 @@ def test_one_kappa_serves_every_window():
     given = {"p_1": 0.8, "p_2": 0.3, "rho_1": 1.0, "rho_2": 1.0, "sigma": 1.0}
     assert printed_limit(limit).kappas({"kappa": 2.0})["kappa_2"] == 2.0
     found = solve_rows(limit, given | {"kappa": 2.0}, [1.0])
-    exact = [q * norm.cdf(2) + (1 - q) * norm.cdf(-2) for q in (0.8, 0.3)]
+    exact = [mixture_share(2, q) for q in (0.8, 0.3)]
     got = found["share_plus_1"][0], found["share_plus_2"][0]
     np.testing.assert_allclose(got, exact, atol=1e-12)
     own = solve_rows(limit, given | {"kappa_1": 2.0, "kappa_2": 4.0}, [1.0])

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from .cases import POPULATION, PRODUCT, TEXT, derived, limit_of
+from .oracles import mixture, mixture_share
 from .strategies import (
     SCHEDULES,
     TARGETS,
@@ -41,7 +42,7 @@ KERNELS = 1e-10  # cancellation among the terms of a training flow, in units of 
 def test_the_population_generates_the_share_of_its_law(point):
     found = solve_rows(limit_of("population"), point, [0.5, 1.0])
     p, kappa = point["p"], point["kappa"]
-    share = p * norm.cdf(kappa) + (1 - p) * norm.cdf(-kappa)
+    share = mixture_share(kappa, p)
     assert found["share_plus"][0] == pytest.approx(share, abs=1e-14)
     mirror = solve_rows(limit_of("population"), point | {"p": 1 - p}, [0.5, 1.0])
     assert found["share_plus"] + mirror["share_plus"] == pytest.approx(1)
@@ -61,8 +62,7 @@ def test_every_starting_point_ends_at_its_quantile(point, start):
     ]
     np.testing.assert_allclose(*ends, rtol=1e-6, atol=1e-8)
     k, p = point["kappa"], point["p"]
-    law = p * norm.cdf(ends[0] - k) + (1 - p) * norm.cdf(ends[0] + k)
-    assert law == pytest.approx(norm.cdf(start), abs=1e-7)
+    assert mixture(ends[0], k, p) == pytest.approx(norm.cdf(start), abs=1e-7)
 
 
 # ------------------------------------------------------------------------ n samples

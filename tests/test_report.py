@@ -17,7 +17,9 @@ import xarray as xr
 from dilaton import experiment, page, plots, report
 from dilaton.errors import StoreError
 from dilaton.experiment import Plan, decided_law, distances, histogram, plan_for
-from scipy.stats import kstest, norm
+from scipy.stats import kstest
+
+from .oracles import mixture, mixture_share
 
 QUADRATURE = 1e-9  # the report solves at rtol 1e-9
 PVALUE = 1e-3  # a KS test at a fixed seed; the perturbed law is refused at 1e-12
@@ -70,7 +72,7 @@ def test_a_run_leaves_the_promised_files_and_nothing_else(run_folder):
 
 
 def test_the_numbers_are_those_of_the_theory(record):
-    wanted = 0.8 * norm.cdf(2) + 0.2 * norm.cdf(-2)
+    wanted = mixture_share(2, 0.8)
     assert record["sample"]["share_plus"] == pytest.approx(wanted, abs=QUADRATURE)
     assert record["sample"]["mode_mean"] == pytest.approx(1, abs=100 * QUADRATURE)
     curves = record["curves"]
@@ -304,12 +306,8 @@ def test_the_law_of_the_limit_is_the_interpolants_own(population):
         limit, s=times, rtol=1e-9, atol=1e-11, backend="scipy", **values
     )
     law = decided_law(limit, curves, values, seed=3, paths=4000)
-
-    def mixture(p):
-        return lambda x: p * norm.cdf(x - 2) + (1 - p) * norm.cdf(x + 2)
-
-    assert kstest(law, mixture(0.8)).pvalue > PVALUE
-    assert kstest(law, mixture(0.7)).pvalue < 1e-12  # the oracle can refuse
+    assert kstest(law, mixture, (2, 0.8)).pvalue > PVALUE
+    assert kstest(law, mixture, (2, 0.7)).pvalue < 1e-12  # the oracle can refuse
 
 
 def test_mathml_writes_names_as_in_the_papers():

@@ -17,6 +17,8 @@ from dilaton.torchcheck.sample import sample
 from dilaton.torchcheck.train import train
 from scipy import stats
 
+from .oracles import mixture, mixture_share
+
 POPULATION = Model(two_modes())
 SAMPLES = Model(two_modes(), data=Data(samples=True))
 FROZEN = Model(two_modes(), data=Data(samples=True, frozen_noise=True))
@@ -46,14 +48,9 @@ def test_the_law_at_the_end_of_the_window_is_the_mixture(interpolant, slope):
     model = Model(two_modes(), interpolant)
     d, k = 10**8, 2.0 * slope
     got = generate(model, EXACT, d, dilated_grid(model, EXACT, d, 80, "midpoint"))
-
-    def law(x, p=0.8):
-        return p * stats.norm.cdf(x - k) + (1 - p) * stats.norm.cdf(x + k)
-
-    assert stats.kstest(got.decided_nu, law).pvalue > LEVEL
-    share = 0.8 * stats.norm.cdf(k) + 0.2 * stats.norm.cdf(-k)
-    assert abs(got.share_plus - share) < SIGMAS * got.share_plus_error
-    assert stats.kstest(got.decided_nu, lambda x: law(x, 0.77)).pvalue < LEVEL
+    assert stats.kstest(got.decided_nu, mixture, (k, 0.8)).pvalue > LEVEL
+    assert abs(got.share_plus - mixture_share(k, 0.8)) < SIGMAS * got.share_plus_error
+    assert stats.kstest(got.decided_nu, mixture, (k, 0.77)).pvalue < LEVEL
 
 
 def test_the_end_of_sampling_is_the_target():
@@ -119,7 +116,7 @@ def test_without_dilation_the_share_is_lost_by_rule():
         shares["dilated", d] = generate(POPULATION, EXACT, d, grid, 4000).share_plus
     assert shares["left", 10**6] > 0.99
     assert abs(shares["midpoint", 10**6] - 0.5) < 0.05
-    kept = 0.8 * stats.norm.cdf(2) + 0.2 * stats.norm.cdf(-2)
+    kept = mixture_share(2, 0.8)
     for d in (100, 10**4, 10**6):
         assert abs(shares["dilated", d] - kept) < 0.03
 

@@ -16,6 +16,7 @@ from scipy.stats import norm
 from sympy import Rational, sqrt
 
 from .cases import derived, limit_of
+from .oracles import mixture_share
 
 CLOSED = 1e-12  # a share in closed form
 LISTED = 1e-4  # digits of the listed minimum
@@ -35,9 +36,9 @@ def solved(name, s=(0.0, 0.5, 1.0), **values):
 @pytest.mark.parametrize("p", [0.8, 0.35])
 def test_the_share_of_the_population(kappa, p):
     found = solved("population", kappa=kappa, p=p)
-    exact = p * norm.cdf(kappa) + (1 - p) * norm.cdf(-kappa)
+    exact = mixture_share(kappa, p)
     assert float(found.share_plus) == pytest.approx(exact, abs=CLOSED)
-    assert abs((1 - p) * norm.cdf(kappa) + p * norm.cdf(-kappa) - exact) > 1e-3
+    assert abs(mixture_share(kappa, 1 - p) - exact) > 1e-3
 
 
 def test_the_population_ends_at_the_target():
@@ -84,10 +85,7 @@ def test_one_kappa_serves_every_window():
     one = solve(limit, s=[0.5, 1.0], **TOLERANCES, **values, kappa=2.0)
     two = solve(limit, s=[0.5, 1.0], **TOLERANCES, **values, kappa_1=2.0, kappa_2=2.0)
     assert one.identical(two) or np.allclose(one.share_plus, two.share_plus)
-    exact = [
-        p * norm.cdf(k) + (1 - p) * norm.cdf(-k)
-        for p, k in ((0.8, 2.0), (0.3, 2.0 * np.sqrt(2)))
-    ]
+    exact = [mixture_share(2.0, 0.8), mixture_share(2.0 * np.sqrt(2), 0.3)]
     assert one.share_plus.dims == ("feature",)
     assert np.allclose(one.share_plus, exact, atol=CLOSED)
     assert np.allclose(one.mode_mean, 1.0, atol=FLOW)

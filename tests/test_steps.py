@@ -8,6 +8,7 @@ from dilaton.spec import parse_spec
 from scipy.stats import norm
 
 from .cases import POPULATION
+from .oracles import mixture_share
 
 SIGMAS = 4.5  # standard errors of a simulated share
 KEPT = 3e-3  # what three segments leave of both weights at 180 steps
@@ -99,7 +100,7 @@ def test_undilated_rules_lose_the_weight():
 
 
 def test_a_dilation_needs_as_many_steps_at_any_dimension():
-    limit = 0.8 * norm.cdf(2) + 0.2 * norm.cdf(-2)
+    limit = mixture_share(2, 0.8)
     gaps = []
     for d in (1e4, 1e8):
         rows = steps(SPEC, d, [40, 160], "dilated", "midpoint")

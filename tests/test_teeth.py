@@ -19,6 +19,7 @@ from scipy.special import erf, expit
 from scipy.stats import norm
 
 from .cases import gauss, limit_of
+from .oracles import mixture
 
 NEAR = 1e-8  # two ways to the same double, through quadrature and complex steps
 STEP = 1e-30  # of a complex-step derivative, which has no truncation error
@@ -154,7 +155,7 @@ def law_of_the_interpolant(system):
         assert found.success
         for s, nu in zip(found.t, found.y.T, strict=True):
             k, p = x["kappa"] * s, x["p"]
-            law = p * norm.cdf(nu - k) + (1 - p) * norm.cdf(nu + k)
+            law = mixture(nu, k, p)
             np.testing.assert_allclose(law, norm.cdf(start), atol=FLOW)
 
 

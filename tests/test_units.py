@@ -27,6 +27,7 @@ from dilaton.torchcheck.units_train import make_units_loss, train_units
 from scipy import optimize, stats
 
 from .networks import network_of, random_point, uncorrelated
+from .oracles import mixture_share
 
 VALUES = {"sigma": 1.3, "p_1": 0.8, "p_2": 0.3, "rho_1": 1.2, "rho_2": 0.9}
 WINDOWS = {"kappa_1": 2.0, "kappa_2": 2.0, "kappa": 2.0}
@@ -336,7 +337,7 @@ def test_generated_features_have_their_shares(exponents):
         error = SIGMAS * (p * (1 - p) / paths) ** 0.5
         # 20 midpoint steps a window and 60 descents leave some 1e-3
         assert abs(x.final_share_plus - p) < error + 2e-3
-        share = p * stats.norm.cdf(k) + (1 - p) * stats.norm.cdf(-k)
+        share = mixture_share(k, p)
         assert abs(x.share_plus - share) < error + 2e-3
         assert abs(x.final_share_plus - (1 - p)) > error + 2e-3
     both = (got[0].nu[-1] > 0) & (got[1].nu[-1] > 0)
