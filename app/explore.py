@@ -26,7 +26,8 @@ from . import __version__
 from .answers import plain
 from .errors import DilatonError, ModelError, StoreError, did_you_mean
 from .numerics.flow import sample_share, solve_rows
-from .numerics.saddle import alone, minimise
+from .numerics.minima import alone
+from .numerics.saddle import minimise
 from .theory.derive import Limit, derive
 from .theory.model import Data, Model, two_modes
 from .theory.system import System

@@ -106,7 +106,9 @@ def sampling_flow():
 def sampling_methods(count: int, folder: Path) -> list[Method]:
     """Return ours, diffrax, SciPy and the C floor on the same rows."""
     import numpy as np
-    from dilaton.numerics.integrate import _numba, checked, integrate
+    from dilaton.numerics.explicit import solve_lanes
+    from dilaton.numerics.integrate import integrate
+    from dilaton.numerics.problem import checked
 
     from . import rivals
     from .floor import Floor
@@ -148,7 +150,7 @@ def sampling_methods(count: int, folder: Path) -> list[Method]:
         Method(
             "dilaton numba, scalar",
             count,
-            lambda: _numba(problem, None, 1).y[:, -1, 0],
+            lambda: solve_lanes(problem, None, 1).y[:, -1, 0],
             error,
         ),
         *(

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from dilaton.numerics.integrate import LANES, ROUNDS, SAFETY, order_of
+from dilaton.numerics.explicit import LANES, ROUNDS, SAFETY, order_of
 from dilaton.numerics.tableau import DOUBT, dop853
 from dilaton.numerics.taylor import FALL, SIZE
 from dilaton.numerics.threads import share_out

@@ -16,7 +16,7 @@ _MODULE_OF = {
     "Rule": "quadrature",
     "average": "quadrature",
     "trapezoid": "quadrature",
-    "Flow": "integrate",
+    "Flow": "problem",
     "Inputs": "inputs",
     "integrate": "integrate",
     "jax_solver": "jaxsolve",

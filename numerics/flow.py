@@ -7,7 +7,6 @@ mean of a mode and the variance in the bulk.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,8 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import ModelError
-from .cache import remembered
+from .chebyshev import barycentric, chebyshev
 from .kernel import make_kernel, numba_module
+from .minima import BRANCHES, Minima
 from .printed import (
     SATURATED,
     Printed,
@@ -30,7 +30,8 @@ from .printed import (
     printed_phase,
 )
 from .quadrature import trapezoid
-from .saddle import BRANCHES, LEAST, Minima, barycentric, chebyshev, minimise
+from .saddle import LEAST, minimise
+from .tableau import method_853
 from .threads import share_out
 
 if TYPE_CHECKING:
@@ -264,19 +265,6 @@ def _module(flow: Printed) -> Any:
     from . import flow_loops
 
     return numba_module(flow, (flow_loops,), only=("rhs",))[1]
-
-
-@lru_cache(maxsize=4)
-def method_853() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The eighth-order method of Dormand and Prince, as SciPy has it."""
-
-    def table() -> str:  # the import takes a quarter of a second
-        from scipy.integrate import DOP853
-
-        return json.dumps([x.tolist() for x in (DOP853.A, DOP853.B, DOP853.C)])
-
-    a, b, c = json.loads(remembered("the coefficients of DOP853", table))
-    return np.array(a), np.array(b), np.array(c)
 
 
 @lru_cache(maxsize=4)

@@ -15,11 +15,11 @@ import numpy as np
 
 from ..theory.system import System
 from .kernel import make_kernel, ordered
+from .problem import AVERAGES, Flow, Problem, chosen, has_averages
 from .quadrature import LIMIT, START, error_bound, trapezoid
 
 if TYPE_CHECKING:
     from .inputs import Inputs
-    from .integrate import Flow, Problem
 
 LOCKSTEP = 256
 """Rows that a CPU integrates side by side; a GPU takes them all."""
@@ -97,8 +97,6 @@ def _row_solver(system: System, method: str, rtol: float, atol: float, max_steps
     import diffrax
     import jax
     import jax.numpy as jnp
-
-    from .integrate import has_averages
 
     kernel = make_kernel(system, "jax")
     rhs = kernel["rhs"]
@@ -207,11 +205,10 @@ def _batch_solver(
     )
 
 
-def solve_batch(problem: Problem, method: str) -> Flow:
+def solve_batch(problem: Problem, method: str | None) -> Flow:
     """Integrate a batch on every device; raise the quadrature rule where needed."""
+    method = chosen(method, METHODS, "dopri8")
     import jax
-
-    from .integrate import AVERAGES, Flow
 
     make_kernel(problem.system, "jax")  # before anything else: switches float64 on
     devices = jax.device_count()

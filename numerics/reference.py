@@ -5,15 +5,13 @@ Explicit (``dop853``, ``rk45``) or implicit with the printed Jacobian (``radau``
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .kernel import Kernel, make_kernel
+from .problem import AVERAGES, Flow, Problem, chosen
 from .quadrature import LIMIT, START, Rule, error_bound, trapezoid
-
-if TYPE_CHECKING:
-    from .integrate import Flow, Problem
 
 METHODS = {"dop853": "DOP853", "rk45": "RK45", "radau": "Radau"}
 
@@ -55,10 +53,9 @@ class _TooLong(Exception):
     """The row has used up its steps."""
 
 
-def solve_rows(problem: Problem, method: str) -> Flow:
+def solve_rows(problem: Problem, method: str | None) -> Flow:
     """Integrate each row by `solve_ivp`; pieces of the inputs one after another."""
-    from .integrate import AVERAGES, Flow
-
+    method = chosen(method, METHODS, "dop853")
     kernel = make_kernel(problem.system, "numpy")
     batch, states = problem.y0.shape
     y = np.full((batch, problem.times.size, states), np.nan)

@@ -16,11 +16,13 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import erf
 
+from .chebyshev import barycentric, chebyshev
 from .kernel import make_kernel
+from .minima import FLOOR, LEVELS, guesses
 from .printed import Printed
 from .quadrature import START, trapezoid
-from .saddle import FLOOR, LEVELS, chebyshev, guesses
 from .saddle_loops import ALIKE, FAR, LAST_STEP, MOST, RATIO, ROUGH_STEP, ROUNDING
+from .tableau import method_853
 
 BISECTIONS = 40  # of the switch, in log s
 STEPS = 64  # of order 8 through the window; their error is that of half as many
@@ -347,9 +349,6 @@ def _range(landing: Any, reach: np.ndarray, rows: int) -> tuple[np.ndarray, np.n
 
 @lru_cache(maxsize=16)
 def _shooter(flow: Printed, points: int) -> Any:
-    from .flow import method_853
-    from .saddle import barycentric
-
     a, b, c = method_853()
     kernel = make_kernel(flow, "jax")
 

@@ -8,32 +8,33 @@ forwards, and the share from adaptive quadrature over Y(0).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from .kernel import Kernel
+from .chebyshev import barycentric, chebyshev
+from .kernel import Kernel, make_kernel
+from .minima import FLOOR, LEVELS, guesses
 from .printed import Printed
 from .quadrature import START, trapezoid
-from .saddle import (
-    FLOOR,
-    LEVELS,
-    barycentric,
-    chebyshev,
-    guesses,
-    numpy_kernel,
-)
 from .saddle_loops import ALIKE, FAR
 
 LADDER = 0.7
 """Ratio of neighbouring times on the way down to the switch."""
 
 
+@lru_cache(maxsize=16)
+def _kernel(system: Printed) -> Kernel:
+    """Return the system's array functions; a reference for the compiled ones."""
+    return make_kernel(system, "numpy")
+
+
 class _Row:
     """The objective of one row, its minima and its closed branch."""
 
     def __init__(self, system: Printed, params: np.ndarray, tol: float) -> None:
-        self.kernel: Kernel = numpy_kernel(system)
+        self.kernel: Kernel = _kernel(system)
         self.params, self.tol = params, tol
         self.size = len(self.kernel.states)
         self.rule = trapezoid(START)
@@ -255,7 +256,7 @@ def _landing(
     """Return the map from Y(0) to F(1) over the free flow's factor."""
     from scipy.integrate import solve_ivp
 
-    kernel, grid = numpy_kernel(flow), chebyshev(len(smooth))
+    kernel, grid = _kernel(flow), chebyshev(len(smooth))
     depth = np.log(switch)
 
     def rates(s: float, x: np.ndarray) -> list[float]:

@@ -18,6 +18,7 @@ from ..errors import ModelError
 from .classes import ClassMinima, counted, minimise_classes
 from .classshares import class_shares
 from .flow import sample_share
+from .minima import Minima, alone
 from .points import (
     bad_times,
     check_choice,
@@ -28,7 +29,7 @@ from .points import (
     unit_times,
 )
 from .printed import SATURATED, Printed, PrintedLimit, PrintedPhase, printed_limit
-from .saddle import Minima, alone, minimise
+from .saddle import minimise
 from .vanishing import share_without_noise
 
 if TYPE_CHECKING:

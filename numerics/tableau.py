@@ -8,10 +8,14 @@ output needs, `interpolant` its polynomial and `interpolate` the value of it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+
+from .cache import remembered
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,19 @@ def dop853() -> Tableau:
     from scipy.integrate import DOP853
 
     return Tableau("dop853", DOP853.A, DOP853.B, DOP853.C, 8, 8, 0.02, False, 3.0, 0.85)
+
+
+@lru_cache(maxsize=4)
+def method_853() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The eighth-order method of Dormand and Prince, as SciPy has it."""
+
+    def table() -> str:  # the import takes a quarter of a second
+        from scipy.integrate import DOP853
+
+        return json.dumps([x.tolist() for x in (DOP853.A, DOP853.B, DOP853.C)])
+
+    a, b, c = json.loads(remembered("the coefficients of DOP853", table))
+    return np.array(a), np.array(b), np.array(c)
 
 
 DOUBT = 1.0

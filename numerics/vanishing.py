@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .kernel import make_kernel
+from .minima import Minima
 from .points import params_of
 from .printed import SATURATED
-from .saddle import Minima, minimise
+from .saddle import minimise
 
 if TYPE_CHECKING:
     from .printed import PrintedPhase

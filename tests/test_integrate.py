@@ -1,24 +1,22 @@
 """Flows: judged by closed solutions, by SciPy at 1e-12, and by each other."""
 
-from importlib import import_module
-
 import numpy as np
 import pytest
 import sympy as sp
 from dilaton.errors import ModelError, ShapeError, SolveError
-from dilaton.numerics import reference
-from dilaton.numerics.inputs import Inputs
-from dilaton.numerics.integrate import (
-    AVERAGES,
+from dilaton.numerics import explicit, reference
+from dilaton.numerics.explicit import (
     LANES,
     SAFETY,
     _key,
-    integrate,
     lanes_of,
     method_of,
     stepper,
 )
+from dilaton.numerics.inputs import Inputs
+from dilaton.numerics.integrate import integrate
 from dilaton.numerics.jaxsolve import jax_solver
+from dilaton.numerics.problem import AVERAGES
 from dilaton.numerics.quadrature import trapezoid
 from dilaton.theory.gaussian import Average, G
 from dilaton.theory.notation import symbol
@@ -410,8 +408,7 @@ def test_a_row_that_dop853_cannot_take_is_not_tried_twice():
 
 def test_averages_that_the_finest_rule_does_not_know_are_said(monkeypatch):
     """The steep row needs more than the first rule, which is made the finest one."""
-    module = import_module("dilaton.numerics.integrate")
-    monkeypatch.setattr(module, "LIMIT", module.START)
+    monkeypatch.setattr(explicit, "LIMIT", explicit.START)
     start = START | {"r": [0.4, 400.0]}
     common = {"init": start, "params": POINT, "t": [0, 0.5], "rtol": 1e-9}
     found = integrate(training(), **common, atol=1e-9, on_failure="keep")

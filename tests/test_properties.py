@@ -11,8 +11,9 @@ from dilaton.errors import DerivationError, DilatonError, ModelError
 from dilaton.numerics.flow import solve_rows
 from dilaton.numerics.integrate import integrate
 from dilaton.numerics.kernel import make_kernel
+from dilaton.numerics.minima import BRANCHES
 from dilaton.numerics.points import closed_values
-from dilaton.numerics.saddle import BRANCHES, minimise
+from dilaton.numerics.saddle import minimise
 from dilaton.spec import parse_spec
 from dilaton.theory.schedule import parse_schedule, schedule_tree
 from hypothesis import assume, given

@@ -5,18 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from dilaton.errors import ModelError, SolveError
+from dilaton.numerics.chebyshev import barycentric, chebyshev
 from dilaton.numerics.kernel import make_kernel
-from dilaton.numerics.saddle import (
-    BRANCHES,
-    FLOOR,
-    NODES,
-    alone,
-    barycentric,
-    batch,
-    chebyshev,
-    guesses,
-    minimise,
-)
+from dilaton.numerics.minima import BRANCHES, FLOOR, alone, batch, guesses
+from dilaton.numerics.saddle import NODES, minimise
 from dilaton.theory.derive import derive
 from dilaton.theory.model import Autoencoder, Data, Model, two_modes
 from scipy.optimize import minimize
