@@ -44,7 +44,7 @@ class Flow:
     status
         0 or the number of a message in `STATUS`, shape ``(batch,)``.
     n_steps, n_rejected
-        Accepted and rejected steps, shape ``(batch,)``.
+        Accepted and rejected steps, shape ``(batch,)`` (SciPy tells no rejections: 0).
     reached
         The time a row got to, shape ``(batch,)``.
     info

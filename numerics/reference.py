@@ -25,6 +25,7 @@ class _Row:
         held = problem.inputs.of_rows(slice(row, row + 1))
         self.breaks, self.coefficients = held.breaks[0], held.coefficients[0]
         self.piece, self.worst, self.calls = 0, 0.0, 0
+        self.steps, self.reached = 0, problem.times[0]
         self.limit = problem.max_steps * 12
 
     def inputs(self, at: float) -> np.ndarray:
@@ -44,6 +45,12 @@ class _Row:
         if self.calls > self.limit:
             raise _TooLong
         return self.values("rhs", at, y)
+
+    def stepped(self, at: float, y: np.ndarray) -> float:
+        """Note a step: an event that never happens, asked about after each."""
+        self.steps += at > self.reached
+        self.reached = at
+        return 1.0
 
     def jacobian(self, at: float, y: np.ndarray) -> np.ndarray:
         return self.values("jacobian", at, y).reshape(y.size, y.size)
@@ -67,8 +74,8 @@ def solve_rows(problem: Problem, method: str | None) -> Flow:
         while True:
             row = _Row(kernel, problem, i, trapezoid(intervals))
             with np.errstate(all="ignore"):  # a row out of range ends with its status
-                done = _march_row(row, problem, i, method, y[i])
-            status[i], steps[i], reached[i] = done
+                status[i] = _march_row(row, problem, i, method, y[i])
+            steps[i], reached[i] = row.steps, row.reached
             if error_bound(row.worst) <= tol or 2 * intervals > LIMIT:
                 break
             intervals *= 2
@@ -84,10 +91,10 @@ def solve_rows(problem: Problem, method: str | None) -> Flow:
 
 
 def _march_row(row: _Row, problem: Problem, i: int, method: str, y: np.ndarray):
-    """Fill `y` over the pieces; return status, steps and the time reached."""
+    """Fill `y` over the pieces; return the status."""
     times, state = problem.times, problem.y0[i]
     y[0] = state
-    start, end, steps = times[0], times[-1], 0
+    start, end = times[0], times[-1]
     edges = row.breaks[(row.breaks > start) & (row.breaks < end)]
     for right in [*np.unique(edges), end]:
         row.piece = int(np.searchsorted(row.breaks[1:-1], start, side="right"))
@@ -96,14 +103,16 @@ def _march_row(row: _Row, problem: Problem, i: int, method: str, y: np.ndarray):
         try:
             part = _solved(row, problem, method, (start, right), state, at)
         except _TooLong:
-            return 2, steps, start
-        steps += part.nfev if part.success else np.size(part.t)  # a list if empty
-        found = part.y.T if part.success else np.empty((0, state.size))
-        if not part.success or not np.all(np.isfinite(found)):
-            return (1 if np.all(np.isfinite(found)) else 3), steps, start
-        y[inside] = found[np.isin(at, times)]
+            return 2
+        found = np.reshape(part.y, (state.size, -1)).T  # `part.y` is a list if empty
+        kept = np.isin(part.t, times)
+        y[np.isin(times, part.t) & inside] = found[kept]
+        if not np.all(np.isfinite(found)):
+            return 3
+        if not part.success:
+            return 1
         state, start = found[-1], right
-    return 0, steps, end
+    return 0
 
 
 def _solved(row: _Row, problem: Problem, method: str, span, state, at):
@@ -120,5 +129,6 @@ def _solved(row: _Row, problem: Problem, method: str, span, state, at):
         rtol=max(problem.rtol, 2.3e-14),
         atol=problem.atol,
         max_step=problem.max_step,
+        events=row.stepped,
         **options,
     )
