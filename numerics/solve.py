@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import ModelError
-from .classes import ClassMinima, counted, minimise_classes
+from .classes import ClassMinima, minimise_classes
 from .classshares import class_shares
 from .flow import sample_share
+from .landscape import counted
 from .minima import Minima, alone
 from .points import (
     bad_times,

@@ -77,8 +77,9 @@ def _inputs(
     phase: PrintedPhase, values: Mapping[str, float], activation: str
 ) -> Inputs:
     """The learned overlaps as functions of `s`."""
-    from ..numerics.classes import counted, minimise_classes
+    from ..numerics.classes import minimise_classes
     from ..numerics.classshares import as_inputs
+    from ..numerics.landscape import counted
     from ..numerics.solve import learned_inputs
 
     if not counted(phase.learned):
