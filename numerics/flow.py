@@ -44,6 +44,15 @@ FEWEST = 8
 DOUBLINGS = 6
 """The window is crossed in at most 8 * 2^5 steps."""
 
+MORE_POINTS = (161, 641)
+"""Points in time at which a minimum is known where the share is not known well."""
+
+GOAL = 1e-8
+"""An error of a share that is small enough at any tolerance."""
+
+FLAT = 1e-4
+"""Minima that may be further away than this are not known."""
+
 ENDS = 65
 """Largest number of end points from which trajectories are followed backwards."""
 
@@ -183,8 +192,13 @@ def _sample_rows(
         reason = f"no reduced flow in {phase.name}: use `dilaton solve` here"
         out["reason"][:] = reason
     else:
-        share, error, _ = sample_share(phase, found, given, rtol=rtol, backend=backend)
+        share, error = known_share(phase, found, given, rtol=rtol, backend=backend)
         out["share_plus"], out["share_plus_error"] = share, error
+        _doubt(
+            out, error > inaccurate(rtol), "the share is known to {:.1g} only", error
+        )
+    apart = flatness(found)
+    _doubt(out, apart > FLAT, "flat: overlaps are known to {:.1g}", apart)
     out["switch"], out["minima"] = found.switch, found.minima
     lost = found.status == "lost"
     out["status"][lost] = "failed"
@@ -197,6 +211,55 @@ def _sample_rows(
         "residual": found.residual,
         "eigenvalue": found.eigenvalue,
     }
+
+
+def _doubt(
+    out: dict[str, np.ndarray], rows: np.ndarray, reason: str, by: np.ndarray
+) -> None:
+    """Give rows that are known less well than asked for their status and reason."""
+    for row in np.flatnonzero(rows):
+        out["status"][row] = "inaccurate"
+        out["reason"][row] = reason.format(by[row])
+
+
+def inaccurate(rtol: float) -> float:
+    """Return the error of a share from which on it is not what was asked for."""
+    return max(100 * rtol, 1e-7)
+
+
+def flatness(found: Minima) -> np.ndarray:
+    """How far, in the unknowns, a row's minima may be from where they were left."""
+    with np.errstate(all="ignore"):
+        step = found.residual / found.eigenvalue
+    return np.nanmax(np.nan_to_num(step, nan=0.0), axis=1)
+
+
+def known_share(
+    phase: Phase | PrintedPhase,
+    found: Minima,
+    given: Mapping[str, Any],
+    *,
+    rtol: float = 1e-8,
+    backend: str = "numba",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return share and error bound as `sample_share`, better known where they need it.
+
+    Where the minimum bends sharply in time, as for nearly balanced classes, it is
+    followed again at more points.
+    """
+    share, error, _ = sample_share(phase, found, given, rtol=rtol, backend=backend)
+    learned = printed_phase(phase).learned
+    for points in MORE_POINTS if backend != "scipy" else ():
+        rough = np.flatnonzero(error > max(10 * rtol, GOAL))
+        if not rough.size:
+            break
+        wide = {k: np.broadcast_to(v, share.shape) for k, v in given.items()}
+        part = {k: v[rough] for k, v in wide.items()}
+        again = minimise(learned, [1.0], part, points=points)
+        values, errors, _ = sample_share(phase, again, part, rtol=rtol)
+        better = errors < error[rough]
+        share[rough[better]], error[rough[better]] = values[better], errors[better]
+    return share, error
 
 
 def sample_share(
@@ -268,16 +331,20 @@ def _module(flow: Printed) -> Any:
 
 
 @lru_cache(maxsize=4)
-def _matrices(points: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Interpolation from Chebyshev points to the stages, for each number of steps."""
+def _matrices(points: int) -> tuple[Any, ...]:
+    """Interpolation from Chebyshev points to the stages, for each number of steps.
+
+    From all points; from every fourth and every second; and where rows start.
+    """
     c = method_853()[2]
     steps = [FEWEST * 2**k for k in range(DOUBLINGS)]
     at = [1 - 2 * ((np.arange(n)[:, None] + c) / n).ravel() for n in steps]
     starts = np.cumsum([0, *(x.size for x in at)])
     z = np.concatenate(at)
-    coarse = np.zeros((z.size, points))
-    coarse[:, ::2] = barycentric(z, chebyshev((points + 1) // 2))
-    return barycentric(z, chebyshev(points)), coarse, starts
+    full, quarter, half = (np.zeros((z.size, points)) for _ in range(3))
+    for stride, matrix in ((1, full), (4, quarter), (2, half)):
+        matrix[:, ::stride] = barycentric(z, chebyshev((points - 1) // stride + 1))
+    return full, (quarter, half), starts
 
 
 def _shares(

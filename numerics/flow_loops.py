@@ -15,6 +15,9 @@ from .generated import INPUTS, STATES, compiled, rhs
 
 REACH = 6.5  # standard deviations; a normal leaves 8e-11 outside
 FINEST = 1e-9  # what no bound resolves: the minima and their interpolant
+NARROW = 1e-9  # a spread below it is none
+WIDE = 1e-3  # the spread that its error is told with
+SAFE = 10.0  # how much worse than predicted an interpolation may be
 LAST = 8  # steps below the switch, where the inputs are constant
 
 
@@ -161,10 +164,9 @@ def probed(gamma, field, before, x):
 def crossed(inputs, below, switch, gamma, params, tables, scheme, rule, tol, table, x):
     """Find steps that are fine enough, and leave the inputs of their stages.
 
-    Return their number, and what the landings may be wrong by: for the steps, and for
-    the interpolated inputs. Without a switch the inputs are constant.
+    Return their number, their level and what the landings may be wrong by.
     """
-    matrices, coarse, starts = tables
+    matrices, _sparse, starts = tables
     stages, before = scheme[1].size, zeros(3)
     off, steps, level = 0.0, 0, 0
     for level in range(starts.size - 1):
@@ -172,14 +174,10 @@ def crossed(inputs, below, switch, gamma, params, tables, scheme, rule, tol, tab
         field = (switch, table, below, steps, params, scheme, rule)
         off = probed(gamma, field, before, x)
         if switch == 1.0:
-            return steps, 0.0, 0.0
+            return steps, level, 0.0
         if level > 0 and off <= tol:
             break
-    tabulated(coarse, level, inputs, starts, stages, table)
-    field = (switch, table, below, steps, params, scheme, rule)
-    rough = probed(gamma, field, before, x)
-    tabulated(matrices, level, inputs, starts, stages, table)
-    return steps, off, min(rough, 100.0 * rough * rough)
+    return steps, level, off
 
 
 @compiled
@@ -194,19 +192,25 @@ def reach(y, side, gamma, spread, field, x):
 
 
 @compiled
-def share_between(ends, gamma, spread, field, grid, rule, tol, x):
+def land(ends, first, stride, gamma, field, grid, found, x):
+    """Fill `found` with landings at every `stride`-th point, the new ones or all."""
+    low, high = ends
+    for k in range(0, grid.size, stride):
+        if first or k % (2 * stride) != 0:
+            end = 0.5 * (low + high + (high - low) * grid[k])
+            found[k, 0] = landing(end, gamma, field, x)
+            found[k, 1] = x[0]
+
+
+@compiled
+def share_between(ends, gamma, spread, field, grid, rule, tol, found, x):
     """Return the share by landings at Chebyshev points, and the last change of it."""
-    (low, high), found = ends, empty((grid.size, 2))
     stride = grid.size - 1
     while stride > 4:
         stride //= 2
     share, first = 0.0, True
     while True:
-        for k in range(0, grid.size, stride):
-            if first or k % (2 * stride) != 0:
-                end = 0.5 * (low + high + (high - low) * grid[k])
-                found[k, 0] = landing(end, gamma, field, x)
-                found[k, 1] = x[0]
+        land(ends, first, stride, gamma, field, grid, found, x)
         previous = share
         share = averaged(gamma, spread, ends, grid, stride, found, rule)
         apart = abs(share - previous)
@@ -218,31 +222,61 @@ def share_between(ends, gamma, spread, field, grid, rule, tol, x):
 
 
 @compiled
+def interpolation(ends, gamma, spread, field, tables, level, inputs, grid, found, x):
+    """Return what the share may be wrong by because the inputs are interpolated.
+
+    From every fourth, every second and all of their points: r and r' are the changes
+    of the share, here from nine ends, and the error of the last is below r' r'/r
+    whether they converge like a power or faster.
+    """
+    _switch, table, _below, _steps, _params, scheme, rule = field
+    _matrices, sparse, starts = tables
+    stride = (grid.size - 1) // 8
+    fine = averaged(gamma, spread, ends, grid, stride, found, rule)
+    shares = empty(2)
+    for k in range(2):
+        tabulated(sparse[k], level, inputs, starts, scheme[1].size, table)
+        land(ends, True, stride, gamma, field, grid, found, x)
+        shares[k] = averaged(gamma, spread, ends, grid, stride, found, rule)
+    first, last = abs(shares[0] - shares[1]), abs(shares[1] - fine)
+    return last * min(1.0, SAFE * last / (first + 1e-300))
+
+
+@compiled
 def share_row(
     inputs, below, switch, gamma, params, tables, scheme, rule, grid, tol, out
 ):
     """Fill out = (share, error bound, Y(0) of the separatrix) of one row.
 
     `tables` interpolate the inputs at the stages of 2^k times the fewest steps, from
-    all points and from every second one; block k starts at the k-th of its starts.
+    all points and, sparse, from every fourth and every second one; block k starts at
+    the k-th of its starts.
     """
     x, table = empty(STATES), empty((tables[2][-1], INPUTS))
-    steps, off, inputs_off = crossed(
+    steps, level, off = crossed(
         inputs, below, switch, gamma, params, tables, scheme, rule, tol, table, x
     )
     field = (switch, table, below, steps, params, scheme, rule)
     y = centre(gamma, field, x)
     out[2] = x[0]
     spread = sqrt(max(1.0 - 1.0 / gamma, 0.0))
-    rough = 4.0 * off + inputs_off
-    if spread < 1e-9:
-        out[0] = normal(-x[0] / sqrt(gamma))
-        out[1] = rough + 0.4 * spread + 1e-15
-        return
-    low = y - reach(y, -1.0, gamma, spread, field, x)
-    high = y + reach(y, 1.0, gamma, spread, field, x)
-    out[0], apart = share_between((low, high), gamma, spread, field, grid, rule, tol, x)
-    out[1] = rough + apart + FINEST
+    width = spread if spread > NARROW else WIDE
+    low = y - reach(y, -1.0, gamma, width, field, x)
+    high = y + reach(y, 1.0, gamma, width, field, x)
+    ends, found = (low, high), empty((grid.size, 2))
+    if spread <= NARROW:
+        out[0] = normal(-out[2] / sqrt(gamma))
+        apart = 0.4 * spread
+        land(ends, True, (grid.size - 1) // 8, gamma, field, grid, found, x)
+    else:
+        out[0], apart = share_between(
+            ends, gamma, spread, field, grid, rule, tol, found, x
+        )
+    out[1] = 4.0 * off + apart + FINEST
+    if switch < 1.0:
+        out[1] += interpolation(
+            ends, gamma, width, field, tables, level, inputs, grid, found, x
+        )
 
 
 @compiled

@@ -17,6 +17,7 @@ from jax import lax
 from jax.scipy.special import erf
 
 from .chebyshev import barycentric, chebyshev
+from .flow_loops import SAFE
 from .kernel import make_kernel
 from .minima import FLOOR, LEVELS, guesses
 from .printed import Printed
@@ -309,24 +310,35 @@ def shares_jax(
     """Return the share, its error bound and the separatrix for every row."""
     shoot = _shooter(flow, smooth.shape[1])
     smooth = np.where((switch == 1)[:, None, None], 0.0, smooth)
-    given = (smooth, below, switch, params.T)
     spread = np.sqrt(np.maximum(1 - 1 / gamma, 0.0))
 
-    def landing(ends: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        y, f = np.asarray(shoot(steps, ends, *given))
+    def landing(
+        ends: np.ndarray, steps: int, inputs: np.ndarray = smooth
+    ) -> tuple[np.ndarray, np.ndarray]:
+        y, f = np.asarray(shoot(steps, ends, inputs, below, switch, params.T))
         return y / gamma[:, None] - f, y
 
     low, high = _range(landing, REACH * spread, len(switch))
     ends = 0.5 * (low + high)[:, None] + 0.5 * (high - low)[:, None] * chebyshev(ENDS)
     fall, start = landing(ends, STEPS)
-    rough, _ = landing(ends[:, :: ENDS // 4], STEPS // 2)
-    off = np.abs(rough - fall[:, :: ENDS // 4]).max(axis=1)
-    rule = trapezoid()
+    rule, few = trapezoid(), ends[:, :: ENDS // 4]
+    rough = [landing(few, STEPS // 2, _thinned(smooth, k)) for k in (4, 2, 1)]
+    off = np.abs(rough[-1][0] - fall[:, :: ENDS // 4]).max(axis=1)
+    shares = [np.asarray(_averaged(*x, gamma, spread, *rule)[0]) for x in rough]
+    first, last = np.abs(np.diff(shares, axis=0))
+    interpolated = last * np.minimum(1.0, SAFE * last / (first + 1e-300))
     share, split = _averaged(fall, start, gamma, spread, *rule)
     half, _ = _averaged(fall[:, ::2], start[:, ::2], gamma, spread, *rule)
     apart = np.abs(np.asarray(share - half))
-    bound = np.minimum(apart, 1000 * apart**2) + off + FINEST
+    bound = np.minimum(apart, 1000 * apart**2) + off + interpolated + FINEST
     return np.asarray(share), bound, np.asarray(split)
+
+
+def _thinned(smooth: np.ndarray, stride: int) -> np.ndarray:
+    """The inputs at all Chebyshev points, from every `stride`-th of them."""
+    grid = chebyshev(smooth.shape[1])
+    matrix = barycentric(grid, grid[::stride])
+    return np.einsum("pq,rqi->rpi", matrix, smooth[:, ::stride])
 
 
 def _range(landing: Any, reach: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from .generated import EVEN, NAMES, STATES, branch, compiled, newton, observable
 
 FOUND, ESCAPED, LOST = 0, 1, 2
 ALIKE = 1e-12  # objectives this close belong to branches that have merged
+HIGHER = 1e-9  # relative; an objective this much above another is not the lowest
 FAR = 15.0  # a bias beyond it saturates every unit: 1 - tanh(15) = 2e-13
 LAST_STEP = 1e-6  # relative; the quadratic convergence leaves its square
 ROUNDING = 1e-15  # relative, of an objective
@@ -433,8 +434,12 @@ def saturate(at, closed, given, values, facts, codes):
 
 
 @compiled
-def descend(switch, grid, x, given, level, tol, out, states, smooth):
-    """Follow `x` from s = 1 to the switch, at Chebyshev points; return code, level."""
+def descend(switch, grid, x, closed, given, level, tol, out, states, smooth):
+    """Follow `x` from s = 1 to the switch, at Chebyshev points; return code, level.
+
+    A minimum above the closed branch is no longer the lowest: another one, which took
+    over and was met at the switch, is not found from here.
+    """
     depth = log(switch)
     for k in range(grid.size):
         at = exp(0.5 * (1.0 - grid[k]) * depth)
@@ -443,7 +448,8 @@ def descend(switch, grid, x, given, level, tol, out, states, smooth):
         if code != FOUND and k > 0:
             put(states[k - 1], x)
             code, level = settle_well(at, x, LAST_STEP, given, level, tol, out)
-        if code != FOUND:
+        closed_at = rival(at, closed, given)
+        if code != FOUND or out[0] > closed_at + HIGHER * (1.0 + abs(closed_at)):
             return LOST, level
         put(x, states[k])
         record(at, x, given, level, smooth[k])
@@ -497,7 +503,9 @@ def follow_row(times, grid, floor, closed, guesses, given, tol, results):
     if switch <= floor:
         record(floor, x, given, level, below)
     put(start, x)
-    code, level = descend(switch, grid, x, given, level, tol, out, states, smooth)
+    code, level = descend(
+        switch, grid, x, closed, given, level, tol, out, states, smooth
+    )
     if code != FOUND:
         summary[3] = LOST
         return

@@ -7,6 +7,7 @@ names of the notation table and whose metadata is one JSON attribute.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike
 from ..errors import ModelError
 from .classes import ClassMinima, minimise_classes
 from .classshares import class_shares
-from .flow import sample_share
+from .flow import FLAT, flatness, inaccurate, known_share
 from .landscape import counted
 from .minima import Minima, alone
 from .points import (
@@ -209,7 +210,19 @@ def _minimum(
     """The learned overlaps of a phase that has no closed ones."""
     if counted(phase.learned):
         return minimise_classes(phase, limit.about["activation"], s, point)
-    return alone(minimise(phase.learned, s, params_of(phase.learned, point)))
+    found = alone(minimise(phase.learned, s, params_of(phase.learned, point)))
+    if (apart := flatness(found)[0]) > FLAT:
+        _warn("The learned overlaps", FLAT, apart, "is flat")
+    return found
+
+
+def _warn(what: str, wanted: float, found: float, why: str) -> None:
+    """Say that a number is given which is known less well than was asked for."""
+    warnings.warn(
+        f"{what} should be known to {wanted:.1g}, but may be off by {found:.1g}: the "
+        f"minimum {why}. Do not use more digits, or change the ridges.",
+        stacklevel=2,
+    )
 
 
 def _times(s: ArrayLike) -> np.ndarray:
@@ -330,7 +343,9 @@ def _phase_shares(
         if phase.vanishes:
             return [share_without_noise(phase, minima, point)]
         given = params_of(phase.projected, point)
-        share, error, _ = sample_share(phase, minima, given, rtol=rtol)
+        share, error = known_share(phase, minima, given, rtol=rtol)
+        if error[0] > inaccurate(rtol):
+            _warn("`share_plus`", inaccurate(rtol), error[0], "bends sharply in time")
         return [(float(share[0]), float(error[0]))]
     return [followed_share(phase, point, rtol)]
 

@@ -31,6 +31,7 @@ PAPER = {"p": 0.8, "kappa": 2.0, "n": 128, "n_plus": 102, "sigma": 1.0}
 PAPER |= {"ridge_u": 2.0, "ridge_w": 2.0}
 WIDE = {"p": 0.5, "kappa": 5.0, "n": 12, "n_plus": 4, "sigma": 2.0}
 WIDE |= {"ridge_u": 1.0, "ridge_w": 1.0}
+ACCURATE = 1e-6  # 100 times the default tolerance of a share
 
 FEW = SMALL | {"n": 4, "n_plus": 3, "kappa": 1.0}
 
@@ -207,6 +208,82 @@ def test_a_row_of_a_batch_is_the_single_run(samples):
         for name, values in together.items():
             if not name.startswith("@"):
                 np.testing.assert_array_equal(values[i], single[name][0])
+
+
+# ------------------------------------------------------------- what may be wrong
+
+
+def bent(rows, seed):
+    """Nearly balanced classes: the minimum bends sharply where the bias wakes up."""
+    rng = np.random.default_rng(seed)
+
+    def between(low, high):
+        return np.exp(rng.uniform(np.log(low), np.log(high), rows))
+
+    n = between(2, 2000).round()
+    values = {
+        "n": n,
+        "n_plus": np.clip((n * rng.uniform(0.3, 0.7, rows)).round(), 1, n - 1),
+    }
+    values |= {"sigma": between(0.5, 5), "kappa": between(0.5, 10), "p": 0.5}
+    return values | {"ridge_u": between(1e-3, 10), "ridge_w": between(1e-3, 10)}
+
+
+def test_a_share_is_within_its_bound_or_said_to_be_inaccurate(samples):
+    """Against the same minima at 1281 points; 41 are too few for some."""
+    phase, values = samples.phase("weights"), bent(40, 5)
+
+    def at(points):
+        found = minimise(phase.learned, [1.0], values, points=points)
+        return sample_share(phase, found, values)[:2]
+
+    (truth, room), (rough, _) = at(1281), at(41)
+    found = solve_rows(samples, values, [1.0])
+    sure = found["status"] == "ok"
+    assert sure.mean() > 0.9
+    off = np.abs(found["share_plus"] - truth)[sure]
+    assert (off <= (found["share_plus_error"] + room)[sure]).all()
+    assert found["share_plus_error"][sure].max() < ACCURATE
+    assert np.abs(rough - truth)[sure].max() > 10 * ACCURATE
+    doubted = found["status"] == "inaccurate"
+    assert all(x.startswith("the share is known to") for x in found["reason"][doubted])
+
+
+def test_mirrored_classes_are_known_alike(samples):
+    values = bent(12, 6)
+    one, two = (
+        solve_rows(samples, values | {"n_plus": x}, [1.0])
+        for x in (values["n_plus"], values["n"] - values["n_plus"])
+    )
+    np.testing.assert_array_equal(one["status"], two["status"])
+    sure = one["status"] == "ok"
+    np.testing.assert_allclose(
+        (one["share_plus"] + two["share_plus"])[sure], 1, atol=2e-8
+    )
+
+
+FLAT = {"p": 0.5, "kappa": 1e-3, "sigma": 1.0, "n": 10**6, "n_plus": 800_000}
+FLAT |= {"ridge_u": 1e-8, "ridge_w": 1e-8}
+
+
+def test_a_flat_minimum_is_not_said_to_be_known(samples):
+    found = solve_rows(samples, FLAT, [0.5, 1.0])
+    assert found["status"].tolist() == ["inaccurate"]
+    assert found["reason"][0].startswith("flat: overlaps are known to")
+    with pytest.warns(UserWarning, match=r"should be known to .*, but may be") as told:
+        dilaton.solve(samples, s=[0.5, 1.0], rtol=1e-8, atol=1e-8, **FLAT)
+    assert "The learned overlaps should" in str(told[0].message)
+    assert "the minimum is flat. Do not use" in str(told[0].message)
+
+
+def test_a_minimum_that_another_one_overtakes_is_given_up(samples):
+    """From s = .77 down the followed minimum is above the saturated branch."""
+    values = {"p": 0.5, "kappa": 0.757, "sigma": 4.57, "n": 3, "n_plus": 1}
+    values |= {"ridge_u": 0.00333, "ridge_w": 0.003}
+    assert solve_rows(samples, values, [1.0])["status"].tolist() == ["failed"]
+
+
+# ------------------------------------------------------------------ other backends
 
 
 @pytest.mark.slow
