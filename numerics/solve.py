@@ -133,7 +133,7 @@ def solve_point(
     ]
     shares, errors = _shares(held, point, minima, rtol)
     sample = {"share_plus": shares, "share_plus_error": errors}
-    sample |= {"mode_mean": _ends(held, parts)}
+    sample |= _ends(held, point)
     settings = {"rtol": rtol, "atol": atol, "backend": backend}
     about = {"values": point, "solver": settings, "model": dict(held.about)}
     starts = None if nu0 is None else np.asarray(nu0, float)
@@ -166,7 +166,7 @@ class Solution:
         """What describes the generated sample; a number if there is one feature."""
         several = len(self.sample["share_plus"]) > 1
         found = {k: np.array(v) if several else v[0] for k, v in self.sample.items()}
-        return found | {"bulk_variance": self.rows[-1]["V"][-1]}
+        return found | {"bulk_variance": self.sample["bulk_variance"][0]}
 
     def dataset(self) -> xr.Dataset:
         """Return it with labels; see `solve`."""
@@ -299,9 +299,14 @@ def _from_zero(s: np.ndarray) -> tuple[np.ndarray, int]:
     return (s, 0) if s[0] == 0 else (np.concatenate([[0.0], s]), 1)
 
 
-def _ends(limit: PrintedLimit, parts: list[dict[str, np.ndarray]]) -> list[float]:
-    last = parts[-1]
-    return [last[x][-1] for x in _flow(limit.phases[-1]).unknowns[:-1]]
+def _ends(limit: PrintedLimit, point: Mapping[str, float]) -> dict[str, list[float]]:
+    """The mean of a mode along each feature and the bulk variance, after sampling."""
+    flow = _flow(limit.phases[-1])
+    *means, bulk = closed_values(flow.solved(), np.ones(1), point).values()
+    return {
+        "mode_mean": [float(x[0]) for x in means],
+        "bulk_variance": [float(bulk[0])],
+    }
 
 
 # -------------------------------------------------------------------------- the share
