@@ -45,6 +45,15 @@ class MissingExtra(DilatonError, ImportError):
     """An optional dependency is not installed; the message says how to get it."""
 
 
+def shown(value: Any) -> str:
+    """Return a value on one short line, whatever it is."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # an int of 5000 digits, for one, cannot be printed
+        return f"of type {type(value).__name__} and cannot be printed"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean `x`?"`` for the nearest known word, or ``"."``."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -35,7 +35,7 @@ from dilaton.numerics.kernel import make_kernel
 from dilaton.numerics.quadrature import average
 from dilaton.numerics.saddle import minimise
 from dilaton.spec import LARGEST_FILE, load_spec, parse_spec
-from dilaton.theory.model import TAU, D
+from dilaton.theory.model import TAU, D, Feature
 from dilaton.theory.notation import symbol
 from dilaton.theory.schedule import parse_schedule
 from dilaton.theory.system import Equation, System
@@ -375,7 +375,7 @@ CALLS = {  # name: (call, error, (rule, fact, remedy))
     "exponent nan": (
         lambda: dilaton.product(NAN),
         ModelError,
-        ("number or a fraction", "'nan'", "in digits"),
+        ("number or a fraction", "is nan", "in digits"),
     ),
     "no feature": (dilaton.product, ModelError, ("at least one", "no expo", "Write")),
     "activation": (
@@ -650,6 +650,120 @@ CALLS = {  # name: (call, error, (rule, fact, remedy))
         ("An axis must read", "is no number", "Write for example"),
     ),
 }
+
+TWO = dilaton.two_modes()
+X, OTHER = sp.Symbol("x"), sp.Symbol("tau")
+
+
+def feature(p=X, rho=X, exponent=sp.S.Zero):
+    return Feature(p, rho, exponent)
+
+
+def interpolant(beta):
+    return dilaton.Interpolant(1 - TAU, beta)
+
+
+MAKE = "Make targets with"
+RECORDS = {  # records of a model: name: (call, (rule, fact, remedy))
+    "target text": (lambda: dilaton.Model("x"), ("a `dilaton.Target`", "'x'", "Make")),
+    "target None": (lambda: dilaton.Model(None), ("a `dilaton.Target`", "None", "Mak")),
+    "interpolant text": (
+        lambda: dilaton.Model(TWO, "tau"),
+        ("a `dilaton.Interpolant`", "is 'tau'", "`parse_schedule`"),
+    ),
+    "interpolant pair": (
+        lambda: dilaton.Model(TWO, (1 - TAU, TAU)),
+        ("a `dilaton.Interpolant`", "is (1 - tau, tau)", "`LINEAR` is one"),
+    ),
+    "autoencoder text": (
+        lambda: dilaton.Model(TWO, autoencoder="tanh"),
+        ("a `dilaton.Autoencoder`", "is 'tanh'", '`Autoencoder("tanh")`'),
+    ),
+    "data True": (
+        lambda: dilaton.Model(TWO, data=True),
+        ("a `dilaton.Data`", "is True", "`Data(samples=True)`"),
+    ),
+    "data table": (
+        lambda: dilaton.Model(TWO, data={}),
+        ("a `dilaton.Data`", "is {}", "`Data(samples=True)`"),
+    ),
+    "features of ints": (
+        lambda: dilaton.Target((1, 2)),
+        ("tuple of `Feature`", "is (1, 2)", MAKE),
+    ),
+    "features listed": (
+        lambda: dilaton.Target([feature()]),
+        ("tuple of `Feature`", "is [Feature(", MAKE),
+    ),
+    "features none": (lambda: dilaton.Target(()), ("at least one", "is ()", MAKE)),
+    "target sigma": (
+        lambda: dilaton.Target((feature(),), 1.0),
+        ("`sigma` must be a sympy", "is 1.0", MAKE),
+    ),
+    "feature p": (lambda: feature(p=2), ("sympy expression", "is 2", "`product`")),
+    "feature exponent": (
+        lambda: feature(exponent=0.25),
+        ("sympy fraction", "is 0.25", "`product`"),
+    ),
+    "tied text": (
+        lambda: dilaton.Autoencoder(tied="no"),
+        ("`tied` must be True or False", "'no'", "without quotes"),
+    ),
+    "samples text": (
+        lambda: dilaton.Data("no"),
+        ("`samples` must be True or False", "'no'", "without quotes"),
+    ),
+    "empty listed": (
+        lambda: dilaton.Data(True, empty=["--"]),
+        ("a tuple of sign patterns", "['--']", "Write it as in"),
+    ),
+    "frozen population": (
+        lambda: dilaton.Data(frozen_noise=True),
+        ("`frozen_noise` says how samples are", "`samples` is False", "Leave it out"),
+    ),
+    "empty population": (
+        lambda: dilaton.Data(empty=("--",)),
+        ("`empty` says how samples are", "`samples` is False", "Leave it out"),
+    ),
+    "exponent negative": (
+        lambda: dilaton.product(0, -1),
+        ("at least 0", "feature 2 has exponent -1", "Raise it"),
+    ),
+    "exponent third": (
+        lambda: dilaton.product(1 / 3),
+        ("denominator of at most 10000", "0.3333333333333333", '"1/3"'),
+    ),
+    "exponent tower": (
+        lambda: dilaton.product("1e99999999"),
+        ("number or a fraction", "'1e99999999'", "in digits"),
+    ),
+    "exponent endless": (
+        lambda: dilaton.product(10**5000),
+        ("number or a fraction", "of type int and cannot be printed", "in digits"),
+    ),
+    "exponent huge": (
+        lambda: dilaton.product(1e300),
+        ("below 1/2", "exponent 1e+300", "Lower it"),
+    ),
+    "beta integral": (
+        lambda: interpolant(sp.Integral(X, (X, 0, TAU))),
+        ("can be evaluated", "Integral(x, (x, 0, tau))", "Work it out"),
+    ),
+    "beta derivative": (
+        lambda: interpolant(sp.Derivative(TAU**2, TAU)),
+        ("can be evaluated", "Derivative(tau**2, tau)", "Work it out"),
+    ),
+    "beta unknown function": (
+        lambda: interpolant(sp.Function("f")(TAU)),
+        ("can be evaluated", "f(tau)", "Work it out"),
+    ),
+    "beta foreign tau": (
+        lambda: interpolant(OTHER),
+        ("`TAU` and `D`", "another symbol that is called `tau`", "Use those"),
+    ),
+    "beta stray": (lambda: interpolant(X), ("`TAU` and `D`", "has `x`", "Use those")),
+}
+CALLS |= {k: (call, ModelError, parts) for k, (call, parts) in RECORDS.items()}
 
 
 @pytest.fixture
