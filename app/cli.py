@@ -22,7 +22,7 @@ from .arguments import (
     unit_times,
     whole,
 )
-from .errors import DilatonError
+from .errors import DilatonError, printable
 
 INTERRUPTED, TERMINATED = 130, 143  # exit codes of Ctrl-C and SIGTERM
 app = typer.Typer(
@@ -80,7 +80,8 @@ def _leave_at_once(code: Any) -> None:
 
 
 def _fail(message: str) -> None:
-    print(message, file=sys.stderr)
+    for line in message.splitlines():
+        print(printable(line), file=sys.stderr)
     sys.exit(2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,22 @@ class MissingExtra(DilatonError, ImportError):
     """An optional dependency is not installed; the message says how to get it."""
 
 
+def shown(value: Any) -> str:
+    """Return a value on one short line, whatever it is."""
+    try:
+        text = re.sub(r" at 0x\w+", "", " ".join(repr(value).split()))
+    except Exception:  # an int of 5000 digits, for one, cannot be printed
+        return f"of type {type(value).__name__} and cannot be printed"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def printable(text: str) -> str:
+    """Return text with its control characters spelled out."""
+    plain = (c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return "".join(plain)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean `x`?"`` for the nearest known word, or ``"."``."""
+    """Return ``"; did you mean `x`?"`` for the nearest of the words listed before."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean `{near[0]}`?" if near else "."
+    return f"; did you mean `{near[0]}`?" if near else ". Use one of those."

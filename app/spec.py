@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -16,10 +17,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from itertools import product
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import ModelError, StoreError, did_you_mean
+from .errors import ModelError, StoreError, did_you_mean, printable, shown
 
 if TYPE_CHECKING:
     from .theory.model import Model
@@ -39,7 +41,7 @@ class Rule(NamedTuple):
     remedy: str = ""
 
 
-POSITIVE = ("positive and below 1e6", 0.0, 1e6)
+POSITIVE = ("positive, above 1e-6 and below 1e6", 1e-6, 1e6)
 RULES = {
     "p": Rule(
         "strictly between 0 and 1", 0, 1, remedy="It is the weight of the + mode."
@@ -90,6 +92,14 @@ RULES = {
 }
 """What each number must be. Both ridges are positive: without them the learned
 parameters at tau = 0 are not unique, because the data say nothing there."""
+
+
+def rule_of(name: str) -> Rule | None:
+    """Return the rule for a number by the name that `Spec.values` gives it."""
+    base = re.sub(r"_(\d+|[pm]+)$", "", name)
+    counted = base == "n" and name != "n"
+    return RULES.get("count" if counted else {"rho": "scale"}.get(base, base))
+
 
 SECTIONS = ("target", "interpolant", "dilation", "data", "network")
 KINDS = ("two-modes", "product")
@@ -195,7 +205,7 @@ class Spec:
         """
         tables = json.loads(json.dumps(self.tables))
         for name, value in values.items():
-            _put(tables, name, value, self.values)
+            _put(tables, name, _plain(name, value), self.values)
         return parse_spec(to_toml(tables))
 
 
@@ -209,6 +219,11 @@ def load_spec(path: str | Path) -> Spec:
     ModelError
         When a key is missing, unknown or has a value it may not have.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise StoreError(
+            f"A spec file must be given by its path, but {shown(path)} is given. Write "
+            'it as in `load_spec("my.toml")`, or take `default_spec()`.'
+        )
     return parse_spec(_read(Path(path)), str(path))
 
 
@@ -220,14 +235,12 @@ def default_spec() -> Spec:
 def parse_spec(text: str, source: str = "the spec") -> Spec:
     """Check the text of a spec file; see `load_spec`."""
     if len(text) > LARGEST_FILE:
-        raise ModelError(
-            f"A spec must be at most {LARGEST_FILE} characters long, but {source} has "
-            f"{len(text)}. Give the spec file, not its data."
-        )
+        raise _too_long(source, f"{len(text)}")
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        reason = "too deeply nested" if isinstance(error, RecursionError) else error
+        deep = isinstance(error, RecursionError)
+        reason = "too deeply nested" if deep else printable(str(error))
         raise ModelError(
             f"A spec must be TOML, but {source} is not: {reason}. Start from the "
             "example in the README."
@@ -235,18 +248,38 @@ def parse_spec(text: str, source: str = "the spec") -> Spec:
     return Spec(text, _checked(raw))
 
 
+def _too_long(source: object, size: str) -> ModelError:
+    return ModelError(
+        f"A spec must be at most {LARGEST_FILE} characters long, but {source} has "
+        f"{size}. Give the spec file, not its data."
+    )
+
+
 def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return file.read(LARGEST_FILE + 1).decode()
-    except UnicodeDecodeError:
-        fact = "it is not text"
+            content = file.read(LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         fact = getattr(error, "strerror", None) or str(error)
-    raise StoreError(
-        f"The spec file must be readable, but `{path}` is not ({fact}). Check its name "
-        "and permissions."
-    )
+        raise StoreError(
+            f"The spec file must be readable, but `{printable(str(path))}` is not "
+            f"({fact}). Check its name and permissions."
+        ) from None
+    if len(content) > LARGEST_FILE:
+        raise _too_long(path, f"{len(content)} or more")
+    return _decoded(path, content)
+
+
+def _decoded(path: Path, content: bytes) -> str:
+    """Return UTF-8 as text, without the mark that some editors put in front."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise StoreError(
+            f"A spec file must be text in UTF-8, but line {line} of `{path}` has the "
+            f"byte 0x{content[error.start]:02x}, which is none. Save it as UTF-8."
+        ) from None
 
 
 # ---------------------------------------------------------------- one table at a time
@@ -268,8 +301,9 @@ def _checked(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _target(raw: dict[str, Any]) -> dict[str, Any]:
+    every = ("kind", "p", "sigma", "features")
     if "kind" not in raw:
-        raise _missing("target", "kind")
+        _keys(raw, "target", every, required=("kind",))
     kind = _choice("target.kind", raw["kind"], KINDS)
     if kind == "two-modes":
         _keys(raw, "target", ("kind", "p", "sigma"))
@@ -308,7 +342,7 @@ def _exponent(where: str, value: Any) -> str:
         "The mean has squared norm rho d^(1 - 2 exponent): at 1/2 the modes are no "
         "farther apart than the noise of one coordinate."
     )
-    known = type(value) in (int, float) and math.isfinite(value)
+    known = type(value) is int or (type(value) is float and math.isfinite(value))
     if not known and not (isinstance(value, str) and FRACTION.fullmatch(value)):
         raise _wrong(where, value, words, remedy)
     fraction = Fraction(str(value))
@@ -437,7 +471,8 @@ def _keys(
         if key not in known:
             raise ModelError(
                 f"{_table(where)} has the keys {', '.join(known)}, but "
-                f"`{_dotted(where, key[:60])}` is given{did_you_mean(key, known)}"
+                f"`{_dotted(where, printable(key)[:60])}` is "
+                f"given{did_you_mean(key, known)}"
             )
     for key in known if required is None else required:
         if key not in raw:
@@ -490,7 +525,7 @@ def _wrong(where: str, value: Any, words: str, remedy: str) -> ModelError:
 def _show(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    text = f'"{value}"' if isinstance(value, str) else str(value)
+    text = printable(f'"{value}"' if isinstance(value, str) else str(value))
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -501,6 +536,24 @@ def _numbered(name: str, value: Any) -> dict[str, float]:
     if not isinstance(value, list):
         return {name: value}
     return {f"{name}_{i}": x for i, x in enumerate(value, 1)}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a number of any library as Python's own; lists of numbers, and text."""
+    if isinstance(value, list | tuple):
+        return [_plain(name, x) for x in value]
+    if isinstance(value, bool | str):
+        return value
+    try:
+        if isinstance(value, Real):
+            number = float(value)
+            return int(value) if isinstance(value, Integral) else number
+    except OverflowError:
+        pass
+    raise ModelError(
+        f"`{name}` must be a number that a spec may have, but is {shown(value)}. Give "
+        "one real number for each name."
+    )
 
 
 def _put(tables: dict[str, Any], name: str, value: Any, known: Mapping) -> None:

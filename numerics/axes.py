@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError, did_you_mean
-from ..spec import RULES, Spec
+from ..errors import ModelError, did_you_mean, shown
+from ..spec import Spec, rule_of
+from .points import reals
 
 Columns = Mapping[str, np.ndarray]
 
@@ -114,20 +115,44 @@ def axes_of(over: Mapping[str, Any] | Iterable[Any]) -> tuple[Axis, ...]:
     A tuple is ``("p", 0.5, 0.95, 64)``, optionally with ``"log"`` as fifth entry.
     """
     if isinstance(over, Mapping):
-        return tuple(
-            _axis(str(k), np.ravel(v), f"{k}={np.ravel(v)}") for k, v in over.items()
+        return tuple(_listed(str(k), v) for k, v in over.items())
+    if isinstance(over, str | Axis):
+        return (_one_axis(over),)
+    if not isinstance(over, Iterable):
+        raise ModelError(
+            "`over` must be a list of axes, or a mapping from names to values, but is "
+            f'{shown(over)}. Write for example `{{"p": [0.5, 0.9]}}`.'
         )
-    items = [over] if isinstance(over, str | Axis) else list(over)
-    return tuple(map(_one_axis, items))
+    return tuple(map(_one_axis, over))
+
+
+def _listed(name: str, values: Any) -> Axis:
+    """Return an axis whose values are given as numbers."""
+    try:
+        return _axis(name, np.ravel(reals(values)), f"{name}={shown(values)}")
+    except ValueError as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(
+            "The values of an axis must be real numbers in a list, but those of "
+            f"`{name}` are {shown(values)}. Write for example "
+            f'`{{"{name}": [0.5, 0.9]}}`.'
+        ) from None
 
 
 def _one_axis(item: Any) -> Axis:
     if isinstance(item, Axis):
-        return item
+        return _listed(item.name, item.values)
     if isinstance(item, str):
         return parse_axis(item)
-    name, *rest = item
-    return parse_axis(f"{name}=" + ":".join(str(x) for x in rest))
+    if not isinstance(item, Sequence) or not item or not isinstance(item[0], str):
+        raise _bad_axis(shown(item), "has no `NAME=`")
+    try:
+        return parse_axis(f"{item[0]}=" + ":".join(map(str, item[1:])))
+    except ValueError as error:
+        if isinstance(error, ModelError):
+            raise
+        raise _bad_axis(item[0], "has a number that is too long") from None
 
 
 def follows_p(values: Mapping[str, float], axes: Sequence[Axis]) -> bool:
@@ -173,14 +198,14 @@ def inadmissible(columns: Columns) -> np.ndarray:
     size = len(next(iter(columns.values())))
     reasons = np.full(size, "", dtype="<U120")
     for name, value in columns.items():
-        rule, holds = _rule(re.sub(r"_\d+$", "", name), value, columns)
+        rule, holds = _rule(name, value, columns)
         for row in np.flatnonzero(~holds & (reasons == "")):
             reasons[row] = f"`{name}` must be {rule}, but is {value[row]:g}."
     return reasons
 
 
 def _rule(name: str, value: np.ndarray, columns: Columns) -> tuple[str, np.ndarray]:
-    rule = RULES.get({"rho": "scale"}.get(name, name))
+    rule = rule_of(name)
     if rule is None:
         return "finite", np.isfinite(value)
     holds = (rule.low < value) & (value < rule.high)

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import sympy as sp
 
-from ..errors import AdmissibilityError, DerivationError, ModelError, did_you_mean
+from ..errors import (
+    AdmissibilityError,
+    DerivationError,
+    ModelError,
+    did_you_mean,
+    shown,
+)
 from ..theory.derive import Limit, derive
 from ..theory.system import System
 from .integrate import integrate
@@ -18,6 +24,7 @@ from .points import (
     complete,
     dimension,
     params_of,
+    reals,
     unit_times,
 )
 
@@ -45,13 +52,8 @@ def learn(
     """
     limit = derive(spec.model)
     point = complete(limit, spec.values)
-    times = list(times)
     check_choice("network", network, ("untied", "tied"))
-    if not times or not all(0 <= x < np.inf for x in times):
-        raise ModelError(
-            "`times` must be training times from 0, at least one, but is "
-            f"{times}. `init` holds at time 0."
-        )
+    times = _training_times(times)
     if network == "tied":
         system: System | None = limit.exact["tied"]
         _check_halves(limit, point)
@@ -67,7 +69,7 @@ def learn(
         )
     names = [str(x) for x in system.unknowns]
     _check_init(system, names, init)
-    grid = np.array(sorted({0.0, *times}))
+    grid = np.array(sorted({0.0, *times} if any(times) else {0.0, 1.0}))
     found = integrate(
         system,
         init={name: float(init[name]) for name in names},
@@ -80,6 +82,19 @@ def learn(
     where = np.searchsorted(grid, times)
     rows = {name: found[name][0, where].tolist() for name in names}
     return {"times": times, **rows}
+
+
+def _training_times(given: Iterable[float]) -> list[float]:
+    try:
+        times = reals(given if hasattr(given, "__array__") else list(given))
+    except (TypeError, ValueError):
+        times = np.array([np.nan])
+    if times.ndim != 1 or not times.size or not np.all((times >= 0) & (times < np.inf)):
+        raise ModelError(
+            "`times` must be training times from 0, at least one, but is "
+            f"{shown(given)}. `init` holds at time 0."
+        )
+    return times.tolist()
 
 
 def _check_halves(limit: Limit, point: Mapping[str, float]) -> None:

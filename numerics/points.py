@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ModelError, did_you_mean
+from ..errors import ModelError, did_you_mean, shown
+from ..spec import RULES, Rule, rule_of
 from .kernel import make_kernel
 from .printed import Printed, PrintedLimit, printed, printed_limit
 
@@ -39,25 +40,75 @@ def complete(
     return point
 
 
+def reals(value: Any) -> np.ndarray:
+    """Return real numbers as an array of floats; raise `ValueError` for any other."""
+    array = np.asarray(value)
+    if np.ma.is_masked(value) or array.dtype.kind not in "biufO":
+        raise ValueError("complex, masked or no numbers")
+    if array.dtype.kind == "O" and None in array.ravel().tolist():
+        raise ValueError("missing numbers")
+    try:
+        return array.astype(float)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _real(value: Any) -> float:
+    """Return one real number as a float; raise `ValueError` if it is none."""
+    array = reals(value)
+    if array.ndim or isinstance(value, bool | np.bool_):
+        raise ValueError("not one number")
+    return float(array)
+
+
 def _number(name: str, value: Any) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        return _real(value)
+    except ValueError:
         raise ModelError(
-            f"`{name}` must be one number, but is {str(value)[:60]!r}. For many "
+            f"`{name}` must be one real number, but is {shown(value)}. For many "
             "points at once use `dilaton sweep`."
         ) from None
 
 
+POSITIVE = Rule("positive and finite", 0.0, np.inf, remedy="Change it.")
+NO_RIDGE = {"words": "0 or positive, and below 1e12", "low": -1e-300}
+IN_PYTHON: dict[str, dict[str, Any]] = {
+    "n": {
+        "words": "a whole number from 2 to 10^9",
+        "remedy": "The population is another model: `Data()`.",
+    },
+    "noise_draws": {
+        "words": "a whole number from 1 to 10^9",
+        "remedy": "Fresh noise is another model: `Data(samples=True)`.",
+    },
+    "count": {
+        "words": "a whole number from 1 to 10^9",
+        "low": 0.5,
+        "remedy": "A class without samples is another model: see `Data.empty`.",
+    },
+    "ridge_u": NO_RIDGE,
+    "ridge_w": NO_RIDGE,
+}
+"""Where a limit is asked for other numbers than a spec, which holds the model too."""
+
+
+def _rule(name: str) -> Rule:
+    rule = rule_of(name)
+    for key, change in IN_PYTHON.items():
+        if rule is RULES[key]:
+            return rule._replace(**change)
+    return rule or POSITIVE
+
+
 def _admissible(point: Mapping[str, float]) -> None:
+    """Demand of the numbers what a spec demands of them."""
     for name, value in point.items():
-        share = name == "p" or name.startswith("p_")
-        high = 1.0 if share else np.inf
-        low = -1e-300 if name.startswith("ridge") else 0.0
-        if not low < value < high:
+        rule = _rule(name)
+        whole = not rule.whole or value == np.rint(value)
+        if not rule.low < value < rule.high or not whole:
             raise ModelError(
-                f"`{name}` must be {'between 0 and 1' if share else 'positive'} and "
-                f"finite, but is {value:g}. Change it."
+                f"`{name}` must be {rule.words}, but is {value:g}. {rule.remedy}"
             )
     if "n_plus" in point and not point["n_plus"] < point["n"]:
         raise ModelError(
@@ -69,8 +120,8 @@ def _admissible(point: Mapping[str, float]) -> None:
 def unit_times(name: str, given: Any) -> np.ndarray:
     """Return times in [0, 1] as an array, at least one."""
     try:
-        times = np.atleast_1d(np.asarray(given, float))
-    except (TypeError, ValueError):
+        times = np.atleast_1d(reals(given))
+    except ValueError:
         times = np.array([np.nan])
     inside = times.size and np.all((times >= 0) & (times <= 1))
     if times.ndim != 1 or not inside:
@@ -78,11 +129,23 @@ def unit_times(name: str, given: Any) -> np.ndarray:
     return times
 
 
+def increasing_times(name: str, given: Any) -> np.ndarray:
+    """Return times in [0, 1] that increase, at least one."""
+    times = unit_times(name, given)
+    if np.any(np.diff(times) <= 0):
+        raise bad_times(name, times, " that increase", "Sort them and drop doubles.")
+    return times
+
+
 def bad_times(name: str, given: Any, what: str, remedy: str) -> ModelError:
     """Return the error about times that are none."""
-    text = np.array2string(np.asarray(given), threshold=6)[:60]
+    try:
+        numbers = np.array2string(np.asarray(given), threshold=6)
+        text = shown(given) if np.ma.is_masked(given) else " ".join(numbers.split())
+    except ValueError:  # lists of different lengths, for one
+        text = shown(given)
     return ModelError(
-        f"`{name}` must be times between 0 and 1{what}, but is {text}. {remedy}"
+        f"`{name}` must be times between 0 and 1{what}, but is {text[:60]}. {remedy}"
     )
 
 
@@ -99,22 +162,52 @@ def check_tolerances(
     rtol: float, atol: float, max_steps: int = 1, max_step: float = np.inf
 ) -> None:
     """Raise `ModelError` unless a solver can work with these."""
-    for name, value in (("rtol", rtol), ("atol", atol), ("max_step", max_step)):
-        if not (isinstance(value, int | float | np.number) and value > 0):
-            raise ModelError(
-                f"`{name}` must be a positive number, but is {value!r}. For double "
-                "precision 1e-13 to 1e-3 is sensible."
-            )
-    if rtol < 1e-14:
+    tolerance("rtol", rtol)
+    tolerance("atol", atol)
+    if not _holds(max_step, lambda x: x > 0):
         raise ModelError(
-            f"`rtol` must be at least 1e-14, but is {rtol:g}: double precision holds "
-            "no more. Raise it."
+            f"`max_step` must be a positive number, but is {shown(max_step)}. Leave "
+            "it out to let the solver choose."
         )
-    if int(max_steps) != max_steps or max_steps < 1:
+    if not _holds(max_steps, lambda x: x >= 1 and x == np.rint(x) < np.inf):
         raise ModelError(
-            f"`max_steps` must be a positive whole number, but is {max_steps!r}. "
+            f"`max_steps` must be a positive whole number, but is {shown(max_steps)}. "
             "Raise it."
         )
+
+
+def tolerance(name: str, value: Any) -> float:
+    """Return a tolerance that a solver can work with as a float."""
+    if not _holds(value, lambda x: 0 < x < 1):
+        raise ModelError(
+            f"`{name}` must be a positive number below 1, but is {shown(value)}. For "
+            "double precision 1e-13 to 1e-3 is sensible."
+        )
+    if name == "rtol" and value < 1e-14:
+        raise ModelError(
+            f"`rtol` must be at least 1e-14, but is {value:g}: double precision holds "
+            "no more. Raise it."
+        )
+    return float(value)
+
+
+def _holds(value: Any, rule: Callable[[float], Any]) -> bool:
+    """Whether `value` is one real number for which the rule holds."""
+    try:
+        return bool(rule(_real(value)))
+    except ValueError:
+        return False
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """Return a whole number from `least`; raise `ModelError` for any other."""
+    known = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not known or value < least:
+        raise ModelError(
+            f"`{name}` must be a whole number from {least}, but is {shown(value)}. "
+            "Change it."
+        )
+    return int(value)
 
 
 def dimension(d: Any) -> float:

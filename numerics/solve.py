@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import ModelError
+from ..errors import ModelError, shown
 from .classes import ClassMinima, minimise_classes
 from .classshares import class_shares
 from .flow import FLAT, flatness, inaccurate, known_share
 from .landscape import counted
 from .minima import Minima, alone
 from .points import (
-    bad_times,
     check_choice,
     check_tolerances,
     closed_values,
     complete,
+    increasing_times,
     params_of,
-    unit_times,
+    reals,
 )
 from .printed import SATURATED, Printed, PrintedLimit, PrintedPhase, printed_limit
 from .saddle import minimise
@@ -121,22 +121,22 @@ def solve_point(
     """Solve every phase at one point, as `solve` does, into plain arrays."""
     check_tolerances(rtol, atol)
     check_choice("backend", backend, ("numba", "jax", "scipy"))
-    held, point, times = printed_limit(limit), complete(limit, values), _times(s)
+    starts, times = _starts(nu0), increasing_times("s", s)
+    held, point = printed_limit(limit), complete(limit, values)
     minima = {
         phase.name: _minimum(phase, held, times, point)
         for phase in held.phases
         if phase.learned.kind == "stationary"
     }
     parts = [
-        _phase_rows(phase, times, point, minima, rtol, atol, backend, nu0)
+        _phase_rows(phase, times, point, minima, rtol, atol, backend, starts)
         for phase in held.phases
     ]
     shares, errors = _shares(held, point, minima, rtol)
     sample = {"share_plus": shares, "share_plus_error": errors}
     sample |= _ends(held, point)
-    settings = {"rtol": rtol, "atol": atol, "backend": backend}
+    settings = {"rtol": float(rtol), "atol": float(atol), "backend": backend}
     about = {"values": point, "solver": settings, "model": dict(held.about)}
-    starts = None if nu0 is None else np.asarray(nu0, float)
     return Solution(held, times, parts, sample, starts, about)
 
 
@@ -225,11 +225,20 @@ def _warn(what: str, wanted: float, found: float, why: str) -> None:
     )
 
 
-def _times(s: ArrayLike) -> np.ndarray:
-    times = unit_times("s", s)
-    if np.any(np.diff(times) <= 0):
-        raise bad_times("s", times, " that increase", "Sort them and drop doubles.")
-    return times
+def _starts(nu0: ArrayLike | None) -> np.ndarray | None:
+    """Return starting points, one number or a list of them, as an array."""
+    if nu0 is None:
+        return None
+    try:
+        starts = np.atleast_1d(reals(nu0))
+    except ValueError:
+        starts = np.array([np.nan])
+    if starts.ndim != 1 or not starts.size or not np.all(np.isfinite(starts)):
+        raise ModelError(
+            "`nu0` must be one finite number or a list of them, but is "
+            f"{shown(nu0)}. Write it as in `nu0=[-1.0, 0.5]`."
+        )
+    return starts
 
 
 def _about(name: str) -> dict[str, str]:
@@ -250,7 +259,7 @@ def _phase_rows(
     rtol: float,
     atol: float,
     backend: Backend,
-    nu0: ArrayLike | None,
+    nu0: np.ndarray | None,
 ) -> dict[str, np.ndarray]:
     found = minima.get(phase.name)
     if found is None:
@@ -260,7 +269,7 @@ def _phase_rows(
     if phase.variance:
         rows |= closed_values(_flow(phase).solved(), s, point)
     elif nu0 is not None and phase.features:
-        rows |= _fan(phase, s, point, rtol, atol, backend, np.asarray(nu0, float))
+        rows |= _fan(phase, s, point, rtol, atol, backend, nu0)
     return rows
 
 
@@ -275,7 +284,7 @@ def _fan(phase, s, point, rtol, atol, backend, nu0) -> dict[str, np.ndarray]:
         )
     from .integrate import integrate
 
-    grid, first = _from_zero(s)
+    grid, places = _grid(s)
     names = flow.unknowns
     found = integrate(
         flow.make(),
@@ -286,7 +295,7 @@ def _fan(phase, s, point, rtol, atol, backend, nu0) -> dict[str, np.ndarray]:
         atol=atol,
         backend=backend,
     )
-    return {name: found[name][:, first:].T for name in names}
+    return {name: found[name][:, places].T for name in names}
 
 
 def _flow(phase: PrintedPhase) -> Printed:
@@ -294,9 +303,10 @@ def _flow(phase: PrintedPhase) -> Printed:
     return phase.sampling
 
 
-def _from_zero(s: np.ndarray) -> tuple[np.ndarray, int]:
-    """The times with 0 in front if it is missing, and where the asked ones start."""
-    return (s, 0) if s[0] == 0 else (np.concatenate([[0.0], s]), 1)
+def _grid(s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The times from 0 on, at least two, and where the asked ones are among them."""
+    grid = np.union1d([0.0], s) if s[-1] > 0 else np.array([0.0, 1.0])
+    return grid, np.searchsorted(grid, s)
 
 
 def _ends(limit: PrintedLimit, point: Mapping[str, float]) -> dict[str, list[float]]:

@@ -29,13 +29,15 @@ from ..errors import (
     DilatonError,
     MissingExtra,
     ModelError,
+    ShapeError,
     SolveError,
     StoreError,
-    did_you_mean,
+    shown,
 )
 from ..spec import Spec, load_spec
 from ..theory.notation import TABLE
 from .axes import Axis, axes_of, check_axes, follows_p, inadmissible
+from .points import check_choice, increasing_times, tolerance, whole_number
 from .store import Damaged, Store, source_digest
 from .threads import one_thread
 from .threads import workers as threads_here
@@ -145,18 +147,53 @@ def _guarded(job: Job, columns: Columns) -> dict[str, np.ndarray]:
     """Run the row function; when it raises, run its rows one by one."""
     size = len(next(iter(columns.values())))
     try:
-        return dict(job.rows(job.spec, columns, job.settings))
+        found = job.rows(job.spec, columns, job.settings)
     except (DilatonError, ArithmeticError, np.linalg.LinAlgError) as error:
         if size == 1:
             return {
                 "status": np.array(["failed"]),
                 "reason": np.array([str(error)[:120]]),
             }
+    else:
+        return _arrays(found, size)
     single = [
         _guarded(job, {k: v[i : i + 1] for k, v in columns.items()})
         for i in range(size)
     ]
     return _stacked(single)
+
+
+def _arrays(found: Any, size: int) -> dict[str, np.ndarray]:
+    """Return what a row function gave as arrays, or say what it must give."""
+    if not isinstance(found, Mapping):
+        raise _bad_rows(f"returned {shown(found)}")
+    arrays = {name: _array(name, value) for name, value in found.items()}
+    times = arrays.get("@t")
+    for name, array in arrays.items():
+        wide = array.ndim == 2 and (times is None or array.shape[1] == times.size)
+        along = name.startswith("@") and array.ndim == 1
+        rows = array.shape[:1] == (size,) and (array.ndim == 1 or wide)
+        if not (along or (rows and not name.startswith("@"))):
+            raise _bad_rows(f"gave `{name}` the shape {array.shape} for {size} rows")
+    return arrays
+
+
+def _array(name: Any, value: Any) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        raise _bad_rows(f"gave `{name}` as {shown(value)}") from None
+    if not isinstance(name, str) or array.dtype.kind not in "biufU":
+        raise _bad_rows(f"gave `{name}` as {shown(value)}")
+    return array
+
+
+def _bad_rows(fact: str) -> ShapeError:
+    return ShapeError(
+        "A row function must return a mapping from names to arrays of numbers or "
+        f"text, of shape (rows,) or (rows, times), but it {fact}. Mend the function; "
+        "`dilaton.numerics.sweep.RowFunction` tells what it may return."
+    )
 
 
 def _stacked(single: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -258,17 +295,18 @@ def sweep(
     job = make_job(spec, over, rows, rows_per_chunk, backend, device, s, rtol)
     if progress and follows_p(job.spec.values, job.axes):
         say("n_plus = round(p*n) in each row, since p is swept and n_plus is not.")
-    store = Store(Path(out), job.recipe()).open()
-    wanted = _wanted(job, chunk_index)
+    folder, wanted = _folder(out), _wanted(job, chunk_index)
+    threads = _threads(job, workers)
+    store = Store(folder, job.recipe()).open()
     pending = [i for i in wanted if _usable(store, i) is None]
     if pending:
         work = _on_cluster(job, pending, scheduler) if scheduler else None
-        work = work or _on_threads(job, pending, _threads(job, workers))
+        work = work or _on_threads(job, pending, threads)
         _keep(job, store, work, len(wanted) - len(pending), progress)
     result, complete = collect(job, store)
     if complete:
         store.tidy()
-        write_netcdf(result, Path(out) / "sweep.nc")
+        write_netcdf(result, folder / "sweep.nc")
     return result
 
 
@@ -283,8 +321,8 @@ def make_job(
     rtol: float,
 ) -> Job:
     """Check what the user asked for and return it as a `Job`."""
-    _check_choice("backend", backend, ("numba", "jax", "scipy"))
-    _check_choice("device", device, ("cpu", "gpu"))
+    check_choice("backend", backend, ("numba", "jax", "scipy"))
+    check_choice("device", device, ("cpu", "gpu"))
     if device == "gpu" and backend != "jax":
         raise ModelError(
             f"`device` must be `cpu` for the backend `{backend}`, but is `gpu`. Only "
@@ -292,8 +330,13 @@ def make_job(
         )
     if device == "gpu":
         _check_gpu()
-    if isinstance(spec, str | Path):
-        spec = load_spec(spec)
+    times, rtol = increasing_times("s", s).tolist(), tolerance("rtol", rtol)
+    spec = _read(spec)
+    if not (rows is None or callable(rows)):
+        raise ModelError(
+            "`rows` must be a function of a spec, columns and settings, but is "
+            f"{shown(rows)}. Leave it out to solve the spec."
+        )
     if rows is None and "counts" in spec.tables["data"]:
         raise ModelError(
             "A sweep solves thousands of points of two modes or of a population, but "
@@ -303,13 +346,9 @@ def make_job(
     axes = axes_of(over)
     check_axes(spec, axes)
     size = math.prod(len(axis.values) for axis in axes)
-    per_chunk = rows_per_chunk or min(max(-(-size // 64), 64), 4096)
-    times = [float(x) for x in s]
-    if per_chunk < 1 or not all(0 <= x <= 1 for x in times) or not rtol > 0:
-        raise ModelError(
-            "`s` must lie in [0, 1], `rtol` and `rows_per_chunk` must be positive, but "
-            f"are {times}, {rtol} and {rows_per_chunk}. Change them."
-        )
+    per_chunk = min(max(-(-size // 64), 64), 4096)
+    if rows_per_chunk is not None:
+        per_chunk = whole_number("rows_per_chunk", rows_per_chunk)
     settings = {"backend": backend, "device": device, "s": times, "rtol": rtol}
     return Job(spec, axes, rows or _solver(spec), per_chunk, settings)
 
@@ -322,12 +361,26 @@ def _solver(spec: Spec) -> RowFunction:
     return sweep_rows
 
 
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
+def _read(spec: Any) -> Spec:
+    """Return a spec that is given, or whose file is."""
+    if isinstance(spec, str | Path):
+        return load_spec(spec)
+    if not isinstance(spec, Spec):
         raise ModelError(
-            f"`{name}` must be one of {', '.join(known)}, but is `{value}`"
-            + did_you_mean(value, known)
+            "`spec` must be a `dilaton.Spec` or the path of a spec file, but is "
+            f"{shown(spec)}. `default_spec()` is one."
         )
+    return spec
+
+
+def _folder(out: Any) -> Path:
+    """Return the folder of a store as a path."""
+    if not isinstance(out, str | Path) or not str(out) or "\0" in str(out):
+        raise StoreError(
+            f"`out` must be the path of a folder, but is {shown(out)}. Name a new one, "
+            "or a store to go on with."
+        )
+    return Path(out)
 
 
 def _check_gpu() -> None:
@@ -345,13 +398,14 @@ def _check_gpu() -> None:
 def _wanted(job: Job, chunk_index: int | None) -> Sequence[int]:
     if chunk_index is None:
         return range(job.chunks)
-    if not 0 <= chunk_index < job.chunks:
+    known = isinstance(chunk_index, int | np.integer)
+    if not known or not 0 <= chunk_index < job.chunks:
         raise ModelError(
             f"`chunk_index` must be from 0 to {job.chunks - 1}, since the sweep has "
-            f"{job.chunks} chunks of {job.rows_per_chunk} rows, but is {chunk_index}. "
-            "Change it, or the size of the job array."
+            f"{job.chunks} chunks of {job.rows_per_chunk} rows, but is "
+            f"{shown(chunk_index)}. Change it, or the size of the job array."
         )
-    return [chunk_index]
+    return [int(chunk_index)]
 
 
 def _usable(store: Store, index: int) -> dict[str, np.ndarray] | None:
@@ -375,7 +429,7 @@ Finished = Iterator[tuple[int, dict[str, np.ndarray]]]
 
 def _threads(job: Job, workers: int | None) -> int:
     if workers is not None:
-        return max(1, workers)
+        return whole_number("workers", workers)
     if job.settings["backend"] != "numba":
         return 1  # jax has its own threads; scipy holds the interpreter
     return threads_here()

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import dilaton
@@ -34,8 +35,9 @@ from dilaton.numerics.integrate import integrate
 from dilaton.numerics.kernel import make_kernel
 from dilaton.numerics.quadrature import average
 from dilaton.numerics.saddle import minimise
+from dilaton.numerics.sweep import sweep
 from dilaton.spec import LARGEST_FILE, load_spec, parse_spec
-from dilaton.theory.model import TAU, D
+from dilaton.theory.model import TAU, D, Feature
 from dilaton.theory.notation import symbol
 from dilaton.theory.schedule import parse_schedule
 from dilaton.theory.system import Equation, System
@@ -144,11 +146,15 @@ SPECS = {  # name: (text replaced, by what, (rule, fact, remedy))
     "alpha pole": ('"1 - tau"', '"1/tau - 1"', ("real and finite", "not defined", "")),
     "beta wiggles": ('"tau"', '"tau**2*(5 - 4*tau)"', ("must rise", "does not", "Ch")),
     "beta d": ('"tau"', '"d*tau"', ("be 1 at tau = 1", "is 100 there", "Rescale")),
+    "kind misspelt": ('kind = "two', 'knid = "two', ("keys kind", "knid`", "`kind`?")),
+    "control key": (HERE, '"\\u001b[31m" = 1', ("keys kind", "\\x1b[31m` is", "those")),
+    "control text": (HERE, 'p = "\\u001b[2J"', ("between 0", '"\\x1b[2J"', "weight")),
     "not a table": ("[dilation]\nkappa = 2.0", "", ("must give", "`dilation`", "Add")),
 }  # fmt: skip
 PRODUCTS = {
     "exponent half": ("0.25", "0.5", ("[0, 1/2)", "is 0.5", "no farther apart")),
     "exponent code": ("0.25", '"1/3+1"', ("[0, 1/2)", '"1/3+1"', "no farther apart")),
+    "exponent long": ("0.25", "1" + "0" * 400, ("[0, 1/2)", "is 10000", "no farther")),
     "exponent by 0": ("0.25", '"1/0"', ("[0, 1/2)", '"1/0"', "no farther apart")),
     "samples": (
         '"inf"',
@@ -175,7 +181,9 @@ def test_a_bad_product_spec_is_refused(word_for_word, old, new, parts):
 
 FILES = {  # name: (bytes of the file or None for a folder, error, parts)
     "folder": (None, StoreError, ("must be readable", "Is a directory", "Check")),
-    "binary": (b"\xff\xfe", StoreError, ("must be readable", "not text", "Check")),
+    "binary": (b"\xff\xfe", StoreError, ("in UTF-8", "line 1", "Save it")),
+    "Latin-1": (b"# a\n# caf\xe9", StoreError, ("in UTF-8", "line 2", "Save it")),
+    "cut letter": (b"#" + b"\xc3\xa9" * 40_000, ModelError, ("at most", "has", "file")),
     "empty": (b"", ModelError, ("must give `target`", "is missing", "Add it")),
     "huge": (b"#" * (LARGEST_FILE + 1), ModelError, ("at most", "has", "spec file")),
     "deep": (b"a = " + b"[" * 9000, ModelError, ("must be TOML", "nested", "README")),
@@ -209,8 +217,14 @@ def test_a_file_without_permission_is_refused(tmp_path, monkeypatch):
 
 
 def test_an_endless_file_is_not_read_to_its_end():
-    parts = ("at most 65536", "65537", "Give the spec file")
+    parts = ("at most 65536", "65537 or more", "Give the spec file")
     expect(ModelError, parts, lambda: load_spec("/dev/zero"))
+
+
+def test_a_mark_in_front_of_utf_8_is_no_part_of_a_spec(tmp_path):
+    path = tmp_path / "spec.toml"
+    path.write_text(TEXT, encoding="utf-8-sig")
+    assert load_spec(path).tables == dilaton.default_spec().tables
 
 
 # ----------------------------------------------------------------- the Python functions
@@ -302,13 +316,13 @@ CALLS = {  # name: (call, error, (rule, fact, remedy))
         ModelError,
         ("has the parameters kappa, p, sigma", "`n` was given", "."),
     ),
-    "p nan": (lambda: solve(p=NAN), ModelError, (*RANGE, "is nan", "Change it")),
-    "p outside": (lambda: solve(p=1), ModelError, (*RANGE, "is 1", "Change it")),
-    "p text": (lambda: solve(p="x"), ModelError, ("one number", "'x'", "sweep")),
-    "p list": (lambda: solve(p=[0.1]), ModelError, ("one number", "[0.1]", "sweep")),
-    "p None": (lambda: solve(p=None), ModelError, ("one number", "None", "sweep")),
-    "sigma zero": (lambda: solve(sigma=0), ModelError, ("positive", "is 0", "Change")),
-    "sigma inf": (lambda: solve(sigma=INF), ModelError, ("finite", "inf", "Change")),
+    "p nan": (lambda: solve(p=NAN), ModelError, (*RANGE, "is nan", "It is the")),
+    "p outside": (lambda: solve(p=1), ModelError, (*RANGE, "is 1", "It is the")),
+    "p text": (lambda: solve(p="x"), ModelError, ("one real number", "'x'", "sweep")),
+    "p list": (lambda: solve(p=[0.1]), ModelError, ("real number", "[0.1]", "sweep")),
+    "p None": (lambda: solve(p=None), ModelError, ("real number", "None", "sweep")),
+    "sigma zero": (lambda: solve(sigma=0), ModelError, ("positive", "is 0", "spread")),
+    "sigma inf": (lambda: solve(sigma=INF), ModelError, ("below 1e6", "inf", "spread")),
     "s decreasing": (
         lambda: solve(s=[1, 0]),
         ModelError,
@@ -375,7 +389,7 @@ CALLS = {  # name: (call, error, (rule, fact, remedy))
     "exponent nan": (
         lambda: dilaton.product(NAN),
         ModelError,
-        ("number or a fraction", "'nan'", "in digits"),
+        ("number or a fraction", "is nan", "in digits"),
     ),
     "no feature": (dilaton.product, ModelError, ("at least one", "no expo", "Write")),
     "activation": (
@@ -651,6 +665,276 @@ CALLS = {  # name: (call, error, (rule, fact, remedy))
     ),
 }
 
+TWO = dilaton.two_modes()
+X, OTHER = sp.Symbol("x"), sp.Symbol("tau")
+
+
+def feature(p=X, rho=X, exponent=sp.S.Zero):
+    return Feature(p, rho, exponent)
+
+
+def interpolant(beta):
+    return dilaton.Interpolant(1 - TAU, beta)
+
+
+MAKE = "Make targets with"
+RECORDS = {  # records of a model: name: (call, (rule, fact, remedy))
+    "target text": (lambda: dilaton.Model("x"), ("a `dilaton.Target`", "'x'", "Make")),
+    "target None": (lambda: dilaton.Model(None), ("a `dilaton.Target`", "None", "Mak")),
+    "interpolant text": (
+        lambda: dilaton.Model(TWO, "tau"),
+        ("a `dilaton.Interpolant`", "is 'tau'", "`parse_schedule`"),
+    ),
+    "interpolant pair": (
+        lambda: dilaton.Model(TWO, (1 - TAU, TAU)),
+        ("a `dilaton.Interpolant`", "is (1 - tau, tau)", "`LINEAR` is one"),
+    ),
+    "autoencoder text": (
+        lambda: dilaton.Model(TWO, autoencoder="tanh"),
+        ("a `dilaton.Autoencoder`", "is 'tanh'", '`Autoencoder("tanh")`'),
+    ),
+    "data True": (
+        lambda: dilaton.Model(TWO, data=True),
+        ("a `dilaton.Data`", "is True", "`Data(samples=True)`"),
+    ),
+    "data table": (
+        lambda: dilaton.Model(TWO, data={}),
+        ("a `dilaton.Data`", "is {}", "`Data(samples=True)`"),
+    ),
+    "features of ints": (
+        lambda: dilaton.Target((1, 2)),
+        ("tuple of `Feature`", "is (1, 2)", MAKE),
+    ),
+    "features listed": (
+        lambda: dilaton.Target([feature()]),
+        ("tuple of `Feature`", "is [Feature(", MAKE),
+    ),
+    "features none": (lambda: dilaton.Target(()), ("at least one", "is ()", MAKE)),
+    "target sigma": (
+        lambda: dilaton.Target((feature(),), 1.0),
+        ("`sigma` must be a sympy", "is 1.0", MAKE),
+    ),
+    "feature p": (lambda: feature(p=2), ("sympy expression", "is 2", "`product`")),
+    "feature exponent": (
+        lambda: feature(exponent=0.25),
+        ("sympy fraction", "is 0.25", "`product`"),
+    ),
+    "tied text": (
+        lambda: dilaton.Autoencoder(tied="no"),
+        ("`tied` must be True or False", "'no'", "without quotes"),
+    ),
+    "samples text": (
+        lambda: dilaton.Data("no"),
+        ("`samples` must be True or False", "'no'", "without quotes"),
+    ),
+    "empty listed": (
+        lambda: dilaton.Data(True, empty=["--"]),
+        ("a tuple of sign patterns", "['--']", "Write it as in"),
+    ),
+    "frozen population": (
+        lambda: dilaton.Data(frozen_noise=True),
+        ("`frozen_noise` says how samples are", "`samples` is False", "Leave it out"),
+    ),
+    "empty population": (
+        lambda: dilaton.Data(empty=("--",)),
+        ("`empty` says how samples are", "`samples` is False", "Leave it out"),
+    ),
+    "exponent negative": (
+        lambda: dilaton.product(0, -1),
+        ("at least 0", "feature 2 has exponent -1", "Raise it"),
+    ),
+    "exponent third": (
+        lambda: dilaton.product(1 / 3),
+        ("denominator of at most 10000", "0.3333333333333333", '"1/3"'),
+    ),
+    "exponent tower": (
+        lambda: dilaton.product("1e99999999"),
+        ("number or a fraction", "'1e99999999'", "in digits"),
+    ),
+    "exponent endless": (
+        lambda: dilaton.product(10**5000),
+        ("number or a fraction", "of type int and cannot be printed", "in digits"),
+    ),
+    "exponent huge": (
+        lambda: dilaton.product(1e300),
+        ("below 1/2", "exponent 1e+300", "Lower it"),
+    ),
+    "beta integral": (
+        lambda: interpolant(sp.Integral(X, (X, 0, TAU))),
+        ("can be evaluated", "Integral(x, (x, 0, tau))", "Work it out"),
+    ),
+    "beta derivative": (
+        lambda: interpolant(sp.Derivative(TAU**2, TAU)),
+        ("can be evaluated", "Derivative(tau**2, tau)", "Work it out"),
+    ),
+    "beta unknown function": (
+        lambda: interpolant(sp.Function("f")(TAU)),
+        ("can be evaluated", "f(tau)", "Work it out"),
+    ),
+    "beta foreign tau": (
+        lambda: interpolant(OTHER),
+        ("`TAU` and `D`", "another symbol that is called `tau`", "Use those"),
+    ),
+    "beta stray": (lambda: interpolant(X), ("`TAU` and `D`", "has `x`", "Use those")),
+}
+CALLS |= {k: (call, ModelError, parts) for k, (call, parts) in RECORDS.items()}
+
+
+def ask(**change):
+    settings = {"s": [0, 1], "rtol": 1e-8, "atol": 1e-8, "backend": "scipy"}
+    at = {"n": 16, "n_plus": 12, "ridge_u": 1.0, "ridge_w": 1.0}
+    dilaton.solve(limit_of("samples"), **(settings | POINT | at | change))
+
+
+def masked(*numbers):
+    return np.ma.array(numbers, mask=[True] + [False] * (len(numbers) - 1))
+
+
+def replace(**change):
+    return dilaton.default_spec().replace(**change)
+
+
+HUGE, DIGITS = 10**400, 10**5000
+WORDS, NUMBER = ("strictly between 0 and 1",), "one real number"
+TIMES = ("times between 0 and 1",)
+STARTS, SHARP = ("one finite number or a list",), ("positive number below 1",)
+ARGUMENTS = {  # arguments of Python functions: name: (call, (rule, fact, remedy))
+    "sigma endless": (lambda: solve(sigma=HUGE), (NUMBER, "is 10000", "sweep")),
+    "sigma tiny": (lambda: solve(sigma=1e-300), ("above 1e-6", "is 1e-300", "spread")),
+    "sigma large": (lambda: solve(sigma=1e300), ("below 1e6", "is 1e+300", "spread")),
+    "kappa large": (lambda: solve(kappa=1e300), ("below 1e6", "1e+300", "resolves")),
+    "p complex": (lambda: solve(p=np.complex128(0.5 + 1j)), (NUMBER, "0.5+1j", "swee")),
+    "p quoted": (lambda: solve(p="0.5"), (NUMBER, "is '0.5'", "sweep")),
+    "sigma True": (lambda: solve(sigma=True), (NUMBER, "is True", "sweep")),
+    "n one": (lambda: ask(n=1, n_plus=0.5), ("number from 2", "is 1.", "`Data()`")),
+    "n half": (lambda: ask(n=15.5), ("whole number from 2", "is 15.5", "`Data()`")),
+    "n_plus a share": (lambda: ask(n_plus=0.3), ("from 1 to n - 1", "is 0.3", "Both")),
+    "n_plus n": (lambda: ask(n_plus=16), ("below `n`", "16 of 16", "Both modes")),
+    "s endless": (lambda: solve(s=[0, HUGE]), (*TIMES, "1000", "the end")),
+    "s ragged": (lambda: solve(s=[[0], [0, 1]]), (*TIMES, "[[0], [0, 1]]", "the end")),
+    "s masked": (lambda: solve(s=masked(0, 1)), (*TIMES, "--, 1", "the end")),
+    "s complex": (lambda: solve(s=[0, 1j]), (*TIMES, "1.j", "the end")),
+    "nu0 text": (lambda: solve(nu0="a"), (*STARTS, "is 'a'", "Write it as")),
+    "nu0 complex": (lambda: solve(nu0=[1j]), (*STARTS, "is [1j]", "Write it as")),
+    "nu0 nan": (lambda: solve(nu0=[NAN]), (*STARTS, "is [nan]", "Write it as")),
+    "nu0 none": (lambda: solve(nu0=[]), (*STARTS, "is []", "Write it as")),
+    "nu0 table": (lambda: solve(nu0=[[1.0]]), (*STARTS, "[[1.0]]", "Write it as")),
+    "nu0 endless": (lambda: solve(nu0=[HUGE]), (*STARTS, "is [1000", "Write it as")),
+    "nu0 masked": (lambda: solve(nu0=masked(1, 2)), (*STARTS, "masked", "Write it as")),
+    "rtol inf": (lambda: solve(rtol=INF), (*SHARP, "is inf", "sensible")),
+    "rtol huge": (lambda: solve(rtol=1e300), (*SHARP, "is 1e+300", "sensible")),
+    "rtol endless": (lambda: solve(rtol=HUGE), (*SHARP, "is 1000", "sensible")),
+    "rtol True": (lambda: solve(rtol=True), (*SHARP, "is True", "sensible")),
+    "rtol tiny": (lambda: solve(rtol=1e-300), ("at least 1e-14", "1e-300", "Raise")),
+    "atol inf": (lambda: solve(atol=INF), (*SHARP, "is inf", "sensible")),
+    "max_step 0": (lambda: flow(max_step=0), ("positive number", "is 0", "Leave it")),
+    "max_steps text": (lambda: flow(max_steps="9"), ("whole number", "'9'", "Raise")),
+    "max_steps inf": (lambda: flow(max_steps=INF), ("whole number", "inf", "Raise it")),
+    "learn text": (lambda: learn(times="x"), ("training times", "'x'", "`init` holds")),
+    "replace None": (lambda: replace(p=None), ("must be a number", "None", "one")),
+    "replace array": (
+        lambda: replace(sigma=np.ones(2)),
+        ("`sigma` must be a number", "array([1., 1.])", "one real"),
+    ),
+    "replace complex": (
+        lambda: replace(kappa=1j),
+        ("`kappa` must be a number", "is 1j", "one real"),
+    ),
+    "replace pi": (lambda: replace(p=sp.pi), ("must be a number", "is pi", "one")),
+    "replace endless": (
+        lambda: replace(p=DIGITS),
+        ("`p` must be a number", "of type int and cannot be printed", "one real"),
+    ),
+    "replace list": (lambda: replace(p=[0.5]), ("between 0 and 1", "[0.5]", "It is")),
+}  # fmt: skip
+CALLS |= {k: (call, ModelError, parts) for k, (call, parts) in ARGUMENTS.items()}
+CALLS |= {
+    f"file {path!r}": (
+        lambda path=path: load_spec(path),
+        StoreError,
+        ("must be given by its path", f"{path!r} is given", "`default_spec()`"),
+    )
+    for path in (None, 3, b"x")
+}
+
+
+def swept(out=None, spec="the paper's", over=("p=0.2,0.4",), **settings):
+    """Sweep in a folder that must stay empty."""
+    chosen = parse_spec(POPULATION) if spec == "the paper's" else spec
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            sweep(chosen, over, f"{folder}/store" if out is None else out, **settings)
+        finally:
+            held = [] if "rows" in settings else list(Path(folder).iterdir())
+            assert held == []
+
+
+def returns(found):
+    """Sweep with a row function that returns this."""
+    return lambda: swept(rows=lambda *_: found)
+
+
+AXIS, LIST = "An axis must read", "real numbers in a list"
+WHOLES, ROWS = "a whole number from 1", "must return a mapping"
+SWEEPS = {  # arguments of a sweep: name: (call, (rule, fact, remedy))
+    "over 5": (lambda: swept(over=5), ("a list of axes", "is 5", "Write")),
+    "over None": (lambda: swept(over=None), ("a list of axes", "is None", "Write")),
+    "over ()": (lambda: swept(over=[()]), (AXIS, "`()` has no `NAME=`", "Write")),
+    "over [5]": (lambda: swept(over=[5]), (AXIS, "`5` has no `NAME=`", "Write")),
+    "over digits": (lambda: swept(over=[("p", DIGITS)]), (AXIS, "too long", "Write")),
+    "over text": (lambda: swept(over={"p": "abc"}), (LIST, "`p` are 'abc'", "Write")),
+    "over ragged": (lambda: swept(over={"p": [[1], [1, 2]]}), (LIST, "[[1], [", "Wri")),
+    "over iterator": (lambda: swept(over={"p": iter([1])}), (LIST, "<list_", "Write")),
+    "over complex": (lambda: swept(over={"p": [0.5, 1j]}), (LIST, "1j", "Write")),
+    "over masked": (lambda: swept(over={"p": masked(1, 2)}), (LIST, "masked", "Write")),
+    "over endless": (lambda: swept(over={"p": [HUGE]}), (LIST, "[1000", "Write")),
+    "over nan": (lambda: swept(over={"p": [NAN]}), (AXIS, "not finite", "Write")),
+    "sweep s text": (lambda: swept(s="0.5"), (*TIMES, "'0.5'", "the end")),
+    "sweep s None": (lambda: swept(s=None), (*TIMES, "None", "the end")),
+    "sweep s empty": (lambda: swept(s=[]), (*TIMES, "[]", "the end")),
+    "sweep s unsorted": (lambda: swept(s=[1, 0.5]), ("increase", "[1. 0.5]", "Sort")),
+    "sweep rtol text": (lambda: swept(rtol="x"), (*SHARP, "'x'", "sensible")),
+    "sweep rtol None": (lambda: swept(rtol=None), (*SHARP, "None", "sensible")),
+    "sweep rtol tiny": (lambda: swept(rtol=1e-300), ("1e-14", "1e-300", "Raise it")),
+    "rows a chunk 2.5": (lambda: swept(rows_per_chunk=2.5), (WHOLES, "2.5", "Change")),
+    "rows a chunk text": (lambda: swept(rows_per_chunk="2"), (WHOLES, "'2'", "Change")),
+    "rows a chunk 0": (lambda: swept(rows_per_chunk=0), (WHOLES, "is 0", "Change")),
+    "chunk 0.5": (lambda: swept(chunk_index=0.5), ("from 0 to 0", "is 0.5", "Change")),
+    "chunk text": (lambda: swept(chunk_index="0"), ("from 0 to 0", "is '0'", "Change")),
+    "workers text": (lambda: swept(workers="2"), (WHOLES, "'2'", "Change it")),
+    "sweep backend": (lambda: swept(backend=None), ("one of numba", "`None`", "Use")),
+    "sweep device": (lambda: swept(device=None), ("one of cpu, gpu", "`None`", "Use")),
+    "sweep spec None": (lambda: swept(spec=None), ("`dilaton.Spec`", "None", "is one")),
+    "sweep spec {}": (lambda: swept(spec={}), ("`dilaton.Spec`", "is {}", "is one")),
+    "rows text": (lambda: swept(rows="rows"), ("a function of a spec", "'rows'", "Le")),
+}  # fmt: skip
+CALLS |= {k: (call, ModelError, parts) for k, (call, parts) in SWEEPS.items()}
+RETURNED = {  # what a row function returns: what the message says
+    "None": (None, "returned None"),
+    "a list": ([1.0, 2.0], "returned [1.0, 2.0]"),
+    "a lone number": ({"share_plus": 1.0}, "`share_plus` the shape () for 2 rows"),
+    "too few rows": ({"share_plus": [1.0]}, "the shape (1,) for 2 rows"),
+    "ragged rows": ({"m": [[1.0], [1.0, 2.0]]}, "`m` as [[1.0], [1.0, 2.0]]"),
+    "other times": ({"m": np.ones((2, 3)), "@t": [0.5]}, "the shape (2, 3)"),
+    "objects": ({"m": [None, None]}, "`m` as [None, None]"),
+}
+CALLS |= {
+    f"rows return {k}": (returns(found), ShapeError, (ROWS, fact, "Mend the function"))
+    for k, (found, fact) in RETURNED.items()
+}
+CALLS |= {
+    "out None": (
+        lambda: sweep(parse_spec(POPULATION), ["p=0.2,0.4"], None),
+        StoreError,
+        ("path of a folder", "is None", "Name a new one"),
+    ),
+    "out NUL": (
+        lambda: swept(out="a\0b"),
+        StoreError,
+        ("path of a folder", "'a\\x00b'", "Name a new one"),
+    ),
+}
+
 
 @pytest.fixture
 def quick(monkeypatch):
@@ -662,6 +946,20 @@ def quick(monkeypatch):
 @pytest.mark.parametrize(("call", "error", "parts"), CALLS.values(), ids=CALLS)
 def test_a_bad_call_is_refused(quick, word_for_word, call, error, parts):
     word_for_word(expect(error, parts, call))
+
+
+def test_what_is_near_a_refusal_is_accepted():
+    """The judge of the tables above: numbers of other libraries, one starting point."""
+    given = {"p": np.float32(0.5), "n": np.int64(64), "n_plus": np.uint8(32)}
+    assert replace(**given).values | {"p": 0.5, "n": 64, "n_plus": 32} == (
+        replace(**given).values
+    )
+    assert isinstance(replace(**given).values["n"], int)
+    settings = POINT | {"rtol": 1e-8, "atol": 1e-8, "s": 0}
+    found = dilaton.solve(population(), nu0=1.5, **settings)
+    assert found["nu"].sel(phase="weights").values.tolist() == [1.5]
+    start = learning.learn(parse_spec(POPULATION), "weights", 0.5, START, [0])
+    assert start == {"times": [0.0]} | {name: [x] for name, x in START.items()}
 
 
 def test_there_are_many_cases():

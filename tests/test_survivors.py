@@ -129,7 +129,7 @@ def test_messages_name_the_key_the_text_and_the_remedy(call, words):
 def test_every_weight_is_a_share(target, weights, wrong):
     scales = {"rho_1": 1.0, "rho_2": 1.0} if len(weights) == 2 else {}
     point = {**weights, **scales, "sigma": 1.0, "kappa": 2.0}
-    with pytest.raises(ModelError, match=f"`{wrong}` must be between 0 and 1"):
+    with pytest.raises(ModelError, match=f"`{wrong}` must be strictly between 0 and 1"):
         complete(derive(Model(target)), point)
 
 

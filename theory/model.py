@@ -6,18 +6,39 @@ A `Model` holds structure and symbols, never numbers: numbers are given to
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import sympy as sp
+from sympy.core.function import AppliedUndef
 
-from ..errors import ModelError, did_you_mean
+from ..errors import ModelError, did_you_mean, shown
 from .notation import symbol
 
 Activation = Literal["tanh", "erf", "sign"]
 
 TAU, D = symbol("tau"), symbol("d")
+
+FINEST = 10_000
+"""Largest denominator of an exponent."""
+
+NUMBER = re.compile(
+    r"\s*[+-]?[0-9]{1,400}(/[0-9]{1,40}|(\.[0-9]{0,40})?(e[+-]?[0-9]{1,3})?)\s*",
+    re.ASCII,
+)
+UNFINISHED = (sp.Derivative, sp.Integral, sp.Limit, sp.Sum, sp.Product, AppliedUndef)
+
+
+def _typed(name: str, value: Any, kind: type, words: str, remedy: str) -> None:
+    """Raise `ModelError` unless a record's field is what it must be."""
+    if not isinstance(value, kind):
+        raise ModelError(f"`{name}` must be {words}, but is {shown(value)}. {remedy}")
+
+
+def _switch(name: str, value: Any) -> None:
+    _typed(name, value, bool, "True or False", "Write it without quotes.")
 
 
 @dataclass(frozen=True)
@@ -29,6 +50,14 @@ class Feature:
     p: sp.Expr
     rho: sp.Expr
     exponent: sp.Rational
+
+    def __post_init__(self) -> None:
+        """Refuse numbers: they are given to `solve`, by name."""
+        make = "Make features with `two_modes` or `product`."
+        for name, value in (("p", self.p), ("rho", self.rho)):
+            _typed(name, value, sp.Expr, "a sympy expression", make)
+        _typed("exponent", self.exponent, sp.Rational, "a sympy fraction", make)
+        _check_exponent(self.exponent, "it")
 
     @property
     def log_odds(self) -> sp.Expr:
@@ -42,6 +71,17 @@ class Target:
 
     features: tuple[Feature, ...]
     sigma: sp.Expr = field(default_factory=lambda: symbol("sigma"))
+
+    def __post_init__(self) -> None:
+        """Refuse what is no tuple of features."""
+        make = "Make targets with `two_modes` or `product`."
+        held = isinstance(self.features, tuple) and self.features
+        if not held or not all(isinstance(f, Feature) for f in self.features):
+            raise ModelError(
+                "`features` must be a tuple of `Feature`, at least one, but is "
+                f"{shown(self.features)}. {make}"
+            )
+        _typed("sigma", self.sigma, sp.Expr, "a sympy expression", make)
 
 
 def two_modes() -> Target:
@@ -60,13 +100,6 @@ def product(*exponents: sp.Rational | int | str | float) -> Target:
             "given. Write for example `product(0, 0.25)`."
         )
     deltas = [_exponent(e, j) for j, e in enumerate(exponents, 1)]
-    for j, delta in enumerate(deltas, 1):
-        if not delta < sp.Rational(1, 2):
-            raise ModelError(
-                "`exponent` must be below 1/2, or the modes are no farther apart than "
-                f"one coordinate's noise, but feature {j} has exponent {delta}. "
-                "Lower it."
-            )
     return Target(
         tuple(
             Feature(symbol(f"p_{j}"), symbol(f"rho_{j}"), delta)
@@ -78,12 +111,44 @@ def product(*exponents: sp.Rational | int | str | float) -> Target:
 def _exponent(value: sp.Rational | int | str | float, j: int) -> sp.Rational:
     """Return an exponent as an exact fraction; text is read, never evaluated."""
     try:
-        return sp.Rational(Fraction(str(value)))
+        text = str(value)
+        if not NUMBER.fullmatch(text):
+            raise ValueError(text)
+        exact = Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise ModelError(
             '`exponent` must be a number or a fraction such as "1/3", but that of '
-            f"feature {j} is {str(value)[:60]!r}. Write it in digits."
+            f"feature {j} is {shown(value)}. Write it in digits."
         ) from None
+    _check_exponent(exact, f"feature {j}")
+    return sp.Rational(exact)
+
+
+def _check_exponent(value: Fraction | sp.Rational, whose: str) -> None:
+    """Raise `ModelError` unless an exact exponent is a short fraction in [0, 1/2)."""
+    if not 2 * value < 1:
+        raise ModelError(
+            "`exponent` must be below 1/2, or the modes are no farther apart than "
+            f"one coordinate's noise, but {whose} has exponent {_exact(value)}. "
+            "Lower it."
+        )
+    if value < 0:
+        raise ModelError(
+            "`exponent` must be at least 0, since |mu|^2 = rho d^(1 - 2 exponent) "
+            f"grows at most like d, but {whose} has exponent {_exact(value)}. Raise it."
+        )
+    if value.denominator > FINEST:
+        near = Fraction(str(value)).limit_denominator(FINEST)
+        raise ModelError(
+            f"`exponent` must be a fraction with a denominator of at most {FINEST}, "
+            f"but {whose} has exponent {float(value)!r}. Write it as text: "
+            f'"{near}" is near.'
+        )
+
+
+def _exact(value: Fraction | sp.Rational) -> str:
+    """Return a fraction as text, or a number near it where that is long."""
+    return str(value) if len(str(value)) <= 12 else f"{float(value):g}"
 
 
 @dataclass(frozen=True)
@@ -94,13 +159,27 @@ class Interpolant:
     beta: sp.Expr
 
     def __post_init__(self) -> None:
-        """Refuse text, which sympy would evaluate as Python."""
+        """Refuse text, which sympy would evaluate as Python, and foreign symbols."""
+        read = "Read text with `parse_schedule`."
         for key, value in (("alpha", self.alpha), ("beta", self.beta)):
-            if not isinstance(value, sp.Expr):
-                raise ModelError(
-                    f"`{key}` must be a sympy expression in tau, but is "
-                    f"{str(value)[:60]!r}. Read text with `parse_schedule`."
-                )
+            _typed(key, value, sp.Expr, "a sympy expression in tau", read)
+            _check_formula(key, value)
+
+
+def _check_formula(key: str, value: sp.Expr) -> None:
+    """Raise `ModelError` unless this is a formula in the toolkit's own symbols."""
+    for part in sorted(value.atoms(*UNFINISHED), key=str):
+        raise ModelError(
+            f"`{key}` must be a formula in tau that can be evaluated, but contains "
+            f"{str(part)[:60]}. Work it out first, as with `.doit()`."
+        )
+    for x in sorted(value.free_symbols - {TAU, D}, key=str):
+        other = "another symbol that is called " if str(x) in ("tau", "d") else ""
+        raise ModelError(
+            f"`{key}` must be a function of the symbols `TAU` and `D` of "
+            f"`dilaton.theory.model` alone, but has {other}`{x}`. Use those, or read "
+            "text with `parse_schedule`."
+        )
 
 
 LINEAR = Interpolant(1 - TAU, TAU)
@@ -121,13 +200,15 @@ class Autoencoder:
     bias: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse an activation that no rule knows."""
+        """Refuse an activation that no rule knows, and what is no switch."""
         known = get_args(Activation)
         if self.activation not in known:
             raise ModelError(
                 f"`activation` must be one of {', '.join(known)}, but is "
                 f"`{self.activation}`{did_you_mean(str(self.activation), known)}"
             )
+        _switch("tied", self.tied)
+        _switch("bias", self.bias)
 
 
 @dataclass(frozen=True)
@@ -142,6 +223,23 @@ class Data:
     frozen_noise: bool = False
     empty: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse what is no switch, and details of samples that are not there."""
+        _switch("samples", self.samples)
+        _switch("frozen_noise", self.frozen_noise)
+        patterns = isinstance(self.empty, tuple)
+        if not patterns or not all(isinstance(x, str) for x in self.empty):
+            raise ModelError(
+                "`empty` must be a tuple of sign patterns, but is "
+                f'{shown(self.empty)}. Write it as in `empty=("--",)`.'
+            )
+        for name in ("frozen_noise", "empty"):
+            if getattr(self, name) and not self.samples:
+                raise ModelError(
+                    f"`{name}` says how samples are, but `samples` is False: the "
+                    "population has none. Leave it out, or set `samples=True`."
+                )
+
 
 @dataclass(frozen=True)
 class Model:
@@ -151,3 +249,18 @@ class Model:
     interpolant: Interpolant = LINEAR
     autoencoder: Autoencoder = Autoencoder()
     data: Data = Data()
+
+    def __post_init__(self) -> None:
+        """Refuse what is no record."""
+        for name, kind, remedy in PARTS:
+            words = f"a `dilaton.{kind.__name__}`"
+            _typed(name, getattr(self, name), kind, words, remedy)
+
+
+PARTS = (
+    ("target", Target, "Make one with `two_modes` or `product`."),
+    ("interpolant", Interpolant, "`LINEAR` is one; `parse_schedule` reads text."),
+    ("autoencoder", Autoencoder, 'Write it as in `Autoencoder("tanh")`.'),
+    ("data", Data, "Write `Data(samples=True)` for n samples."),
+)
+"""The fields of a `Model`, what each must be, and how one is made."""
