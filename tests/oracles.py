@@ -1,9 +1,12 @@
 """Judges that several tests share, written with NumPy and SciPy alone."""
 
 import numpy as np
+import pytest
 import sympy as sp
 from dilaton.theory.gaussian import Average, to_averages
+from scipy.optimize import minimize
 from scipy.special import erf, ndtr
+from scipy.stats import norm
 
 REACH, FINE, COARSE = 10.0, 4001, 501  # trapezoidal rules: exact to 1e-13 for units
 
@@ -37,6 +40,56 @@ def mixture(nu, k, p):
 def mixture_share(k, p):
     """The share of p N(k, 1) + (1-p) N(-k, 1) above 0."""
     return p * ndtr(k) + (1 - p) * ndtr(-k)
+
+
+TRAPEZOID = np.linspace(-9, 9, 601), norm.pdf(np.linspace(-9, 9, 601)) * 0.03
+
+
+def two_mode_loss(omega, b, s, kappa, n, n_plus, sigma, ridge_u, ridge_w):
+    """The objective per sample of the two modes, with a fine rule."""
+    n_minus, x = n - n_plus, kappa * s
+    zeta_plus, zeta_minus = sigma * omega / (2 * n_plus), -sigma * omega / (2 * n_minus)
+    r = omega**2 + n_plus * zeta_plus**2 + n_minus * zeta_minus**2
+    g, w = TRAPEZOID
+    plus = np.tanh(np.sqrt(r) * g + x * (omega + sigma * zeta_plus) + b)
+    minus = np.tanh(np.sqrt(r) * g + x * (-omega + sigma * zeta_minus) + b)
+    e_plus, e_minus = w @ plus, w @ minus
+    below = ridge_u + n_plus * (w @ plus**2) + n_minus * (w @ minus**2)
+    top = (n_plus * e_plus - n_minus * e_minus) ** 2
+    top += sigma**2 * (n_plus * e_plus**2 + n_minus * e_minus**2)
+    return (n * (1 + sigma**2) - top / below + ridge_w * r) / n
+
+
+def two_mode_minimum(s, values, start):
+    """The minimum that BFGS finds from `start`, with omega >= 0, and its height."""
+    found = minimize(
+        lambda x: two_mode_loss(*x, s, **values),
+        start,
+        method="BFGS",
+        options={"gtol": 1e-9},
+    )
+    return found.x * (1 if found.x[0] >= 0 else -1), found.fun
+
+
+def measured(cells, plan, phase, name, s, times):
+    """Values (dims, seeds) of a quantity at a time, from the cells of a study."""
+    key, j = f"{phase}/{name}", times.index(s)
+    if key not in cells[plan.dims[0], 0]:  # generated, once
+        key, j = f"sample/{name}", 0
+    seeds = range(plan.seeds)
+    return np.array([[cells[d, k][key][j] for k in seeds] for d in plan.dims])
+
+
+def check_row(row, x, limit):
+    """What a study's table says of the values `x` of its seeds, by NumPy."""
+    close = {"rel": 1e-9, "abs": 1e-15}  # means of at most eight
+    stderr = np.std(x, ddof=1) / len(x) ** 0.5
+    assert row["mean"] == pytest.approx(np.mean(x), **close)
+    assert row["limit"] == pytest.approx(limit, **close)
+    assert row["stderr"] == pytest.approx(stderr, **close)
+    assert row["variance"] == pytest.approx(stderr**2 * len(x), **close)
+    if row["z"] is not None:
+        assert row["z"] == pytest.approx((np.mean(x) - limit) / stderr, **close)
 
 
 def value(expr, **point):

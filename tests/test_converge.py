@@ -13,6 +13,8 @@ from dilaton.torchcheck.plan import TIMES, Plan, phases
 from dilaton.torchcheck.verdict import Rule, extrapolate, fit_slope, worst
 from scipy import optimize
 
+from .oracles import check_row, measured
+
 SPEC = dilaton.default_spec().replace(n=16, n_plus=13, ridge_u=0.1, ridge_w=0.1)
 DIMS = (300, 1000, 3000, 10_000)
 RULE = Rule(level=1e-3, powers=True, slack=0.0, converged=True)
@@ -99,6 +101,38 @@ def test_the_true_limit_is_consistent(study):
     assert study.verdict == "consistent"
     assert {fit["verdict"] for fit in study.fits} == {"consistent"}
     assert study.gradient_norm <= 10 * study.plan.tolerance
+
+
+def limit_at(curves, row):
+    """The limit of a row of the study's table."""
+    if row["quantity"] in curves["sample"]:
+        return curves["sample"][row["quantity"]][0]
+    return curves[row["phase"]][row["quantity"]][TIMES.index(row["s"])]
+
+
+def test_the_table_is_the_statistics_of_the_cells(study, cells, curves):
+    assert {row["d"] for row in study.rows} == set(DIMS)
+    for row in study.rows:
+        at = (row["phase"], row["quantity"], row["s"], TIMES)
+        x = measured(cells, PLAN, *at)[DIMS.index(row["d"])]
+        check_row(row, x, limit_at(curves, row))
+        assert row["z"] is not None
+        assert ("binomial" in row) == (row["quantity"] == "share_plus")
+        if "binomial" in row:
+            spread = x.mean() * (1 - x.mean()) / (8 * PLAN.paths)
+            assert row["binomial"] == pytest.approx(spread**0.5)
+
+
+def test_offsets_are_those_of_the_largest_dimension(study, cells):
+    for fit in study.fits:
+        name = {key: fit[key] for key in ("phase", "quantity")}
+        rows = [x for x in study.rows if name.items() <= x.items()]
+        rows = [x for x in rows if x["d"] == DIMS[-1]]
+        at = [measured(cells, PLAN, *name.values(), x["s"], TIMES)[-1] for x in rows]
+        off = [np.mean(x) - row["limit"] for x, row in zip(at, rows, strict=True)]
+        chance = [np.var(x, ddof=1) / len(x) for x in at]
+        assert fit["offset"] == pytest.approx(np.mean(np.square(off)) ** 0.5)
+        assert fit["offset_stderr"] == pytest.approx(np.mean(chance) ** 0.5)
 
 
 def test_overlaps_are_near_the_limit_with_the_rate_one_half(study):
@@ -284,12 +318,12 @@ def test_slopes_are_recovered(power):
     random = np.random.default_rng(1)
     errors = random.normal(1.0, 0.5, (1, 8, 2)) * d[:, None, None] ** -power
     slope, low, high = fit_slope(d, errors, 0)
-    assert low <= -power <= high
+    assert low <= -power <= high < low + 0.1
     assert abs(slope + power) < 1e-10
     bent = errors * (1 + 3 * d[:, None, None] ** -0.5)
     slope, low, high = fit_slope(d, bent, 0)
     assert abs(slope + power) > 0.01
-    assert low <= -power <= high
+    assert low <= -power <= high < low + 0.6  # wide for the term, no wider
 
 
 def test_no_slope_within_the_floor():

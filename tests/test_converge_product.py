@@ -22,7 +22,7 @@ from dilaton.torchcheck.law import LEVELS, ks_row, shares_below
 from dilaton.torchcheck.plan import Offset, Plan, phases
 from scipy import stats
 
-from .oracles import mixture, mixture_share
+from .oracles import check_row, measured, mixture, mixture_share
 
 VALUES = {"sigma": 1.2, "p_1": 0.8, "p_2": 0.3, "rho_1": 1.0, "rho_2": 0.8}
 KAPPA = 1.5
@@ -105,6 +105,29 @@ def test_the_true_limit_of_a_product_is_consistent(study):
     laws = {f"{x}_{j}" for x in ("share_plus", "law") for j in (1, 2)}
     assert {name for phase, name in names if phase == "weights"} == units | laws
     assert study.gradient_norm <= 10 * PLAN.tolerance
+
+
+def test_the_table_of_a_product_is_the_statistics_of_the_cells(study, cells):
+    """The overlaps of a population do not vary: no chance, no z."""
+    wanted = limits(EQUAL, PLAN)
+    assert {row["d"] for row in study.rows} == set(PLAN.dims)
+    for row in study.rows:
+        at = (row["phase"], row["quantity"], row["s"], PLAN.times)
+        x = measured(cells, PLAN, *at)[PLAN.dims.index(row["d"])]
+        name = row["quantity"]
+        generated = name in wanted["sample"]
+        j = 0 if generated else PLAN.times.index(row["s"])
+        known = wanted["sample" if generated else row["phase"]][name][j]
+        check_row(row, x, known)
+        assert (row["z"] is not None) == name.startswith(("share_plus", "mode_mean"))
+        assert ("binomial" in row) == name.startswith("share_plus")
+        if "binomial" in row:
+            spread = x.mean() * (1 - x.mean()) / (3 * PLAN.paths)
+            assert row["binomial"] == pytest.approx(spread**0.5)
+        if name.startswith("share_plus") and row["d"] == PLAN.dims[-1]:
+            fit = next(fit for fit in study.fits if fit["quantity"] == name)
+            assert fit["offset_stderr"] == pytest.approx(row["stderr"])
+            assert fit["offset"] == pytest.approx(abs(x.mean() - known))
 
 
 @pytest.mark.parametrize(

@@ -177,17 +177,24 @@ def test_without_a_ridge_the_bulk_is_the_training_set(n, sigma, draws):
         assert float(closed["V"].subs(at)) == pytest.approx(spread)
 
 
-@sized(12)
-@given(TARGETS, training_sets(most=60))
-def test_shares_are_shares_and_say_how_well_they_are_known(target, data):
-    found = solve_rows(limit_of("samples"), target | data, [1.0], rtol=1e-6)
-    assert found["status"][0] in ("ok", "failed")
-    if found["status"][0] == "failed":
-        assert found["reason"][0]
-        return
-    assert 0 <= found["share_plus"][0] <= 1
-    assert found["share_plus_error"][0] <= 1e-4
-    assert found["bulk_variance"][0] > 0
+def test_shares_are_shares_and_say_how_well_they_are_known():
+    outcomes = []
+
+    @sized(12)
+    @given(TARGETS, training_sets(most=60))
+    def check(target, data):
+        found = solve_rows(limit_of("samples"), target | data, [1.0], rtol=1e-6)
+        outcomes.append(found["status"][0])
+        if found["status"][0] == "failed":
+            assert found["reason"][0]
+            return
+        assert 0 <= found["share_plus"][0] <= 1
+        assert found["share_plus_error"][0] <= 1e-4
+        assert found["bulk_variance"][0] > 0
+
+    check()
+    assert set(outcomes) <= {"ok", "failed"}
+    assert outcomes.count("ok") > 0.8 * len(outcomes)
 
 
 # ---------------------------------------------------------------------- the backends
@@ -270,10 +277,16 @@ def check_schedule_pair(pair, target):
     return True
 
 
-@sized(3)
-@given(SCHEDULES, TARGETS)
-def test_any_schedule_of_the_grammar_is_derived_or_refused(pair, target):
-    check_schedule_pair(pair, target)
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("sqrt(1 - tau**2)", "log(1 + tau)/log(2)"),
+        ("d**(1/4)*(1 - tau)", "tau**(1/2)"),
+        ("(1 - tau)**(1/2)", "tau**(2)"),
+    ],
+)
+def test_schedules_of_the_grammar_are_derived_and_solved(pair):
+    assert check_schedule_pair(pair, {"p": 0.7, "sigma": 1.4, "kappa": 1.3})
 
 
 @pytest.mark.slow
@@ -287,6 +300,22 @@ def test_many_schedules_are_derived_or_refused():
 
     check()
     assert np.mean(outcomes) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta", "slope"),
+    [
+        ("sqrt(1 - tau)", "sin(pi*tau/2)", np.pi / 2),
+        ("1 - tau**2", "(1/10)*tau + (9/10)*tau**2", 0.1),
+        ("1 - tau", "tau*(1 + tau)/2", 0.5),
+    ],
+)
+def test_a_share_depends_on_a_schedule_by_the_slope_of_beta(alpha, beta, slope):
+    text = POPULATION.replace('"1 - tau"', f'"{alpha}"').replace('"tau"', f'"{beta}"')
+    spec = parse_spec(text).replace(p=0.8, kappa=1.3)
+    found = solve_rows(derived(spec.model), spec.values, [0.5])
+    wanted = mixture_share(1.3 * slope, 0.8)
+    assert found["share_plus"][0] == pytest.approx(wanted, abs=ROUNDING)
 
 
 # ---------------------------------------------------------------------------- the fuzz

@@ -23,6 +23,7 @@ from .oracles import mixture, mixture_share
 
 QUADRATURE = 1e-9  # the report solves at rtol 1e-9
 PVALUE = 1e-3  # a KS test at a fixed seed; the perturbed law is refused at 1e-12
+COARSE = 0.1  # six cells, 2,000 paths, d from 100
 TINY = Plan((100, 200, 400), 3, (0.5, 1.0), 3, 2_000, (50,), 5, 2)
 
 
@@ -89,10 +90,33 @@ def test_the_record_says_how_it_was_made(record):
     assert set(record["versions"]) >= {"python", "sympy", "numba", "torch"}
     assert all(x >= 0 for x in record["seconds"].values())
     assert {row["d"] for row in record["dots"]} == set(TINY.dims)
-    kinds = {(row["schedule"], row["rule"]) for row in record["shares"]}
-    assert ("undilated", "left") in kinds
-    assert ("undilated", "midpoint") in kinds
-    assert all(0 <= row["share_plus"] <= 1 for row in record["shares"])
+
+
+def generated(record, schedule, rule):
+    """Rows of what was generated so, one for each dimension."""
+    kind = (schedule, rule)
+    rows = [x for x in record["shares"] if (x["schedule"], x["rule"]) == kind]
+    assert [row["d"] for row in rows] == list(TINY.dims)
+    return rows
+
+
+def test_dilated_networks_generate_the_share_of_the_law(record):
+    for row in generated(record, "dilated", "midpoint"):
+        share = row["share_plus"]
+        assert abs(share - mixture_share(2, 0.8)) < COARSE
+        assert row["stderr"] == pytest.approx((share * (1 - share) / TINY.paths) ** 0.5)
+        assert row["mode_mean"] == pytest.approx(1, abs=COARSE)
+
+
+def test_undilated_networks_lose_the_share_as_their_rule_says(record):
+    """Left ends see tanh(h) for everybody; midpoints nearly the sign alone."""
+    left = generated(record, "undilated", "left")
+    midpoint = generated(record, "undilated", "midpoint")
+    for one, two in zip(left, midpoint, strict=True):
+        assert one["share_plus"] > 0.8 + COARSE / 2
+        assert two["share_plus"] < 0.8 - COARSE / 2
+        for row in (one, two):
+            assert row["mode_mean"] == pytest.approx(1, abs=COARSE)
 
 
 def test_networks_lie_near_the_limit_and_nearer_at_larger_d(record):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from dilaton.errors import ModelError, SolveError
@@ -14,27 +16,14 @@ from dilaton.theory.model import Autoencoder, Data, Model, two_modes
 from scipy.optimize import minimize
 from scipy.stats import norm
 
+from .oracles import two_mode_loss, two_mode_minimum
+
 NAMES = ("omega", "b", "m", "zeta_plus", "zeta_minus", "a_plus", "a_minus", "r")
 PUBLISHED = 2e-5  # the published values have five decimals
 LIKE_SCIPY = 3e-5  # BFGS stops where its differences are rounding, over curvature
 FLAT = 1e-7  # of a central difference with steps of 1e-4: their square times slopes
 ROUNDING = 1e-10  # of a gradient: sums of some hundred terms of order one
-X = np.linspace(-9, 9, 601)
-W = np.exp(-(X**2) / 2) / np.exp(-(X**2) / 2).sum()
-
-
-def by_hand(omega, b, s, kappa, n, n_plus, sigma, ridge_u, ridge_w):
-    """The objective per sample, written down for the test, with a fine rule."""
-    n_minus, x = n - n_plus, kappa * s
-    zeta_plus, zeta_minus = sigma * omega / (2 * n_plus), -sigma * omega / (2 * n_minus)
-    r = omega**2 + n_plus * zeta_plus**2 + n_minus * zeta_minus**2
-    plus = np.tanh(np.sqrt(r) * X + x * (omega + sigma * zeta_plus) + b)
-    minus = np.tanh(np.sqrt(r) * X + x * (-omega + sigma * zeta_minus) + b)
-    e_plus, e_minus = W @ plus, W @ minus
-    below = ridge_u + n_plus * (W @ plus**2) + n_minus * (W @ minus**2)
-    top = (n_plus * e_plus - n_minus * e_minus) ** 2
-    top += sigma**2 * (n_plus * e_plus**2 + n_minus * e_minus**2)
-    return (n * (1 + sigma**2) - top / below + ridge_w * r) / n
+CURVED = 1e-4  # of a second difference with steps of 1e-3, relative
 
 
 def saturated(n, n_plus, sigma, ridge_u, **_):
@@ -43,19 +32,12 @@ def saturated(n, n_plus, sigma, ridge_u, **_):
     return 1 + sigma**2 - gain / n
 
 
-def scipy_minimum(s, values, start):
-    """The lowest minimum that BFGS finds from `start`, with omega >= 0."""
-    found = minimize(
-        lambda x: by_hand(*x, s, **values), start, method="BFGS", options={"gtol": 1e-9}
-    )
-    return found.x * (1 if found.x[0] >= 0 else -1), found.fun
-
-
 def slope_by_hand(x, s, values):
     """The largest slope of the objective at `x`, by central differences."""
     steps = 1e-4 * np.eye(2)
     rise = [
-        by_hand(*(x + h), s, **values) - by_hand(*(x - h), s, **values) for h in steps
+        two_mode_loss(*(x + h), s, **values) - two_mode_loss(*(x - h), s, **values)
+        for h in steps
     ]
     return np.abs(rise).max() / 2e-4
 
@@ -126,7 +108,7 @@ def test_random_rows_agree_with_scipy(system):
                 )
                 continue
             start = found["omega"][i, j] + 0.02, found["b"][i, j] - 0.02
-            x, objective = scipy_minimum(s, row, start)
+            x, objective = two_mode_minimum(s, row, start)
             got = np.array([found["omega"][i, j], found["b"][i, j]])
             assert slope_by_hand(got, s, row) < FLAT
             room = LIKE_SCIPY * max(1, 0.01 / found.eigenvalue[i, j])
@@ -145,7 +127,7 @@ def test_no_lower_minimum_is_overlooked(system):
         row = row_of(values, i)
         for j, s in enumerate((0.2, 1.0)):
             starts = np.column_stack([rng.uniform(0, 3, 12), rng.uniform(-4, 4, 12)])
-            lowest = min(scipy_minimum(s, row, start)[1] for start in starts)
+            lowest = min(two_mode_minimum(s, row, start)[1] for start in starts)
             assert found.objective[i, j] <= lowest + 1e-10
 
 
@@ -160,7 +142,7 @@ def test_the_oracle_has_teeth(system):
         {"n_plus": 101},
         {"sigma": -1.0},
     ):
-        x, _ = scipy_minimum(0.5, row | change, start)
+        x, _ = two_mode_minimum(0.5, row | change, start)
         if change == {"sigma": -1.0}:  # the objective is even in sigma
             np.testing.assert_allclose(x, start, atol=LIKE_SCIPY)
         else:
@@ -173,11 +155,28 @@ def test_each_point_is_a_minimum_and_says_so(system):
     inside = found.branch == BRANCHES.index("interior")
     assert inside.sum() > 80
     assert (found.residual[inside] < ROUNDING).all()
+    assert (found.residual[inside] > 0).any()
     assert (found.eigenvalue[inside] > 0).all()
     assert (found.quadrature[inside] <= 1e-12).all()
     assert (found["omega"][inside] >= 0).all()
     assert np.isnan(found.eigenvalue[~inside]).all()
     assert (found.status != "lost").all()
+
+
+def test_the_eigenvalue_is_that_of_second_differences(system):
+    row, times, h = numbers(kappa=2.0), (0.3, 1.0), 1e-3
+    found = solve(system, times, **row)
+    for j, s in enumerate(times):
+        x = np.array([found["omega"][0, j], found["b"][0, j]])
+        bent = np.zeros((2, 2))
+        for (i, one), (k, two) in product(enumerate(h * np.eye(2)), repeat=2):
+            rise = [
+                two_mode_loss(*(x + a * one + a * b * two), s, **row) * b
+                for a, b in product((1, -1), repeat=2)
+            ]
+            bent[i, k] = sum(rise) / (4 * h**2)
+        lowest = np.linalg.eigvalsh(bent)[0]
+        assert found.eigenvalue[0, j] == pytest.approx(lowest, rel=CURVED)
 
 
 def test_symmetric_data_have_no_bias(system):
@@ -207,9 +206,9 @@ def test_the_switch_is_where_the_objectives_cross(system):
     assert near.branch.tolist() == [[1, 0]]
     at = solve(system, [s * (1 + 1e-6)], **row)
     start = at["omega"][0, 0], at["b"][0, 0]
-    _, objective = scipy_minimum(s, row, start)
+    _, objective = two_mode_minimum(s, row, start)
     assert objective == pytest.approx(saturated(**row), abs=1e-9)
-    _, above = scipy_minimum(0.97 * s, row, start)  # metastable, but a minimum
+    _, above = two_mode_minimum(0.97 * s, row, start)  # metastable, but a minimum
     assert above > saturated(**row) + 1e-7
 
 
@@ -280,11 +279,11 @@ def test_a_flat_objective_is_followed_to_the_end(system):
         row = row_of(values, i)
         for j, s in enumerate(times):
             x = np.array([found["omega"][i, j], found["b"][i, j]])
-            height, closed = by_hand(*x, s, **row), saturated(**row)
+            height, closed = two_mode_loss(*x, s, **row), saturated(**row)
             assert height < closed - 1e-4
             for angle in np.pi / 4 * np.arange(8):  # 1e-12 above, rounding is 1e-15
                 away = x + 0.05 * x[0] * np.array([np.cos(angle), np.sin(angle)])
-                assert by_hand(*away, s, **row) > height
+                assert two_mode_loss(*away, s, **row) > height
 
 
 @pytest.mark.slow
@@ -302,9 +301,23 @@ def test_jax_follows_a_flat_objective(system):
 
 
 def test_minima_at_the_start_are_counted(system):
+    """Two of different depth, below the closed branch; starts in between escape."""
+    row = numbers(kappa=0.5, n=6, n_plus=2, sigma=16.0, ridge_u=0.01, ridge_w=5.0)
+    found = solve(system, [1.0], **row)
+    starts = product((0.005, 0.02, 0.1), (-2.0, -1.0, -0.5))
+    ends = [two_mode_minimum(1.0, row, start) for start in starts]
+    heights = sorted(f for x, f in ends if f < saturated(**row) - 1e-3)
+    apart = np.flatnonzero(np.diff(heights) > 0.1)
+    assert len(apart) == 1
+    assert found.minima.tolist() == [2]
+    assert found.objective[0, 0] == pytest.approx(heights[0], rel=1e-9)
+    assert found.runner_up[0] == pytest.approx(heights[apart[0] + 1], rel=1e-9)
+
+
+def test_a_single_minimum_has_no_runner_up(system):
     found = solve(system, [1.0], **random_rows(10, 5))
-    assert (found.minima >= 1).all()
-    assert (found.runner_up >= found.objective[:, 0]).all()
+    assert (found.minima == 1).all()
+    assert np.isposinf(found.runner_up).all()
 
 
 # --------------------------------------------------------------------- batching

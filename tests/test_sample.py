@@ -59,6 +59,11 @@ def test_the_end_of_sampling_is_the_target():
     )
     # 100 cells a phase leave a second-order error below 1e-3 in moments of order one
     assert abs(got.bulk_variance - 1.69) < 1e-3
+    kept = mixture_share(2, 0.8)  # d = 400 moves its standard error by percents
+    exact = (kept * (1 - kept) / 20_000) ** 0.5
+    assert got.share_plus_error == pytest.approx(exact, rel=0.05)
+    spread = 1.3 / 20 / (0.8 * 20_000) ** 0.5
+    assert got.mode_mean_error == pytest.approx(spread, rel=0.05)
     assert abs(got.mode_mean - 1) < SIGMAS * got.mode_mean_error + 1e-3
     assert abs(got.final_share_plus - 0.8) < SIGMAS * 0.4 / 20_000**0.5 + 1e-3
     spread = np.abs(got.nu[-1]) - 20.0
@@ -136,13 +141,14 @@ def test_all_coordinates_and_the_span_generate_the_same_law():
     assert abs(both[0].bulk_variance - both[1].bulk_variance) < SIGMAS * 1.5e-3
 
 
-def test_memory_chunks_do_not_change_the_paths(monkeypatch):
+def test_memory_chunks_do_not_change_the_law(monkeypatch):
     grid = dilated_grid(SAMPLES, VALUES, 1000, 10, "left")
     trained = train(SAMPLES, VALUES, grid.times, 1000, 1)
     whole = sample(trained, grid, 999, 5)
     monkeypatch.setattr("dilaton.torchcheck.sample._CHUNK", 17 * 100)
     parts = sample(trained, grid, 999, 5)
     assert whole.nu.shape == parts.nu.shape == (11, 999)
+    assert len(np.unique(parts.nu[0])) == 999  # each chunk has its own noise
     assert stats.ks_2samp(whole.nu[-1], parts.nu[-1]).pvalue > LEVEL
     assert whole.bulk_variance == parts.bulk_variance
 

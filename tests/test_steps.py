@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from dilaton.errors import ModelError
-from dilaton.numerics.steps import positive_share, steps
+from dilaton.numerics.points import complete
+from dilaton.numerics.steps import euler, positive_share, steps
 from dilaton.spec import parse_spec
+from dilaton.theory.derive import derive
 from scipy.stats import norm
 
 from .cases import POPULATION
@@ -130,14 +132,22 @@ def test_three_segments_keep_both_weights(d):
     assert not np.allclose(few["share_plus"], [0.8, 0.3], atol=KEPT)
 
 
+def point_of(limit, spec, d):
+    return complete(limit, spec.values) | {"d": d}
+
+
 def test_the_two_segment_map_loses_the_second_weight_as_d_grows():
-    """Judged by simulated paths: with the first window alone, then with none."""
-    gaps = []
+    """Of the windows the grid knows the first alone."""
+    limit, gaps = derive(TWO.model), []
     for d in (1e4, 1e6, 1e8, 1e12):
         grid = times(180, [0, 4 / np.sqrt(d), 1], "midpoint")
-        start = np.random.default_rng(0).normal(size=40_000)
-        second = simulate(start, np.sqrt(2) * d**0.25, 0.3, grid) > 0
-        gaps.append(abs(second.mean() - 0.3))
+        first, second = euler(limit, point_of(limit, TWO, d), grid)["share_plus"]
+        start = np.random.default_rng(0).normal(size=PATHS // 5)
+        plus = simulate(start, np.sqrt(2) * d**0.25, 0.3, grid) > 0
+        error = max(plus.std(), 0.01) / np.sqrt(PATHS // 5)
+        assert abs(second - plus.mean()) < SIGMAS * error
+        assert first == pytest.approx(0.8, abs=KEPT)
+        gaps.append(abs(second - 0.3))
     assert gaps[-1] > 0.1
     assert gaps[-1] > gaps[1]
 

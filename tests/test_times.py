@@ -32,25 +32,37 @@ MADE = [
 ]
 
 
+def law_of(times):
+    """The distribution function by its table."""
+    return lambda t: np.interp(t, times.knots, times.cdf)
+
+
 @pytest.mark.parametrize("times", MADE, ids=lambda times: times.name)
 def test_density_integrates_and_matches_the_draws(times):
     middle = (times.knots[1:] + times.knots[:-1]) / 2
     total = np.sum(times.density(middle) * np.diff(times.knots))
     assert total == pytest.approx(1, abs=ROUNDING)
     draws = times.sample(4000, np.random.default_rng(1))
-    law = lambda t: np.interp(t, times.knots, times.cdf)  # noqa: E731
-    assert st.kstest(draws, law).pvalue > KS_LEVEL
+    assert st.kstest(draws, law_of(times)).pvalue > KS_LEVEL
     assert (times.density(draws) > 0).all()
     u = np.linspace(0.001, 0.999, 41)
-    assert law(times.quantile(u)) == pytest.approx(u, abs=ROUNDING)
+    assert law_of(times)(times.quantile(u)) == pytest.approx(u, abs=ROUNDING)
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+@pytest.mark.parametrize("times", MADE, ids=lambda times: times.name)
+def test_tensors_are_drawn_from_the_same_law(times, stratified):
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    draws = times.sample(4000, generator, stratified=stratified).double().numpy()
+    assert st.kstest(draws, law_of(times)).pvalue > KS_LEVEL
 
 
 def test_the_ks_judge_rejects_a_shifted_window():
     draws = TrainingTimes.window(0.2, 0.6, 0.5).sample(4000, np.random.default_rng(1))
     wrong = TrainingTimes.window(0.35, 0.75, 0.5)
-    assert st.kstest(draws, lambda t: np.interp(t, wrong.knots, wrong.cdf)).pvalue < (
-        KS_LEVEL
-    )
+    assert st.kstest(draws, law_of(wrong)).pvalue < KS_LEVEL
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 40, 257])

@@ -341,7 +341,10 @@ def test_sampled_training_of_a_population(optimiser):
         rate=0.05 if optimiser == "adam" else 0.3,
     )
     got = measure(trained.network, trained.data)
-    assert abs(got["m"][0] * np.sign(got["omega"][0]) - 1) < 0.1
+    sign = np.sign(got["omega"][0])
+    assert abs(got["m"][0] * sign - 1) < 0.1
+    # the last steps leave some 0.2 of noise; with p = 1/2 it would be 0
+    assert abs(got["b"][0] * sign - np.log(4) / 2) < 0.35
 
 
 def test_seeds_repeat_and_purposes_are_independent():

@@ -40,7 +40,7 @@ def bayes(s):
     return {"omega": omega, "b": b, "m": one, "a_plus": none, "a_minus": none}
 
 
-def share(monkeypatch, learned, switch, **changes):
+def share(monkeypatch, learned, switch, count=40, **changes):
     """What the module makes of learned overlaps that are given."""
     model = Model(two_modes(), VARIANCE_EXPLODING, data=Data(samples=True))
     flow = printed(sampling.projected(model, find_windows(model)[0]))
@@ -49,7 +49,7 @@ def share(monkeypatch, learned, switch, **changes):
         return {name: curve[None] for name, curve in learned(s).items()}
 
     monkeypatch.setattr(vanishing, "minimise", given)
-    monkeypatch.setattr(vanishing, "STEPS", 40)
+    monkeypatch.setattr(vanishing, "STEPS", count)
     phase = SimpleNamespace(projected=flow, learned=flow)
     found = SimpleNamespace(switch=np.array([switch]))
     return vanishing.share_without_noise(phase, found, POINT | changes)
@@ -77,7 +77,9 @@ def simulated(learned, paths=20_000, steps=140):
 def test_the_share_is_that_of_simulated_paths(monkeypatch):
     found, change = share(monkeypatch, curves, 0.15)
     known, error = simulated(curves)
-    assert 0 < change < CONVERGED
+    coarse, _ = share(monkeypatch, curves, 0.15, count=20)
+    assert change == pytest.approx(abs(found - coarse))
+    assert 1e-7 < change < CONVERGED
     room = SIGMAS * error + CONVERGED
     assert abs(found - known) < room
     other, _ = share(monkeypatch, lambda s: curves(s, tilt=-1.0), 0.15)

@@ -1,5 +1,6 @@
 """Extrapolation judged by exact overlaps: Bayes' denoiser at finite d, by hand."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -48,11 +49,13 @@ DIMS = [
     (100, 1000, 10_000, 100_000),
 ]
 
+MILLION = (1000, 10_000, 100_000, 1_000_000)
+
 
 @pytest.mark.parametrize("power", [1 / 2, 1 / 3, 1 / 4])
 @pytest.mark.parametrize("dims", DIMS)
 def test_exact_overlaps_raise_no_alarm(dims, power):
-    rule = Rule(level=1e-3, powers=True, slack=0.0, converged=True, power=power)
+    rule = replace(RULE, power=power)
     found = list(cases(dims, power))
     assert len(found) > 80
     for values, limit in found:
@@ -60,13 +63,21 @@ def test_exact_overlaps_raise_no_alarm(dims, power):
         assert got.low < limit < got.high
 
 
-@pytest.mark.parametrize(("dims", "wrong"), [(DIMS[0], 0.05), (DIMS[1], 0.01)])
-def test_most_wrong_limits_are_noticed(dims, wrong):
+@pytest.mark.parametrize(
+    ("dims", "power", "wrong"),
+    [
+        (DIMS[0], 1 / 2, 0.05),
+        (DIMS[1], 1 / 2, 0.01),
+        (MILLION, 1 / 3, 0.05),
+        (MILLION, 1 / 4, 0.05),
+    ],
+)
+def test_most_wrong_limits_are_noticed(dims, power, wrong):
     """Where the terms decrease: kappa s of 1 at most."""
-    seen = []
-    for values, limit in cases(dims, 0.5):
+    rule, seen = replace(RULE, power=power), []
+    for values, limit in cases(dims, power):
         if 0.2 < limit <= 1:
-            got = extrapolate(np.array(dims), values, (1 + wrong) * limit, RULE)
+            got = extrapolate(np.array(dims), values, (1 + wrong) * limit, rule)
             seen.append(not got.low < (1 + wrong) * limit < got.high)
     assert len(seen) > 100
     assert np.mean(seen) > 0.9
