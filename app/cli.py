@@ -22,7 +22,7 @@ from .arguments import (
     unit_times,
     whole,
 )
-from .errors import DilatonError, printable
+from .errors import DilatonError, StoreError, printable
 
 INTERRUPTED, TERMINATED = 130, 143  # exit codes of Ctrl-C and SIGTERM
 app = typer.Typer(
@@ -200,6 +200,8 @@ def solve(
 
     times = unit_times(at, "--at")
     chosen = load_spec(spec)
+    if output is not None:
+        check_output_file(output, spec)
 
     from .numerics.printed import limit_of
     from .numerics.solve import solve_point
@@ -612,6 +614,24 @@ def doctor(json: Json = False) -> None:
 
     found = diagnosis()
     print(answers.to_json(found) if json else diagnosis_text(found))
+
+
+def check_output_file(path: Path, *inputs: Path) -> None:
+    """Refuse a file that cannot be written, is read from, or is none."""
+    if path.is_dir():
+        fact = "it is a folder"
+    elif not path.parent.is_dir():
+        fact = f"there is no folder `{path.parent}`"
+    elif path.exists() and not path.is_file():
+        fact = "it is a device or a pipe"
+    elif path.exists() and any(x.exists() and path.samefile(x) for x in inputs):
+        fact = "it is the spec"
+    else:
+        return
+    raise StoreError(
+        f"`--output` must be a file to write, but `{path}` is not: {fact}. Choose "
+        "another name."
+    )
 
 
 def write_netcdf(trajectory: Any, path: Path) -> None:

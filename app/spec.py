@@ -6,6 +6,7 @@ it is first asked for.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .theory.model import Model
 
 LARGEST_FILE = 65_536  # bytes; a spec has a few hundred
+MOST_PARTS = 32  # of a dotted key: tomllib takes a time quadratic in them
 MOST_FEATURES = 8
 MOST_COUNTED = 4
 
@@ -237,6 +239,8 @@ def parse_spec(text: str, source: str = "the spec") -> Spec:
     if len(text) > LARGEST_FILE:
         raise _too_long(source, f"{len(text)}")
     try:
+        if any(_key_parts(line) > MOST_PARTS for line in text.splitlines()):
+            raise RecursionError
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         deep = isinstance(error, RecursionError)
@@ -248,6 +252,11 @@ def parse_spec(text: str, source: str = "the spec") -> Spec:
     return Spec(text, _checked(raw))
 
 
+def _key_parts(line: str) -> int:
+    """How many parts a dotted key has at most, if the line has one."""
+    return 0 if line.lstrip().startswith("#") else line.partition("=")[0].count(".")
+
+
 def _too_long(source: object, size: str) -> ModelError:
     return ModelError(
         f"A spec must be at most {LARGEST_FILE} characters long, but {source} has "
@@ -257,6 +266,8 @@ def _too_long(source: object, size: str) -> ModelError:
 
 def _read(path: Path) -> str:
     try:
+        if path.is_fifo() and path.parent not in (Path("/dev"), Path("/dev/fd")):
+            raise OSError(errno.EINVAL, "it is a pipe; give a file, or /dev/stdin")
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
     except (OSError, ValueError) as error:

@@ -201,6 +201,10 @@ def _sample_rows(
     _doubt(out, apart > FLAT, "flat: overlaps are known to {:.1g}", apart)
     out["switch"], out["minima"] = found.switch, found.minima
     lost = found.status == "lost"
+    if phase.projected is not None:
+        unknown = ~lost & np.isnan(out["share_plus"])
+        out["status"][unknown] = "failed"
+        out["reason"][unknown] = "the share was not found"
     out["status"][lost] = "failed"
     out["reason"][lost] = "the minimum was lost on the way down from s = 1"
     wide = {name: found[name] for name in found.names}

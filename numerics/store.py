@@ -11,6 +11,7 @@ no clock is read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -154,6 +155,8 @@ def _exact(value: Any) -> Any:
 
 def _read(path: Path) -> bytes | None:
     try:
+        if path.is_fifo():
+            raise OSError(errno.EINVAL, "it is a pipe")
         return path.read_bytes()
     except FileNotFoundError:
         return None

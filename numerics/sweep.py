@@ -53,6 +53,9 @@ Two-dimensional ones have time second; the coordinates along time are returned u
 ``"@t"``, ``"@s"``, ``"@phase"``. ``"status"`` and ``"reason"`` are text.
 """
 
+TEXTS = ("status", "reason", "@phase")
+"""What is text in a chunk; all else is numbers."""
+
 # --- the rows -------------------------------------------------------------------
 
 
@@ -148,7 +151,7 @@ def _guarded(job: Job, columns: Columns) -> dict[str, np.ndarray]:
     size = len(next(iter(columns.values())))
     try:
         found = job.rows(job.spec, columns, job.settings)
-    except (DilatonError, ArithmeticError, np.linalg.LinAlgError) as error:
+    except (DilatonError, ArithmeticError, ValueError) as error:
         if size == 1:
             return {
                 "status": np.array(["failed"]),
@@ -258,7 +261,7 @@ def sweep(
     out
         The folder of the store. Chunks of other specs, grids and settings may lie
         there too and are left alone. The finished result is also written there, as
-        ``sweep.nc``.
+        ``sweep.nc``; that of another sweep becomes ``sweep-KEY.nc``.
     backend, device
         ``numba``, ``jax`` or ``scipy``; ``cpu`` or ``gpu``.
     s
@@ -297,8 +300,9 @@ def sweep(
         say("n_plus = round(p*n) in each row, since p is swept and n_plus is not.")
     folder, wanted = _folder(out), _wanted(job, chunk_index)
     threads = _threads(job, workers)
+    key_of_result(folder / "sweep.nc")  # refuses another's file before any work
     store = Store(folder, job.recipe()).open()
-    pending = [i for i in wanted if _usable(store, i) is None]
+    pending = [i for i in wanted if _usable(job, store, i) is None]
     if pending:
         work = _on_cluster(job, pending, scheduler) if scheduler else None
         work = work or _on_threads(job, pending, threads)
@@ -306,6 +310,7 @@ def sweep(
     result, complete = collect(job, store)
     if complete:
         store.tidy()
+        _make_room(folder / "sweep.nc", store.key)
         write_netcdf(result, folder / "sweep.nc")
     return result
 
@@ -408,13 +413,28 @@ def _wanted(job: Job, chunk_index: int | None) -> Sequence[int]:
     return [int(chunk_index)]
 
 
-def _usable(store: Store, index: int) -> dict[str, np.ndarray] | None:
+def _usable(job: Job, store: Store, index: int) -> dict[str, np.ndarray] | None:
     """Return a finished chunk; say so when one is damaged and will be redone."""
     try:
-        return store.load(index)
+        arrays = store.load(index)
+        return arrays and _checked_chunk(arrays, job.span(index))
     except Damaged as damage:
         say(f"Chunk {index} in `{store.folder}` is not used: {damage}; computing it.")
         return None
+
+
+def _checked_chunk(arrays: dict[str, np.ndarray], span: slice) -> dict[str, np.ndarray]:
+    """Return arrays as a row function gives them, or say in what way they are not."""
+    rows = span.stop - span.start
+    for name in sorted({"status", "reason"} - arrays.keys()):
+        raise Damaged(f"it has no `{name}`")
+    for name, array in arrays.items():
+        if not name.startswith("@") and array.shape[:1] != (rows,):
+            raise Damaged(f"`{name}` has the shape {array.shape} for {rows} rows")
+        kinds = "U" if name in TEXTS else "biuf"
+        if array.dtype.kind not in kinds:
+            raise Damaged(f"`{name}` holds {array.dtype}")
+    return arrays
 
 
 def say(text: str) -> None:
@@ -515,7 +535,7 @@ def collect(job: Job, store: Store) -> tuple[xr.Dataset, bool]:
     complete = True
     for index in range(job.chunks):
         span = job.span(index)
-        arrays = _usable(store, index) or _pending(span.stop - span.start)
+        arrays = _usable(job, store, index) or _pending(span.stop - span.start)
         complete &= "pending" not in arrays["status"]
         for name, array in arrays.items():
             if name in texts:
@@ -567,6 +587,32 @@ def _about(name: str) -> dict[str, str]:
     """Return what the notation table says about a variable; all are pure numbers."""
     row = TABLE.get(name) or TABLE.get(re.sub(r"_\d+$", "", name))
     return {"long_name": row.meaning, "units": "1"} if row else {}
+
+
+def key_of_result(path: Path) -> str | None:
+    """Return the key of the sweep that wrote a result, or `None` if there is no file.
+
+    Raises `StoreError` for a file that no sweep wrote.
+    """
+    from scipy.io import netcdf_file
+
+    if not path.exists():
+        return None
+    try:
+        with netcdf_file(path, "r", mmap=False) as file:
+            return str(json.loads(file.json)["key"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(
+            f"`{path}` is where a sweep writes its result, but it holds something "
+            "else. Move it, or choose another folder."
+        ) from error
+
+
+def _make_room(path: Path, key: str) -> None:
+    """Keep the result of another sweep in the folder under a name with its key."""
+    other = key_of_result(path)
+    if other not in (None, key):
+        path.replace(path.with_name(f"sweep-{other[:16]}.nc"))
 
 
 def write_netcdf(result: xr.Dataset, path: Path) -> None:

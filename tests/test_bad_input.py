@@ -145,6 +145,20 @@ SPECS = {  # name: (text replaced, by what, (rule, fact, remedy))
     "alpha flat": ('"1 - tau"', '"1"', ("be 0 at tau = 1", "is 1 there", "Rescale")),
     "alpha pole": ('"1 - tau"', '"1/tau - 1"', ("real and finite", "not defined", "")),
     "beta wiggles": ('"tau"', '"tau**2*(5 - 4*tau)"', ("must rise", "does not", "Ch")),
+    "beta hidden pole": (
+        '"tau"', '"tau + 1e-6*(1/(tau - 1/3) + 3 - 9*tau/2)"',
+        ("must be finite", "the divisor 'tau - 1 / 3'", "Write it as in"),
+    ),
+    "beta hidden wiggle": (
+        '"tau"', '"tau + 0.1*sin(128*pi*tau)"', ("must rise", "does not near", "Ch"),
+    ),
+    "beta steep": (
+        '"tau"', '"(tau**16)**16"', ("a power 64 of tau", "goes to 256", "Lower"),
+    ),
+    "beta product": (
+        '"tau"', '"tau**16*tau**16*tau**16*tau**16*tau/tau"',
+        ("a power 64 of tau", "goes to 66", "Lower"),
+    ),
     "beta d": ('"tau"', '"d*tau"', ("be 1 at tau = 1", "is 100 there", "Rescale")),
     "kind misspelt": ('kind = "two', 'knid = "two', ("keys kind", "knid`", "`kind`?")),
     "control key": (HERE, '"\\u001b[31m" = 1', ("keys kind", "\\x1b[31m` is", "those")),
@@ -189,7 +203,7 @@ FILES = {  # name: (bytes of the file or None for a folder, error, parts)
     "deep": (b"a = " + b"[" * 9000, ModelError, ("must be TOML", "nested", "README")),
     "list": (b"[[target]]", ModelError, ("must give", "missing", "Add it")),
     "keys": (b"target = 3", ModelError, ("must give", "missing", "Add it")),
-    "dots": (b"a." * 4000 + b"a = 1", ModelError, ("", "is given", "")),
+    "dots": (b"a." * 4000 + b"a = 1", ModelError, ("must be TOML", "nested", "RE")),
     "null": (b"\x00", ModelError, ("must be TOML", "is not", "README")),
 }
 
@@ -199,6 +213,12 @@ def test_a_bad_file_is_refused(tmp_path, content, error, parts):
     path = tmp_path / "spec.toml"
     path.mkdir() if content is None else path.write_bytes(content)
     expect(error, parts, lambda: load_spec(path))
+
+
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "spec.toml")
+    parts = ("must be readable", "it is a pipe", "Check its name")
+    expect(StoreError, parts, lambda: load_spec(tmp_path / "spec.toml"))
 
 
 def test_a_file_used_as_a_folder_is_refused(tmp_path):
@@ -1043,14 +1063,20 @@ def commands():
 
 
 OUTPUTS = {  # where a result cannot be written: what the message says
-    "spec.toml/x.nc": "Not a directory",
-    "none/x.nc": "No such file",
+    "spec.toml/x.nc": "there is no folder `spec.toml`",
+    "none/x.nc": "there is no folder `none`",
     "/proc/x.nc": "",
+    ".": "it is a folder",
+    "spec.toml": "it is the spec",
+    "link": "it is the spec",
+    "pipe": "it is a device or a pipe",
 }
 
 
 @pytest.mark.parametrize("where", OUTPUTS)
 def test_a_result_that_cannot_be_written_is_said(call, tmp_path, where):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "spec.toml")
     before = sorted(tmp_path.rglob("*"))
     code, _, err = call("solve", "spec.toml", "--backend", "scipy", "-o", where)
     assert code == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import xarray as xr
 from dilaton.errors import MissingExtra, ModelError, SolveError, StoreError
 from dilaton.numerics.axes import Axis, axes_of, parse_axis
+from dilaton.numerics.store import Store
 from dilaton.numerics.sweep import make_job, summary_text, sweep
 from dilaton.spec import default_spec
 
@@ -480,13 +482,55 @@ def test_a_result_that_cannot_be_written_leaves_nothing_behind(spec, tmp_path):
     kept = sorted(path.name for path in (tmp_path / "a").rglob("chunk*"))
     (tmp_path / "a" / "sweep.nc").unlink()
     (tmp_path / "a" / "sweep.nc").mkdir()
-    with pytest.raises(StoreError, match=r"Is a directory.*the chunks are kept"):
+    with pytest.raises(StoreError, match=r"writes its result, but it holds something"):
         sweep(spec, ["p=0.2:0.9:4"], tmp_path / "a", rows=rows, rows_per_chunk=2)
     assert sorted(path.name for path in (tmp_path / "a").rglob("chunk*")) == kept
     assert not list(tmp_path.rglob("*.tmp"))
     (tmp_path / "a" / "sweep.nc").rmdir()
     again = sweep(spec, ["p=0.2:0.9:4"], tmp_path / "a", rows=rows, rows_per_chunk=2)
     assert again.identical(found)
+
+
+def test_a_file_of_the_user_s_is_not_written_over(spec, tmp_path):
+    (tmp_path / "sweep.nc").write_text("my own")
+    with pytest.raises(StoreError, match=r"holds something else\. Move it"):
+        sweep(spec, ["p=0.2:0.9:4"], tmp_path, rows=rows)
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.nc"]
+    assert (tmp_path / "sweep.nc").read_text() == "my own"
+
+
+def test_results_of_two_sweeps_lie_side_by_side(spec, tmp_path):
+    one = sweep(spec, ["p=0.2:0.9:4"], tmp_path, rows=rows)
+    two = sweep(spec, ["p=0.3:0.9:4"], tmp_path, rows=rows)
+    key = json.loads(one.attrs["json"])["key"]
+    with xr.open_dataset(tmp_path / f"sweep-{key[:16]}.nc") as kept:
+        np.testing.assert_array_equal(kept.share_plus, one.share_plus)
+    with xr.open_dataset(tmp_path / "sweep.nc") as kept:
+        np.testing.assert_array_equal(kept.share_plus, two.share_plus)
+
+
+WRONG = {  # what a chunk may hold that no row function gives: what is said of it
+    "status": (np.zeros(2), "`status` holds float64"),
+    "share_plus": (np.array(["x", "y"]), "`share_plus` holds <U1"),
+    "omega": (np.zeros((3, 1)), r"`omega` has the shape \(3, 1\) for 2 rows"),
+    "reason": (None, "it has no `reason`"),
+}
+
+
+@pytest.mark.parametrize(("name", "case"), WRONG.items(), ids=WRONG)
+def test_a_chunk_of_another_content_is_said_and_redone(
+    spec, tmp_path, capsys, name, case
+):
+    settings = {"rows": rows, "rows_per_chunk": 2}
+    whole = sweep(spec, ["p=0.2:0.9:4"], tmp_path, **settings)
+    job = make_job(spec, ["p=0.2:0.9:4"], rows, 2, "numba", "cpu", (0.5, 1.0), 1e-8)
+    store = Store(tmp_path, job.recipe())
+    held, (wrong, said) = store.load(0), case
+    held.pop(name, None)
+    store.save(0, held if wrong is None else held | {name: wrong})
+    again = sweep(spec, ["p=0.2:0.9:4"], tmp_path, **settings)
+    assert again.identical(whole)
+    assert re.search(f"Chunk 0 .* is not used: {said}", capsys.readouterr().err)
 
 
 def test_a_worker_with_other_code_is_refused(spec):

@@ -12,7 +12,7 @@ import ast
 import math
 import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -52,8 +52,14 @@ Curve = Callable[[float, float], float]
 """A schedule as a function of `tau` and `d`."""
 
 EXAMPLE = 'Write it as in `"1 - tau"` or `"sqrt(1 - tau**2)"`.'
-GRID = 64  # points on which a schedule is compared with what a schedule must be
+DEGREE = 64.0
+"""Largest power of tau in a schedule, nested powers and products taken together."""
+
+GRID, SCATTERED = 64, 193
+"""Even and irregular times at which a schedule is compared with what one must be."""
+
 DIMENSIONS = (1e2, 1e4, 1e6)  # dimensions at which schedules that contain d are tried
+GOLDEN = 0.6180339887498949
 ZERO = 1e-12  # a schedule's value at an end counts as reached within this
 
 
@@ -96,6 +102,7 @@ def schedule_tree(text: str, key: str = "schedule") -> ast.expr:
         )
     tree = _syntax(text, key)
     _check(tree, key, DEPTH)
+    _check_degree(_degree(tree), key, text)
     return tree
 
 
@@ -187,6 +194,30 @@ def _check_exponent(
         )
 
 
+def _degree(node: ast.expr) -> float:
+    """Return a power of tau that the formula does not exceed; 0 for a constant."""
+    match node:
+        case ast.Name(id=name):
+            return 1.0 if name in VARIABLES else 0.0
+        case ast.UnaryOp(operand=operand) | ast.Call(args=[operand]):
+            return _degree(operand)
+        case ast.BinOp(op=ast.Pow(), left=left, right=right):
+            power = _degree(left)
+            return power and power * max(1.0, abs(_value(right, math.nan, math.nan)))
+        case ast.BinOp(op=op, left=left, right=right):
+            x, y = _degree(left), _degree(right)
+            return x + y if isinstance(op, ast.Mult | ast.Div) else max(x, y)
+    return 0.0
+
+
+def _check_degree(degree: float, key: str, text: str) -> None:
+    if degree > DEGREE:
+        raise ModelError(
+            f"`{key}` must be at most a power {DEGREE:g} of tau, but {text[:60]!r} "
+            f"goes to {degree:g}. Lower its exponents."
+        )
+
+
 def _constant(evaluate: Callable[[], float], key: str, node: ast.expr) -> float:
     try:
         value = evaluate()
@@ -264,9 +295,32 @@ def check_schedule_text(alpha: str, beta: str, prefix: str = "") -> None:
         for key, text in (("alpha", alpha), ("beta", beta))
     ]
     curves = [lambda tau, d, tree=tree: _value(tree, tau, d) for tree in trees]
-    _check_curves(
-        curves[0], curves[1], (prefix + "alpha", prefix + "beta"), (alpha, beta)
-    )
+    keys = (prefix + "alpha", prefix + "beta")
+    _check_curves(curves[0], curves[1], keys, (alpha, beta))
+    for tree, key, text in zip(trees, keys, (alpha, beta), strict=True):
+        for divisor in _divisors(tree):
+            _check_divisor(divisor, key, text)
+
+
+def _divisors(tree: ast.expr) -> list[ast.expr]:
+    return [
+        x.right
+        for x in ast.walk(tree)
+        if isinstance(x, ast.BinOp) and isinstance(x.op, ast.Div)
+    ]
+
+
+def _check_divisor(divisor: ast.expr, key: str, text: str) -> None:
+    """Refuse a divisor that changes its sign: there is a pole, however narrow."""
+    for d in DIMENSIONS:
+        values = [_value(divisor, tau, d) for tau in _times()[1:-1]]
+        for tau, (before, after) in zip(_times()[1:], pairwise(values), strict=False):
+            if before * after <= 0:
+                raise ModelError(
+                    f"`{key}` must be finite for tau in [0, 1], but the divisor "
+                    f"{ast.unparse(divisor)[:60]!r} of {text!r} is 0 near "
+                    f"tau = {tau:.3g}. {EXAMPLE}"
+                )
 
 
 def check_schedule(alpha: sp.Expr, beta: sp.Expr) -> None:
@@ -285,6 +339,8 @@ def check_schedule(alpha: sp.Expr, beta: sp.Expr) -> None:
         stray = sp.sympify(expr).free_symbols - set(arguments)
         if stray:
             raise _unknown(str(min(stray, key=str)), key, VARIABLES, "name")
+        powers = [abs(x.exp) for x in expr.atoms(sp.Pow) if x.exp.is_number]
+        _check_degree(float(max(powers, default=0)), key, str(expr))
     curves = [sp.lambdify(arguments, expr, modules="math") for expr in (alpha, beta)]
     _check_curves(curves[0], curves[1], ("alpha", "beta"), (str(alpha), str(beta)))
 
@@ -304,10 +360,16 @@ def _check_curves(
     _check_power(alpha, keys[0], texts[0])
 
 
+@cache
+def _times() -> list[float]:
+    """Times in order: a pole between even ones shows at the irregular ones."""
+    scattered = (i * GOLDEN % 1.0 for i in range(1, SCATTERED + 1))
+    return sorted({*(i / GRID for i in range(GRID + 1)), *scattered})
+
+
 def _samples(curve: Curve, d: float, key: str, text: str) -> list[float]:
     values = []
-    for i in range(GRID + 1):
-        tau = i / GRID
+    for tau in _times():
         try:
             value = curve(tau, d)
             fact = "is not real" if isinstance(value, complex) else "is not finite"
@@ -352,10 +414,10 @@ def _check_power(alpha: Curve, key: str, text: str) -> None:
 
 
 def _check_monotone(values: list[float], key: str, text: str, verb: str) -> None:
-    slack = ZERO * max(values)
+    slack, times = ZERO * max(values), _times()
     for i, (low, high) in enumerate(pairwise(values)):
         if high < low - slack:
-            tau = i / GRID if verb == "rise" else 1 - (i + 1) / GRID
+            tau = times[i] if verb == "rise" else times[-2 - i]
             raise ModelError(
                 f"`{key}` must {verb} from tau = 0 to tau = 1, but {text!r} does not "
                 f'near tau = {tau:.3g}. Choose a monotone one, as in `"1 - tau"` and '
