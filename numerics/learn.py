@@ -31,6 +31,9 @@ from .points import (
 if TYPE_CHECKING:
     from ..spec import Spec
 
+LONG = 1e3
+"""Training time beyond which the flow crawls: explicit steps would be very many."""
+
 
 def learn(
     spec: Spec,
@@ -78,6 +81,7 @@ def learn(
         rtol=rtol,
         atol=atol,
         backend="scipy",
+        method="dop853" if grid[-1] <= LONG else "radau",
     )
     where = np.searchsorted(grid, times)
     rows = {name: found[name][0, where].tolist() for name in names}

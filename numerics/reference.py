@@ -53,11 +53,18 @@ class _Row:
         return 1.0
 
     def jacobian(self, at: float, y: np.ndarray) -> np.ndarray:
-        return self.values("jacobian", at, y).reshape(y.size, y.size)
+        found = self.values("jacobian", at, y)
+        if not np.all(np.isfinite(found)):
+            raise _NotFinite
+        return found.reshape(y.size, y.size)
 
 
 class _TooLong(Exception):
     """The row has used up its steps."""
+
+
+class _NotFinite(Exception):
+    """A derivative of the row's slopes is not finite."""
 
 
 def solve_rows(problem: Problem, method: str | None) -> Flow:
@@ -104,6 +111,8 @@ def _march_row(row: _Row, problem: Problem, i: int, method: str, y: np.ndarray):
             part = _solved(row, problem, method, (start, right), state, at)
         except _TooLong:
             return 2
+        except _NotFinite:
+            return 3
         found = np.reshape(part.y, (state.size, -1)).T  # `part.y` is a list if empty
         kept = np.isin(part.t, times)
         y[np.isin(times, part.t) & inside] = found[kept]

@@ -664,6 +664,14 @@ def test_averages_that_no_rule_knows_are_said():
         integrate(JUMP, **common)
 
 
+def test_an_implicit_method_says_that_slopes_are_not_finite():
+    start = START | {"q": [0.5, 1e300], "r": [0.4, 1e300]}
+    rough = {"rtol": 1e-6, "atol": 1e-6, "backend": "scipy", "method": "radau"}
+    common = {"init": start, "params": POINT, "t": [0, 0.5], **rough}
+    found = integrate(training(), **common, on_failure="keep")
+    assert found.status.tolist() == [0, 3]
+
+
 def test_a_stiff_flow_has_an_implicit_method(monkeypatch):
     asked, jacobian = [], reference._Row.jacobian
     monkeypatch.setattr(
