@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from .oracles import mixture_share
+
 DOCS = Path(__file__).parent.parent / "docs"
 
 
@@ -26,6 +28,25 @@ FIRST = {  # what the figure must show, checked on the numbers that it draws
     ),
     "learning": lambda f: final(f, 0) > 5 * final(f, 1),
     "potential": lambda f: len(f.axes[0].lines) == 4,
+    "phase_diagram": lambda f: (
+        # a thousand samples at both ends of kappa: the population's shares
+        f.axes[0].collections[0].get_array()[-1, [0, -1]].tolist()
+        == pytest.approx([mixture_share(0.25, 0.8), 0.8], abs=2e-3)
+    ),
+    "trajectories": lambda f: (
+        f.axes[2].get_title() == r"$\omega$"
+        and f.axes[2].lines[0].get_ydata()[:15]
+        == pytest.approx(4 * f.axes[2].lines[0].get_xdata()[:15])  # 2 s = 4 t
+    ),
+    "convergence": lambda f: all(
+        line.get_ydata()[2] < line.get_ydata()[0]
+        for ax in f.axes
+        for line in ax.lines
+        if len(line.get_xdata()) == 3  # of d
+    ),
+    "digits": lambda f: (
+        f.axes[1].lines[0].get_ydata()[0] > f.axes[1].lines[0].get_ydata()[-1]
+    ),
 }
 
 
@@ -47,7 +68,7 @@ def test_each_script_draws_one_legible_figure(name):
             # the upper panels of a grid share the label below them
             assert ax.get_xlabel() or len(figure.axes) > 4
             assert any(np.isfinite(line.get_ydata()).any() for line in shown)
-    assert FIRST.get(name, bool)(figure)
+    assert FIRST[name](figure)
 
 
 def test_the_pages_show_every_figure_and_only_those():
