@@ -188,6 +188,10 @@ def test_the_error_of_the_gaussian_denoiser_is_its_posterior_variance():
     t = curve.t
     judge = 2.25 * (1 - t) ** 2 / ((1 - t) ** 2 + 2.25 * t**2)
     assert (abs(curve.mse - judge) < SIGMAS * curve.stderr).all()
+    assert (curve.stderr < 0.01 * judge).all()
+    # at t = 0 the error is a mean of 8 squares of 4000 samples; 10 % of its error
+    alone = 2.25 * math.sqrt(2 / x.size)
+    assert curve.stderr[0] == pytest.approx(alone, rel=0.1)
     assert curve.to_dict()["d"] == 8
 
 
