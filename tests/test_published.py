@@ -21,9 +21,15 @@ from dilaton.torchcheck.published import (
 )
 from dilaton.torchcheck.train import train
 
+from .oracles import two_mode_minimum
+
 FILE = Path(dilaton.__file__).with_name("published.toml")
 SPEC = dilaton.load_spec(FILE)
 SMALL = SPEC.replace(n=16, n_plus=13, ridge_u=0.2, ridge_w=0.2)
+
+SAMPLED = ("kappa", "n", "n_plus", "sigma", "ridge_u", "ridge_w")
+SIGMAS = 5.0  # standard errors of a generated share
+LIKE_SCIPY = 1e-4  # BFGS stops where its differences are rounding
 
 
 def test_the_spec_is_the_published_experiment():
@@ -92,6 +98,14 @@ def test_reduced_experiment_follows_its_limit(tmp_path, monkeypatch):
         # 2/sqrt(d) is the size of the next order at this dimension
         assert np.abs(gap).max() < 4 / 2000**0.5, name
     assert len(stored["schedules"]) == 4
+    made, limit = answer["experiment"], answer["limit"]
+    gap = abs(made["share_plus"] - limit["share_plus"])
+    assert gap < SIGMAS * made["stderr"]
+    values = {name: SMALL.values[name] for name in SAMPLED}
+    for i in range(3, 8):
+        x, _ = two_mode_minimum((i + 0.5) / 8, values, (1.0, 0.6))
+        found = [answer["curves"][name][i] for name in ("omega", "b")]
+        assert found == pytest.approx(x, abs=LIKE_SCIPY)
 
 
 def test_the_share_is_lost_without_the_dilation():
