@@ -37,7 +37,7 @@ from dilaton.theory.model import (
 from dilaton.theory.notation import symbol
 from dilaton.theory.patterns import classes_of
 
-from .oracles import mean, mean2, value
+from .oracles import mean, mean2, two_mode_minimum, value
 
 SAMPLES = Data(samples=True)
 SIGNS = {"pp": (1, 1), "pm": (1, -1), "mp": (-1, 1), "mm": (-1, -1)}
@@ -237,6 +237,23 @@ def test_one_feature_is_solved_as_published():
     share, error = class_shares(one, found, point, 1e-8)[0]
     assert error < 2e-4
     assert share == pytest.approx(0.8073, abs=1e-4 + 5 * error)  # of two modes, rounded
+
+
+def test_every_minimum_of_one_feature_is_counted_and_the_second_known():
+    """Two, and the closed branch; the heights are SciPy's of the two modes."""
+    one = printed_phase(derive(Model(product(0), data=SAMPLES)).phase("weights"))
+    ridges = {"ridge_u": 0.01, "ridge_w": 5.0}
+    row = {"kappa": 0.5, "sigma": 16.0, **ridges}
+    counts = LABELS | {"n_p": 2, "n_m": 4}
+    found = minimise_classes(one, "tanh", np.array([1.0]), row | counts)
+    starts = (0.1, -0.5), (0.005, -1.0)
+    modes = row | {"n": 6, "n_plus": 2}
+    first, second = (two_mode_minimum(1.0, modes, x)[1] for x in starts)
+    assert second - first > 0.1
+    assert found.minima == 3
+    assert found.objective[0] == pytest.approx(first, rel=1e-9)
+    assert found.runner_up == pytest.approx(second, rel=1e-9)
+    assert 0 < found.residual[0] < 1e-9  # rounding: something was computed
 
 
 # ------------------------------------------------------------ the printed equations
