@@ -17,6 +17,7 @@ from dilaton.torchcheck.windows import (
     mixture_window,
     steepening,
 )
+from scipy.stats import linregress
 
 SAMPLES = 500
 SLACK = 0.15  # of Lambda: 24 denoising steps, 10 times
@@ -82,11 +83,10 @@ def exact_mse(mix, t):
 
 
 def test_the_error_drops_as_fast_as_the_root_of_d(mse_curves):
-    exponent, error = steepening(curve for _, curve in mse_curves)
+    exponent, _ = steepening(curve for _, curve in mse_curves)
     exact = [MseCurve(c.t, exact_mse(m, c.t)[:, None], c.d) for m, c in mse_curves]
     assert exponent == pytest.approx(steepening(exact)[0], abs=0.03)  # 600 samples
     assert exponent == pytest.approx(0.5, abs=0.1)  # plus corrections in 1/sqrt(d)
-    assert error < 0.05
     mix = Mixture(100, 0.6, 1.0)
     same = exact_mse(mix, exact[0].t)[:, None]
     flat = [MseCurve(exact[0].t, same, d) for d in (128, 512, 2048)]
@@ -127,6 +127,30 @@ def test_a_straight_curve_has_its_ends_at_a_tenth():
     assert set(window.to_dict()) >= {"lo", "hi", "lo_interval", "hi_interval"}
 
 
+def test_intervals_hold_the_ends_as_often_as_they_say():
+    rng, n, held = np.random.default_rng(0), 400, []
+    share = np.linspace(0.5, 0, 6)
+    for _ in range(120):
+        flips = rng.random((6, n)) < share[:, None]
+        curve = Curve(np.linspace(0, 1, 6), flips, np.arange(n) % 2)
+        window = find_window(curve, draws=150)
+        held.append(window.lo_interval[0] < 0.1 < window.lo_interval[1])
+        held.append(window.hi_interval[0] < 0.9 < window.hi_interval[1])
+    # 95 %, three standard errors of 240
+    assert abs(np.mean(held) - 0.95) < 0.042
+
+
+def test_the_steepening_is_a_linear_regression():
+    t, d = np.linspace(0, 1, 41), np.array([100, 200, 400, 800])
+    slopes = np.array([1, 1.6, 1.9, 3.1])
+    mse = np.interp(t, [0, 0.2, 0.4, 1], [1.1, 1.0, 0.2, 0.0])[:, None] * np.ones(3)
+    found = steepening(
+        MseCurve(t, x * mse, int(k)) for x, k in zip(slopes, d, strict=True)
+    )
+    fit = linregress(np.log(d), np.log(slopes))
+    assert found == pytest.approx((fit.slope, fit.stderr))
+
+
 def test_intervals_shrink_with_more_samples():
     widths = []
     for n in (200, 3200):
@@ -144,15 +168,29 @@ def test_a_piecewise_error_has_its_window_where_it_falls():
     assert window.hi == pytest.approx(0.4, abs=0.05)
 
 
+def alone(lo, hi):
+    """A window whose ends are known."""
+    return Window(lo, hi, (lo, lo), (hi, hi), "")
+
+
+def test_windows_agree_when_each_has_the_middle_of_the_other():
+    one, two = alone(0.1, 0.3), alone(0.28, 0.9)
+    beside = agreement(one, two)
+    assert 0 < beside.overlap < 0.2
+    assert not beside.agree
+    within = agreement(one, alone(0.1, 0.12))
+    assert 0 < within.overlap < 0.2
+    assert not within.agree
+    assert agreement(one, alone(0.15, 0.35)).agree
+
+
 def test_distant_windows_do_not_agree():
-    near = Window(0.1, 0.2, (0.1, 0.1), (0.2, 0.2), "")
-    far = Window(0.7, 0.9, (0.7, 0.7), (0.9, 0.9), "")
+    near, far = alone(0.1, 0.2), alone(0.7, 0.9)
     assert agreement(near, near).overlap == pytest.approx(1)
     result = agreement(near, far)
     assert result.overlap == 0
     assert not result.agree
-    edge = Window(0.0, 1.0, (0, 0), (1, 1), "")
-    assert 0 < agreement(near, edge).overlap < 0.1
+    assert 0 < agreement(near, alone(0.0, 1.0)).overlap < 0.1
     assert result.to_dict() == {"overlap": 0.0, "agree": False}
 
 
