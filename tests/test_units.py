@@ -5,6 +5,7 @@ differences and Bayes' denoiser of a product mixture written by hand.
 """
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -340,7 +341,15 @@ def test_generated_features_have_their_shares(exponents):
         share = mixture_share(k, p)
         assert abs(x.share_plus - share) < error + 2e-3
         assert abs(x.final_share_plus - (1 - p)) > error + 2e-3
+        spread = (x.share_plus * (1 - x.share_plus) / paths) ** 0.5
+        assert x.share_plus_error == pytest.approx(spread)
     both = (got[0].nu[-1] > 0) & (got[1].nu[-1] > 0)
+    for j, (x, e) in enumerate(zip(got, exponents, strict=True), 1):
+        size = VALUES[f"rho_{j}"] ** 0.5 * d ** (0.5 - float(Fraction(e)))
+        mode = x.nu[-1][both] / size
+        assert x.mode_mean == pytest.approx(mode.mean())
+        spread = mode.std(ddof=1) / both.sum() ** 0.5
+        assert x.mode_mean_error == pytest.approx(spread)
     want = VALUES["p_1"] * VALUES["p_2"]  # features are independent
     assert abs(both.mean() - want) < SIGMAS * (want * (1 - want) / paths) ** 0.5 + 2e-3
 
