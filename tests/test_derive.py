@@ -335,7 +335,7 @@ def sixteen():
     return learned(Model(two_modes(), data=Data(samples=True)))
 
 
-def test_the_listed_minimum_of_sixteen_samples(saddle):
+def test_the_objective_by_hand_has_the_listed_minimum(saddle):
     assert np.allclose(saddle, [1.11736, 0.04298, -0.18623, 0.69352], atol=LISTED)
 
 

@@ -89,7 +89,7 @@ def test_the_population_flow_is_the_one_by_hand(kind, x):
         assert abs(value(wrong[key], **at) - exact[NAMES.index(key)]) > 1e-3
 
 
-def test_the_listed_points_of_the_flow():
+def test_the_flow_by_hand_passes_the_listed_points():
     listed = {
         5: (1.07540, 1.15845, 0.79883, 0.65746, 0.34785),
         20: (1.05969, 1.12294, 1.00971, 1.01954, 0.47143),

@@ -68,7 +68,7 @@ def derived_values(data, **at):
 @pytest.mark.parametrize(
     ("draws", "c", "m"), [(1, 1.26445, 0.47069), (np.inf, 1.20192, 0.49451)]
 )
-def test_the_listed_values(draws, c, m):
+def test_the_regression_by_hand_has_the_listed_values(draws, c, m):
     found = by_hand(draws, **TEN)
     assert found["c"] == pytest.approx(c, abs=5e-6)
     assert found["m"] == pytest.approx(m, abs=5e-6)
