@@ -6,14 +6,13 @@ from typing import Any
 
 from .errors import ModelError
 
+LAST_SEED = 2**63 - 1
+
 
 def numbers(text: str, option: str) -> list[float]:
     """Read a comma-separated list of finite numbers."""
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if not values or not all(abs(x) < float("inf") for x in values):
+    values = [x for x in map(_number, text.split(",")) if x is not None]
+    if len(values) <= text.count(","):
         raise ModelError(
             f"`{option}` must be numbers separated by commas, but is {text!r}. Write "
             f"them as in `{option} 0.25,0.5,1`."
@@ -55,25 +54,59 @@ def pairs(text: str, option: str) -> dict[str, float]:
     """Read ``name=number`` pairs separated by commas."""
     out: dict[str, float] = {}
     for part in text.split(","):
-        name, equals, value = part.partition("=")
-        if not equals or not name.strip().isidentifier():
+        name, _, value = (word.strip() for word in part.partition("="))
+        number = _number(value)
+        if number is None or not name.isidentifier():
             raise ModelError(
                 f"`{option}` must be name=number pairs, but has {part!r}. Write them "
                 f"as in `{option} m=0.3,q=0.5`."
             )
-        out[name.strip()] = numbers(value, f"{option} {name.strip()}")[0]
+        if name in out:
+            raise ModelError(
+                f"`{option}` must name each number once, but has `{name}` twice. "
+                "Leave one of them out."
+            )
+        out[name] = number
     return out
+
+
+def _number(text: str) -> float | None:
+    """Read one finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None
 
 
 def two_classes(text: str) -> tuple[int, int]:
     """Read two whole numbers separated by a comma."""
-    pair = [int(x) for x in numbers(text, "--classes")]
-    if len(pair) != 2:
+    pair = numbers(text, "--classes")
+    if len(pair) != 2 or any(x != int(x) for x in pair):
         raise ModelError(
-            f"`--classes` must be two classes, but is {text!r}. Write them as in "
-            "`--classes 3,8`."
+            f"`--classes` must be two classes, whole numbers, but is {text!r}. Write them "
+            "as in `--classes 3,8`."
         )
-    return pair[0], pair[1]
+    return int(pair[0]), int(pair[1])
+
+
+def seeds_from(first: int, count: int, option: str) -> range:
+    """Return `count` seeds, all of which generators of random numbers take."""
+    if not 0 <= first <= LAST_SEED - count:
+        raise ModelError(
+            f"`{option}` must be from 0 to 2^63 - 1 less the number of seeds, but is "
+            f"{first}. Lower it."
+        )
+    return range(first, first + count)
+
+
+def unused(given: dict[str, Any], what: str) -> None:
+    """Raise `ModelError` when an option was given that `what` does not look at."""
+    for option, value in given.items():
+        if value is not None:
+            raise ModelError(
+                f"`{option}` must be left out for {what}, but is {value}. Remove it."
+            )
 
 
 def needed(given: dict[str, Any], what: str) -> None:

@@ -18,13 +18,16 @@ from .arguments import (
     needed,
     numbers,
     pairs,
+    seeds_from,
     two_classes,
     unit_times,
+    unused,
     whole,
 )
 from .errors import DilatonError, StoreError, printable
 
 INTERRUPTED, TERMINATED = 130, 143  # exit codes of Ctrl-C and SIGTERM
+RUN_SEEDS = 1_000_000  # more than a run takes from its first one on
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -144,8 +147,11 @@ def run(
       dilaton run my.toml -o my-report/ --quick
     """
     from .spec import default_spec, load_spec
+    from .torchcheck import check_device
 
+    seeds_from(seed, RUN_SEEDS, "--seed")
     chosen = default_spec() if spec is None else load_spec(spec)
+    check_device(device)
 
     from .report import write_report
 
@@ -226,8 +232,9 @@ def learn(
     times: Annotated[str, typer.Option(help="Training times, as in 5,20.")],
     init: Annotated[str, typer.Option(help="Overlaps at training time 0.")],
     phase: Annotated[
-        str, typer.Option(help="The phase, as named by derive.")
-    ] = "weights",
+        str | None,
+        typer.Option(help="The phase, as named by derive; weights if left out."),
+    ] = None,
     s: Annotated[
         float | None, typer.Option(help="Time in the phase, in [0, 1].")
     ] = None,
@@ -260,8 +267,10 @@ def learn(
 
     if network == "tied":
         needed({"--d": d, "--tau": tau}, "--network tied")
+        unused({"--s": s, "--phase": phase}, "--network tied")
     else:
         needed({"--s": s}, "--network untied")
+        unused({"--d": d, "--tau": tau}, "--network untied")
     check_range("--d", d, 2.0)
     check_range("--s", s, 0.0, 1.0)
     check_range("--tau", tau, 0.0, 1.0)
@@ -271,7 +280,7 @@ def learn(
     from .numerics.learn import learn as learn_overlaps
 
     answer = learn_overlaps(
-        chosen, phase, s, start, when, network=network, d=d, tau=tau
+        chosen, phase or "weights", s, start, when, network=network, d=d, tau=tau
     )
     print(answers.to_json(answer) if json else answers.table(answer))
 
@@ -303,6 +312,7 @@ def mse(
         needed({"--phase": phase, "--s": s}, "the limit")
     else:
         needed({"--d": d, "--tau": tau}, "a finite dimension")
+        unused({"--phase": phase, "--s": s}, "a finite dimension")
     check_range("--d", d, 2.0)
     at_s = None if s is None else unit_times(s, "--s")
     at_tau = None if tau is None else unit_times(tau, "--tau")
@@ -397,12 +407,14 @@ def converge(
     """
     from . import answers
     from .spec import load_spec
-    from .torchcheck import need_torch
+    from .torchcheck import check_device, need_torch
 
+    seeds_from(seed, seeds, "--seed")
     chosen = load_spec(spec)
     sizes = [whole(x, "--dims") for x in numbers(dims, "--dims")]
     times = tuple(unit_times(at, "--at"))
     need_torch()
+    check_device(device)
 
     from tqdm import tqdm
 
@@ -549,15 +561,18 @@ def windows(
       dilaton windows mnist --data ~/mnist -o mnist/ --json numbers.json
     """
     from .numerics.store import write_atomic
+    from .torchcheck import check_device
     from .torchcheck.subjects import image_plan, mixture_plan
     from .windows import to_json, write_windows_report
 
+    chosen = seeds_from(first_seed, seeds, "--first-seed")
+    check_device(device)
     if data == "mnist":
         needed({"--data": folder or None}, "MNIST")
     for x in numbers(d, "--d"):
         check_range("--d", x, 2, 1e6)
     common: dict[str, Any] = {
-        "seeds": range(first_seed, first_seed + seeds),
+        "seeds": chosen,
         "mass": mass,
         "quick": quick,
         "device": device,

@@ -9,6 +9,8 @@ ends with the same bits. The numbers of one chunk come from a row function
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import math
 import os
@@ -472,25 +474,35 @@ def _on_threads(job: Job, pending: Sequence[int], workers: int) -> Finished:
 def _on_cluster(job: Job, pending: Sequence[int], address: str) -> Finished:
     """Compute chunks on the workers of a running Dask scheduler."""
     try:
-        from distributed import Client, as_completed
+        from distributed import as_completed
     except ImportError as error:
         raise MissingExtra(
             "`scheduler` needs the package `distributed`, but it is not installed. "
             "Run `pip install 'dilaton[distributed]'`."
         ) from error
-    try:
-        client = Client(address, timeout=10, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise SolveError(
-            "`scheduler` must be the address of a running Dask scheduler, but "
-            f"`{address}` did not answer within 10 s. Start one with `dask scheduler`."
-        ) from error
-    with client:
+    with _client(address) as client:
         known = job.recipe()["versions"]
         futures = client.map(run_checked, [job] * len(pending), pending, known=known)
         for future in as_completed(futures, loop=client.loop):
             yield future.result()
             future.release()
+
+
+def _client(address: str) -> Any:
+    """Return a client of a Dask scheduler.
+
+    One that did not connect is gone before the error is raised: at the end of the
+    process it could no longer close itself.
+    """
+    from distributed import Client
+
+    with contextlib.suppress(OSError, ValueError, TypeError, TimeoutError):
+        return Client(address, timeout=10, set_as_default=False)
+    gc.collect()
+    raise SolveError(
+        "`scheduler` must be the address of a running Dask scheduler, but "
+        f"`{address}` did not answer within 10 s. Start one with `dask scheduler`."
+    )
 
 
 def run_checked(

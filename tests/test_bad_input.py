@@ -1006,6 +1006,7 @@ def call(monkeypatch, capsys, tmp_path, quick):
     return run
 
 
+CUDA = ("`device` is cuda", "no CUDA device", "Leave it out")
 LEARN = "learn spec.toml --times 1 --s 0.5 --init"
 LINES = {  # command line: what the message says, in this order
     "solve none.toml": ("must be readable", "No such file", "Check its name"),
@@ -1033,13 +1034,41 @@ LINES = {  # command line: what the message says, in this order
     f"{LEARN} m=0.3": ("initial overlaps", "`q` is missing", ""),
     f"{LEARN} m": ("name=number pairs", "'m'", "Write them"),
     f"{LEARN} m=1,q=0.5,omega=0,r=1,b=0": ("satisfy m**2 <= q", "m = 1", "Change"),
-    f"{LEARN} m=0.3,q=0.5,omega=0.2,r=0.4,b=nan": ("separated", "'nan'", "Write"),
+    f"{LEARN} m=0.3,q=0.5,omega=0.2,r=0.4,b=nan": ("=number", "'b=nan'", "Write"),
+    f"{LEARN} m=0.3,b=0,b=9": ("each number once", "`b` twice", "Leave one of them"),
+    f"{LEARN} b=": ("=number pairs", "'b='", "Write them as in `--init m"),
+    f"{LEARN} b=0 --d 3": ("`--d` must be left out", "is 3", "Remove it"),
+    "learn spec.toml --network tied --d 9 --tau 0.1 --times 1 --init b=0 --phase x": (
+        ("`--phase` must be left out", "is x", "Remove it")
+    ),
+    "learn spec.toml --network tied --d 9 --tau 0.1 --times 1 --init b=0 --s 0.3": (
+        ("`--s` must be left out", "is 0.3", "Remove it")
+    ),
+    "mse spec.toml --d 100 --tau 0.5 --phase x": ("left out", "is x", "Remove it"),
     f"{LEARN} __import__('os').system('touch_x')": ("pairs", "__import__", "Write"),
     "steps spec.toml --d 100 --steps 0": ("whole numbers from 1", "has 0", "Round"),
     "steps spec.toml --d 2 --steps 5": ("follow one another", "1.41", "Raise d"),
     "steps spec.toml --d x --steps 5": ("Invalid value", "--d", "valid number"),
     "sweep spec.toml --over kapa=1,2 -o store": ("numbers of", "`kapa`", "`kappa`?"),
     "sweep spec.toml --over p=0:1 -o store": ("An axis must read", "0:1", "Write"),
+    "sweep spec.toml --over p=0.2,0.3 --at 1,0.5,0.5 -o store": (
+        ("that increase", "[1. 0.5 0.5]", "Sort them")
+    ),
+    "sweep spec.toml --over p=0.2,0.3 --rtol 1e-300 -o store": (
+        ("at least 1e-14", "is 1e-300", "Raise it")
+    ),
+    "windows digits --share nan": ("add up to 1", "(nan, nan)", "Give the first"),
+    "windows digits --classes 3,3": ("Two different", "(3, 3)", "Choose another"),
+    "windows digits --classes 3,11": ("Class 11 has no", "0, 1", "Choose two"),
+    "windows digits --classes 3.7,8.2": ("whole numbers", "'3.7,8.2'", "Write them"),
+    "windows digits --mass 1": ("`mass` must lie in (0, 1)", "is 1", "good start"),
+    "windows mixture --p nan": ("needs d >= 2", "p = nan", "Change what is"),
+    f"windows mixture --first-seed {10**23}": ("to 2^63 - 1", "is 10000", "Lower it"),
+    f"converge spec.toml --seed {2**63 - 8}": ("to 2^63 - 1", "is 92233", "Lower it"),
+    f"run spec.toml --seed {2**63} -o report": ("to 2^63 - 1", "is 92233", "Lower it"),
+    "windows digits --device cuda": CUDA,
+    "converge spec.toml --device cuda": CUDA,
+    "run spec.toml --device cuda -o report": CUDA,
     "run none.toml -o report": ("must be readable", "No such file", "Check its name"),
     "run spec.toml --seed -1 -o report": ("Invalid value", "--seed", "greater than"),
 }
@@ -1049,6 +1078,8 @@ LINES = {  # command line: what the message says, in this order
 def test_a_bad_command_line_is_one_message(call, tmp_path, line, parts):
     if line.split()[0] == "sweep" and "sweep" not in commands():
         pytest.skip("this build has no sweep command")
+    if parts is CUDA and has_cuda():
+        pytest.skip("this machine has CUDA")
     before = sorted(tmp_path.rglob("*"))
     code, out, err = call(*line.split())
     assert (code, out) == (2, "")
@@ -1056,6 +1087,10 @@ def test_a_bad_command_line_is_one_message(call, tmp_path, line, parts):
     text = re.sub(r"[\s│]+", " ", err)
     assert re.search(".*".join(map(re.escape, parts)), text), text
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def has_cuda():
+    return pytest.importorskip("torch").cuda.is_available()
 
 
 def commands():

@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from ..errors import MissingExtra
+from ..errors import MissingExtra, ModelError
 
 _HOME = {
     "compare": ("Study",),
@@ -63,6 +63,20 @@ def need_torch() -> None:
         raise MissingExtra(
             "Networks are trained with torch, but it is not installed. Install it with "
             '`pip install "dilaton[torch]"`.'
+        )
+
+
+def check_device(device: str) -> None:
+    """Raise `ModelError` when torch cannot compute on `device`."""
+    if not device.startswith("cuda"):
+        return
+    need_torch()
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ModelError(
+            "`device` is cuda, but this machine has no CUDA device that torch can use. "
+            "Leave it out to train on the CPU."
         )
 
 

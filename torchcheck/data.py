@@ -33,10 +33,11 @@ class Mixture:
     path: Path = LINEAR_PATH
 
     def __post_init__(self) -> None:
-        if self.d < 2 or not 0 < self.p < 1 or not self.sigma > 0:
+        if self.d < 2 or not 0 < self.p < 1 or not 0 < self.sigma < math.inf:
             raise ModelError(
-                "The mixture needs d >= 2, 0 < p < 1 and sigma > 0, but has "
-                f"d = {self.d}, p = {self.p:g}, sigma = {self.sigma:g}."
+                "The mixture needs d >= 2, 0 < p < 1 and a finite sigma > 0, but has "
+                f"d = {self.d}, p = {self.p:g}, sigma = {self.sigma:g}. Change what is "
+                "outside."
             )
 
     @cached_property
@@ -195,18 +196,19 @@ def _class_counts(
     if len(classes) != 2 or classes[0] == classes[1] or len(shares) != 2:
         raise ModelError(
             "Two different classes and their two shares are needed, but `classes` is "
-            f"{tuple(classes)} and `shares` is {tuple(shares)}."
+            f"{tuple(classes)} and `shares` is {tuple(shares)}. Choose another class."
         )
-    if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+    if not (min(shares) > 0 and abs(sum(shares) - 1) <= 1e-9):
         raise ModelError(
-            f"`shares` must be positive and add up to 1, but are {tuple(shares)}."
+            f"`shares` must be positive and add up to 1, but are {tuple(shares)}. Give "
+            "the first class a share between 0 and 1."
         )
     have = [int((labels == c).sum()) for c in classes]
     for c, k in zip(classes, have, strict=True):
         if k == 0:
             raise ModelError(
                 f"Class {c} has no image. The data have classes "
-                f"{', '.join(map(str, np.unique(labels)))}."
+                f"{', '.join(map(str, np.unique(labels)))}. Choose two of those."
             )
     most = int(min(k / s for k, s in zip(have, shares, strict=True)) + 1e-9)
     n = most if n is None else n

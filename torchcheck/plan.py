@@ -12,6 +12,7 @@ from ..errors import ModelError
 from ..theory.bayes import suffix
 from ..theory.dilation import Window, find_windows, window_names
 from ..theory.model import Model
+from . import check_device
 
 if TYPE_CHECKING:
     from ..spec import Spec
@@ -117,6 +118,7 @@ class Plan:
                 "`times` must lie in (0, 1], inside a phase, but are "
                 f"{', '.join(f'{s:g}' for s in self.times)}. Change them."
             )
+        check_device(self.device)
         return self
 
     def inside(self, phase: Phase) -> np.ndarray:

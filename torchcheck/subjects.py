@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from ..errors import ModelError
-from . import need_torch
+from . import check_device, need_torch
 from .data import Images, Mixture, check_images, load_digits, load_mnist
 from .times import TrainingTimes
 from .uturn import (
@@ -98,7 +98,10 @@ class Plan:
                 f"{self.verdict_budget} of {self.budgets}."
             )
         if not 0 < self.mass < 1:
-            raise ModelError(f"`mass` must lie in (0, 1), but is {self.mass:g}.")
+            raise ModelError(
+                f"`mass` must lie in (0, 1), but is {self.mass:g}. A half, 0.5, is a "
+                "good start."
+            )
 
 
 def image_plan(
@@ -218,11 +221,7 @@ def make_subject(plan: Plan) -> Subject:
 def _generator(seed: int, device: str) -> Any:
     import torch
 
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(
-            "`device` is cuda, but this machine has no CUDA device that torch can use. "
-            "Leave it out to train on the CPU."
-        )
+    check_device(device)
     return torch.Generator(device).manual_seed(seed)
 
 
