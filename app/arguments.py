@@ -84,8 +84,8 @@ def two_classes(text: str) -> tuple[int, int]:
     pair = numbers(text, "--classes")
     if len(pair) != 2 or any(x != int(x) for x in pair):
         raise ModelError(
-            f"`--classes` must be two classes, whole numbers, but is {text!r}. Write them "
-            "as in `--classes 3,8`."
+            "`--classes` must be two classes, whole numbers, but is "
+            f"{text!r}. Write them as in `--classes 3,8`."
         )
     return int(pair[0]), int(pair[1])
 
