@@ -185,6 +185,15 @@ def test_rows_of_the_law_are_scipys_test(study, cells):
         assert (row["s"], row["phase"]) == (1.0, "weights")
 
 
+def test_the_limit_of_what_is_generated_is_that_of_the_end():
+    plan = Plan(PLAN.dims, 3, times=(0.5,), paths=100, cells=8)
+    found = limit_curves(EQUAL, plan)["sample"]
+    for j in (1, 2):
+        assert found[f"mode_mean_{j}"] == pytest.approx([1], abs=1e-6)
+        assert found[f"share_plus_{j}"] == pytest.approx(share(j), abs=1e-6)
+    assert found["bulk_variance"] == pytest.approx([1.44], abs=1e-6)
+
+
 def test_a_law_is_told_from_a_wrong_one():
     random = np.random.default_rng(0)
     limit = np.sort(random.normal(size=2**14))

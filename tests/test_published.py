@@ -101,6 +101,8 @@ def test_reduced_experiment_follows_its_limit(tmp_path, monkeypatch):
     made, limit = answer["experiment"], answer["limit"]
     gap = abs(made["share_plus"] - limit["share_plus"])
     assert gap < SIGMAS * made["stderr"]
+    assert limit["mode_mean"] == pytest.approx(16 / 16.2, abs=1e-6)
+    assert limit["bulk_variance"] == pytest.approx(15.4 / 16.2, abs=1e-6)
     values = {name: SMALL.values[name] for name in SAMPLED}
     for i in range(3, 8):
         x, _ = two_mode_minimum((i + 0.5) / 8, values, (1.0, 0.6))

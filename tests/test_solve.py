@@ -50,6 +50,16 @@ def test_the_population_ends_at_the_target():
     assert np.allclose(late["V"], (1 - s) ** 2 + 2.25 * s**2, atol=FLOW)
 
 
+@pytest.mark.parametrize("s", [[0.25, 0.5], [0.9], [0.0]])
+def test_the_end_is_the_end_whatever_times_are_asked(s):
+    found = solved("population", s=s)
+    assert float(found.mode_mean) == pytest.approx(1.0, abs=FLOW)
+    assert float(found.bulk_variance) == pytest.approx(2.25, abs=FLOW)
+    samples = solved("samples", s=s, sigma=1.0, **SAMPLES)
+    assert float(samples.mode_mean) == pytest.approx(16 / 16.1, abs=FLOW)
+    assert float(samples.bulk_variance) == pytest.approx(15.2 / 16.1, abs=FLOW)
+
+
 def test_coordinates_and_labels():
     found = solved("population")
     assert found.phase.values.tolist() == ["weights"] * 3 + ["variance"] * 3
