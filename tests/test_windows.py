@@ -136,8 +136,8 @@ def test_intervals_hold_the_ends_as_often_as_they_say():
         window = find_window(curve, draws=150)
         held.append(window.lo_interval[0] < 0.1 < window.lo_interval[1])
         held.append(window.hi_interval[0] < 0.9 < window.hi_interval[1])
-    # 95 %, three standard errors of 240
-    assert abs(np.mean(held) - 0.95) < 0.042
+    # 95 %; a standard error of 240 is 1.4 %, and percentiles fall short
+    assert 0.9 < np.mean(held) < 0.98
 
 
 def test_the_steepening_is_a_linear_regression():
