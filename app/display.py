@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from . import plots
-from .errors import ModelError, did_you_mean
+from .errors import ModelError, did_you_mean, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +55,16 @@ class Shown:
                 "A result of `dilaton.solve` or of a sweep has its metadata in the "
                 "attribute `json`, but this dataset has none. Plot it with xarray."
             )
-        return json.loads(self._data.attrs["json"])
+        try:
+            found = json.loads(self._data.attrs["json"])
+        except (TypeError, ValueError):
+            found = None
+        if not isinstance(found, dict):
+            raise ModelError(
+                "The attribute `json` of a result must be a table in JSON, but is "
+                f"{shown(self._data.attrs['json'])}. Take it from the result as it was."
+            )
+        return found
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -84,16 +93,28 @@ class Shown:
             if name not in self.names:
                 raise ModelError(
                     f"This result can draw {', '.join(self.names)}, but `{name}` was "
-                    f"asked for{did_you_mean(name, self.names)}"
+                    f"asked for{did_you_mean(str(name), self.names)}"
                 )
         swept = [x for x in self._data.sizes if x not in ("t", "nu0", "feature")]
         if swept:
             return in_notebooks(_sweep_figure(self._data, swept, names))
+        for name in ("t", "phase"):
+            if name not in self._data.coords or self._data[name].dims != ("t",):
+                raise ModelError(
+                    "A trajectory is drawn along its coordinates `t` and `phase`, but "
+                    f"this one has no times with a `{name}`. Keep them: choose times "
+                    "as in `isel(t=[0, 1])`."
+                )
         return in_notebooks(_trajectory_figure(self._data, names or self.names))
 
 
 def plot(result: xr.Dataset, *names: str) -> Figure:
     """Draw a trajectory or a sweep; the same as ``result.dilaton.plot(*names)``."""
+    if not isinstance(result, xr.Dataset):
+        raise ModelError(
+            "`plot` takes a result of `dilaton.solve` or of a sweep, but was given "
+            f"{shown(result)}. Read one from a file with `xarray.open_dataset`."
+        )
     return Shown(result).plot(*names)
 
 

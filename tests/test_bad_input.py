@@ -956,6 +956,42 @@ CALLS |= {
 }
 
 
+@functools.lru_cache
+def result():
+    return dilaton.solve(population(), s=[0, 1], rtol=1e-8, atol=1e-8, **POINT)
+
+
+def plot(*names, change=lambda found: found):
+    dilaton.plot(change(result()), *names)
+
+
+ALONG, KEEP = "along its coordinates `t` and `phase`", "Keep them"
+PLOTS = {  # what is drawn: name: (call, (rule, fact, remedy))
+    "plot None": (
+        lambda: dilaton.plot(None),
+        ("takes a result of", "given None", "Read one"),
+    ),
+    "plot 3": (lambda: plot(3), ("This result can draw", "`3` was asked", "of those")),
+    "plot one time": (
+        lambda: plot(change=lambda found: found.isel(t=0)),
+        (ALONG, "no times with a `t`", KEEP),
+    ),
+    "plot without phases": (
+        lambda: plot(change=lambda found: found.drop_vars("phase")),
+        (ALONG, "no times with a `phase`", KEEP),
+    ),
+    "plot broken json": (
+        lambda: plot(change=lambda found: found.assign_attrs(json="{broken")),
+        ("must be a table in JSON", "is '{broken'", "Take it from"),
+    ),
+    "plot other json": (
+        lambda: plot(change=lambda found: found.assign_attrs(json=3)),
+        ("must be a table in JSON", "is 3", "Take it from"),
+    ),
+}
+CALLS |= {k: (call, ModelError, parts) for k, (call, parts) in PLOTS.items()}
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """Derive each model once: the messages do not depend on the derivation."""
