@@ -584,8 +584,8 @@ def _put(tables: dict[str, Any], name: str, value: Any, known: Mapping) -> None:
         tables["data"]["n"] = sum(counts.values()) if whole else tables["data"]["n"]
     elif name not in known:
         raise ModelError(
-            f"The numbers of this spec are {', '.join(known)}, but `{name}` is "
-            f"given{did_you_mean(name, known)}"
+            f"The numbers of this spec are {', '.join(known)}, but "
+            f"`{printable(name)}` is given{did_you_mean(name, known)}"
         )
     elif base == "kappa":
         tables["dilation"]["kappa"][int(index) - 1] = value
