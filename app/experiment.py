@@ -217,12 +217,13 @@ def _note(found: Confirmation, trained: Any, schedule: str, d: int, seed: int) -
 
 def _share_row(schedule: str, rule: str, d: int, drawn: Any, decided: bool) -> Row:
     """What was generated; the share when the mode is decided, or at the end."""
+    share = drawn.share_plus if decided else drawn.final_share_plus
     return {
         "schedule": schedule,
         "rule": rule,
         "d": d,
-        "share_plus": drawn.share_plus if decided else drawn.final_share_plus,
-        "stderr": drawn.share_plus_error,
+        "share_plus": share,
+        "stderr": (share * (1 - share) / drawn.nu.shape[1]) ** 0.5,
         "mode_mean": drawn.mode_mean,
         "bulk_variance": drawn.bulk_variance,
     }
