@@ -202,7 +202,7 @@ def test_orders_by_fitted_slope(method, order, steps):
     t, errors = np.array([0, 2.0]), []
     system, common, exact = PROBLEMS[method](t)
     for n in steps:
-        rough = {"rtol": 1e9, "atol": 1e9, "max_step": 2 / n, "method": method}
+        rough = {"rtol": 0.9, "atol": 0.9, "max_step": 2 / n, "method": method}
         found = integrate(system, **common, t=t, **rough)
         np.testing.assert_array_equal(found.n_steps, n)
         errors.append(np.linalg.norm(found.y - exact, axis=-1)[:, -1])
@@ -721,7 +721,7 @@ GOOD = {
         ({"t": [0, 1, 1]}, ShapeError, "two increasing times"),
         ({"t": 1.0}, ShapeError, "two increasing times"),
         ({"t": [0, np.inf]}, ShapeError, "must be finite"),
-        ({"rtol": 0.0}, ModelError, "`rtol` must be a positive number, but is 0.0"),
+        ({"rtol": 0.0}, ModelError, "`rtol` must be a positive number below 1, but is 0.0"),
         ({"rtol": 1e-16}, ModelError, "at least 1e-14"),
         ({"atol": -1.0}, ModelError, "`atol` must be a positive number"),
         ({"max_steps": 0}, ModelError, "`max_steps` must be a positive whole"),
