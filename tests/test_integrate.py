@@ -721,7 +721,11 @@ GOOD = {
         ({"t": [0, 1, 1]}, ShapeError, "two increasing times"),
         ({"t": 1.0}, ShapeError, "two increasing times"),
         ({"t": [0, np.inf]}, ShapeError, "must be finite"),
-        ({"rtol": 0.0}, ModelError, "`rtol` must be a positive number below 1, but is 0.0"),
+        (
+            {"rtol": 0.0},
+            ModelError,
+            "`rtol` must be a positive number below 1, but is 0.0",
+        ),
         ({"rtol": 1e-16}, ModelError, "at least 1e-14"),
         ({"atol": -1.0}, ModelError, "`atol` must be a positive number"),
         ({"max_steps": 0}, ModelError, "`max_steps` must be a positive whole"),
