@@ -235,7 +235,7 @@ def flatness(found: Minima) -> np.ndarray:
     """How far, in the unknowns, a row's minima may be from where they were left."""
     with np.errstate(all="ignore"):
         step = found.residual / found.eigenvalue
-    return np.nanmax(np.nan_to_num(step, nan=0.0), axis=1)
+    return np.nan_to_num(step, nan=0.0).max(axis=1)
 
 
 def known_share(

@@ -173,14 +173,21 @@ def _arrays(found: Any, size: int) -> dict[str, np.ndarray]:
     if not isinstance(found, Mapping):
         raise _bad_rows(f"returned {shown(found)}")
     arrays = {name: _array(name, value) for name, value in found.items()}
+    for name in _misfits(arrays, size):
+        shape = arrays[name].shape
+        raise _bad_rows(f"gave `{name}` the shape {shape} for {size} rows")
+    return arrays
+
+
+def _misfits(arrays: Columns, size: int) -> Iterator[str]:
+    """Names of arrays that are not (rows,), (rows, times) or, with an @, (times,)."""
     times = arrays.get("@t")
     for name, array in arrays.items():
         wide = array.ndim == 2 and (times is None or array.shape[1] == times.size)
         along = name.startswith("@") and array.ndim == 1
         rows = array.shape[:1] == (size,) and (array.ndim == 1 or wide)
         if not (along or (rows and not name.startswith("@"))):
-            raise _bad_rows(f"gave `{name}` the shape {array.shape} for {size} rows")
-    return arrays
+            yield name
 
 
 def _array(name: Any, value: Any) -> np.ndarray:
@@ -430,9 +437,9 @@ def _checked_chunk(arrays: dict[str, np.ndarray], span: slice) -> dict[str, np.n
     rows = span.stop - span.start
     for name in sorted({"status", "reason"} - arrays.keys()):
         raise Damaged(f"it has no `{name}`")
+    for name in _misfits(arrays, rows):
+        raise Damaged(f"`{name}` has the shape {arrays[name].shape} for {rows} rows")
     for name, array in arrays.items():
-        if not name.startswith("@") and array.shape[:1] != (rows,):
-            raise Damaged(f"`{name}` has the shape {array.shape} for {rows} rows")
         kinds = "U" if name in TEXTS else "biuf"
         if array.dtype.kind not in kinds:
             raise Damaged(f"`{name}` holds {array.dtype}")
@@ -611,7 +618,7 @@ def key_of_result(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        with netcdf_file(path, "r", mmap=False) as file:
+        with netcdf_file(str(path), mmap=True) as file:  # reads no more than asked for
             return str(json.loads(file.json)["key"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(
