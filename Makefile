@@ -65,7 +65,7 @@ check: $(BUILT) .typing/dilaton
 .PHONY: .typing/dilaton
 .typing/dilaton:
 	@rm -rf $@ && mkdir -p $@
-	@cd $@ && ln -s ../../app/*.* ../../theory ../../numerics ../../torchcheck .
+	@cd $@ && ln -s ../../app/* ../../theory ../../numerics ../../torchcheck .
 
 docs: $(BUILT)
 	$(BIN)/python docs/build_pages.py

@@ -17,7 +17,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .display import plot
     from .errors import (
         AdmissibilityError,
         DerivationError,
@@ -28,11 +27,11 @@ if TYPE_CHECKING:
         SolveError,
         StoreError,
     )
-    from .numerics.known import derive
+    from .numerics.codegen.known import derive
     from .numerics.solve import solve
-    from .spec import Spec, default_spec, load_spec
-    from .theory.derive import Limit, Phase
-    from .theory.model import (
+    from .show.display import plot
+    from .theory.derive import Limit, Phase, System
+    from .theory.models.model import (
         LINEAR,
         TRIGONOMETRIC,
         VARIANCE_EXPLODING,
@@ -46,13 +45,13 @@ if TYPE_CHECKING:
         product,
         two_modes,
     )
-    from .theory.schedule import parse_schedule
-    from .theory.system import System
+    from .theory.models.schedule import parse_schedule
+    from .theory.models.spec import Spec, default_spec, load_spec
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "display": ("plot",),
+    "show.display": ("plot",),
     "errors": (
         "AdmissibilityError",
         "DerivationError",
@@ -63,11 +62,11 @@ _HOME = {
         "SolveError",
         "StoreError",
     ),
-    "numerics.known": ("derive",),
+    "numerics.codegen.known": ("derive",),
     "numerics.solve": ("solve",),
-    "spec": ("Spec", "default_spec", "load_spec"),
-    "theory.derive": ("Limit", "Phase"),
-    "theory.model": (
+    "theory.models.spec": ("Spec", "default_spec", "load_spec"),
+    "theory.derive": ("Limit", "Phase", "System"),
+    "theory.models.model": (
         "LINEAR",
         "TRIGONOMETRIC",
         "VARIANCE_EXPLODING",
@@ -81,8 +80,7 @@ _HOME = {
         "product",
         "two_modes",
     ),
-    "theory.schedule": ("parse_schedule",),
-    "theory.system": ("System",),
+    "theory.models.schedule": ("parse_schedule",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -1,6 +1,6 @@
 """`python -m dilaton`: the command line."""
 
-from .cli import main
+from .face.cli import main
 
 if __name__ == "__main__":
     main()

@@ -15,9 +15,9 @@ import time
 import dilaton
 import numpy as np
 import torch
-from dilaton.torchcheck.draws import draw_training_set, in_span
-from dilaton.torchcheck.grid import phase_times
-from dilaton.torchcheck.train import train
+from dilaton.torchcheck.networks.grid import phase_times
+from dilaton.torchcheck.networks.train import train
+from dilaton.torchcheck.networks.training_set import draw_training_set, in_span
 
 
 def main() -> None:

@@ -106,9 +106,9 @@ def sampling_flow():
 def sampling_methods(count: int, folder: Path) -> list[Method]:
     """Return ours, diffrax, SciPy and the C floor on the same rows."""
     import numpy as np
-    from dilaton.numerics.explicit import solve_lanes
-    from dilaton.numerics.integrate import integrate
-    from dilaton.numerics.problem import checked
+    from dilaton.numerics.ode.integrate import integrate
+    from dilaton.numerics.ode.lanes import solve_lanes
+    from dilaton.numerics.ode.problem import checked
 
     from . import rivals
     from .floor import Floor
@@ -217,9 +217,9 @@ def stationary_methods(side: int) -> list[Method]:
     """Return our minima and a loop over SciPy's `minimize`, at 40 times each."""
     import dilaton
     import numpy as np
-    from dilaton.numerics.flow import solve_rows
-    from dilaton.numerics.saddle import minimise
-    from dilaton.theory.model import Data
+    from dilaton.numerics.minima.minimise import minimise
+    from dilaton.numerics.share.share import solve_rows
+    from dilaton.theory.models.model import Data
 
     from . import rivals
 
@@ -265,8 +265,8 @@ def stationary_methods(side: int) -> list[Method]:
 def _gradient(system, times) -> Callable[..., float]:
     """Return the largest gradient component, by NumPy and a finer rule, over RTOL."""
     import numpy as np
-    from dilaton.numerics.kernel import make_kernel
-    from dilaton.numerics.quadrature import trapezoid
+    from dilaton.numerics.codegen.kernel import make_kernel
+    from dilaton.numerics.codegen.quadrature import trapezoid
 
     kernel = make_kernel(system, "numpy")
 
@@ -296,7 +296,7 @@ def training_methods(count: int) -> list[Method]:
     """Return ours and SciPy row by row, from random starts to time 5."""
     import dilaton
     import numpy as np
-    from dilaton.numerics.integrate import integrate
+    from dilaton.numerics.ode.integrate import integrate
 
     from . import rivals
 
@@ -391,7 +391,7 @@ def _python(script: str, *arguments: str, **environment: str) -> float:
 def first_results(folder: Path) -> dict[str, float]:
     """Return the seconds from process start to the first trajectory."""
     say("time to the first trajectory")
-    from dilaton.spec import default_spec
+    from dilaton.theory.models.spec import default_spec
 
     cache = {"DILATON_CACHE": str(folder / "cache")}
     found = {}
@@ -408,7 +408,7 @@ def first_results(folder: Path) -> dict[str, float]:
 
 def growth(largest: int) -> dict[str, float]:
     """Return the seconds for 10^2, 10^3, ... rows of the sampling flow."""
-    from dilaton.numerics.integrate import integrate
+    from dilaton.numerics.ode.integrate import integrate
 
     say("growth with the number of rows")
     system, found, count = sampling_flow(), {}, 100

@@ -8,10 +8,10 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from dilaton.numerics.explicit import LANES, ROUNDS, SAFETY, order_of
-from dilaton.numerics.tableau import DOUBT, dop853
-from dilaton.numerics.taylor import FALL, SIZE
-from dilaton.numerics.threads import share_out
+from dilaton.numerics.codegen.threads import share_out
+from dilaton.numerics.ode.lanes import LANES, ROUNDS, SAFETY, order_of
+from dilaton.numerics.ode.tableau import DOUBT, dop853
+from dilaton.numerics.ode.taylor import FALL, SIZE
 from scipy.integrate import DOP853
 
 FLAGS = [

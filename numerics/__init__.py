@@ -10,17 +10,17 @@ from importlib import import_module
 from typing import Any
 
 _MODULE_OF = {
-    "Kernel": "kernel",
-    "make_kernel": "kernel",
-    "numba_module": "kernel",
-    "Rule": "quadrature",
-    "average": "quadrature",
-    "trapezoid": "quadrature",
-    "Flow": "problem",
-    "Inputs": "inputs",
-    "integrate": "integrate",
-    "jax_solver": "jaxsolve",
-    "regular_end": "regular",
+    "Kernel": "codegen.kernel",
+    "make_kernel": "codegen.kernel",
+    "numba_module": "codegen.kernel",
+    "Rule": "codegen.quadrature",
+    "average": "codegen.quadrature",
+    "trapezoid": "codegen.quadrature",
+    "Flow": "ode.problem",
+    "Inputs": "ode.inputs",
+    "integrate": "ode.integrate",
+    "jax_solver": "ode.with_diffrax",
+    "regular_end": "ode.singular_end",
 }
 
 __all__ = [

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..errors import DerivationError
-from .points import closed_values
-from .printed import Printed, PrintedPhase
+from .codegen.parameters import closed_values
+from .codegen.snapshot import Printed, PrintedPhase
 
 if TYPE_CHECKING:
     from ..theory.derive import Phase
-    from ..theory.system import System
+    from ..theory.symbols.system import System
 
 _END = "_shift"
 

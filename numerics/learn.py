@@ -16,9 +16,8 @@ from ..errors import (
     shown,
 )
 from ..theory.derive import Limit, derive
-from ..theory.system import System
-from .integrate import integrate
-from .points import (
+from ..theory.symbols.system import System
+from .codegen.parameters import (
     check_choice,
     closed_values,
     complete,
@@ -27,9 +26,10 @@ from .points import (
     reals,
     unit_times,
 )
+from .ode.integrate import integrate
 
 if TYPE_CHECKING:
-    from ..spec import Spec
+    from ..theory.models.spec import Spec
 
 LONG = 1e3
 """Training time beyond which the flow crawls: explicit steps would be very many."""

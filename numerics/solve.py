@@ -16,12 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import ModelError, shown
-from .classes import ClassMinima, minimise_classes
-from .classshares import class_shares
-from .flow import FLAT, flatness, inaccurate, known_share
-from .landscape import counted
-from .minima import Minima, alone
-from .points import (
+from .codegen.parameters import (
     check_choice,
     check_tolerances,
     closed_values,
@@ -30,16 +25,27 @@ from .points import (
     params_of,
     reals,
 )
-from .printed import SATURATED, Printed, PrintedLimit, PrintedPhase, printed_limit
-from .saddle import minimise
-from .vanishing import share_without_noise
+from .codegen.snapshot import (
+    SATURATED,
+    Printed,
+    PrintedLimit,
+    PrintedPhase,
+    printed_limit,
+)
+from .minima.continuation import ClassMinima, minimise_classes
+from .minima.landscape import counted
+from .minima.minimise import minimise
+from .minima.result import Minima, alone
+from .share.several_features import class_shares
+from .share.share import FLAT, flatness, inaccurate, known_share
+from .share.vanishing_noise import share_without_noise
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from ..theory.derive import Limit
-    from .inputs import Inputs
-    from .integrate import Backend
+    from .ode.inputs import Inputs
+    from .ode.integrate import Backend
 
 
 END = 1 - 1e-15
@@ -172,7 +178,7 @@ class Solution:
         """Return it with labels; see `solve`."""
         import xarray as xr
 
-        from .. import display  # noqa: F401  results plot themselves
+        from ..show import display  # noqa: F401  results plot themselves
 
         def labelled(dims: tuple[str, ...], value: Any, about: Any = None) -> Any:
             # made this way xarray does not import dask, where that is installed
@@ -242,7 +248,7 @@ def _starts(nu0: ArrayLike | None) -> np.ndarray | None:
 
 
 def _about(name: str) -> dict[str, str]:
-    from ..theory.notation import TABLE
+    from ..theory.symbols.notation import TABLE
 
     row = TABLE.get(name)
     return {} if row is None else {"long_name": row.meaning, "order_in_d": row.order}
@@ -282,7 +288,7 @@ def _fan(phase, s, point, rtol, atol, backend, nu0) -> dict[str, np.ndarray]:
             f"but those of `{phase.name}` are searched for. Leave it out, or take "
             "tanh units with a bias and no samples."
         )
-    from .integrate import integrate
+    from .ode.integrate import integrate
 
     grid, places = _grid(s)
     names = flow.unknowns
@@ -372,7 +378,7 @@ def followed_share(
     from scipy.special import ndtri
     from scipy.stats import qmc
 
-    from .integrate import integrate
+    from .ode.integrate import integrate
 
     flow = _flow(phase)
     names = flow.unknowns
@@ -396,7 +402,7 @@ def followed_share(
 
 def learned_inputs(phase: PrintedPhase, point: Mapping[str, float]) -> Inputs:
     """The learned overlaps as functions of `s`, on pieces that refine towards 0."""
-    from .inputs import Inputs
+    from .ode.inputs import Inputs
 
     names = _flow(phase).inputs
     params = params_of(phase.learned, point)

@@ -1,8 +1,8 @@
 """Networks of several units that tests share, and a perturbed loss to reject."""
 
 import torch
-from dilaton.torchcheck.units import Units
-from dilaton.torchcheck.units_loss import UnitsLoss
+from dilaton.torchcheck.networks.units import Units
+from dilaton.torchcheck.networks.units_loss import UnitsLoss
 
 
 def random_point(loss, seed, own=0.6, along=0.5):

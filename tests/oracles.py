@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import sympy as sp
-from dilaton.theory.gaussian import Average, to_averages
+from dilaton.theory.symbols.gaussian import Average, to_averages
 from scipy.optimize import minimize
 from scipy.special import erf, ndtr
 from scipy.stats import norm

@@ -2,7 +2,7 @@
 
 The public names load on first use, so that importing this package loads no torch.
 A function called like its module is imported from it:
-``from dilaton.torchcheck.train import train``.
+``from dilaton.torchcheck.networks.train import train``.
 """
 
 from __future__ import annotations
@@ -14,16 +14,27 @@ from typing import Any
 from ..errors import MissingExtra, ModelError
 
 _HOME = {
-    "compare": ("Study",),
-    "data": ("Images", "Mixture", "load_digits", "load_mnist", "read_idx"),
-    "draws": ("TrainingSet", "draw_training_set", "in_span"),
-    "grid": ("Grid", "dilated_grid", "phase_times", "uniform_grid"),
-    "network": ("Network", "measure"),
-    "plan": ("Plan",),
-    "sample": ("Samples",),
-    "times": ("LINEAR_PATH", "VARIANCE_PRESERVING_PATH", "Path", "TrainingTimes"),
-    "train": ("Trained",),
-    "denoisers": (
+    "study.compare": ("Study",),
+    "real_data.datasets": (
+        "Images",
+        "Mixture",
+        "load_digits",
+        "load_mnist",
+        "read_idx",
+    ),
+    "networks.training_set": ("TrainingSet", "draw_training_set", "in_span"),
+    "networks.grid": ("Grid", "dilated_grid", "phase_times", "uniform_grid"),
+    "networks.network": ("Network", "measure"),
+    "study.plan": ("Plan",),
+    "networks.sample": ("Samples",),
+    "real_data.times": (
+        "LINEAR_PATH",
+        "VARIANCE_PRESERVING_PATH",
+        "Path",
+        "TrainingTimes",
+    ),
+    "networks.train": ("Trained",),
+    "real_data.denoisers": (
         "default_times",
         "denoise",
         "from_ddpm",
@@ -33,8 +44,14 @@ _HOME = {
         "generate",
         "snr_times",
     ),
-    "uturn": ("Curve", "MseCurve", "mse_curve"),
-    "windows": ("Window", "agreement", "find_mse_window", "find_window", "steepening"),
+    "real_data.uturn": ("Curve", "MseCurve", "mse_curve"),
+    "real_data.windows": (
+        "Window",
+        "agreement",
+        "find_mse_window",
+        "find_window",
+        "steepening",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

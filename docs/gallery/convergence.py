@@ -1,10 +1,10 @@
 """Trained networks come closer to the limit as one over the root of d."""
 
 import dilaton
-from dilaton import plots
-from dilaton.display import axis_label
-from dilaton.experiment import distances
-from dilaton.torchcheck.converge import converge
+from dilaton.face.experiment import distances
+from dilaton.show import plots
+from dilaton.show.display import axis_label
+from dilaton.torchcheck.study.converge import converge
 
 SHOWN = ("m", "omega", "b", "q")
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dilaton import plots
+from dilaton.show import plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +28,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Callable[[bool], Figure]:
-    """The function that draws `name`, in the style of `dilaton.plots`."""
+    """The function that draws `name`, in the style of `dilaton.show.plots`."""
     spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -7,7 +7,7 @@ $\Lambda$ of signal to noise; each rises in a window of its own.
 
 import dilaton
 import numpy as np
-from dilaton import plots
+from dilaton.show import plots
 
 WEIGHTS, SIGMA, D = (0.8, 0.7, 0.6), 1.0, 1e8
 EXPONENTS = (0, "1/6", "1/3")

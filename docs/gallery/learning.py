@@ -7,8 +7,8 @@ almost all uniform training times fall, it stays where it began.
 
 import dilaton
 import numpy as np
-from dilaton import plots
-from dilaton.numerics.integrate import integrate
+from dilaton.numerics.ode.integrate import integrate
+from dilaton.show import plots
 
 P, SIGMA, KAPPA = 0.8, 1.0, 1.5
 INIT = {"c": -1.0, "m": 0.1, "q": 0.1, "b": 0.0}

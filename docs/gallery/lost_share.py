@@ -2,8 +2,8 @@
 
 import dilaton
 import numpy as np
-from dilaton import plots
-from dilaton.numerics.steps import euler, time_grid
+from dilaton.numerics.share.euler import euler, time_grid
+from dilaton.show import plots
 
 P, KAPPA, STEPS = 0.8, 3.0, 40
 KINDS = (("dilated", "midpoint"), ("undilated", "left"), ("undilated", "midpoint"))

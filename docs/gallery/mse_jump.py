@@ -2,8 +2,8 @@ r"""The error of the best denoiser: it jumps at $\tau=0$ as d grows, unless dila
 
 import dilaton
 import numpy as np
-from dilaton import plots
-from dilaton.numerics.kernel import make_kernel
+from dilaton.numerics.codegen.kernel import make_kernel
+from dilaton.show import plots
 
 GIVEN = {"p": 0.8, "sigma": 1.0}
 KAPPA = 3.0

@@ -8,7 +8,7 @@ one valley becomes two where the slope gains zeros.
 import dilaton
 import numpy as np
 import sympy as sp
-from dilaton import plots
+from dilaton.show import plots
 
 KAPPA = 3.0
 TIMES = (0.1, 0.35, 0.6, 0.85)

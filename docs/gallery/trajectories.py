@@ -2,8 +2,8 @@
 
 import dilaton
 import numpy as np
-from dilaton import plots
-from dilaton.display import axis_label
+from dilaton.show import plots
+from dilaton.show.display import axis_label
 
 GIVEN = {"p": 0.8, "sigma": 1.0, "kappa": 2.0}
 SAMPLES = {"n": 16, "n_plus": 13, "ridge_u": 0.1, "ridge_w": 0.1}

@@ -1,0 +1,140 @@
+"""The command line. Each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from typing import Annotated, Any
+
+import typer
+
+from .. import __version__
+from ..errors import DilatonError, printable
+from .commands.converge import converge
+from .commands.derive import derive
+from .commands.doctor import doctor
+from .commands.explore import explore
+from .commands.learn import learn
+from .commands.mse import mse
+from .commands.run import run
+from .commands.solve import solve
+from .commands.steps import steps
+from .commands.sweep import sweep
+from .commands.windows import windows
+
+COMMANDS = (
+    run,
+    derive,
+    solve,
+    learn,
+    mse,
+    steps,
+    converge,
+    sweep,
+    windows,
+    explore,
+    doctor,
+)
+INTERRUPTED, TERMINATED = 130, 143  # exit codes of Ctrl-C and SIGTERM
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line; an expected error is one message and exit code 2."""
+    warnings.showwarning = _show_warning
+    # so that SIGTERM, too, leaves through the code that tidies files
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        app()
+    except SystemExit as end:
+        _leave_at_once(end.code)
+        raise
+    except DilatonError as error:
+        _fail(str(error))
+    except OSError as error:
+        name = f" `{error.filename}`" if error.filename else ""
+        _fail(
+            f"Files must be readable and writable, but{name} is not: "
+            f"{error.strerror or error}. Check the name, permissions and free space."
+        )
+    except MemoryError as error:
+        _fail(
+            f"The work must fit in memory, but it ran out ({error or 'no details'}). "
+            "Ask for less at once: fewer workers, rows in a chunk or paths; "
+            "what was finished before is kept."
+        )
+
+
+def _leave_at_once(code: Any) -> None:
+    """After an interrupt, do not wait for threads that still compute.
+
+    Files are written by the main thread alone, which has tidied up by now.
+    """
+    if code in (INTERRUPTED, TERMINATED) and threading.active_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _fail(message: str) -> None:
+    for line in message.splitlines():
+        print(printable(line), file=sys.stderr)
+    sys.exit(2)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"Note: {message}", file=sys.stderr)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dilaton {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print it."
+        ),
+    ] = False,
+) -> None:
+    """Derive a model's equations, solve them, confirm them with finite networks.
+
+    \b
+    Example:
+      dilaton run -o report/
+      dilaton solve my.toml --at 0.25,0.5,1 --json
+
+    Each command has examples in its own help: dilaton solve --help
+    """
+
+
+for _command in (
+    run,
+    derive,
+    solve,
+    learn,
+    mse,
+    steps,
+    converge,
+    sweep,
+    windows,
+    explore,
+    doctor,
+):
+    app.command()(_command)
+
+
+if __name__ == "__main__":
+    main()

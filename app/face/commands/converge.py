@@ -1,0 +1,86 @@
+"""`dilaton converge`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..arguments import numbers, seeds_from, unit_times, whole
+from .options import Json, SpecFile
+
+
+def converge(
+    spec: SpecFile,
+    dims: Annotated[
+        str, typer.Option(help="Dimensions, at least three.")
+    ] = "300,1000,3000,10000",
+    seeds: Annotated[int, typer.Option(help="Training sets at each.", min=1)] = 8,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="A new folder, or one to go on with."),
+    ] = None,
+    at: Annotated[
+        str, typer.Option("--at", help="Times s in each phase, above 0.")
+    ] = "0.25,0.5,0.75,1",
+    seed: Annotated[int, typer.Option(help="The first one.", min=0)] = 0,
+    iterations: Annotated[
+        int, typer.Option(help="Most optimiser steps a training.", min=1)
+    ] = 2000,
+    paths: Annotated[
+        int, typer.Option(help="Generated samples a training set; 0 for none.", min=0)
+    ] = 20_000,
+    correction: Annotated[
+        bool,
+        typer.Option(
+            "--correction/--no-correction",
+            help="Show the predicted correction; the first time takes half a minute.",
+        ),
+    ] = True,
+    device: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="For training.")
+    ] = "cpu",
+    json: Json = False,
+) -> None:
+    """Train networks and judge the limit by them.
+
+    Trains at several dimensions, several training sets each. Prints a verdict for
+    every overlap: consistent, inconsistent or not converged. Then how far the largest
+    networks are from the limit, and from the limit with its predicted correction; the
+    law of nu against the limit's; and what could not be compared.
+
+    \b
+    Example:
+      dilaton converge my.toml --dims 300,1000,3000,10000 --seeds 8 -o study/ --json
+    """
+    from ...show import answers
+    from ...theory.models.spec import load_spec
+    from ...torchcheck import check_device, need_torch
+
+    seeds_from(seed, seeds, "--seed")
+    chosen = load_spec(spec)
+    sizes = [whole(x, "--dims") for x in numbers(dims, "--dims")]
+    times = tuple(unit_times(at, "--at"))
+    need_torch()
+    check_device(device)
+
+    from tqdm import tqdm
+
+    from ...torchcheck.study.converge import converge as study_convergence
+
+    study = study_convergence(
+        chosen,
+        sizes,
+        seeds,
+        output=output,
+        correction=correction,
+        progress=lambda jobs: tqdm(jobs, unit="network", disable=None),
+        times=times,
+        seed=seed,
+        max_iterations=iterations,
+        paths=paths,
+        device=device,
+    )
+    found = study.to_dict()
+    print(answers.to_json(found) if json else answers.study_text(found))

@@ -1,0 +1,68 @@
+"""`dilaton learn`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from ..arguments import check_range, needed, numbers, pairs, unused
+from .options import Json, SpecFile
+
+
+def learn(
+    spec: SpecFile,
+    times: Annotated[str, typer.Option(help="Training times, as in 5,20.")],
+    init: Annotated[str, typer.Option(help="Overlaps at training time 0.")],
+    phase: Annotated[
+        str | None,
+        typer.Option(help="The phase, as named by derive; weights if left out."),
+    ] = None,
+    s: Annotated[
+        float | None, typer.Option(help="Time in the phase, in [0, 1].")
+    ] = None,
+    network: Annotated[
+        Literal["untied", "tied"],
+        typer.Option(help="Tied is exact at finite d: c x + w tanh(w.x + b)."),
+    ] = "untied",
+    d: Annotated[float | None, typer.Option(help="Dimension (tied).")] = None,
+    tau: Annotated[float | None, typer.Option(help="Base time (tied).")] = None,
+    json: Json = False,
+) -> None:
+    """Follow the overlaps in training time.
+
+    One time of the interpolant is held fixed.
+
+    Untied: gradient flow at time s of a phase, in the limit of large d. Tied: the
+    score model c x + w tanh(w.x + b) at finite d, by gradient flow on the population
+    loss; with this tool's alpha (noise) and beta (data), m = w.mu/(beta d) and
+    q = |w_perp|^2/(beta^2 d).
+
+    \b
+    Example:
+      dilaton learn my.toml --phase weights --s 0.75 \\
+        --init m=0.3,q=0.5,omega=0.2,r=0.4,b=0 --times 5,20 --json
+      dilaton learn my.toml --network tied --d 256 --tau 0.1 \\
+        --init c=-1,m=0.1,q=0.1,b=0 --times 5,20 --json
+    """
+    from ...show import answers
+    from ...theory.models.spec import load_spec
+
+    if network == "tied":
+        needed({"--d": d, "--tau": tau}, "--network tied")
+        unused({"--s": s, "--phase": phase}, "--network tied")
+    else:
+        needed({"--s": s}, "--network untied")
+        unused({"--d": d, "--tau": tau}, "--network untied")
+    check_range("--d", d, 2.0)
+    check_range("--s", s, 0.0, 1.0)
+    check_range("--tau", tau, 0.0, 1.0)
+    start, when = pairs(init, "--init"), numbers(times, "--times")
+    chosen = load_spec(spec)
+
+    from ...numerics.learn import learn as learn_overlaps
+
+    answer = learn_overlaps(
+        chosen, phase or "weights", s, start, when, network=network, d=d, tau=tau
+    )
+    print(answers.to_json(answer) if json else answers.table(answer))

@@ -1,0 +1,18 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+SpecFile = Annotated[
+    Path,
+    typer.Argument(metavar="SPEC", help="The spec file (TOML).", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Backend = Annotated[
+    Literal["numba", "jax", "scipy"], typer.Option(help="What integrates.")
+]
+Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="For training.")]

@@ -1,0 +1,54 @@
+"""`dilaton run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..arguments import seeds_from
+
+RUN_SEEDS = 1_000_000  # more than a run takes from its first one on
+
+
+def run(
+    spec: Annotated[
+        Path | None,
+        typer.Argument(metavar="SPEC", help="The spec file; the paper's if left out."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A new folder.")
+    ] = Path("report"),
+    quick: Annotated[bool, typer.Option("--quick", help="Under a minute.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the run that the folder holds.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of every random number.", min=0)] = 0,
+    device: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="For training.")
+    ] = "cpu",
+) -> None:
+    """Derive, solve and confirm: write a report.
+
+    Everything in it is computed on the spot: the equations, the trajectories, the
+    trained networks and their distance from the limit.
+
+    \b
+    Example:
+      dilaton run -o report/
+      dilaton run my.toml -o my-report/ --quick
+    """
+    from ...theory.models.spec import default_spec, load_spec
+    from ...torchcheck import check_device
+
+    seeds_from(seed, RUN_SEEDS, "--seed")
+    chosen = default_spec() if spec is None else load_spec(spec)
+    check_device(device)
+
+    from ..report import write_report
+
+    page = write_report(
+        chosen, output, quick=quick, force=force, seed=seed, device=device
+    )
+    print(page)

@@ -1,0 +1,86 @@
+"""`dilaton solve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ...errors import StoreError
+from ..arguments import unit_times
+from .options import Backend, Json, SpecFile
+
+
+def solve(
+    spec: SpecFile,
+    at: Annotated[
+        str, typer.Option("--at", help="Times s in each phase, between 0 and 1.")
+    ] = "0,0.25,0.5,0.75,1",
+    backend: Backend = "scipy",
+    rtol: Annotated[float, typer.Option(help="Relative tolerance.")] = 1e-9,
+    atol: Annotated[float, typer.Option(help="Absolute tolerance.")] = 1e-11,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Also write netCDF here.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Solve the learned overlaps and the sampling.
+
+    \b
+    Example:
+      dilaton solve my.toml --at 0.25,0.5,1 --json
+    """
+    from ...show import answers
+    from ...theory.models.spec import load_spec
+
+    times = unit_times(at, "--at")
+    chosen = load_spec(spec)
+    if output is not None:
+        check_output_file(output, spec)
+
+    from ...numerics.codegen.snapshot import limit_of
+    from ...numerics.solve import solve_point
+
+    found = solve_point(
+        limit_of(chosen),
+        s=times,
+        rtol=rtol,
+        atol=atol,
+        backend=backend,
+        **chosen.values,
+    )
+    if output is not None:
+        write_netcdf(found.dataset(), output)
+    answer = answers.solution(found)
+    print(answers.to_json(answer) if json else answers.solution_text(answer))
+
+
+def check_output_file(path: Path, *inputs: Path) -> None:
+    """Refuse a file that cannot be written, is read from, or is none."""
+    if path.is_dir():
+        fact = "it is a folder"
+    elif not path.parent.is_dir():
+        fact = f"there is no folder `{path.parent}`"
+    elif path.exists() and not path.is_file():
+        fact = "it is a device or a pipe"
+    elif path.exists() and any(x.exists() and path.samefile(x) for x in inputs):
+        fact = "it is the spec"
+    else:
+        return
+    raise StoreError(
+        f"`--output` must be a file to write, but `{path}` is not: {fact}. Choose "
+        "another name."
+    )
+
+
+def write_netcdf(trajectory: Any, path: Path) -> None:
+    """Write a trajectory to `path`, whole or not at all."""
+    import os
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        trajectory.to_netcdf(temporary, engine="scipy")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,379 @@
+"""The report of `dilaton windows`: a feature's window, what training there brings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import StoreError
+from ..files import write_atomic
+from ..show import plots
+from . import page
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ..torchcheck.real_data.subjects import Plan
+
+BLUE, RED, GREY, SHADE = "#0072B2", "#D55E00", "#7f8790", "#f2e2b6"
+COLOUR = {"uniform": GREY, "window": BLUE}
+Numbers = Mapping[str, Any]
+
+
+def write_windows_report(
+    plans: Sequence[Plan], out: Path, *, progress: bool = False
+) -> dict[str, Any]:
+    """Run or continue the experiments in `out` and write ``out/index.html``.
+
+    Several plans (mixtures at several d) go to folders ``d-...`` of `out`, and the
+    page shows how the factor grows; all else is of the last, the largest.
+
+    Returns every number: those of the last experiment and, for several, ``growth``.
+    ``out/numbers.json`` has them too.
+    """
+    from ..torchcheck.real_data.experiment import run_experiment
+
+    if len(plans) == 1:
+        numbers = run_experiment(plans[0], out, progress=progress)
+    else:
+        _check_folder(out)
+        runs = [run_experiment(p, out / f"d-{p.d}", progress=progress) for p in plans]
+        numbers = runs[-1] | {"growth": [_growth(run) for run in runs]}
+    figures = draw(numbers, out / "figures")
+    text = page.page("A feature's window", _parts(numbers, figures))
+    write_atomic(out / "index.html", text.encode())
+    numbers = without_pictures(numbers)
+    write_atomic(out / "numbers.json", to_json(numbers))
+    return numbers
+
+
+def _check_folder(out: Path) -> None:
+    known = {"figures", "index.html", "numbers.json"}
+    for entry in out.iterdir() if out.exists() else ():
+        ours = entry.name.startswith("d-") or entry.suffix == ".tmp"
+        if entry.name not in known and not ours:
+            raise StoreError(
+                f"`{out}` must be a new or empty folder, or one that this command "
+                f"began, but has `{entry.name}`. Choose a new one."
+            )
+
+
+def _growth(run: Numbers) -> dict[str, Any]:
+    keys = ("share_error", "factor", "factor_interval", "p_value", "window_snr")
+    return {"d": run["plan"]["d"]} | {key: run[key] for key in keys}
+
+
+def to_json(numbers: Numbers) -> bytes:
+    """The numbers as JSON; what is not finite becomes null."""
+    return json.dumps(_finite(numbers), indent=1, allow_nan=False).encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def without_pictures(value: Any) -> Any:
+    """Drop the images, which are pictures and not numbers."""
+    if isinstance(value, Mapping):
+        return {
+            key: without_pictures(item)
+            for key, item in value.items()
+            if key not in ("pictures", "samples") or isinstance(item, int)
+        }
+    return [without_pictures(x) for x in value] if isinstance(value, list) else value
+
+
+# -------------------------------------------------------------------- figures
+
+
+@plots.styled
+def draw(numbers: Numbers, folder: Path) -> dict[str, bytes]:
+    """Draw what the numbers allow; write the files, return the SVGs by name."""
+    made = {"window": curve_figure(numbers)}
+    if "budgets" in numbers:
+        made["errors"] = error_figure(numbers)
+        if samples := _samples(numbers):
+            made["samples"] = sample_figure(samples)
+    if "pictures" in numbers:
+        made["uturn"] = turn_figure(numbers["pictures"])
+    if "growth" in numbers:
+        made["growth"] = growth_figure(numbers["growth"])
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in made.items():
+        plots.save(figure, folder / name)
+    return {name: (folder / f"{name}.svg").read_bytes() for name in made}
+
+
+def curve_figure(numbers: Numbers) -> Figure:
+    """The U-turn curve with its window, and the squared error with its own."""
+    figure, axes = plots.new_figure(1, 2, 9.0, 3.4)
+    left, right = axes[0]
+    curve, mse = numbers["curve"], numbers["mse"]
+    _band(left, numbers["window"], numbers["window_interval"])
+    for (label, of), colour in zip(curve["classes"].items(), (BLUE, RED), strict=False):
+        name = {"True": "the + mode", "False": "the - mode"}.get(label, label)
+        left.plot(curve["t"], of["changed"], color=colour, lw=1, label=f"from {name}")
+    left.errorbar(
+        curve["t"], curve["changed"], curve["stderr"], color="k", fmt=".-", label="all"
+    )
+    left.set_ylabel("share changed on a U-turn")
+    left.legend()
+    other = numbers["mse_window"]
+    _band(
+        right, (other["lo"], other["hi"]), (other["lo_interval"], other["hi_interval"])
+    )
+    right.errorbar(mse["t"], mse["mse"], mse["stderr"], color="k", fmt=".-")
+    right.set_ylabel("squared error per dimension")
+    for ax in (left, right):
+        ax.set_xlabel("time t (0 noise, 1 data)")
+        if "theory_window" in numbers:
+            ax.set_xscale("log")
+            for t in numbers["theory_window"]:
+                ax.axvline(t, color=RED, ls=":", lw=1.2)
+    return figure
+
+
+def _band(ax: Axes, window: Sequence[float], intervals: Any) -> None:
+    ax.axvspan(*window, color=SHADE, zorder=0)
+    for end, (lo, hi) in zip(window, intervals, strict=True):
+        ax.axvline(end, color="#b58900", lw=1)
+        ax.axvspan(lo, hi, ymax=0.03, color="#b58900", alpha=0.6)
+
+
+def error_figure(numbers: Numbers) -> Figure:
+    """The error of the class share against the training budget, seed by seed."""
+    figure, axes = plots.new_figure(1, 1, 5.4, 3.4)
+    ax = axes[0, 0]
+    budgets = [row["budget"] for row in numbers["budgets"]]
+    for arm, shift in (("uniform", 0.97), ("window", 1.03)):
+        errors = np.array([row["share_error"][arm] for row in numbers["budgets"]])
+        x = shift * np.array(budgets, dtype=float)
+        ax.plot(np.tile(x[:, None], errors.shape[1]), errors, ".", color=COLOUR[arm])
+        ax.plot(x, errors.mean(1), "o-", color=COLOUR[arm], label=f"{arm} times")
+    ax.set_xscale("log")
+    ax.set_xticks(budgets, [str(b) for b in budgets], minor=False)
+    ax.minorticks_off()
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("training steps")
+    ax.set_ylabel("|generated share - training share|")
+    ax.legend()
+    return figure
+
+
+def growth_figure(growth: Sequence[Numbers]) -> Figure:
+    """The factor between uniform and window training against d."""
+    figure, axes = plots.new_figure(1, 1, 5.4, 3.4)
+    ax = axes[0, 0]
+    d = [row["d"] for row in growth]
+    factor = np.array([row["factor"] for row in growth])
+    ends = np.array([row["factor_interval"] for row in growth]).T
+    below, above = np.maximum(factor - ends[0], 0), np.maximum(ends[1] - factor, 0)
+    ax.errorbar(d, factor, [below, above], fmt="o-", color=BLUE, capsize=3)
+    ax.axhline(1, color=GREY, lw=1)
+    ax.set_xscale("log")
+    ax.set_xticks(d, [str(x) for x in d], minor=False)
+    ax.minorticks_off()
+    ax.set_xlabel("dimension d")
+    ax.set_ylabel("share error, uniform over window")
+    return figure
+
+
+def _samples(numbers: Numbers) -> dict[str, Any]:
+    return {
+        arm: row["samples"]
+        for arm, runs in numbers["runs"].items()
+        for row in runs[0]["rows"]
+        if "samples" in row
+    }
+
+
+def sample_figure(samples: Mapping[str, Any]) -> Figure:
+    """Sixteen generated images for each way to train."""
+    figure, axes = plots.new_figure(len(samples), 1, 9.0, 1.0 * len(samples))
+    for ax, (arm, images) in zip(axes[:, 0], samples.items(), strict=True):
+        _strip(ax, images)
+        ax.set_title(f"{arm} times", fontsize=9)
+    return figure
+
+
+def turn_figure(pictures: Numbers) -> Figure:
+    """Two images noised to several times (above) and denoised back (below)."""
+    figure, axes = plots.new_figure(4, 1, 9.0, 5.2)
+    for k in (0, 1):
+        start = [pictures["start"][k]]
+        for row, name in ((2 * k, "noised"), (2 * k + 1, "back")):
+            images = start + [batch[k] for batch in pictures[name]]
+            _strip(axes[row, 0], images)
+            axes[row, 0].set_ylabel(name, fontsize=8)
+    width = len(pictures["start"][0][0])
+    at = (np.arange(len(pictures["t"]) + 1) + 0.5) * width - 0.5
+    labels = ["start", *(f"t = {t:.2g}" for t in pictures["t"])]
+    axes[-1, 0].set_xticks(at, labels)
+    return figure
+
+
+def _strip(ax: Axes, images: Sequence[Any]) -> None:
+    ax.imshow(np.hstack(images), cmap="gray", vmin=-1, vmax=1)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.grid(False)
+
+
+# ----------------------------------------------------------------------- page
+
+
+CAPTIONS = {
+    "window": (
+        "Left: share of the samples whose feature changed when they were noised up to "
+        "time t and denoised back. Shaded: the window, from 90 % to 10 % of the range; "
+        "thick at the foot, the 95 % intervals of its ends. Right: the squared error "
+        "of the denoiser, shaded where it drops fastest. Dotted, where there is a "
+        "theory: the exact window."
+    ),
+    "errors": (
+        "Distance between the generated and the training set's class share after "
+        "training from scratch. Dots: seeds; lines: means."
+    ),
+    "samples": "Samples generated at the verdict's budget, first seed.",
+    "uturn": (
+        "U-turns. An image of each class (left), noised up to time t (upper rows) and "
+        "denoised back by the network (lower rows)."
+    ),
+    "growth": "The factor against the dimension, with 95 % intervals.",
+}
+
+
+def _parts(numbers: Numbers, figures: Mapping[str, bytes]) -> list[str]:
+    plan = numbers["plan"]
+    parts = [
+        f"<h1>A feature's window: {plan['data']}, {plan['network']} network</h1>",
+        page.paragraph(numbers["verdict"]),
+        page.paragraph(_arms(numbers)),
+        page.cards(_cards(numbers)),
+    ]
+    for name in ("uturn", "window", "errors", "growth", "samples"):
+        if name in figures:
+            parts.append(page.picture(figures[name], name, CAPTIONS[name]))
+    table = _table(numbers)
+    return [*parts, page.section("budgets", "Budgets", page.rows_table(table))]
+
+
+def _arms(numbers: Numbers) -> str:
+    """What the two ways to train are."""
+    plan, (lo, hi) = numbers["plan"], numbers["window"]
+    words = (
+        f"Uniform training draws times evenly from [0, 1]; window training draws "
+        f"{plan['mass']:.0%} of them from [{0 if plan['from_noise'] else lo:.3g}, "
+        f"{hi:.3g}] and the rest from outside. "
+    )
+    if not plan["from_noise"]:
+        return words
+    return words + (
+        "The stretch begins at 0, because what a shared network says before the window "
+        "moves every sample, and the class share with it."
+    )
+
+
+def _cards(numbers: Numbers) -> list[tuple[str, str]]:
+    (lo, hi), match = numbers["window"], numbers["agreement"]
+    low, high = numbers["factor_interval"]
+    agree = "agree" if match["agree"] else "do not agree"
+    cards = [
+        (f"{lo:.3g} to {hi:.3g}", f"window: {numbers['rule']}"),
+        (f"{match['overlap']:.0%}", f"overlap with the error's window: they {agree}"),
+        (f"{numbers['factor']:.2g}", f"factor, 95 % from {low:.2g} to {high:.2g}"),
+    ]
+    if "theory_snr" in numbers:
+        a, b = numbers["window_snr"]
+        c, d = numbers["theory_snr"]
+        text = f"window in the signal-to-noise ratio; exactly {c:.2g} to {d:.2g}"
+        cards.append((f"{a:.2g} to {b:.2g}", text))
+    if "classifier_accuracy" in numbers:
+        first, second = numbers["classifier_accuracy"]
+        text = "accuracy of the classifier on held-out images, by class"
+        cards.append((f"{first:.1%}, {second:.1%}", text))
+    return cards
+
+
+def _table(numbers: Numbers) -> dict[str, list[Any]]:
+    rows = numbers["budgets"]
+    table: dict[str, list[Any]] = {"training steps": [row["budget"] for row in rows]}
+    for arm in COLOUR:
+        table[f"error, {arm}"] = [
+            float(np.mean(row["share_error"][arm])) for row in rows
+        ]
+        if "frechet" in numbers["runs"][arm][0]["rows"][0]:
+            for name in ("frechet", "confidence"):
+                table[f"{name}, {arm}"] = _means(numbers["runs"][arm], name)
+    table["factor"] = [row["factor"] for row in rows]
+    table["from"] = [row["factor_interval"][0] for row in rows]
+    table["to"] = [row["factor_interval"][1] for row in rows]
+    table["paired p"] = [row["p_value"] for row in rows]
+    return table
+
+
+def _means(runs: Sequence[Any], name: str) -> list[float]:
+    """Mean over seeds (and classes), at each budget."""
+    values = [[np.mean(row[name]) for row in run["rows"]] for run in runs]
+    return [float(x) for x in np.mean(values, axis=0)]
+
+
+# -------------------------------------------------- a section of the main report
+
+
+def digits_section(
+    out: Path, *, quick: bool, device: str = "cpu", progress: bool = False
+) -> dict[str, Any]:
+    """Find the window of the class of scikit-learn's digits; for the main report.
+
+    Writes pictures to ``out/figures`` and returns ``numbers`` (window, curves,
+    agreement), ``figures`` (name to SVG bytes), ``captions`` and ``text``. There is no
+    contest of trainings in it: `dilaton windows digits` has that.
+
+    Raises `MissingExtra` without scikit-learn.
+    """
+    from dataclasses import replace
+
+    from ..torchcheck.real_data.subjects import image_plan, make_subject
+
+    plan = image_plan("digits", seeds=(0,), quick=True, device=device)
+    if not quick:
+        plan = replace(plan, pilot_steps=400, turns=17, turned=222)
+    numbers = make_subject(plan).find()
+    figures = {
+        f"digits-{name}": figure
+        for name, figure in (
+            ("uturn", turn_figure(numbers["pictures"])),
+            ("window", curve_figure(numbers)),
+        )
+    }
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        plots.save(figure, out / "figures" / name)
+    return {
+        "numbers": without_pictures(numbers),
+        "figures": {
+            name: (out / "figures" / f"{name}.svg").read_bytes() for name in figures
+        },
+        "captions": {f"digits-{name}": CAPTIONS[name] for name in ("uturn", "window")},
+        "text": _section_text(numbers),
+    }
+
+
+def _section_text(numbers: Numbers) -> str:
+    (lo, hi), ((a, b), (c, d)) = numbers["window"], numbers["window_interval"]
+    return (
+        "Handwritten zeros (80 %) and ones (20 %), 8 x 8 pixels, a small U-Net. "
+        f"Whether an image is a zero or a one is decided between t = {lo:.2f} (95 %: "
+        f"{a:.2f} to {b:.2f}) and t = {hi:.2f} ({c:.2f} to {d:.2f}). Run `dilaton "
+        "windows digits` to compare training there with training at uniform times."
+    )

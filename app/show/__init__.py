@@ -1,0 +1,1 @@
+"""How results look: one style of figures, tables and JSON."""

@@ -1,0 +1,107 @@
+"""What the commands print: one JSON object, or a table for people."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def to_json(answer: Any, indent: int | None = None) -> str:
+    """Return `answer` as strict JSON: nan and the infinities become null."""
+    return json.dumps(plain(answer), allow_nan=False, indent=indent)
+
+
+def plain(value: Any) -> Any:
+    """Turn arrays, NumPy scalars and tuples into what JSON has."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def solution(found: Any) -> dict[str, Any]:
+    """Return what ``dilaton solve --json`` prints.
+
+    One entry for each phase with its times `s` and `t` and every learned overlap of
+    that phase, then the sampled distribution.
+    """
+    phases = []
+    for phase, t, rows in zip(found.limit.phases, found.t, found.rows, strict=True):
+        entry: dict[str, Any] = {"name": phase.name, "s": found.s, "t": t}
+        phases.append(entry | {name: rows[name] for name in phase.learned.names})
+    return {"phases": phases, "sample": found.scalars}
+
+
+def table(columns: Mapping[str, Iterable[Any]]) -> str:
+    """Return columns as aligned text."""
+    cells = [[name, *(_cell(x) for x in values)] for name, values in columns.items()]
+    widths = [max(len(cell) for cell in column) for column in cells]
+    rows = zip(*cells, strict=True)
+    return "\n".join(
+        "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _cell(value: Any) -> str:
+    value = plain(value)
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return " ".join(map(_cell, value)) if isinstance(value, list) else str(value)
+
+
+def solution_text(answer: Mapping[str, Any]) -> str:
+    """Return a solution as tables."""
+    parts = []
+    for phase in answer["phases"]:
+        parts += [
+            f"phase {phase['name']}",
+            table({k: phase[k] for k in phase if k != "name"}),
+        ]
+        parts.append("")
+    parts += [f"{key} = {_cell(value)}" for key, value in answer["sample"].items()]
+    return "\n".join(parts)
+
+
+_JUDGED = ("limit", "extrapolated", "extrapolated_low", "extrapolated_high")
+_OFFSETS = ("offset", "offset_corrected", "offset_stderr")
+
+
+def study_text(study: Mapping[str, Any]) -> str:
+    """Return a convergence study as tables, notes and its verdict."""
+    fits, d = study["fits"], max(study["plan"]["dims"])
+    about = ("quantity", "phase")
+    slopes = ("slope", "slope_low", "slope_high")
+    parts = [_rows(fits, (*about, "s", *_JUDGED, *slopes, "verdict"))]
+    learned = [fit for fit in fits if fit["offset_corrected"] is not None]
+    if learned:
+        title = f"Distance of the mean from the limit at d = {d}, over times"
+        parts.append(f"{title}:\n{_rows(learned, (*about, *_OFFSETS))}")
+    if study["laws"]:
+        columns = ("quantity", "phase", "s", "d", "draws", "ks", "p_value")
+        title = "Law of nu against the limit's (Kolmogorov-Smirnov), at each d"
+        parts.append(f"{title}:\n{_rows(study['laws'], columns)}")
+    parts += [f"Note: {note}" for note in study["notes"]]
+    verdict = study["verdict"]
+    judged = f"The limit is {verdict}."
+    unfinished = (
+        "The training is not converged: the largest gradient norm is "
+        f"{_cell(study['gradient_norm'])}, above ten times the tolerance "
+        f"{_cell(study['plan']['tolerance'])}."
+    )
+    parts.append(unfinished if verdict == "not converged" else judged)
+    return "\n\n".join(parts)
+
+
+def _rows(rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> str:
+    held = list(rows)
+    return table({name: [row[name] for row in held] for name in names})

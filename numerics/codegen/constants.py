@@ -1,0 +1,79 @@
+"""What depends on parameters alone is computed once a row, not at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import sympy as sp
+
+from ...theory.symbols.gaussian import Average
+from ...theory.symbols.system import Equation, System
+from .kernel import make_kernel
+
+
+@lru_cache(maxsize=64)
+def with_constants(system: System) -> tuple[System, System]:
+    """Return a flow in new parameters `theta_0`, ..., and the closed system of them.
+
+    Every largest subexpression of the parameters becomes one; parameters that no
+    equation uses are gone. Values: `constants_of`.
+    """
+    found: dict[sp.Expr, sp.Symbol] = {}
+    fixed = frozenset(system.parameters)
+    rows = tuple(
+        replace(eq, rhs=_collected(sp.sympify(eq.rhs), fixed, found))
+        for eq in system.equations
+    )
+    flow = replace(
+        system, equations=rows, parameters=tuple(found.values()), observables=()
+    )
+    values = tuple(
+        Equation(f"theta {i}", symbol, expr)
+        for i, (expr, symbol) in enumerate(found.items())
+    )
+    name = f"constants of {system.name}"
+    return flow, System(name, "closed", None, values, system.parameters)
+
+
+@lru_cache(maxsize=64)
+def constants_of(system: System) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what makes the constants, (thetas, batch), of a flow's parameters.
+
+    They have the shape (batch, parameters).
+    """
+    closed = with_constants(system)[1]
+    if not closed.equations:
+        return lambda params: np.zeros((0, params.shape[0]))
+    kernel = make_kernel(closed, "numpy")
+
+    def evaluate(params: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):  # a row out of range fails with its status
+            values, _ = kernel["values"](0.0, [], [], list(params.T), *kernel.rule)
+        return values
+
+    return evaluate
+
+
+def _collected(
+    expr: sp.Expr, fixed: frozenset[sp.Symbol], found: dict[sp.Expr, sp.Symbol]
+) -> sp.Expr:
+    free = expr.free_symbols
+    if not free or (expr.is_Symbol and expr not in fixed):
+        return expr
+    if free <= fixed and not expr.has(Average):
+        return found.setdefault(expr, sp.Symbol(f"theta_{len(found)}", real=True))
+    if isinstance(expr, Average):
+        return Average(_collected(expr.integrand, fixed, found), *expr.variables)
+    if isinstance(expr, sp.Add | sp.Mul):
+        mine = [a for a in expr.args if a.free_symbols and _only(a, fixed)]
+        rest = [_collected(a, fixed, found) for a in expr.args if a not in mine]
+        together = [_collected(expr.func(*mine), fixed, found)] if mine else []
+        return expr.func(*together, *rest)
+    return expr.func(*(_collected(a, fixed, found) for a in expr.args))
+
+
+def _only(expr: sp.Expr, fixed: frozenset[sp.Symbol]) -> bool:
+    return expr.free_symbols <= fixed and not expr.has(Average)

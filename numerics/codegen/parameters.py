@@ -1,0 +1,240 @@
+"""Points of a parameter space: checked, complete, and inserted into closed systems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import ModelError, did_you_mean, shown
+from ...theory.models.spec import RULES, Rule, rule_of
+from .kernel import make_kernel
+from .snapshot import Printed, PrintedLimit, printed, printed_limit
+
+if TYPE_CHECKING:
+    from ...theory.derive import Limit
+    from ...theory.symbols.system import System
+
+
+def complete(
+    limit: Limit | PrintedLimit, values: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the parameters of `limit`, with one `kappa` serving every window."""
+    held = printed_limit(limit)
+    names = held.parameters
+    point = held.kappas({k: _number(k, v) for k, v in values.items()})
+    for name in names:
+        if name not in point:
+            raise ModelError(
+                f"Every parameter must be given ({', '.join(names)}), but `{name}` is "
+                "missing. There are no default values."
+            )
+    for name in point:
+        if name not in names and name != "ridge_w":
+            raise ModelError(
+                f"This model has the parameters {', '.join(names)}, but `{name}` was "
+                f"given{did_you_mean(name, names)}"
+            )
+    _admissible(point)
+    return point
+
+
+def reals(value: Any) -> np.ndarray:
+    """Return real numbers as an array of floats; raise `ValueError` for any other."""
+    array = np.asarray(value)
+    if np.ma.is_masked(value) or array.dtype.kind not in "biufO":
+        raise ValueError("complex, masked or no numbers")
+    if array.dtype.kind == "O" and None in array.ravel().tolist():
+        raise ValueError("missing numbers")
+    try:
+        return array.astype(float)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _real(value: Any) -> float:
+    """Return one real number as a float; raise `ValueError` if it is none."""
+    array = reals(value)
+    if array.ndim or isinstance(value, bool | np.bool_):
+        raise ValueError("not one number")
+    return float(array)
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return _real(value)
+    except ValueError:
+        raise ModelError(
+            f"`{name}` must be one real number, but is {shown(value)}. For many "
+            "points at once use `dilaton sweep`."
+        ) from None
+
+
+POSITIVE = Rule("positive and finite", 0.0, np.inf, remedy="Change it.")
+NO_RIDGE = {"words": "0 or positive, and below 1e12", "low": -1e-300}
+IN_PYTHON: dict[str, dict[str, Any]] = {
+    "n": {
+        "words": "a whole number from 2 to 10^9",
+        "remedy": "The population is another model: `Data()`.",
+    },
+    "noise_draws": {
+        "words": "a whole number from 1 to 10^9",
+        "remedy": "Fresh noise is another model: `Data(samples=True)`.",
+    },
+    "count": {
+        "words": "a whole number from 1 to 10^9",
+        "low": 0.5,
+        "remedy": "A class without samples is another model: see `Data.empty`.",
+    },
+    "ridge_u": NO_RIDGE,
+    "ridge_w": NO_RIDGE,
+}
+"""Where a limit is asked for other numbers than a spec, which holds the model too."""
+
+
+def _rule(name: str) -> Rule:
+    rule = rule_of(name)
+    for key, change in IN_PYTHON.items():
+        if rule is RULES[key]:
+            return rule._replace(**change)
+    return rule or POSITIVE
+
+
+def _admissible(point: Mapping[str, float]) -> None:
+    """Demand of the numbers what a spec demands of them."""
+    for name, value in point.items():
+        rule = _rule(name)
+        whole = not rule.whole or value == np.rint(value)
+        if not rule.low < value < rule.high or not whole:
+            raise ModelError(
+                f"`{name}` must be {rule.words}, but is {value:g}. {rule.remedy}"
+            )
+    if "n_plus" in point and not point["n_plus"] < point["n"]:
+        raise ModelError(
+            f"`n_plus` must be below `n`, but is {point['n_plus']:g} of "
+            f"{point['n']:g}. Both modes need a sample."
+        )
+
+
+def unit_times(name: str, given: Any) -> np.ndarray:
+    """Return times in [0, 1] as an array, at least one."""
+    try:
+        times = np.atleast_1d(reals(given))
+    except ValueError:
+        times = np.array([np.nan])
+    inside = times.size and np.all((times >= 0) & (times <= 1))
+    if times.ndim != 1 or not inside:
+        raise bad_times(name, given, "", "0 is the beginning and 1 the end.")
+    return times
+
+
+def increasing_times(name: str, given: Any) -> np.ndarray:
+    """Return times in [0, 1] that increase, at least one."""
+    times = unit_times(name, given)
+    if np.any(np.diff(times) <= 0):
+        raise bad_times(name, times, " that increase", "Sort them and drop doubles.")
+    return times
+
+
+def bad_times(name: str, given: Any, what: str, remedy: str) -> ModelError:
+    """Return the error about times that are none."""
+    try:
+        numbers = np.array2string(np.asarray(given), threshold=6)
+        text = shown(given) if np.ma.is_masked(given) else " ".join(numbers.split())
+    except ValueError:  # lists of different lengths, for one
+        text = shown(given)
+    return ModelError(
+        f"`{name}` must be times between 0 and 1{what}, but is {text[:60]}. {remedy}"
+    )
+
+
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise `ModelError` unless `value` is one of the known words."""
+    if value not in known:
+        raise ModelError(
+            f"`{name}` must be one of {', '.join(known)}, but is `{value}`"
+            + did_you_mean(str(value), known)
+        )
+
+
+def check_tolerances(
+    rtol: float, atol: float, max_steps: int = 1, max_step: float = np.inf
+) -> None:
+    """Raise `ModelError` unless a solver can work with these."""
+    tolerance("rtol", rtol)
+    tolerance("atol", atol)
+    if not _holds(max_step, lambda x: x > 0):
+        raise ModelError(
+            f"`max_step` must be a positive number, but is {shown(max_step)}. Leave "
+            "it out to let the solver choose."
+        )
+    if not _holds(max_steps, lambda x: x >= 1 and x == np.rint(x) < np.inf):
+        raise ModelError(
+            f"`max_steps` must be a positive whole number, but is {shown(max_steps)}. "
+            "Raise it."
+        )
+
+
+def tolerance(name: str, value: Any) -> float:
+    """Return a tolerance that a solver can work with as a float."""
+    if not _holds(value, lambda x: 0 < x < 1):
+        raise ModelError(
+            f"`{name}` must be a positive number below 1, but is {shown(value)}. For "
+            "double precision 1e-13 to 1e-3 is sensible."
+        )
+    if name == "rtol" and value < 1e-14:
+        raise ModelError(
+            f"`rtol` must be at least 1e-14, but is {value:g}: double precision holds "
+            "no more. Raise it."
+        )
+    return float(value)
+
+
+def _holds(value: Any, rule: Callable[[float], Any]) -> bool:
+    """Whether `value` is one real number for which the rule holds."""
+    try:
+        return bool(rule(_real(value)))
+    except ValueError:
+        return False
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """Return a whole number from `least`; raise `ModelError` for any other."""
+    known = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not known or value < least:
+        raise ModelError(
+            f"`{name}` must be a whole number from {least}, but is {shown(value)}. "
+            "Change it."
+        )
+    return int(value)
+
+
+def dimension(d: Any) -> float:
+    """Return a dimension as a float; raise `ModelError` if it is none."""
+    if not isinstance(d, int | float) or not 2 <= d < np.inf:
+        raise ModelError(
+            f"`d` must be a dimension from 2, but is {d}. Give it; there is no default."
+        )
+    return float(d)
+
+
+def params_of(system: System | Printed, point: Mapping[str, float]) -> dict[str, float]:
+    """The parameters of `system` out of a point; signs default to the + mode."""
+    return {
+        str(x): point.get(str(x), 1.0)
+        for x in system.parameters
+        if str(x) in point or str(x)[0] == "S"
+    }
+
+
+def closed_values(
+    system: System | Printed, s: np.ndarray, point: Mapping[str, float]
+) -> dict[str, np.ndarray]:
+    """Evaluate a closed system at the times `s`; undetermined quantities are nan."""
+    held = printed(system)
+    kernel = make_kernel(held.determined(), "numpy")
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        found, _ = kernel.evaluate("values", params=params_of(held, point), at=s)
+    rows = {k: np.broadcast_to(v, s.shape).astype(float) for k, v in found.items()}
+    return rows | {name: np.full(s.shape, np.nan) for name in held.undetermined}

@@ -1,0 +1,1 @@
+"""Flows of a batch of rows: one problem, several methods and backends."""

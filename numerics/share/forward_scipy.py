@@ -1,0 +1,98 @@
+"""Shares by SciPy, one row after another: the second judge.
+
+The flow is run forwards by DOP853 and the share is an adaptive quadrature over Y(0);
+nothing is shared with the compiled backward flow but the printed functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..codegen.chebyshev import barycentric, chebyshev
+from ..codegen.snapshot import Printed
+from ..minima.newton_scipy import array_kernel
+
+
+def shares_scipy(
+    flow: Printed,
+    smooth: np.ndarray,
+    below: np.ndarray,
+    switch: np.ndarray,
+    gamma: np.ndarray,
+    params: np.ndarray,
+    *,
+    rtol: float,
+) -> np.ndarray:
+    """Return share, error bound and separatrix, of shape (rows, 3)."""
+    rows = zip(smooth, below, switch, gamma, params, strict=True)
+    return np.array([_share_row(flow, *row, rtol) for row in rows]).reshape(-1, 3)
+
+
+def _share_row(
+    flow: Printed,
+    smooth: np.ndarray,
+    below: np.ndarray,
+    switch: float,
+    gamma: float,
+    params: np.ndarray,
+    rtol: float,
+) -> tuple[float, float, float]:
+    from scipy.integrate import quad
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    land = _landing(flow, smooth, below, switch, params, rtol)
+
+    def total(y: float) -> float:
+        return y / gamma + land(y)
+
+    root = np.sqrt(gamma)
+    split = brentq(total, -40 * root, 40 * root, xtol=1e-11)
+    spread = np.sqrt(max(1 - 1 / gamma, 0.0))
+    if spread < 1e-9:
+        return norm.cdf(-split / root), 10 * rtol + spread, split
+
+    def density(y: float) -> float:
+        return norm.pdf(y, scale=root) * norm.cdf(total(y) / spread)
+
+    parts = [
+        quad(density, low, high, epsabs=rtol, epsrel=rtol, limit=200)
+        for low, high in ((-9 * root, split), (split, 9 * root))
+    ]
+    share, error = (sum(x) for x in zip(*parts, strict=True))
+    return share, error + 10 * rtol, split
+
+
+def _landing(
+    flow: Printed,
+    smooth: np.ndarray,
+    below: np.ndarray,
+    switch: float,
+    params: np.ndarray,
+    rtol: float,
+) -> Callable[[float], float]:
+    """Return the map from Y(0) to F(1) over the free flow's factor."""
+    from scipy.integrate import solve_ivp
+
+    kernel, grid = array_kernel(flow), chebyshev(len(smooth))
+    depth = np.log(switch)
+
+    def rates(s: float, x: np.ndarray) -> list[float]:
+        first = s < switch or switch == 1
+        z = np.zeros(1) if first else np.array([1 - 2 * np.log(s) / depth])
+        given = below if first else (barycentric(z, grid) @ smooth)[0]
+        pair = x[1] + np.array([0.0, 1.0])  # F is linear: the difference is its rate
+        out, _ = kernel["rhs"](s, [x[0], pair], given, params, *kernel.rule)
+        return [out[0, 0], out[1, 0], out[1, 1] - out[1, 0]]
+
+    def land(y: float) -> float:
+        x = np.array([y, 0.0, 0.0])
+        for span in ((0.0, switch), (switch, 1.0)):
+            if span[1] > span[0]:
+                tight = {"rtol": max(0.1 * rtol, 1e-12), "atol": 1e-12}
+                x = solve_ivp(rates, span, x, method="DOP853", **tight).y[:, -1]
+        return float(x[1] * np.exp(-x[2]))
+
+    return land

@@ -1,0 +1,1 @@
+"""Grids of parameters: axes, jobs in chunks, and the folder that keeps them."""

@@ -1,0 +1,262 @@
+"""The command line: help, messages, exit codes, and what goes to which stream."""
+
+import json
+import os
+import re
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import dilaton
+import pytest
+from dilaton.errors import ModelError
+from dilaton.face import arguments, cli, documents
+from dilaton.show.answers import table, to_json
+
+INTERRUPTED, PATIENCE = 130, 3.0  # seconds
+EXAMPLE = re.compile(r"^ +(dilaton (?:.*\\\n)*.*)$", re.MULTILINE)
+COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands]
+HELP_SECONDS = 0.5  # promised, of CPU time: a busy machine does not fail
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command line in this process; return (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dilaton", *map(str, arguments)])
+        monkeypatch.setattr("warnings.showwarning", None)  # put back afterwards
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        captured = capsys.readouterr()
+        return end.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def spec_file(tmp_path):
+    path = tmp_path / "spec.toml"
+    path.write_text(dilaton.default_spec().text)
+    return path
+
+
+def test_help_is_quick():
+    def seconds():
+        before = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+        subprocess.run(
+            [sys.executable, "-m", "dilaton.face.cli", "--help"],
+            check=True,
+            capture_output=True,
+        )
+        return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before
+
+    assert min(seconds() for _ in range(3)) < HELP_SECONDS
+
+
+def test_version(call):
+    assert call("--version") == (0, f"dilaton {dilaton.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_an_example_of_itself(call, command):
+    code, out, _ = call(command, "--help")
+    assert code == 0
+    assert f"dilaton {command}" in out.split("Example:")[1]
+
+
+def examples(text):
+    """The commands below `Example:` in a help text, as lists of words."""
+    found = EXAMPLE.findall(text.split("Example:")[1].split("Options:")[0])
+    return [shlex.split(words.replace("\\\n", " "))[1:] for words in found]
+
+
+@pytest.mark.parametrize("command", ["derive", "solve", "learn", "mse", "steps"])
+def test_the_examples_of_a_help_run(call, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    text = dilaton.default_spec().replace(n="inf").text
+    (tmp_path / "my.toml").write_text(text)
+    shown = examples(call(command, "--help")[1])
+    assert len(shown) == {"learn": 2, "mse": 2}.get(command, 1)
+    for words in shown:
+        code, out, err = call(*words[: words.index(">") if ">" in words else None])
+        assert (code, err) == (0, ""), err
+        assert json.loads(out) if "--json" in words else out
+
+
+def test_the_first_help_shows_whole_sentences(call):
+    text = call("--help")[1]
+    assert "Example:" in text
+    for line in text.split("Commands:")[1].strip().splitlines():
+        assert line.endswith("."), f"cut short: {line}"
+        assert not line.endswith("..."), f"cut short: {line}"
+
+
+BAD = [  # (arguments, with SPEC for a good spec file; what the message says)
+    (["derive", "none.toml"], r"`none.toml` is not (No such file"),
+    (["solve", "SPEC", "--at", "0.5,2"], "times between 0 and 1, but has 2"),
+    (["solve", "SPEC", "--at", ""], "numbers separated by commas"),
+    (["solve", "SPEC", "--at", "a"], "numbers separated by commas, but is 'a'"),
+    (["solve", "SPEC", "--at", "nan"], "numbers separated by commas"),
+    (["solve", "SPEC", "--backend", "fortran"], "--backend"),
+    (["learn", "SPEC", "--times", "5"], "--init"),
+    (["learn", "SPEC", "--times", "5", "--init", "m", "--s", "1"], "name=number pairs"),
+    (["learn", "SPEC", "--times", "5", "--init", "m=x", "--s", "1"], "--init m"),
+    (["learn", "SPEC", "--times", "5", "--init", "m=1"], "`--s` must be given"),
+    (["learn", "SPEC", "--times", "5", "--init", "m=1", "--s", "2"], "from 0 to 1"),
+    (
+        ["learn", "SPEC", "--times", "5", "--init", "m=1", "--network", "tied"],
+        "`--d` must be given for --network tied",
+    ),
+    (["mse", "SPEC"], "`--phase` must be given"),
+    (["mse", "SPEC", "--d", "100"], "`--tau` must be given"),
+    (["mse", "SPEC", "--d", "nan", "--tau", "0.5"], "`--d` must be at least 2"),
+    (["steps", "SPEC", "--d", "100", "--steps", "2.5"], "whole numbers from 1"),
+    (["steps", "SPEC", "--d", "100", "--steps", "0"], "whole numbers from 1"),
+    (["steps", "SPEC", "--d", "100", "--steps", "5", "--rule", "up"], "--rule"),
+    (["nothing"], "No such command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD)
+def test_bad_input_is_one_message_and_exit_code_2(call, spec_file, arguments, message):
+    code, out, err = call(*[spec_file if a == "SPEC" else a for a in arguments])
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["derive", "solve", "run"])
+def test_a_bad_spec_is_refused_by_each_command(call, spec_file, command):
+    spec_file.write_text(spec_file.read_text().replace("p = 0.8", "p = 1.2"))
+    code, out, err = call(command, spec_file)
+    assert (code, out) == (2, "")
+    assert "`target.p` must be strictly between 0 and 1, but is 1.2." in err
+
+
+def test_an_interrupt_ends_with_130_and_no_traceback(spec_file):
+    code = (
+        "import sys, dilaton.face.cli, dilaton.face.documents as documents\n"
+        "def document(*_): raise KeyboardInterrupt\n"
+        "documents.document = document\n"
+        f"sys.argv = ['dilaton', 'derive', {str(spec_file)!r}]\n"
+        "dilaton.face.cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False
+    )
+    assert done.returncode == 130
+    assert b"Traceback" not in done.stderr
+
+
+def test_an_interrupt_ends_a_sweep_without_waiting_for_its_threads(spec_file):
+    """Compiling a chunk takes many times PATIENCE, and cannot be stopped."""
+    folder = spec_file.parent
+    words = ["sweep", spec_file, "-o", "store", "--over", "kappa=0.5:4:99"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dilaton.face.cli", *words, "--rows-per-chunk", "33"],
+        env={**os.environ, "DILATON_CACHE": str(folder / "cache")},
+        cwd=folder,
+        stderr=subprocess.PIPE,
+    )
+    while b"chunk/s" not in (shown := process.stderr.read1()):
+        assert shown, process.wait()
+    time.sleep(1)  # the threads have begun
+    process.send_signal(signal.SIGINT)
+    begin = time.perf_counter()
+    assert process.wait(timeout=60) == INTERRUPTED
+    assert time.perf_counter() - begin < PATIENCE
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+    assert not [p for p in (folder / "store").rglob("*") if ".tmp" in p.name]
+
+
+def test_full_disk_is_one_message(call, spec_file, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "out.nc")
+
+    monkeypatch.setattr(documents, "document", full)
+    code, _, err = call("derive", spec_file)
+    assert code == 2
+    assert "`out.nc` is not: No space left on device" in err
+
+
+def test_json_has_no_nan():
+    assert json.loads(to_json({"a": float("nan"), "b": (1.5, float("inf"))})) == {
+        "a": None,
+        "b": [1.5, None],
+    }
+
+
+def test_table_aligns_columns():
+    assert table({"s": [0.5, 1], "name": ["a", [0.25, None]]}) == (
+        "  s    name\n0.5       a\n  1  0.25 -"
+    )
+
+
+def test_pairs_and_numbers():
+    assert arguments.pairs("m=0.3, q=1e-2", "--init") == {"m": 0.3, "q": 0.01}
+    assert arguments.numbers("1,2.5", "--at") == [1.0, 2.5]
+    with pytest.raises(ModelError, match="whole numbers"):
+        arguments.whole(2.5, "--steps")
+
+
+# ---------------------------------------------------------------- derivations on disk
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """An empty cache and a count of derivations."""
+    monkeypatch.setenv("DILATON_CACHE", str(tmp_path / "cache"))
+    made = []
+    monkeypatch.setattr(
+        documents, "_derived", lambda spec, form: made.append(form) or f"{form} ε\n"
+    )
+    return tmp_path / "cache" / "documents", made
+
+
+def test_a_derivation_is_kept_for_every_number_of_one_structure(cache):
+    folder, made = cache
+    spec = dilaton.default_spec()
+    assert documents.document(spec, "text") == "text ε\n"
+    assert documents.document(spec.replace(p=0.6, kappa=3), "text") == "text ε\n"
+    assert made == ["text"]
+    documents.document(spec, "latex")
+    documents.document(spec.replace(n="inf"), "text")
+    assert made == ["text", "latex", "text"]
+    assert len(list(folder.iterdir())) == 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"0" * 64 + b"\ntext", b"\xff\xfe"])
+def test_a_damaged_derivation_is_derived_again_and_said(cache, capsys, damage):
+    folder, made = cache
+    documents.document(dilaton.default_spec(), "text")
+    next(folder.iterdir()).write_bytes(damage)
+    assert documents.document(dilaton.default_spec(), "text") == "text ε\n"
+    assert made == ["text", "text"]
+    assert "It is derived again" in capsys.readouterr().err
+    documents.document(dilaton.default_spec(), "text")
+    assert made == ["text", "text"]
+
+
+def test_a_cache_that_cannot_be_written_is_said_once_and_tolerated(cache, capsys):
+    folder, _ = cache
+    folder.parent.parent.mkdir(exist_ok=True)
+    folder.parent.write_text("a file where the folder should be")
+    assert documents.document(dilaton.default_spec(), "text") == "text ε\n"
+    assert capsys.readouterr().err.count("cannot be written") == 1
+
+
+def test_a_known_derivation_does_not_import_sympy(spec_file, tmp_path):
+    environment = {**os.environ, "DILATON_CACHE": str(tmp_path / "cache")}
+    code = (
+        "import sys, dilaton, dilaton.face.documents as d\n"
+        "d._derived = lambda spec, form: form\n"
+        "assert d.document(dilaton.default_spec(), 'text') == 'text'\n"
+        "sys.exit('sympy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert done.returncode == 0

@@ -1,0 +1,253 @@
+"""The explorer: its numbers, its manners as a server, and the page in a browser."""
+
+import base64
+import http.client
+import json
+import shutil
+import subprocess
+import threading
+import time
+import urllib.request
+
+import dilaton
+import numpy as np
+import pytest
+from dilaton.face import explore
+
+POINT = {"p": 0.8, "sigma": 1.0, "kappa": 2.0, "n": "inf", "ridge": 0.1}
+BLUR = 1e-3  # the population's law is drawn blurred by a fiftieth
+DRAWN = 0.01  # what a picture shows of a law in forty steps; half of it at n = 4
+MOVE = 100.0  # milliseconds from a move to the picture
+
+
+def normal(x, mean):
+    return np.exp(-((x - mean) ** 2) / 2) / np.sqrt(2 * np.pi)
+
+
+def test_the_population_s_law_is_the_mixture_s():
+    found = explore.answer(POINT)
+    nu = np.array(found["nu"])
+    wanted = 0.8 * normal(nu, 2) + 0.2 * normal(nu, -2)
+    np.testing.assert_allclose(found["density"], wanted, atol=BLUR)
+    assert np.abs(np.array(found["density"]) - wanted[::-1]).max() > 20 * BLUR
+    assert found["share_plus"] == pytest.approx(0.78634992, abs=1e-6)
+
+
+def test_the_law_of_samples_agrees_with_solve():
+    point = POINT | {"n": 16, "p": 0.8125}
+    found = explore.answer(point)
+    limit = dilaton.derive(
+        dilaton.Model(dilaton.two_modes(), data=dilaton.Data(samples=True))
+    )
+    given = {"p": 0.8125, "sigma": 1.0, "kappa": 2.0, "n": 16, "n_plus": 13}
+    given |= {"ridge_u": 0.1, "ridge_w": 0.1}
+    traj = dilaton.solve(limit, s=[0.5, 1], rtol=1e-8, atol=1e-8, **given)
+    assert found["share_plus"] == pytest.approx(float(traj.share_plus), abs=1e-6)
+    nu, density = np.array(found["nu"]), np.array(found["density"])
+    step = nu[1] - nu[0]
+    assert density.sum() * step == pytest.approx(1, abs=1e-4)
+    right = (
+        density[nu > 0].sum() * step + density[np.abs(nu) < step / 2].sum() * step / 2
+    )
+    assert right == pytest.approx(found["share_plus"], abs=1e-3)
+    where = found["overlaps"]["t"].index(0.5)
+    assert found["overlaps"]["m"][where - 20] == pytest.approx(
+        traj.m.values[0], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("n", ["inf", 4, 1348])
+@pytest.mark.parametrize(("p", "sigma"), [(0.02, 0.1), (0.66, 3.0)])
+def test_the_law_integrates_to_one_at_the_sliders_ends(p, sigma, n):
+    point = POINT | {"p": p, "sigma": sigma, "kappa": 8.0, "n": n, "ridge": 0.001}
+    found = explore.answer(point)
+    nu, density = np.array(found["nu"]), np.array(found["density"])
+    right = density[nu > 0].sum() + density[np.abs(nu) < 1e-9].sum() / 2
+    assert density.min() >= 0
+    assert density.sum() * (nu[1] - nu[0]) == pytest.approx(1, abs=DRAWN)
+    assert right * (nu[1] - nu[0]) == pytest.approx(found["share_plus"], abs=DRAWN)
+    assert (np.diff(found["paths"], axis=0) > 0).all()  # trajectories do not cross
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"p": 1.2}, r"`p` must be a number from 0.02 to 0.98, but is '1.2'"),
+        ({"kappa": "nan"}, "`kappa` must be a number"),
+        ({"n": "0"}, 'or "inf", but is'),
+        ({"sigma": "__import__('os')"}, "`sigma` must be a number"),
+        ({"ridge": None}, "`ridge` must be a number"),
+        ({"sigmaa": 1}, "did you mean `sigma`"),
+    ],
+)
+def test_values_are_checked(change, match):
+    with pytest.raises(dilaton.ModelError, match=match):
+        explore.answer(POINT | change)
+
+
+@pytest.fixture(scope="module")
+def server():
+    explore.warm_up()
+    found = explore.make_server(0)
+    threading.Thread(target=found.serve_forever, daemon=True).start()
+    yield found
+    found.shutdown()
+    found.server_close()
+
+
+def ask(server, path, host=None):
+    port = server.server_address[1]
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", path, headers={"Host": host or f"127.0.0.1:{port}"})
+    reply = connection.getresponse()
+    text = reply.read().decode()
+    connection.close()
+    return reply, text
+
+
+def test_only_this_machine_is_answered(server):
+    assert server.server_address[0] == "127.0.0.1"
+    assert ask(server, "/")[0].status == 200
+    reply, text = ask(server, "/", host="evil.example:80")
+    assert reply.status == 403
+    assert "this machine alone" in text
+
+
+def test_the_server_answers_and_refuses(server):
+    query = "p=0.8&sigma=1&kappa=2&n=16&ridge=0.1"
+    reply, text = ask(server, f"/answer?{query}")
+    assert reply.status == 200
+    assert json.loads(text)["share_plus"] == pytest.approx(0.8073, abs=1e-3)
+    reply, text = ask(server, "/answer?p=2&sigma=1&kappa=2&n=16&ridge=0.1")
+    assert reply.status == 400
+    assert "`p` must be" in json.loads(text)["error"]
+    assert ask(server, "/../../etc/passwd")[0].status == 404
+    policy = ask(server, "/")[0].headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+
+
+def test_a_taken_port_is_named(server):
+    port = server.server_address[1]
+    with pytest.raises(dilaton.StoreError, match=f"but {port} is not"):
+        explore.make_server(port)
+
+
+# ------------------------------------------------------------------ in a real browser
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1200,760",
+]
+
+
+class Browser:
+    """Chromium, driven by the WebDriver protocol."""
+
+    def __init__(self, driver, chromium, profile):
+        self.port = free_port()
+        self.process = subprocess.Popen(
+            [driver, f"--port={self.port}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        options = {"binary": chromium, "args": [*FLAGS, f"--user-data-dir={profile}"]}
+        wanted = {"alwaysMatch": {"goog:chromeOptions": options}}
+        for _ in range(100):
+            try:
+                self.call("GET", "/status")
+                break
+            except OSError:
+                time.sleep(0.1)
+        self.session = self.call("POST", "/session", {"capabilities": wanted})
+        self.root = f"/session/{self.session['sessionId']}"
+
+    def call(self, method, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", data, method=method
+        )
+        with urllib.request.urlopen(request, timeout=90) as reply:
+            return json.load(reply)["value"]
+
+    def go(self, address):
+        self.call("POST", f"{self.root}/url", {"url": address})
+
+    def run(self, script):
+        body = {"script": script, "args": []}
+        return self.call("POST", f"{self.root}/execute/sync", body)
+
+    def wait(self, script):
+        for _ in range(300):
+            found = self.run(script)
+            if found:
+                return found
+            time.sleep(0.1)
+        raise AssertionError(f"never true in the page: {script}")
+
+    def close(self):
+        self.call("DELETE", self.root)
+        self.process.terminate()
+        self.process.wait()
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture
+def browser(tmp_path):
+    driver = shutil.which("chromedriver")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not driver or not chromium:
+        pytest.skip("needs chromium and chromedriver: apt-get install chromium-driver")
+    found = Browser(driver, chromium, tmp_path / "profile")
+    yield found
+    found.close()
+
+
+def test_moving_a_slider_redraws(server, browser, tmp_path):
+    browser.go(f"http://127.0.0.1:{server.server_address[1]}/")
+    browser.wait("return (window.moves || 0) >= 1")
+    assert float(browser.run("return document.body.dataset.share")) == pytest.approx(
+        0.78635, abs=1e-3
+    )
+    before = browser.run("return document.querySelector('#law path').outerHTML")
+    latencies = []
+    for i in range(12):
+        moves = browser.run("return window.moves")
+        browser.run(
+            f"const x = document.getElementById('kappa'); x.value = {0.3 + 0.02 * i};"
+            "document.getElementById('n').value = 0.3;"
+            "x.dispatchEvent(new Event('input'));"
+        )
+        browser.wait(f"return window.moves > {moves}")
+        latencies.append(browser.run("return window.latency"))
+    after = browser.run("return document.querySelector('#law path').outerHTML")
+    assert after != before
+    assert browser.run("return document.getElementById('say').textContent") == ""
+    assert browser.run("return document.querySelectorAll('#paths path').length") == 17
+    # a busy machine may be late now and then; the median may be late by its load
+    load = max(1.0, explore_load())
+    assert np.median(latencies) < MOVE * load, latencies
+    print(f"median of a move: {np.median(latencies):.0f} ms, load {load:.1f}")
+    picture = base64.b64decode(browser.call("GET", f"{browser.root}/screenshot"))
+    (tmp_path / "explore.png").write_bytes(picture)
+    assert picture.startswith(b"\x89PNG")
+
+
+def explore_load():
+    """Processes that compete for each core."""
+    import os
+
+    return os.getloadavg()[0] / (os.cpu_count() or 1)

@@ -1,0 +1,103 @@
+"""The package as it is installed: folders, versions, weight of an import."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import metadata, requires
+from pathlib import Path
+
+import dilaton
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+HEAVY = ("sympy", "numpy", "scipy", "numba", "jax", "torch", "matplotlib", "xarray")
+HELP_SECONDS = 0.5  # what the README promises; taken as the best of three
+
+
+def test_versions_agree():
+    assert dilaton.__version__ == PROJECT["project"]["version"]
+    assert metadata("dilaton")["Version"] == dilaton.__version__
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"version: {dilaton.__version__}" in citation
+    assert f"[{dilaton.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_requirement_is_pinned():
+    lines = (ROOT / "constraints.txt").read_text().lower().split()
+    pins = dict(line.split("==") for line in lines)
+    assert pins["torch"] == "2.13.0"
+    assert not any("+" in version for version in pins.values())
+    names = {re.split(r"[<>=;\[ ]", r)[0].lower() for r in requires("dilaton")}
+    assert names <= {name.replace("_", "-") for name in pins}
+
+
+def test_public_names_load_and_are_listed():
+    assert set(dilaton.__all__) <= set(dir(dilaton))
+    for name in dilaton.__all__:
+        assert getattr(dilaton, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'modle'"):
+        dilaton.modle
+
+
+def _loaded(code):
+    probe = f"{code}\nimport sys; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_import_and_help_load_nothing_heavy():
+    assert _loaded("import dilaton") == "[]"
+    help_text = (
+        "import sys, dilaton.face.cli as c\nsys.argv = ['dilaton', '--help']\n"
+        "try: c.main()\nexcept SystemExit: pass"
+    )
+    assert _loaded(help_text) == "[]"
+    assert "sympy" in _loaded("import dilaton; dilaton.Model")  # the probe can see
+
+
+def test_theory_imports_sympy_alone():
+    others = (
+        "[m for m in ('numpy', 'scipy', 'numba', 'jax', 'torch') if m in sys.modules]"
+    )
+    code = "import sys, dilaton.theory.derive\nassert not " + others
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_readmes_python_runs_and_prints_what_it_says(capsys):
+    block = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    exec(compile(block, "README.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert "log(p/(1 - p))/2" in out
+    assert re.search(r"# (0\.\d+)", block)[1] == f"{float(out.splitlines()[-1]):.5f}"
+
+
+def test_the_readmes_spec_is_the_defaults_population():
+    block = re.search(r"```toml\n(.*?)```", README, re.DOTALL)[1]
+    tables = dilaton.default_spec().tables | {"data": {"n": "inf"}}
+    assert dilaton.theory.models.spec.parse_spec(block).tables == tables
+
+
+def test_the_readmes_commands_exist():
+    from dilaton.face.cli import app
+
+    commands = {command.callback.__name__ for command in app.registered_commands}
+    assert set(re.findall(r"^dilaton (\w+)", README, re.MULTILINE)) <= commands
+    targets = set(
+        re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    )
+    assert set(re.findall(r"`?make ([\w-]+)", README)) <= targets
+
+
+def test_links_of_the_readme_lead_somewhere():
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert link.startswith("http") or (ROOT / link).exists(), link

@@ -1,0 +1,230 @@
+"""Windows on the mixture against the exact posterior; hand-made curves; teeth."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from dilaton.errors import ModelError, ShapeError
+from dilaton.torchcheck.real_data.datasets import Mixture
+from dilaton.torchcheck.real_data.uturn import (
+    Curve,
+    MseCurve,
+    mse_curve,
+    snr_times,
+    uturn,
+)
+from dilaton.torchcheck.real_data.windows import (
+    Window,
+    agreement,
+    find_mse_window,
+    find_window,
+    mixture_change,
+    mixture_window,
+    steepening,
+)
+from scipy.stats import linregress
+
+SAMPLES = 500
+SLACK = 0.15  # of Lambda: 24 denoising steps, 10 times
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@functools.cache
+def measured(d, p, seed=0):
+    """The U-turn window of the exact denoiser, and a mixture to read it in Lambda."""
+    mix = Mixture(d, p, 1.0)
+    generator = torch.Generator().manual_seed(seed)
+    x, _ = mix.sample(SAMPLES, generator)
+    times = snr_times(mix.path, 0.12 / d**0.5, 4 / d**0.5, 10)
+    curve = uturn(mix.denoiser, x, mix.feature, times, generator=generator, steps=24)
+    return mix, find_window(curve)
+
+
+@pytest.mark.parametrize(("d", "p"), [(64, 0.5), (256, 0.5), (64, 0.8), (1024, 0.8)])
+def test_the_window_of_the_mixture_is_the_theory_s(d, p):
+    mix, window = measured(d, p)
+    for end, interval in zip(
+        mixture_window(p), (window.lo_interval, window.hi_interval), strict=True
+    ):
+        low, high = (mix.snr(t) for t in interval)
+        assert low * (1 - SLACK) - 0.02 < end < high * (1 + SLACK)
+        assert not low < 4 * end < high  # the interval excludes a wrong scale
+    assert window.lo < window.hi
+    assert window.hi_interval[0] <= window.hi <= window.hi_interval[1]
+
+
+def test_the_window_moves_with_the_root_of_d():
+    small, large = (measured(d, 0.8)[1] for d in (64, 1024))
+    ratio = small.hi / large.hi
+    exact = np.divide(
+        *(Mixture(d, 0.8, 1.0).time_of_snr(mixture_window(0.8)[1]) for d in (64, 1024))
+    )
+    assert ratio == pytest.approx(exact, rel=0.2)  # about 4 less the curvature of t
+    assert exact == pytest.approx(4 * 0.85, rel=0.05)
+
+
+@pytest.fixture(scope="module")
+def mse_curves():
+    curves = []
+    for d in (128, 512, 2048):
+        mix = Mixture(d, 0.6, 1.0)
+        generator = torch.Generator().manual_seed(d)
+        x, _ = mix.sample(600, generator)
+        curves.append((mix, mse_curve(mix.denoiser, x, generator=generator)))
+    return curves
+
+
+def exact_mse(mix, t):
+    delta = (1 - t) ** 2 + t**2
+    redrawn = np.array([2 * mixture_change(mix.snr(x), mix.p) for x in t])
+    return (1 - t) ** 2 / delta + ((1 - t) ** 2 / delta) ** 2 * redrawn
+
+
+def test_the_error_drops_as_fast_as_the_root_of_d(mse_curves):
+    exponent, _ = steepening(curve for _, curve in mse_curves)
+    exact = [MseCurve(c.t, exact_mse(m, c.t)[:, None], c.d) for m, c in mse_curves]
+    assert exponent == pytest.approx(steepening(exact)[0], abs=0.03)  # 600 samples
+    assert exponent == pytest.approx(0.5, abs=0.1)  # plus corrections in 1/sqrt(d)
+    mix = Mixture(100, 0.6, 1.0)
+    same = exact_mse(mix, exact[0].t)[:, None]
+    flat = [MseCurve(exact[0].t, same, d) for d in (128, 512, 2048)]
+    assert steepening(flat)[0] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_mse_window_is_at_snr_of_order_one_and_agrees(mse_curves):
+    ends = []
+    for mix, curve in mse_curves:
+        window = find_mse_window(curve)
+        ends.append([mix.snr(window.lo), mix.snr(window.hi)])
+        exact = mixture_window(mix.p)
+        theory = Window(*(mix.time_of_snr(L) for L in exact), (0, 1), (0, 1), "exact")
+        match = agreement(window, theory)
+        assert match.agree
+        assert 0.4 < match.overlap <= 1
+    assert np.ptp(np.log(ends), axis=0).max() < 0.7  # the same window at every d
+
+
+def test_the_measured_error_is_the_exact_mmse(mse_curves):
+    for mix, curve in mse_curves:
+        exact = exact_mse(mix, curve.t)
+        assert (abs(curve.mse - exact) < 5 * curve.stderr + 1e-6).all()
+
+
+def steps(values, n=1000):
+    """A curve whose shares of changed samples are exactly `values`."""
+    flips = np.arange(n) < np.round(np.array(values)[:, None] * n)
+    return Curve(np.linspace(0, 1, len(values)), flips, np.arange(n) % 2)
+
+
+def test_a_straight_curve_has_its_ends_at_a_tenth():
+    window = find_window(steps(np.linspace(0.5, 0, 6)))
+    assert (window.lo, window.hi) == pytest.approx((0.1, 0.9))
+    assert window.lo_interval[0] < 0.1 < window.lo_interval[1]
+    wide = find_window(steps(np.linspace(0.5, 0, 6)), ends=(0.75, 0.25))
+    assert (wide.lo, wide.hi) == pytest.approx((0.25, 0.75))
+    assert set(window.to_dict()) >= {"lo", "hi", "lo_interval", "hi_interval"}
+
+
+def test_intervals_hold_the_ends_as_often_as_they_say():
+    rng, n, held = np.random.default_rng(0), 400, []
+    share = np.linspace(0.5, 0, 6)
+    for _ in range(120):
+        flips = rng.random((6, n)) < share[:, None]
+        curve = Curve(np.linspace(0, 1, 6), flips, np.arange(n) % 2)
+        window = find_window(curve, draws=150)
+        held.append(window.lo_interval[0] < 0.1 < window.lo_interval[1])
+        held.append(window.hi_interval[0] < 0.9 < window.hi_interval[1])
+    # 95 %; a standard error of 240 is 1.4 %, and percentiles fall short
+    assert 0.9 < np.mean(held) < 0.98
+
+
+def test_the_steepening_is_a_linear_regression():
+    t, d = np.linspace(0, 1, 41), np.array([100, 200, 400, 800])
+    slopes = np.array([1, 1.6, 1.9, 3.1])
+    mse = np.interp(t, [0, 0.2, 0.4, 1], [1.1, 1.0, 0.2, 0.0])[:, None] * np.ones(3)
+    found = steepening(
+        MseCurve(t, x * mse, int(k)) for x, k in zip(slopes, d, strict=True)
+    )
+    fit = linregress(np.log(d), np.log(slopes))
+    assert found == pytest.approx((fit.slope, fit.stderr))
+
+
+def test_intervals_shrink_with_more_samples():
+    widths = []
+    for n in (200, 3200):
+        window = find_window(steps(np.linspace(0.5, 0, 6), n))
+        widths.append(np.ptp(window.lo_interval))
+    assert widths[1] == pytest.approx(widths[0] / 4, rel=0.5)
+
+
+def test_a_piecewise_error_has_its_window_where_it_falls():
+    t = np.linspace(0, 1, 21)
+    mse = np.interp(t, [0, 0.2, 0.4, 1], [1.1, 1.0, 0.2, 0.0])
+    errors = mse[:, None] * np.linspace(0.9, 1.1, 50)
+    window = find_mse_window(MseCurve(t, errors, 10))
+    assert window.lo == pytest.approx(0.2, abs=0.05)  # a part that straddles the kink
+    assert window.hi == pytest.approx(0.4, abs=0.05)
+
+
+def alone(lo, hi):
+    """A window whose ends are known."""
+    return Window(lo, hi, (lo, lo), (hi, hi), "")
+
+
+def test_windows_agree_when_each_has_the_middle_of_the_other():
+    one, two = alone(0.1, 0.3), alone(0.28, 0.9)
+    beside = agreement(one, two)
+    assert 0 < beside.overlap < 0.2
+    assert not beside.agree
+    within = agreement(one, alone(0.1, 0.12))
+    assert 0 < within.overlap < 0.2
+    assert not within.agree
+    assert agreement(one, alone(0.15, 0.35)).agree
+
+
+def test_distant_windows_do_not_agree():
+    near, far = alone(0.1, 0.2), alone(0.7, 0.9)
+    assert agreement(near, near).overlap == pytest.approx(1)
+    result = agreement(near, far)
+    assert result.overlap == 0
+    assert not result.agree
+    assert 0 < agreement(near, alone(0.0, 1.0)).overlap < 0.1
+    assert result.to_dict() == {"overlap": 0.0, "agree": False}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: find_window(steps([0.3, 0.3, 0.3])), ModelError, "noise end.*0.3"),
+        (lambda: find_window(steps([0.0, 0.2, 0.4])), ModelError, "noise end"),
+        (lambda: find_window(steps([0.5, 0]), ends=(0.1, 0.9)), ModelError, "`ends`"),
+        (
+            lambda: find_mse_window(MseCurve(np.arange(4) / 4, np.ones((4, 9)), 3)),
+            ModelError,
+            "drops over at least 4 times.*1 to 1 over 4",
+        ),
+        (
+            lambda: find_mse_window(
+                MseCurve(np.arange(4) / 4, np.ones((4, 9)), 3), fraction=1.5
+            ),
+            ModelError,
+            "`fraction`.*1.5",
+        ),
+        (
+            lambda: steepening([MseCurve(np.arange(3) / 3, -np.eye(3), 5)] * 3),
+            ShapeError,
+            r"three or more different d, but got d = \[5\]",
+        ),
+    ],
+)
+def test_wrong_input_is_named(call, error, text):
+    with pytest.raises(error, match=text):
+        call()

@@ -1,0 +1,343 @@
+"""The convergence study: statistics with teeth, verdicts, folders, resumption."""
+
+import json
+
+import dilaton
+import numpy as np
+import pytest
+from dilaton.errors import ModelError, StoreError
+from dilaton.show import plots
+from dilaton.torchcheck.study.compare import compare
+from dilaton.torchcheck.study.converge import converge, train_cells
+from dilaton.torchcheck.study.plan import TIMES, Plan, phases
+from dilaton.torchcheck.study.verdict import Rule, extrapolate, fit_slope, worst
+from scipy import optimize
+
+from ...oracles import check_row, measured
+
+SPEC = dilaton.default_spec().replace(n=16, n_plus=13, ridge_u=0.1, ridge_w=0.1)
+DIMS = (300, 1000, 3000, 10_000)
+RULE = Rule(level=1e-3, powers=True, slack=0.0, converged=True)
+CLOSE = 2e-2  # the distance from the limit that is asked for at d = 10^4
+
+
+def saddle(values, field):
+    """The n-sample limit at kappa s = `field`, by brute minimisation and quadrature."""
+    g, weight = np.polynomial.hermite_e.hermegauss(100)
+    weight = weight / weight.sum()
+    n, plus, sigma = values["n"], values["n_plus"], values["sigma"]
+    minus = n - plus
+
+    def parts(x):
+        omega, up, down, b = x
+        r = omega**2 + plus * up**2 + minus * down**2
+        a = np.tanh(np.sqrt(r) * g + field * (omega + sigma * up) + b)
+        c = np.tanh(np.sqrt(r) * g + field * (-omega + sigma * down) + b)
+        scale = values["ridge_u"] + plus * a**2 @ weight + minus * c**2 @ weight
+        return r, a @ weight, c @ weight, scale
+
+    def loss(x):
+        r, a, c, scale = parts(x)
+        gain = (plus * a - minus * c) ** 2 + sigma**2 * (plus * a**2 + minus * c**2)
+        return n * (1 + sigma**2) - gain / scale + values["ridge_w"] * r
+
+    x = optimize.minimize(loss, [field, 0.05, -0.1, 0.5], method="BFGS").x
+    fine = {"xatol": 1e-9, "fatol": 1e-14, "maxiter": 4000}
+    x = optimize.minimize(loss, x, method="Nelder-Mead", options=fine).x
+    r, a, c, scale = parts(x)
+    names = ("omega", "zeta_plus", "zeta_minus", "b")
+    return dict(zip(names, x, strict=True)) | {
+        "r": r,
+        "m": (plus * a - minus * c) / scale,
+        "a_plus": sigma * a / scale,
+        "a_minus": sigma * c / scale,
+    }
+
+
+def closed(values, tau):
+    """The variance phase with fresh noise."""
+    n, ridge, s2 = values["n"], values["ridge_u"], values["sigma"] ** 2
+    a = (ridge * (1 + s2) + s2 * (n - 1)) / (n + ridge)
+    c = tau * a / ((1 - tau) ** 2 + tau**2 * a)
+    return {"c": c, "m": (1 - c * tau) * n / (n + ridge)}, a
+
+
+@pytest.fixture(scope="module")
+def curves():
+    values = SPEC.values
+    rows = [saddle(values, values["kappa"] * s) for s in TIMES]
+    learned, a = closed(values, np.array([s for s in TIMES if s < 1]))
+    return {
+        "weights": {k: np.array([row[k] for row in rows]) for k in rows[0]},
+        "variance": learned,
+        "sample": {
+            "share_plus": np.array([0.8072]),  # 400,000 paths of the limiting flow
+            "mode_mean": np.array([values["n"] / (values["n"] + values["ridge_u"])]),
+            "bulk_variance": np.array([a]),
+        },
+    }
+
+
+PLAN = Plan(DIMS, 8, paths=8000, cells=12)
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return train_cells(SPEC, PLAN)
+
+
+@pytest.fixture(scope="module")
+def study(curves, cells):
+    return compare(PLAN, SPEC, curves, cells)
+
+
+def changed(curves, phase, name, factor):
+    new = {key: dict(part) for key, part in curves.items()}
+    new[phase][name] = factor * new[phase][name]
+    return new
+
+
+def test_the_true_limit_is_consistent(study):
+    assert study.verdict == "consistent"
+    assert {fit["verdict"] for fit in study.fits} == {"consistent"}
+    assert study.gradient_norm <= 10 * study.plan.tolerance
+
+
+def limit_at(curves, row):
+    """The limit of a row of the study's table."""
+    if row["quantity"] in curves["sample"]:
+        return curves["sample"][row["quantity"]][0]
+    return curves[row["phase"]][row["quantity"]][TIMES.index(row["s"])]
+
+
+def test_the_table_is_the_statistics_of_the_cells(study, cells, curves):
+    assert {row["d"] for row in study.rows} == set(DIMS)
+    for row in study.rows:
+        at = (row["phase"], row["quantity"], row["s"], TIMES)
+        x = measured(cells, PLAN, *at)[DIMS.index(row["d"])]
+        check_row(row, x, limit_at(curves, row))
+        assert row["z"] is not None
+        assert ("binomial" in row) == (row["quantity"] == "share_plus")
+        if "binomial" in row:
+            spread = x.mean() * (1 - x.mean()) / (8 * PLAN.paths)
+            assert row["binomial"] == pytest.approx(spread**0.5)
+
+
+def test_offsets_are_those_of_the_largest_dimension(study, cells):
+    for fit in study.fits:
+        name = {key: fit[key] for key in ("phase", "quantity")}
+        rows = [x for x in study.rows if name.items() <= x.items()]
+        rows = [x for x in rows if x["d"] == DIMS[-1]]
+        at = [measured(cells, PLAN, *name.values(), x["s"], TIMES)[-1] for x in rows]
+        off = [np.mean(x) - row["limit"] for x, row in zip(at, rows, strict=True)]
+        chance = [np.var(x, ddof=1) / len(x) for x in at]
+        assert fit["offset"] == pytest.approx(np.mean(np.square(off)) ** 0.5)
+        assert fit["offset_stderr"] == pytest.approx(np.mean(chance) ** 0.5)
+
+
+def test_overlaps_are_near_the_limit_with_the_rate_one_half(study):
+    fits = {fit["quantity"]: fit for fit in study.fits if fit["phase"] == "weights"}
+    assert len(fits) == 9  # eight overlaps and the share
+    for name in set(fits) - {"share_plus"}:
+        fit = fits[name]
+        assert fit["slope_low"] <= -0.5 <= fit["slope_high"], name
+        assert abs(fit["extrapolated"] - fit["limit"]) < 1e-3, name
+    largest = [
+        row
+        for row in study.rows
+        if row["d"] == 10_000 and row["phase"] == "weights" and row["s"] == 0.25
+    ]
+    off = [abs(x["mean"] - x["limit"]) / max(1, abs(x["limit"])) for x in largest]
+    assert max(off) < CLOSE
+
+
+@pytest.mark.parametrize(
+    ("phase", "name", "factor"),
+    [
+        ("weights", "omega", 1.01),
+        ("weights", "b", 0.99),
+        ("weights", "m", 1.01),
+        ("weights", "r", 1.01),
+        ("weights", "zeta_plus", 0.97),
+        ("weights", "zeta_minus", 1.03),
+        ("weights", "a_plus", 1.02),
+        ("weights", "a_minus", -1.0),
+        ("variance", "c", 1.02),
+        ("variance", "m", 1.1),
+        ("sample", "bulk_variance", 1.02),
+        ("sample", "mode_mean", 1.02),
+        ("sample", "share_plus", 1.04),
+    ],
+)
+def test_a_wrong_factor_is_inconsistent(curves, cells, phase, name, factor):
+    again = compare(PLAN, SPEC, changed(curves, phase, name, factor), cells)
+    assert again.verdict == "inconsistent"
+    guilty = {fit["quantity"] for fit in again.fits if fit["verdict"] != "consistent"}
+    assert guilty == {name}
+
+
+def test_a_wrong_ridge_in_the_theory_is_inconsistent(curves, cells):
+    values = SPEC.values | {"ridge_w": 0.2}
+    rows = [saddle(values, values["kappa"] * s) for s in TIMES]
+    wrong = curves | {
+        "weights": {k: np.array([row[k] for row in rows]) for k in rows[0]}
+    }
+    assert compare(PLAN, SPEC, wrong, cells).verdict == "inconsistent"
+
+
+def test_cut_short_is_not_converged(curves):
+    short = converge(
+        SPEC, (300, 1000, 3000), 3, curves=curves, paths=0, max_iterations=5
+    )
+    assert short.verdict == "not converged"
+    assert {fit["verdict"] for fit in short.fits} == {"not converged"}
+    assert short.gradient_norm > 1e-6
+
+
+def tiny(curves, output, **more):
+    return converge(
+        SPEC, (300, 500, 800), 3, curves=curves, output=output, paths=0, **more
+    )
+
+
+def only_png(figure, stem):
+    stem.with_suffix(".png").write_bytes(plots.rendered(figure, "png"))
+
+
+def test_the_folder_has_what_is_promised(tmp_path, curves, monkeypatch):
+    monkeypatch.setattr("dilaton.show.plots.save", only_png)
+    found = tiny(curves, tmp_path)
+    answer = json.loads((tmp_path / "converge.json").read_text())
+    row = {"phase", "s", "quantity", "d", "mean", "stderr", "limit", "z"}
+    fit = {"quantity", "phase", "slope", "slope_low", "slope_high", "extrapolated"}
+    assert all(row <= set(x) for x in answer["rows"])
+    assert all(fit | {"verdict"} <= set(x) for x in answer["fits"])
+    assert answer["verdict"] == found.verdict
+    assert {"dims", "seeds", "tolerance", "seed"} <= set(answer["plan"])
+    for stem in ("overlaps", "convergence"):
+        assert (tmp_path / f"{stem}.png").stat().st_size > 1000
+    # another run's folder is refused and left as it is
+    before = (tmp_path / "converge.json").read_bytes()
+    with pytest.raises(StoreError, match="study with other settings"):
+        converge(
+            SPEC.replace(sigma=1.5), (300, 500, 800), 3, curves=curves, output=tmp_path
+        )
+    assert (tmp_path / "converge.json").read_bytes() == before
+
+
+def test_an_interrupted_study_goes_on(tmp_path, curves, monkeypatch):
+    monkeypatch.setattr("dilaton.torchcheck.study.converge.draw_study", lambda *_: None)
+    out = tmp_path / "out"
+
+    def stop_after_two(jobs):
+        yield from list(jobs)[:2]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tiny(curves, out, progress=stop_after_two)
+    cells = sorted((out / "cells").glob("*/*.npz"))
+    times = [cell.stat().st_mtime_ns for cell in cells]
+    assert len(cells) == 2
+    assert not (out / "converge.json").exists()
+    whole = tiny(curves, out)
+    assert [cell.stat().st_mtime_ns for cell in cells] == times
+    fresh = tiny(curves, None)
+    assert whole.rows == fresh.rows
+    # a damaged file is noticed and redone
+    cells[0].write_bytes(cells[0].read_bytes()[:-100])
+    assert tiny(curves, out).rows == fresh.rows
+    assert cells[0].stat().st_mtime_ns > times[0]
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path, curves):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError, match="holds something else"):
+        tiny(curves, tmp_path)
+    with pytest.raises(StoreError, match="must be a folder, but"):
+        tiny(curves, tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dims": (300, 1000)}, "at least three different dimensions"),
+        ({"dims": (1, 300, 1000)}, "dimensions from 2"),
+        ({"seeds": 2}, "`seeds` must be at least 3"),
+        ({"times": (0.0, 0.5)}, r"`times` must lie in \(0, 1\]"),
+        ({"dims": (10, 300, 1000)}, "needs d > 16, but d is 10"),
+    ],
+)
+def test_messages(change, message, curves):
+    given = {"dims": DIMS, "seeds": 3, "curves": curves} | change
+    with pytest.raises(ModelError, match=message):
+        converge(SPEC, given.pop("dims"), given.pop("seeds"), **given)
+
+
+# ------------------------------------------------------------- statistics by themselves
+
+
+def series(seed, dims=DIMS, seeds=8, noise=0.3, shift=0.0):
+    random = np.random.default_rng(seed)
+    d = np.array(dims, float)[:, None]
+    a, b = random.normal([1.0, -2.0], noise, (seeds, 2)).T
+    return 2.0 + shift + a * d**-0.5 + b / d + 0.5 * d**-1.5
+
+
+def test_extrapolation_finds_the_constant():
+    found = extrapolate(np.array(DIMS), series(0), 2.0, RULE)
+    assert abs(found.value - 2) < 1e-4
+    assert found.low < 2 < found.high
+    assert found.high - found.low < 2e-3
+
+
+def test_false_alarms_are_as_rare_as_promised():
+    rule = Rule(level=0.05, powers=True, slack=0.0, converged=True)
+    outside = 0
+    for seed in range(400):
+        random = np.random.default_rng(seed)
+        values = series(seed) + random.normal(0, 0.01, (4, 8))  # independent noise too
+        found = extrapolate(np.array(DIMS), values, 2.0, rule)
+        outside += not found.low < 2 < found.high
+    # 5 % of 400 is 20; truncation only widens the interval
+    assert outside <= 20 + 3 * 4.4
+
+
+def test_slack_and_logarithms_widen_the_interval():
+    plain = extrapolate(np.array(DIMS), series(0), 2.0, RULE)
+    for rule in (
+        Rule(level=1e-3, powers=True, slack=0.1, converged=True),
+        Rule(level=1e-3, powers=False, slack=0.0, converged=True),
+    ):
+        wide = extrapolate(np.array(DIMS), series(0), 2.0, rule)
+        assert wide.high - wide.low > 2 * (plain.high - plain.low)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_slopes_are_recovered(power):
+    d = np.array(DIMS, float)
+    random = np.random.default_rng(1)
+    errors = random.normal(1.0, 0.5, (1, 8, 2)) * d[:, None, None] ** -power
+    slope, low, high = fit_slope(d, errors, 0)
+    assert low <= -power <= high < low + 0.1
+    assert abs(slope + power) < 1e-10
+    bent = errors * (1 + 3 * d[:, None, None] ** -0.5)
+    slope, low, high = fit_slope(d, bent, 0)
+    assert abs(slope + power) > 0.01
+    assert low <= -power <= high < low + 0.6  # wide for the term, no wider
+
+
+def test_no_slope_within_the_floor():
+    assert all(np.isnan(fit_slope(np.array(DIMS, float), np.zeros((4, 3, 1)), 0)))
+
+
+def test_the_worst_verdict_wins():
+    assert worst(["consistent", "consistent"]) == "consistent"
+    assert worst(["consistent", "inconsistent"]) == "inconsistent"
+    assert worst(["inconsistent", "not converged"]) == "not converged"
+
+
+def test_plans_leave_out_the_end_of_time():
+    weights, variance = phases(SPEC.model)
+    plan = Plan(DIMS, 8)
+    assert plan.inside(weights).tolist() == list(TIMES)
+    assert plan.inside(variance).tolist() == list(TIMES[:-1])

@@ -1,0 +1,202 @@
+"""What a derivation gives: a limit, its phases, and the systems of each phase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import ModuleType
+
+import sympy as sp
+
+from ..errors import ModelError, did_you_mean
+from .models.classes import has_patterns
+from .models.model import D, Model
+from .phases import sampling, saturation, training, variance, weights
+from .phases.denoiser import exact_flow, exact_mse
+from .phases.finite_d import correction
+from .phases.tied_score import tied_training
+from .symbols.system import Equation, System
+from .windows.dilation import (
+    S_PHASE,
+    Dilation,
+    Window,
+    leading_rate,
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One window of the dilated time; each of its systems is derived when asked for.
+
+    `learned`, `sampling`, `training`, `mse`, `correction` are systems; `projected` is
+    the reduced sampling flow of the n-sample model, `levels` the interpolant inside the
+    window. A role that does not exist is `None`.
+    """
+
+    name: str
+    window: Window
+    model: Model
+    decided: tuple[int, ...]
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """The features decided here, counted from 1."""
+        return self.window.features
+
+    @property
+    def variable(self) -> str:
+        """``tau`` or ``1-tau``: which one is small."""
+        return self.window.variable
+
+    @property
+    def exponent(self) -> sp.Expr:
+        """The window is at ``variable ~ d**(-exponent)``."""
+        return self.window.exponent
+
+    @cached_property
+    def learned(self) -> System:
+        """The learned overlaps: closed, or a stationarity problem."""
+        derived = weights.learned if self.features else _bulk(self.model).learned
+        return self._named(derived(self.model, self.window))
+
+    @cached_property
+    def sampling(self) -> System | None:
+        """The flow of a sample's overlaps; `None` where nothing is decided."""
+        if not self.features:
+            every = len(self.decided) == len(self.model.target.features)
+            bulk = _bulk(self.model).sampling
+            flow = bulk(self.model, self.window) if every else None
+            return flow and self._named(flow)
+        flow = sampling.sampling(self.model, self.window, self.learned)
+        return flow and self._named(flow)
+
+    @cached_property
+    def projected(self) -> System | None:
+        """The sampling flow of n samples in one dimension."""
+        if not self.features:
+            return None
+        flow = sampling.projected(self.model, self.window)
+        return flow and self._named(flow)
+
+    @cached_property
+    def training(self) -> System | None:
+        """Gradient flow of the overlaps in training time."""
+        if not self.features or has_patterns(self.model):
+            return None
+        flow = training.training(self.model, self.window)
+        return flow and self._named(flow)
+
+    @cached_property
+    def correction(self) -> System | None:
+        """The leading finite-d correction of the learned overlaps."""
+        if has_patterns(self.model):
+            return None
+        rate = leading_rate(self.model, self.window)
+        found = correction(self.model, self.window, self.learned, rate)
+        return found and self._named(found)
+
+    @cached_property
+    def levels(self) -> System:
+        """The interpolant inside the window, in units of its powers of `d`."""
+        window = self.window
+        pairs = (("alpha", window.alpha), ("beta", window.beta))
+        return System(
+            name=f"{self.name}/levels",
+            kind="closed",
+            time=S_PHASE,
+            equations=tuple(Equation("L0", sp.Symbol(x), e) for x, e in pairs),
+            parameters=() if window.kappa is None else (window.kappa,),
+        ).check()
+
+    @cached_property
+    def mse(self) -> System:
+        """The Bayes error per dimension."""
+        if self.window.variance and not self.features:
+            return self._named(variance.mse(self.model, self.window))
+        return self._named(weights.mse(self.model, self.window, self.decided))
+
+    @property
+    def systems(self) -> tuple[System, ...]:
+        """Every system of the phase; a long `correction` is left to be asked for."""
+        roles = (self.learned, self.sampling, self.projected, self.training, self.mse)
+        closed = self.learned.kind == "closed"
+        return tuple(s for s in (*roles, closed and self.correction) if s)
+
+    def _named(self, system: System) -> System:
+        whole = replace(system, name=f"{self.name}/{system.name}")
+        return _labelled(whole, self.model, self.window)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What `derive` returns: the dilation, its phases, and the exact companions."""
+
+    model: Model
+    dilation: Dilation
+    phases: tuple[Phase, ...]
+
+    def phase(self, name: str) -> Phase:
+        """Return the phase called `name`; raise `ModelError` if there is none."""
+        for phase in self.phases:
+            if phase.name == name:
+                return phase
+        names = [phase.name for phase in self.phases]
+        raise ModelError(
+            f"The phases of this model are {', '.join(names)}, but `{name}` was asked "
+            f"for{did_you_mean(name, names)}"
+        )
+
+    @cached_property
+    def exact(self) -> dict[str, System]:
+        """What needs no limit: ``sampling`` and ``mse`` of the Bayes denoiser at `d`.
+
+        Also ``tied``, the training flow of the tied score network on the population.
+        """
+        return {
+            "sampling": exact_flow(self.model),
+            "mse": exact_mse(self.model),
+            "tied": tied_training(self.model),
+        }
+
+    @property
+    def systems(self) -> tuple[System, ...]:
+        """Every system, phase by phase, then the exact ones."""
+        return tuple(s for p in self.phases for s in p.systems) + tuple(
+            self.exact.values()
+        )
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of every parameter that a solution needs; signs are left out."""
+        found = {
+            str(x)
+            for phase in self.phases
+            for system in (phase.learned, phase.sampling)
+            if system is not None
+            for x in system.parameters
+        }
+        return tuple(sorted(x for x in found if x[0] != "S"))
+
+
+def _bulk(model: Model) -> ModuleType:
+    """The module that derives the variance phase."""
+    return saturation if has_patterns(model) else variance
+
+
+def _labelled(system: System, model: Model, window: Window) -> System:
+    """Number labels by window where several share a letter, and state the rate."""
+    number = system.name.split("/")[0].rpartition("-")[2]
+    mark = f"{number}." if number.isdigit() else ""
+    rate = D ** -leading_rate(model, window)
+
+    def relabel(eq: Equation) -> Equation:
+        label = eq.label[0] + mark + eq.label[1:]
+        known = eq.status == "asymptotic" and eq.rate is None
+        return replace(eq, label=label, rate=rate if known else eq.rate)
+
+    return replace(
+        system,
+        equations=tuple(map(relabel, system.equations)),
+        observables=tuple(map(relabel, system.observables)),
+        solution=tuple(map(relabel, system.solution)),
+    )

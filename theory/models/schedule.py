@@ -1,0 +1,425 @@
+"""Schedules given as text: a small grammar, walked over `ast` and never evaluated.
+
+A schedule is an expression in `tau` and `d`. The text is parsed by Python's own
+parser into a tree, every node is compared with a list of what is allowed, and
+sympy expressions are built node by node. No name is looked up and no text reaches
+``eval`` or ``sympify``. Everything but `parse_schedule` works without sympy.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import warnings
+from collections.abc import Callable
+from functools import cache, partial
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from ...errors import ModelError, did_you_mean
+
+if TYPE_CHECKING:
+    import sympy as sp
+
+VARIABLES = ("tau", "d")
+FUNCTIONS = (
+    "sqrt",
+    "sin",
+    "cos",
+    "tan",
+    "exp",
+    "log",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asin",
+    "acos",
+    "atan",
+)
+"""The functions of the grammar, each a name of `math` and of sympy alike."""
+
+OPERATORS: dict[type, Callable[[float, float], float]] = {
+    ast.Add: lambda x, y: x + y,
+    ast.Sub: lambda x, y: x - y,
+    ast.Mult: lambda x, y: x * y,
+    ast.Div: lambda x, y: x / y,
+    ast.Pow: lambda x, y: x**y,
+}
+LENGTH, DEPTH, EXPONENT, SIZE = 200, 24, 16.0, 1e12
+"""Longest text, deepest tree, largest exponent and largest number that are read."""
+
+Curve = Callable[[float, float], float]
+"""A schedule as a function of `tau` and `d`."""
+
+EXAMPLE = 'Write it as in `"1 - tau"` or `"sqrt(1 - tau**2)"`.'
+DEGREE = 64.0
+"""Largest power of tau in a schedule, nested powers and products taken together."""
+
+GRID, SCATTERED = 64, 193
+"""Even and irregular times at which a schedule is compared with what one must be."""
+
+DIMENSIONS = (1e2, 1e4, 1e6)  # dimensions at which schedules that contain d are tried
+GOLDEN = 0.6180339887498949
+ZERO = 1e-12  # a schedule's value at an end counts as reached within this
+
+
+def parse_schedule(text: str, key: str = "schedule") -> sp.Expr:
+    """Return the sympy expression of a schedule written as text.
+
+    Parameters
+    ----------
+    text
+        An expression in `tau` and `d`: numbers, ``pi``, ``+ - * / **``, parentheses
+        and sqrt, sin, cos, tan, exp, log, sinh, cosh, tanh, asin, acos, atan.
+        Decimals are read exactly: ``0.1`` is one tenth.
+    key
+        What messages call it.
+
+    Raises
+    ------
+    ModelError
+        Where the text leaves the grammar, with the piece at fault.
+
+    Examples
+    --------
+    >>> parse_schedule("sqrt(1 - tau**2)")
+    sqrt(1 - tau**2)
+    """
+    return _to_sympy(schedule_tree(text, key))
+
+
+def schedule_tree(text: str, key: str = "schedule") -> ast.expr:
+    """Return the checked syntax tree of a schedule; sympy is not imported."""
+    if not isinstance(text, str):
+        raise ModelError(
+            f"`{key}` must be text, but is {text!r}. Put the formula in quotes, as in "
+            '`"1 - tau"`.'
+        )
+    if len(text) > LENGTH:
+        raise ModelError(
+            f"`{key}` must be at most {LENGTH} characters long, but has {len(text)}. "
+            "Write a shorter formula."
+        )
+    tree = _syntax(text, key)
+    _check(tree, key, DEPTH)
+    _check_degree(_degree(tree), key, text)
+    return tree
+
+
+def canonical(text: str, key: str = "schedule") -> str:
+    """Return the schedule's text in one spelling, whatever its spaces were."""
+    return ast.unparse(schedule_tree(text, key))
+
+
+def _syntax(text: str, key: str) -> ast.expr:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the parser comments on odd literals
+            return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else "too deeply nested"
+        raise ModelError(
+            f"`{key}` must be one formula in tau, but {text!r} cannot be read "
+            f"({reason}). {EXAMPLE}"
+        ) from None
+
+
+def _check(node: ast.expr, key: str, depth: int) -> float | None:
+    """Check a node and all below it; return its value if it contains no variable."""
+    if depth == 0:
+        raise ModelError(
+            f"`{key}` must nest at most {DEPTH} operations, but nests more. Write a "
+            "simpler formula."
+        )
+    match node:
+        case ast.Constant(value=int() | float() as value) if not isinstance(
+            value, bool
+        ):
+            return _constant(lambda: float(value), key, node)
+        case ast.Name(id=name):
+            return _check_name(name, key)
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
+            x = _check(operand, key, depth - 1)
+            return x if x is None or isinstance(node.op, ast.UAdd) else -x
+        case ast.BinOp(op=op, left=left, right=right):
+            _check_operator(op, key, node)
+            x, y = _check(left, key, depth - 1), _check(right, key, depth - 1)
+            if isinstance(op, ast.Pow):
+                _check_exponent(y, x, key, node)
+            if x is None or y is None:
+                return None
+            apply = partial(OPERATORS[type(op)], x, y)
+            return _constant(apply, key, node)
+        case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]):
+            if name not in FUNCTIONS:
+                raise _unknown(name, key, FUNCTIONS, "function")
+            x = _check(argument, key, depth - 1)
+            return x if x is None else _constant(partial(_call, name, x), key, node)
+        case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
+            raise _refused(key, node, f"`{name}` takes one argument")
+    raise _refused(key, node, f"it has no {type(node).__name__}")
+
+
+def _check_name(name: str, key: str) -> float | None:
+    if name == "pi":
+        return math.pi
+    if name not in VARIABLES:
+        raise _unknown(name, key, (*VARIABLES, "pi"), "name")
+    return None
+
+
+def _check_operator(op: ast.operator, key: str, node: ast.expr) -> None:
+    if isinstance(op, ast.BitXor):
+        raise ModelError(
+            f"`{key}` must write powers with `**`, but {ast.unparse(node)!r} has `^`. "
+            f"Write `{ast.unparse(node).replace('^', '**')}`."
+        )
+    if type(op) not in OPERATORS:
+        raise _refused(key, node, "the operators are + - * / **")
+
+
+def _check_exponent(
+    value: float | None, base: float | None, key: str, node: ast.expr
+) -> None:
+    """Refuse an exponent that varies, or is large on a base that varies."""
+    if value is None:
+        raise ModelError(
+            f"`{key}` must have constant exponents, but {ast.unparse(node)!r} has a "
+            "variable one. Write it with exp and log."
+        )
+    if base is None and abs(value) > EXPONENT:
+        raise ModelError(
+            f"`{key}` must have exponents of at most {EXPONENT:g} in size, but "
+            f"{ast.unparse(node)!r} has {value:g}. Lower it."
+        )
+
+
+def _degree(node: ast.expr) -> float:
+    """Return a power of tau that the formula does not exceed; 0 for a constant."""
+    match node:
+        case ast.Name(id=name):
+            return 1.0 if name in VARIABLES else 0.0
+        case ast.UnaryOp(operand=operand) | ast.Call(args=[operand]):
+            return _degree(operand)
+        case ast.BinOp(op=ast.Pow(), left=left, right=right):
+            power = _degree(left)
+            return power and power * max(1.0, abs(_value(right, math.nan, math.nan)))
+        case ast.BinOp(op=op, left=left, right=right):
+            x, y = _degree(left), _degree(right)
+            return x + y if isinstance(op, ast.Mult | ast.Div) else max(x, y)
+    return 0.0
+
+
+def _check_degree(degree: float, key: str, text: str) -> None:
+    if degree > DEGREE:
+        raise ModelError(
+            f"`{key}` must be at most a power {DEGREE:g} of tau, but {text[:60]!r} "
+            f"goes to {degree:g}. Lower its exponents."
+        )
+
+
+def _constant(evaluate: Callable[[], float], key: str, node: ast.expr) -> float:
+    try:
+        value = evaluate()
+        if isinstance(value, float) and abs(value) <= SIZE:  # nan compares false
+            return value
+        fact = "is not real" if isinstance(value, complex) else "is too large"
+    except OverflowError:
+        fact = "is too large"
+    except (ValueError, ZeroDivisionError):
+        fact = "is not defined"
+    raise ModelError(
+        f"`{key}` must have real numbers below {SIZE:.0e} in size, but "
+        f"{ast.unparse(node)!r} {fact}. Replace it."
+    )
+
+
+def _refused(key: str, node: ast.expr, rule: str) -> ModelError:
+    return ModelError(
+        f"`{key}` must be a formula in tau ({rule}), but contains "
+        f"{ast.unparse(node)[:60]!r}. {EXAMPLE}"
+    )
+
+
+def _unknown(name: str, key: str, known: tuple[str, ...], what: str) -> ModelError:
+    return ModelError(
+        f"`{key}` may use the {what}s {', '.join(known)}, but uses `{name[:40]}`"
+        + did_you_mean(name, known)
+    )
+
+
+def _call(name: str, x: float) -> float:
+    return getattr(math, name)(x)
+
+
+def _to_sympy(node: ast.expr) -> sp.Expr:
+    import sympy as sp
+
+    from ..symbols.notation import symbol
+
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            return sp.Integer(value) if type(value) is int else sp.Rational(str(value))
+        case ast.Name(id=name):
+            return sp.pi if name == "pi" else symbol(name)
+        case ast.UnaryOp(op=op, operand=operand):
+            inner = _to_sympy(operand)
+            return -inner if isinstance(op, ast.USub) else inner
+        case ast.BinOp(op=op, left=left, right=right):
+            return OPERATORS[type(op)](_to_sympy(left), _to_sympy(right))
+        case ast.Call(func=ast.Name(id=name), args=[argument]):
+            return getattr(sp, name)(_to_sympy(argument))
+    raise AssertionError(f"unchecked node {ast.dump(node)}")  # pragma: no cover
+
+
+def _value(node: ast.expr, tau: float, d: float) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            return float(value)
+        case ast.Name(id=name):
+            return {"tau": tau, "d": d, "pi": math.pi}[name]
+        case ast.UnaryOp(op=op, operand=operand):
+            inner = _value(operand, tau, d)
+            return -inner if isinstance(op, ast.USub) else inner
+        case ast.BinOp(op=op, left=left, right=right):
+            return OPERATORS[type(op)](_value(left, tau, d), _value(right, tau, d))
+        case ast.Call(func=ast.Name(id=name), args=[argument]):
+            return _call(name, _value(argument, tau, d))
+    raise AssertionError(f"unchecked node {ast.dump(node)}")  # pragma: no cover
+
+
+def check_schedule_text(alpha: str, beta: str, prefix: str = "") -> None:
+    """Check a pair of schedules given as text, without sympy; see `check_schedule`."""
+    trees = [
+        schedule_tree(text, prefix + key)
+        for key, text in (("alpha", alpha), ("beta", beta))
+    ]
+    curves = [lambda tau, d, tree=tree: _value(tree, tau, d) for tree in trees]
+    keys = (prefix + "alpha", prefix + "beta")
+    _check_curves(curves[0], curves[1], keys, (alpha, beta))
+    for tree, key, text in zip(trees, keys, (alpha, beta), strict=True):
+        for divisor in _divisors(tree):
+            _check_divisor(divisor, key, text)
+
+
+def _divisors(tree: ast.expr) -> list[ast.expr]:
+    return [
+        x.right
+        for x in ast.walk(tree)
+        if isinstance(x, ast.BinOp) and isinstance(x.op, ast.Div)
+    ]
+
+
+def _check_divisor(divisor: ast.expr, key: str, text: str) -> None:
+    """Refuse a divisor that changes its sign: there is a pole, however narrow."""
+    for d in DIMENSIONS:
+        values = [_value(divisor, tau, d) for tau in _times()[1:-1]]
+        for tau, (before, after) in zip(_times()[1:], pairwise(values), strict=False):
+            if before * after <= 0:
+                raise ModelError(
+                    f"`{key}` must be finite for tau in [0, 1], but the divisor "
+                    f"{ast.unparse(divisor)[:60]!r} of {text!r} is 0 near "
+                    f"tau = {tau:.3g}. {EXAMPLE}"
+                )
+
+
+def check_schedule(alpha: sp.Expr, beta: sp.Expr) -> None:
+    r"""Raise `ModelError` unless $x_\tau=\alpha x_0+\beta x_1$ goes from noise to data.
+
+    Both must be real and finite on [0, 1]; $\alpha$ falls from 1 (or from a positive
+    power of $d$) to 0 and $\beta$ rises from 0 to 1. The check is numerical, on a grid
+    of times and at three dimensions.
+    """
+    import sympy as sp
+
+    from ..symbols.notation import symbol
+
+    arguments = (symbol("tau"), symbol("d"))
+    for key, expr in (("alpha", alpha), ("beta", beta)):
+        stray = sp.sympify(expr).free_symbols - set(arguments)
+        if stray:
+            raise _unknown(str(min(stray, key=str)), key, VARIABLES, "name")
+        powers = [abs(x.exp) for x in expr.atoms(sp.Pow) if x.exp.is_number]
+        _check_degree(float(max(powers, default=0)), key, str(expr))
+    curves = [sp.lambdify(arguments, expr, modules="math") for expr in (alpha, beta)]
+    _check_curves(curves[0], curves[1], ("alpha", "beta"), (str(alpha), str(beta)))
+
+
+def _check_curves(
+    alpha: Curve, beta: Curve, keys: tuple[str, str], texts: tuple[str, str]
+) -> None:
+    for d in DIMENSIONS:
+        noise = _samples(alpha, d, keys[0], texts[0])
+        data = _samples(beta, d, keys[1], texts[1])
+        _check_end(data[0], 0.0, 0, keys[1], texts[1], '"tau"')
+        _check_end(data[-1], 1.0, 1, keys[1], texts[1], '"tau"')
+        _check_start(noise[0], d, keys[0], texts[0])
+        _check_end(noise[-1] / noise[0], 0.0, 1, keys[0], texts[0], '"1 - tau"')
+        _check_monotone(noise[::-1], keys[0], texts[0], "fall")
+        _check_monotone(data, keys[1], texts[1], "rise")
+    _check_power(alpha, keys[0], texts[0])
+
+
+@cache
+def _times() -> list[float]:
+    """Times in order: a pole between even ones shows at the irregular ones."""
+    scattered = (i * GOLDEN % 1.0 for i in range(1, SCATTERED + 1))
+    return sorted({*(i / GRID for i in range(GRID + 1)), *scattered})
+
+
+def _samples(curve: Curve, d: float, key: str, text: str) -> list[float]:
+    values = []
+    for tau in _times():
+        try:
+            value = curve(tau, d)
+            fact = "is not real" if isinstance(value, complex) else "is not finite"
+        except (ValueError, ZeroDivisionError, OverflowError):
+            value, fact = math.nan, "is not defined"
+        if isinstance(value, complex) or not math.isfinite(value):
+            raise ModelError(
+                f"`{key}` must be real and finite for tau in [0, 1], but {text!r} "
+                f"{fact} at tau = {tau:g}. {EXAMPLE}"
+            )
+        values.append(float(value))
+    return values
+
+
+def _check_end(
+    value: float, wanted: float, tau: int, key: str, text: str, example: str
+) -> None:
+    if abs(value - wanted) > ZERO:
+        raise ModelError(
+            f"`{key}` must be {wanted:g} at tau = {tau}, but {text!r} is {value:.6g} "
+            f"there. Rescale it; the linear schedule has `{example}`."
+        )
+
+
+def _check_start(value: float, d: float, key: str, text: str) -> None:
+    if value <= 0:
+        raise ModelError(
+            f"`{key}` must be positive at tau = 0 (1, or a power of d), but "
+            f"{text!r} is {value:.6g} there. {EXAMPLE}"
+        )
+
+
+def _check_power(alpha: Curve, key: str, text: str) -> None:
+    """`alpha` starts at 1 or at a power of d: the same power at every dimension."""
+    powers = [math.log(alpha(0.0, d)) / math.log(d) for d in DIMENSIONS]
+    if max(powers) - min(powers) > ZERO or powers[0] < -ZERO:
+        raise ModelError(
+            f"`{key}` must be 1 or a positive power of d at tau = 0, but {text!r} is "
+            f"{alpha(0.0, DIMENSIONS[0]):.6g} at d = {DIMENSIONS[0]:g}. Divide it by "
+            "its value at tau = 0."
+        )
+
+
+def _check_monotone(values: list[float], key: str, text: str, verb: str) -> None:
+    slack, times = ZERO * max(values), _times()
+    for i, (low, high) in enumerate(pairwise(values)):
+        if high < low - slack:
+            tau = times[i] if verb == "rise" else times[-2 - i]
+            raise ModelError(
+                f"`{key}` must {verb} from tau = 0 to tau = 1, but {text!r} does not "
+                f'near tau = {tau:.3g}. Choose a monotone one, as in `"1 - tau"` and '
+                '`"tau"`.'
+            )

@@ -1,0 +1,653 @@
+"""The spec file: a model and its numbers in TOML, checked key by key.
+
+Reading a spec loads neither sympy nor numpy; the symbolic `Spec.model` is built when
+it is first asked for.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from itertools import product
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ...errors import ModelError, StoreError, did_you_mean, printable, shown
+
+if TYPE_CHECKING:
+    from .model import Model
+
+LARGEST_FILE = 65_536  # bytes; a spec has a few hundred
+MOST_PARTS = 32  # of a dotted key: tomllib takes a time quadratic in them
+MOST_FEATURES = 8
+MOST_COUNTED = 4
+
+
+class Rule(NamedTuple):
+    """The values a number may take, in words and as bounds (both excluded)."""
+
+    words: str
+    low: float
+    high: float
+    whole: bool = False
+    remedy: str = ""
+
+
+POSITIVE = ("positive, above 1e-6 and below 1e6", 1e-6, 1e6)
+RULES = {
+    "p": Rule(
+        "strictly between 0 and 1", 0, 1, remedy="It is the weight of the + mode."
+    ),
+    "sigma": Rule(*POSITIVE, remedy="It is the spread of a mode."),
+    "scale": Rule(*POSITIVE, remedy="It is rho in |mu|^2 = rho d^(1 - 2 exponent)."),
+    "kappa": Rule(*POSITIVE, remedy="2 is a good start; larger resolves more."),
+    "n": Rule(
+        'a whole number from 2 to 10^9, or "inf"',
+        1.5,
+        1e9 + 0.5,
+        True,
+        'Write n = "inf" for the population.',
+    ),
+    "n_plus": Rule(
+        "a whole number from 1 to n - 1",
+        0.5,
+        1e9,
+        True,
+        "Both modes need a sample, or one of them cannot be learned.",
+    ),
+    "count": Rule(
+        "a whole number from 0 to 10^9",
+        -0.5,
+        1e9 + 0.5,
+        True,
+        "It counts the samples whose features have these signs.",
+    ),
+    "noise_draws": Rule(
+        'a whole number from 1 to 10^9, or "inf"',
+        0.5,
+        1e9 + 0.5,
+        True,
+        'Write "inf" for noise that is drawn afresh at each step.',
+    ),
+    "ridge_u": Rule(
+        "positive and below 1e12",
+        0,
+        1e12,
+        remedy="With none the minimum is not unique where tau = 0; use a small one.",
+    ),
+    "ridge_w": Rule(
+        "positive and below 1e12",
+        0,
+        1e12,
+        remedy="With none w is undetermined where tau = 0; use a small one.",
+    ),
+}
+"""What each number must be. Both ridges are positive: without them the learned
+parameters at tau = 0 are not unique, because the data say nothing there."""
+
+
+def rule_of(name: str) -> Rule | None:
+    """Return the rule for a number by the name that `Spec.values` gives it."""
+    base = re.sub(r"_(\d+|[pm]+)$", "", name)
+    counted = base == "n" and name != "n"
+    return RULES.get("count" if counted else {"rho": "scale"}.get(base, base))
+
+
+SECTIONS = ("target", "interpolant", "dilation", "data", "network")
+KINDS = ("two-modes", "product")
+ACTIVATIONS = ("tanh", "erf", "sign")
+FRACTION = re.compile(r"0|[0-9]{1,4}/[1-9][0-9]{0,3}", re.ASCII)
+FEATURES = "Write one table `[[target.features]]` for each feature."
+NETWORK = {"activation": "tanh", "tied": False, "bias": True}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A model with its numbers, as read from a spec file and checked.
+
+    Attributes
+    ----------
+    text
+        The TOML text.
+    tables
+        Its content, complete and in one spelling: floats are floats, schedules are
+        normalised and ``[network]`` is filled in.
+    """
+
+    text: str
+    tables: Mapping[str, Mapping[str, Any]] = field(repr=False)
+
+    @property
+    def kind(self) -> str:
+        """``"two-modes"`` or ``"product"``."""
+        return self.tables["target"]["kind"]
+
+    @property
+    def population(self) -> bool:
+        """Whether the training set is infinite."""
+        return self.tables["data"]["n"] == "inf"
+
+    @property
+    def frozen_noise(self) -> bool:
+        """Whether a finite training set keeps a finite number of noise draws."""
+        return not self.population and self.tables["data"]["noise_draws"] != "inf"
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The finite numbers, by the names of the notation table.
+
+        A product target has ``p_1, rho_1, p_2, ...``; a list of kappas gives
+        ``kappa_1, kappa_2, ...``. The samples of a product target are counted by
+        sign, ``n_pp, n_pm, ...``, where there are any. What is infinite (the
+        population, fresh noise) is structure of the model and has no number.
+        """
+        target, data = self.tables["target"], self.tables["data"]
+        numbers: dict[str, float] = {}
+        if self.kind == "two-modes":
+            numbers["p"] = target["p"]
+        for j, feature in enumerate(target.get("features", ()), 1):
+            numbers |= {f"p_{j}": feature["p"], f"rho_{j}": feature["scale"]}
+        numbers["sigma"] = target["sigma"]
+        numbers |= _numbered("kappa", self.tables["dilation"]["kappa"])
+        numbers |= {k: v for k, v in data.items() if v != "inf" and k != "counts"}
+        if "counts" in data:
+            del numbers["n"]
+            numbers |= {_count_name(k): v for k, v in data["counts"].items() if v}
+        return numbers
+
+    @property
+    def structure(self) -> dict[str, Any]:
+        """What the derivation depends on: everything but the numbers."""
+        target = self.tables["target"]
+        return {
+            "kind": self.kind,
+            "exponents": [str(f["exponent"]) for f in target.get("features", ())],
+            **self.tables["interpolant"],
+            "samples": not self.population,
+            "frozen_noise": self.frozen_noise,
+            "empty": [k for k, v in self._counts.items() if not v],
+            **self.tables["network"],
+        }
+
+    @property
+    def _counts(self) -> dict[str, int]:
+        """The samples by the signs of their features; none for other targets."""
+        return self.tables["data"].get("counts", {})
+
+    @property
+    def digest(self) -> str:
+        """A short hash of the content; spaces, order and comments do not matter."""
+        return _digest(self.tables)
+
+    @cached_property
+    def model(self) -> Model:
+        """The symbolic model, built on first use."""
+        return _model(self.structure)
+
+    def replace(self, **values: float | str) -> Spec:
+        """Return a copy with other numbers, checked again.
+
+        Names are those of `values`; ``n="inf"`` drops the keys that go with samples,
+        and going back to samples needs all of them. A new ``n_pm`` changes `n`.
+
+        Examples
+        --------
+        >>> default_spec().replace(p=0.6, kappa=3).values["p"]
+        0.6
+        """
+        tables = json.loads(json.dumps(self.tables))
+        for name, value in values.items():
+            _put(tables, name, _plain(name, value), self.values)
+        return parse_spec(to_toml(tables))
+
+
+def load_spec(path: str | Path) -> Spec:
+    """Read and check a spec file.
+
+    Raises
+    ------
+    StoreError
+        When the file cannot be read.
+    ModelError
+        When a key is missing, unknown or has a value it may not have.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise StoreError(
+            f"A spec file must be given by its path, but {shown(path)} is given. Write "
+            'it as in `load_spec("my.toml")`, or take `default_spec()`.'
+        )
+    return parse_spec(_read(Path(path)), str(path))
+
+
+def default_spec() -> Spec:
+    """Return the paper's setting: two modes, p = 0.8, 128 samples with fresh noise."""
+    return load_spec(Path(__file__).with_name("default.toml"))
+
+
+def published_spec() -> Spec:
+    """Return the published experiment: d = 5000, 80 times, kappa = 6."""
+    return load_spec(Path(__file__).with_name("published.toml"))
+
+
+def parse_spec(text: str, source: str = "the spec") -> Spec:
+    """Check the text of a spec file; see `load_spec`."""
+    if len(text) > LARGEST_FILE:
+        raise _too_long(source, f"{len(text)}")
+    try:
+        if any(_key_parts(line) > MOST_PARTS for line in text.splitlines()):
+            raise RecursionError
+        raw = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        deep = isinstance(error, RecursionError)
+        reason = "too deeply nested" if deep else printable(str(error))
+        raise ModelError(
+            f"A spec must be TOML, but {source} is not: {reason}. Start from the "
+            "example in the README."
+        ) from None
+    return Spec(text, _checked(raw))
+
+
+def _key_parts(line: str) -> int:
+    """How many parts a dotted key has at most, if the line has one."""
+    return 0 if line.lstrip().startswith("#") else line.partition("=")[0].count(".")
+
+
+def _too_long(source: object, size: str) -> ModelError:
+    return ModelError(
+        f"A spec must be at most {LARGEST_FILE} characters long, but {source} has "
+        f"{size}. Give the spec file, not its data."
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.is_fifo() and path.parent not in (Path("/dev"), Path("/dev/fd")):
+            raise OSError(errno.EINVAL, "it is a pipe; give a file, or /dev/stdin")
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        fact = getattr(error, "strerror", None) or str(error)
+        raise StoreError(
+            f"The spec file must be readable, but `{printable(str(path))}` is not "
+            f"({fact}). Check its name and permissions."
+        ) from None
+    if len(content) > LARGEST_FILE:
+        raise _too_long(path, f"{len(content)} or more")
+    return _decoded(path, content)
+
+
+def _decoded(path: Path, content: bytes) -> str:
+    """Return UTF-8 as text, without the mark that some editors put in front."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise StoreError(
+            f"A spec file must be text in UTF-8, but line {line} of `{path}` has the "
+            f"byte 0x{content[error.start]:02x}, which is none. Save it as UTF-8."
+        ) from None
+
+
+# ---------------------------------------------------------------- one table at a time
+
+
+def _checked(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    _keys(raw, "", SECTIONS, required=SECTIONS[:-1])
+    for name in SECTIONS:
+        if not isinstance(raw.get(name, {}), dict):
+            raise _wrong(name, raw[name], f"a table, `[{name}]`", "Give it its keys.")
+    target = _target(raw["target"])
+    return {
+        "target": target,
+        "interpolant": _interpolant(raw["interpolant"]),
+        "dilation": _dilation(raw["dilation"], target),
+        "data": _data(raw["data"], target),
+        "network": _network(raw.get("network", {})),
+    }
+
+
+def _target(raw: dict[str, Any]) -> dict[str, Any]:
+    every = ("kind", "p", "sigma", "features")
+    if "kind" not in raw:
+        _keys(raw, "target", every, required=("kind",))
+    kind = _choice("target.kind", raw["kind"], KINDS)
+    if kind == "two-modes":
+        _keys(raw, "target", ("kind", "p", "sigma"))
+        return {"kind": kind, **_numbers(raw, "target", ("p", "sigma"))}
+    _keys(raw, "target", ("kind", "sigma", "features"))
+    features = raw["features"]
+    if not isinstance(features, list):
+        raise _wrong("target.features", features, "a list of tables", FEATURES)
+    if not 1 <= len(features) <= MOST_FEATURES:
+        raise ModelError(
+            f"`target.features` must list 1 to {MOST_FEATURES} features, but lists "
+            f"{len(features)}. {FEATURES}"
+        )
+    return {
+        "kind": kind,
+        **_numbers(raw, "target", ("sigma",)),
+        "features": [_feature(f, j) for j, f in enumerate(features, 1)],
+    }
+
+
+def _feature(raw: Any, j: int) -> dict[str, Any]:
+    where = f"target.features[{j}]"
+    if not isinstance(raw, dict):
+        raise _wrong(where, raw, "a table with p, scale and exponent", "Write one.")
+    _keys(raw, where, ("p", "scale", "exponent"))
+    return {
+        **_numbers(raw, where, ("p", "scale")),
+        "exponent": _exponent(f"{where}.exponent", raw["exponent"]),
+    }
+
+
+def _exponent(where: str, value: Any) -> str:
+    """Return an exponent in [0, 1/2) as the text of an exact fraction."""
+    words = 'a number in [0, 1/2), or a fraction such as "1/3"'
+    remedy = (
+        "The mean has squared norm rho d^(1 - 2 exponent): at 1/2 the modes are no "
+        "farther apart than the noise of one coordinate."
+    )
+    known = type(value) is int or (type(value) is float and math.isfinite(value))
+    if not known and not (isinstance(value, str) and FRACTION.fullmatch(value)):
+        raise _wrong(where, value, words, remedy)
+    fraction = Fraction(str(value))
+    if not 0 <= fraction < Fraction(1, 2) or fraction.denominator > 10_000:
+        raise _wrong(where, value, words, remedy)
+    return str(fraction)
+
+
+def _interpolant(raw: dict[str, Any]) -> dict[str, str]:
+    from .schedule import canonical, check_schedule_text
+
+    _keys(raw, "interpolant", ("alpha", "beta"))
+    check_schedule_text(raw["alpha"], raw["beta"], "interpolant.")
+    return {key: canonical(raw[key]) for key in ("alpha", "beta")}
+
+
+def _dilation(raw: dict[str, Any], target: dict[str, Any]) -> dict[str, Any]:
+    _keys(raw, "dilation", ("kappa",))
+    kappa = raw["kappa"]
+    if not isinstance(kappa, list):
+        return {"kappa": _number("dilation.kappa", kappa, RULES["kappa"])}
+    windows = len({f["exponent"] for f in target.get("features", [{"exponent": "0"}])})
+    if len(kappa) != windows:
+        raise ModelError(
+            f"`dilation.kappa` must be one number or a list of {windows}, one for each "
+            f"window, but is a list of {len(kappa)}. Features with one exponent share "
+            "a window."
+        )
+    return {
+        "kappa": [
+            _number(f"dilation.kappa[{i}]", k, RULES["kappa"])
+            for i, k in enumerate(kappa, 1)
+        ]
+    }
+
+
+def _data(raw: dict[str, Any], target: dict[str, Any]) -> dict[str, Any]:
+    split = "n_plus" if target["kind"] == "two-modes" else "counts"
+    finite = (split, "noise_draws", "ridge_u", "ridge_w")
+    _keys(raw, "data", ("n", *finite), required=("n",))
+    if raw["n"] == "inf":
+        for key in finite:
+            if key in raw:
+                raise ModelError(
+                    f'`data.{key}` must be left out when `data.n` is "inf", but it is '
+                    f"{_show(raw[key])}. Remove it, or give a finite n."
+                )
+        return {"n": "inf"}
+    n = _number("data.n", raw["n"], RULES["n"])
+    _keys(raw, "data", ("n", *finite))
+    known = _n_plus(raw, n) if split == "n_plus" else _counts(raw["counts"], n, target)
+    draws = raw["noise_draws"]
+    if draws != "inf":
+        draws = _number("data.noise_draws", draws, RULES["noise_draws"])
+    ridges = _numbers(raw, "data", ("ridge_u", "ridge_w"))
+    return {"n": n, split: known, "noise_draws": draws, **ridges}
+
+
+def _n_plus(raw: dict[str, Any], n: int) -> int:
+    n_plus = _number("data.n_plus", raw["n_plus"], RULES["n_plus"])
+    if n_plus >= n:
+        both = RULES["n_plus"].remedy
+        raise _wrong("data.n_plus", n_plus, f"at most n - 1 = {n - 1}", both)
+    return n_plus
+
+
+def _counts(raw: Any, n: int, target: dict[str, Any]) -> dict[str, int]:
+    """Return how many samples have each sign pattern; every pattern must be given."""
+    size = len(target["features"])
+    if size > MOST_COUNTED:
+        raise ModelError(
+            f"`data.counts` is read for at most {MOST_COUNTED} features, whose signs "
+            f"have {2**MOST_COUNTED} patterns, but there are {size} features. "
+            'Use fewer, or n = "inf".'
+        )
+    patterns = ["".join(x) for x in product("+-", repeat=size)]
+    if not isinstance(raw, dict):
+        example = ", ".join(f'"{x}" = ...' for x in patterns)
+        raise _wrong("data.counts", raw, "a table of counts by sign", f"{{{example}}}.")
+    _keys(raw, "data.counts", patterns)
+    rule = RULES["count"]
+    counts = {x: _number(f"data.counts.{x}", raw[x], rule) for x in patterns}
+    if sum(counts.values()) != n:
+        raise ModelError(
+            f"`data.counts` must add up to `data.n` = {n}, but the sum is "
+            f"{sum(counts.values())}. Change one of them."
+        )
+    for j in range(size):
+        if len({x[j] for x, count in counts.items() if count}) < 2:
+            raise ModelError(
+                f"`data.counts` must show both signs of every feature, but all {n} "
+                f"samples have one sign of feature {j + 1}. Without the other it "
+                "cannot be learned: move a sample."
+            )
+    return counts
+
+
+def _count_name(pattern: str) -> str:
+    """``n_pm`` for ``+-``."""
+    return "n_" + pattern.replace("+", "p").replace("-", "m")
+
+
+def _network(raw: dict[str, Any]) -> dict[str, Any]:
+    _keys(raw, "network", tuple(NETWORK), required=())
+    full = NETWORK | raw
+    _choice("network.activation", full["activation"], ACTIVATIONS)
+    for key in ("tied", "bias"):
+        if not isinstance(full[key], bool):
+            raise _wrong(
+                f"network.{key}", full[key], "true or false", "Without quotes."
+            )
+    return full
+
+
+# ------------------------------------------------------------------- keys and values
+
+
+def _keys(
+    raw: dict[str, Any],
+    where: str,
+    known: Iterable[str],
+    required: Iterable[str] | None = None,
+) -> None:
+    known = tuple(known)
+    for key in raw:
+        if key not in known:
+            raise ModelError(
+                f"{_table(where)} has the keys {', '.join(known)}, but "
+                f"`{_dotted(where, printable(key)[:60])}` is "
+                f"given{did_you_mean(key, known)}"
+            )
+    for key in known if required is None else required:
+        if key not in raw:
+            raise _missing(where, key)
+
+
+def _missing(where: str, key: str) -> ModelError:
+    rule = RULES.get(key)
+    remedy = f" It is {rule.words}." if rule else ""
+    return ModelError(
+        f"{_table(where)} must give `{_dotted(where, key)}`, but it is missing; there "
+        f"are no default values. Add it.{remedy}"
+    )
+
+
+def _table(where: str) -> str:
+    return f"The table `[{where}]`" if where else "A spec"
+
+
+def _dotted(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _numbers(raw: dict[str, Any], where: str, keys: Iterable[str]) -> dict[str, Any]:
+    return {key: _number(f"{where}.{key}", raw[key], RULES[key]) for key in keys}
+
+
+def _number(where: str, value: Any, rule: Rule) -> Any:
+    """Return `value` as an int (where the rule wants a whole number) or a float."""
+    fits = type(value) is int or (type(value) is float and not rule.whole)
+    if not fits or not rule.low < value < rule.high:  # nan compares false
+        raise _wrong(where, value, rule.words, rule.remedy)
+    return value if rule.whole else float(value)
+
+
+def _choice(where: str, value: Any, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        hint = did_you_mean(value, choices) if isinstance(value, str) else "."
+        raise ModelError(
+            f"`{where}` must be one of {', '.join(choices)}, but is "
+            f"{_show(value)}{hint}"
+        )
+    return value
+
+
+def _wrong(where: str, value: Any, words: str, remedy: str) -> ModelError:
+    return ModelError(f"`{where}` must be {words}, but is {_show(value)}. {remedy}")
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = printable(f'"{value}"' if isinstance(value, str) else str(value))
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# --------------------------------------------------------------- other forms of a spec
+
+
+def _numbered(name: str, value: Any) -> dict[str, float]:
+    if not isinstance(value, list):
+        return {name: value}
+    return {f"{name}_{i}": x for i, x in enumerate(value, 1)}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a number of any library as Python's own; lists of numbers, and text."""
+    if isinstance(value, list | tuple):
+        return [_plain(name, x) for x in value]
+    if isinstance(value, bool | str):
+        return value
+    try:
+        if isinstance(value, Real):
+            number = float(value)
+            return int(value) if isinstance(value, Integral) else number
+    except OverflowError:
+        pass
+    raise ModelError(
+        f"`{name}` must be a number that a spec may have, but is {shown(value)}. Give "
+        "one real number for each name."
+    )
+
+
+def _put(tables: dict[str, Any], name: str, value: Any, known: Mapping) -> None:
+    """Set the entry of `tables` that `Spec.values` calls `name`."""
+    base, _, index = name.rpartition("_")
+    data = ("n", "n_plus", "noise_draws", "ridge_u", "ridge_w")
+    if name == "n" and value == "inf":
+        tables["data"] = {"n": "inf"}
+    elif name in data:
+        tables["data"][name] = value
+    elif name == "kappa":
+        tables["dilation"]["kappa"] = value
+    elif name in map(_count_name, tables["data"].get("counts", ())):
+        counts = tables["data"]["counts"]
+        counts[name[2:].replace("p", "+").replace("m", "-")] = value
+        whole = all(type(x) is int for x in counts.values())
+        tables["data"]["n"] = sum(counts.values()) if whole else tables["data"]["n"]
+    elif name not in known:
+        raise ModelError(
+            f"The numbers of this spec are {', '.join(known)}, but "
+            f"`{printable(name)}` is given{did_you_mean(name, known)}"
+        )
+    elif base == "kappa":
+        tables["dilation"]["kappa"][int(index) - 1] = value
+    elif base in ("p", "rho"):
+        key = "scale" if base == "rho" else "p"
+        tables["target"]["features"][int(index) - 1][key] = value
+    else:
+        tables["target"][name] = value
+
+
+def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write tables as a spec file."""
+    lines: list[str] = []
+    for section, table in tables.items():
+        lines.append(f"[{section}]")
+        lists = [(k, v) for k, v in table.items() if k == "features"]
+        lines += [f"{k} = {_toml(v)}" for k, v in table.items() if k != "features"]
+        for key, rows in lists:
+            for row in rows:
+                lines += ["", f"[[{section}.{key}]]"]
+                lines += [f"{k} = {_toml(v)}" for k, v in row.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items())
+        return f"{{{pairs}}}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return json.dumps(value)
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _model(structure: Mapping[str, Any]) -> Model:
+    import sympy as sp
+
+    from .model import Autoencoder, Data, Interpolant, Model, product, two_modes
+    from .schedule import parse_schedule
+
+    exponents = [sp.Rational(e) for e in structure["exponents"]]
+    return Model(
+        target=two_modes() if structure["kind"] == "two-modes" else product(*exponents),
+        interpolant=Interpolant(
+            *(parse_schedule(structure[key], key) for key in ("alpha", "beta"))
+        ),
+        autoencoder=Autoencoder(
+            structure["activation"], structure["tied"], structure["bias"]
+        ),
+        data=Data(
+            structure["samples"],
+            structure["frozen_noise"],
+            tuple(structure["empty"]),
+        ),
+    )

@@ -1,0 +1,1 @@
+"""The equations: one module for each quantity of a phase, each a `System`."""

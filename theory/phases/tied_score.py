@@ -1,0 +1,112 @@
+r"""Training of the tied score network: an exact flow at every dimension, no limit.
+
+$s(x) = c x + \sum_j w_j \tanh(w_j\cdot x + b_j)$ is trained at one noise level on the
+population. With $m_j = w_j\cdot\mu_j/(\beta|\mu_j|^2)$ and $q_j = |w_{j\perp}|^2/
+(\beta^2|\mu_j|^2)$ the loss closes in $(c, m_j, q_j, b_j)$. Here $\alpha$ multiplies
+the noise and $\beta$ the data, as everywhere in this package; Klinger et al. (2026)
+exchange the two letters.
+
+One feature may have any weight. Several features stay in their own blocks only when
+every mode has weight 1/2 (then $b_j = 0$ stays): the flow is derived for that case.
+"""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from ..models.model import TAU, D, Model, named, norm
+from ..symbols.gaussian import FieldAverage, H, to_averages
+from ..symbols.notation import symbol
+from ..symbols.system import Equation, Step, System
+from .denoiser import parameters_of
+
+ALPHA, BETA = sp.symbols("alpha beta", positive=True)
+
+
+def tied_loss(model: Model) -> sp.Expr:
+    r"""The denoising score-matching loss, $E|x_0 + \alpha s(x)|^2/d$. (K1)
+
+    $$ (1+\alpha^2c)^2 + \alpha^2\beta^2\Big[c^2\big(\textstyle\sum_j\varrho_j +
+       \sigma^2\big) + \sum_j \varrho_j\big((m_j^2+q_j)(k_j
+       + 2(1+c\Gamma)(1-k_j)) + 2cm_jh_j\big)\Big], $$
+
+    $\varrho_j = |\mu_j|^2/d$, $\Gamma = \alpha^2+\sigma^2\beta^2$, $h = E[s\tanh]$ and
+    $k = E\tanh^2$; the field is $N(\gamma^2ms + b, \gamma^2\Gamma(m^2+q))$, where
+    $\gamma^2 = \beta^2|\mu|^2$. Stein's lemma gives the terms with $1-k = E\tanh'$.
+    Exact.
+    """
+    c, bracket = symbol("c"), sp.S.Zero
+    gamma = ALPHA**2 + model.target.sigma**2 * BETA**2
+    for j, feature in enumerate(model.target.features, 1):
+        m, q = named(model, "m", j), named(model, "q", j)
+        h, k = _averages(model, j, gamma)
+        noise = (m**2 + q) * (k + 2 * (1 + c * gamma) * (1 - k))
+        bracket += norm(feature) ** 2 / D * (noise + 2 * c * m * h + c**2)
+    bracket += c**2 * model.target.sigma**2
+    return (1 + ALPHA**2 * c) ** 2 + ALPHA**2 * BETA**2 * bracket
+
+
+def _alone(model: Model) -> bool:
+    return len(model.target.features) == 1
+
+
+def _averages(model: Model, j: int, gamma: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    feature = model.target.features[j - 1]
+    m, q = named(model, "m", j), named(model, "q", j)
+    b = named(model, "b", j) if _alone(model) else sp.S.Zero
+    p = feature.p if _alone(model) else sp.Rational(1, 2)
+    snr = BETA**2 * norm(feature) ** 2
+    up, down = (
+        [
+            FieldAverage(
+                sp.tanh(H) ** power,
+                sp.Tuple(snr * m * s + b),
+                sp.Tuple(snr * gamma * (m**2 + q)),
+            )
+            for power in (1, 2)
+        ]
+        for s in (1, -1)
+    )
+    return p * up[0] - (1 - p) * down[0], p * up[1] + (1 - p) * down[1]
+
+
+def tied_training(model: Model) -> System:
+    r"""Population gradient flow of the tied network at time `tau`. (K2)-(K5)
+
+    $$ \dot c = -\partial_c L,\quad \dot m = -\gamma^{-2}\partial_m L,\quad
+       \dot q = -4q\gamma^{-2}\partial_q L,\quad \dot b = -\partial_b L . $$
+
+    From $\dot w = -\nabla_w L$ with $w = \beta m\mu + w_\perp$. Exact at every `d`,
+    dilated or not.
+    """
+    loss = tied_loss(model)
+    rates: dict[sp.Symbol, sp.Expr] = {symbol("c"): sp.S.One}
+    for j, feature in enumerate(model.target.features, 1):
+        gamma2 = BETA**2 * norm(feature) ** 2
+        rates[named(model, "m", j)] = 1 / gamma2
+        rates[named(model, "q", j)] = 4 * named(model, "q", j) / gamma2
+    if _alone(model):
+        rates[named(model, "b", 1)] = sp.S.One
+    schedule = {ALPHA: model.interpolant.alpha, BETA: model.interpolant.beta}
+    weights = {f.p for f in model.target.features} if not _alone(model) else set()
+    return System(
+        name="tied/training",
+        kind="flow",
+        time=symbol("train_time"),
+        equations=tuple(
+            Equation(
+                f"K{i}",
+                x,
+                to_averages((-rate * sp.diff(loss, x)).subs(schedule)),
+                "exact",
+            )
+            for i, (x, rate) in enumerate(rates.items(), 2)
+        ),
+        parameters=(*(x for x in parameters_of(model) if x not in weights), D, TAU),
+        domain=tuple(x >= 0 for x in rates if str(x).startswith("q")),
+        status="exact",
+        steps=(
+            Step("The loss of the tied network is", to_averages(loss), "K1"),
+            Step("Gradient descent on w, c and b moves the overlaps by"),
+        ),
+    ).check()

@@ -1,0 +1,1 @@
+"""The vocabulary: names, Gaussian averages, `System`, and how they are typeset."""

@@ -1,0 +1,172 @@
+"""`System`: the only seam between symbols and numbers.
+
+A `System` says what is unknown, which equations fix it, which parameters they
+contain and what else can be computed from it. Kernels, LaTeX, the documents and
+the finite-size checks are all printed from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import sympy as sp
+
+from ...errors import ModelError, did_you_mean
+from .gaussian import Average
+
+Kind = Literal["closed", "flow", "stationary"]
+Status = Literal["exact", "asymptotic", "numerical", "degenerate"]
+
+
+@dataclass(frozen=True)
+class Equation:
+    """One labelled equation ``lhs = rhs``.
+
+    In a flow `lhs` is the state whose time derivative is `rhs`; in a stationary
+    system `rhs` is the gradient component that vanishes; in a closed one `lhs`
+    is the quantity and `rhs` its value.
+    """
+
+    label: str
+    lhs: sp.Symbol
+    rhs: sp.Expr
+    status: Status = "asymptotic"
+    rate: sp.Expr | None = None  # relative size of what was dropped, e.g. d**(-1/2)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a derivation: what was done, and the formula it led to."""
+
+    text: str
+    formula: sp.Basic | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A competing minimum of a stationary system that is known in closed form."""
+
+    name: str
+    objective: sp.Expr
+    equations: tuple[Equation, ...]
+
+
+@dataclass(frozen=True)
+class System:
+    """Equations for named unknowns, ready to be printed as LaTeX or as a kernel.
+
+    Attributes
+    ----------
+    name
+        ``"weights/sampling"``: the phase and the role.
+    kind
+        ``closed`` (values), ``flow`` (an ODE in `time`) or ``stationary`` (a
+        minimum of `objective`, whose gradient is in `equations`).
+    time
+        The independent variable; `None` when nothing depends on one.
+    equations
+        One per unknown (flow, stationary), or the values (closed).
+    observables
+        Quantities computed from the unknowns, `time`, `parameters` and `inputs`.
+    inputs
+        Unknowns of another system that enter as given functions of `time`.
+    parameters
+        The physical parameters; there are no defaults.
+    solution
+        The closed solution of a flow, where there is one (checked when derived).
+    branches
+        Closed-form minima that compete with the interior one of a stationary system.
+    domain
+        Relations that every admissible state and parameter satisfies.
+    """
+
+    name: str
+    kind: Kind
+    time: sp.Symbol | None
+    equations: tuple[Equation, ...]
+    parameters: tuple[sp.Symbol, ...]
+    observables: tuple[Equation, ...] = ()
+    inputs: tuple[sp.Symbol, ...] = ()
+    objective: sp.Expr | None = None
+    initial: tuple[tuple[sp.Symbol, sp.Expr], ...] = ()
+    solution: tuple[Equation, ...] = ()
+    branches: tuple[Branch, ...] = ()
+    domain: tuple[sp.Basic, ...] = ()
+    status: Status = "asymptotic"
+    steps: tuple[Step, ...] = field(default=(), compare=False)
+
+    @property
+    def unknowns(self) -> tuple[sp.Symbol, ...]:
+        """The symbols the equations determine, in order."""
+        return tuple(eq.lhs for eq in self.equations)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """ASCII names of the unknowns, then of the observables."""
+        return tuple(str(eq.lhs) for eq in self.equations + self.observables)
+
+    def __getitem__(self, name: str) -> sp.Expr:
+        """Return the right-hand side of the equation or observable called `name`."""
+        for eq in self.equations + self.observables:
+            if str(eq.lhs) == name:
+                return eq.rhs
+        raise ModelError(
+            f"System `{self.name}` has the quantities {', '.join(self.names)}, but "
+            f"`{name}` was asked for{did_you_mean(name, self.names)}"
+        )
+
+    def replaced(self, name: str, rhs: sp.Expr) -> System:
+        """Return a copy whose equation or observable `name` reads `rhs` instead."""
+        self[name]
+
+        def swap(eqs: tuple[Equation, ...]) -> tuple[Equation, ...]:
+            return tuple(replace(e, rhs=rhs) if str(e.lhs) == name else e for e in eqs)
+
+        return replace(
+            self, equations=swap(self.equations), observables=swap(self.observables)
+        )
+
+    def solved(self) -> System:
+        """Return the closed solution of a flow as a closed system of its own."""
+        return replace(
+            self,
+            name=f"{self.name}-solution",
+            kind="closed",
+            equations=self.solution,
+            observables=(),
+            solution=(),
+        )
+
+    def check(self) -> System:
+        """Raise `ModelError` unless every symbol is declared; return the system."""
+        known = {*self.unknowns, *self.parameters, *self.inputs}
+        known |= {self.time} if self.time is not None else set()
+        for eq in self.equations + self.observables:
+            stray = free_symbols(eq.rhs) - known
+            if stray:
+                word = str(min(stray, key=str))
+                raise ModelError(
+                    f"Every symbol of `{self.name}` must be declared, but the equation "
+                    f"for `{eq.lhs}` uses `{word}`"
+                    + did_you_mean(word, [str(k) for k in known])
+                )
+        return self
+
+
+def free_symbols(expr: sp.Expr) -> set[sp.Symbol]:
+    """Return the free symbols of `expr`; Gaussian dummies of averages are bound."""
+    return {s for s in sp.sympify(expr).free_symbols if isinstance(s, sp.Symbol)}
+
+
+__all__ = [
+    "Average",
+    "Branch",
+    "Equation",
+    "Kind",
+    "Status",
+    "Step",
+    "System",
+    "free_symbols",
+]

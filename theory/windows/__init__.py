@@ -1,0 +1,1 @@
+"""When something is decided: windows by dominant balance, and dilations of time."""

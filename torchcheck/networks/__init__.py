@@ -1,0 +1,1 @@
+"""Finite networks: what they are, how they are trained, what they generate."""

@@ -1,0 +1,438 @@
+r"""Train one network a time: on sampled noise, or on the exact average over it.
+
+*Sampled* training draws fresh Gaussian noise at every step, as practitioners do.
+*Averaged* training integrates it out (see `Loss`), solves for the skip and the readout,
+and runs L-BFGS on the rest to a stated gradient norm: the error of finite d remains.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import ModelError, ShapeError
+from ...theory.models.model import Model, suffix
+from .grid import coefficients
+from .lbfgs import Objective, minimise, remembered
+from .loss import Loss, RowsLoss
+from .network import Network, check_activation
+from .training_set import (
+    Embedding,
+    TrainingSet,
+    Values,
+    draw_training_set,
+    generator,
+    value,
+)
+from .units import Units
+from .units_loss import UnitsLoss
+
+Method = Literal["sampled", "averaged"]
+Optimiser = Literal["adam", "sgd"]
+
+_SATURATED_BIAS = 20.0  # tanh(20) = 1 in float64
+START_FIELD = 4.0  # at most, so that tanh is not flat where the descent starts
+_QUADRATURE = 1e-9  # change of loss or gradient allowed when the nodes are doubled
+NODES = 64  # to begin with; doubled until the rule above holds
+
+
+@dataclass(frozen=True)
+class Trained:
+    r"""Networks at T times with everything needed to judge and to use them.
+
+    Attributes
+    ----------
+    network
+        The parameters.
+    data
+        The training set, in the coordinates that the network uses.
+    model
+        What was trained, for sampling.
+    times
+        The interpolant's times, shape (T,).
+    loss
+        Loss per row and coordinate, ridge included, shape (T,): the exact average
+        over fresh noise, whichever way the network was trained.
+    gradient_norm
+        Norm of its gradient, shape (T,), in $c$, $u/\sqrt d$, $b$ and in $w/\sqrt d$
+        times $\sqrt{\alpha^2 + d\beta^2}$, the unit that makes the field O(1).
+    branch
+        Per time ``"finite"``, or ``"saturated"`` where the minimum has
+        $|b| \to \infty$ and $\varphi = \pm 1$ for every input.
+    quadrature_error
+        Largest change of the loss or of its gradient when the nodes are doubled.
+    seconds
+        Wall-clock time of the training.
+    settings
+        Method, dtype, device, seed and the optimiser's settings, for a report.
+    """
+
+    network: Network | Units
+    data: TrainingSet
+    model: Model
+    times: np.ndarray
+    loss: np.ndarray
+    gradient_norm: np.ndarray
+    branch: tuple[str, ...]
+    quadrature_error: float
+    seconds: float
+    settings: dict[str, str | int | float]
+
+
+def train(
+    model: Model,
+    values: Values,
+    times: np.ndarray,
+    d: int,
+    seed: int,
+    *,
+    method: Method = "averaged",
+    data: TrainingSet | None = None,
+    embedding: Embedding | None = None,
+    tolerance: float = 1e-8,
+    steps: int = 2000,
+    optimiser: Optimiser = "adam",
+    rate: float = 0.05,
+    batch: int | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float64,
+) -> Trained:
+    r"""Train networks at all `times` at once on one training set of dimension d.
+
+    Parameters
+    ----------
+    model
+        The same object that `derive` takes.
+    values
+        The numbers, by name: `sigma`, then `p` (population) or `n`, `n_plus`,
+        `ridge_u`, `ridge_w` (and `noise_draws`). There are no defaults.
+    times
+        Times of the interpolant in [0, 1), shape (T,); see `dilated_grid`.
+    d, seed
+        Dimension, and seed of every random number used.
+    method
+        ``"averaged"``: exact average over fresh noise (or the given frozen draws),
+        L-BFGS until the gradient norm is below `tolerance` or `steps` are done.
+        ``"sampled"``: `steps` steps of `optimiser` at `rate`, with fresh noise each.
+    data
+        Train on this set instead of drawing one.
+    embedding
+        ``"span"`` (default when averaged) or ``"full"`` (default when sampled).
+    batch
+        Samples a step when sampled; all unless given. Required for a population.
+    device, dtype
+        ``"cpu"`` or ``"cuda"``; float64 for verdicts, float32 for speed.
+
+    Returns
+    -------
+    Trained
+        With the exact loss and gradient norm at every time, for both methods.
+    """
+    begin = time.perf_counter()
+    check_activation(model.autoencoder.activation)
+    check_two_modes(model)
+    times = checked_times(times)
+    if data is None:
+        data = draw_training_set(
+            model,
+            values,
+            d,
+            seed,
+            times=len(times),
+            embedding=embedding or ("span" if method == "averaged" else "full"),
+            dtype=dtype,
+            device=device,
+        )
+    loss = make_loss(model, values, times, data)
+    settings: dict[str, str | int | float] = {
+        "method": method,
+        "seed": seed,
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": device,
+    }
+    if method == "averaged":
+        loss, point = descend(loss, _start(loss), tolerance, steps)
+        parameters = _with_saturation(loss, point)
+        settings |= {"tolerance": tolerance, "nodes": loss.nodes}
+    elif method == "sampled":
+        parameters = _sampled(loss, seed, steps, optimiser, rate, batch)
+        settings |= {"steps": steps, "optimiser": optimiser, "rate": rate}
+        loss = replace(loss, nodes=4 * NODES)
+    else:
+        raise ModelError(
+            f"`method` must be `averaged` or `sampled`, but is `{method}`. Choose one."
+        )
+    return _finish(model, loss, parameters, times, begin, settings)
+
+
+def checked_times(times: np.ndarray) -> np.ndarray:
+    """Return the times as an array (T,), or raise `ShapeError`."""
+    times = np.atleast_1d(np.asarray(times, float))
+    if times.ndim != 1 or not times.size:
+        raise ShapeError(
+            f"`times` must be a list of times, but has shape {times.shape}. Pass one "
+            "dimension."
+        )
+    return times
+
+
+def check_two_modes(model: Model) -> None:
+    """Refuse targets that one hidden unit is not enough for."""
+    if suffix(model, 1):
+        features = model.target.features
+        raise ModelError(
+            "One hidden unit is trained on the two-modes target, but this one has "
+            f"{len(features)} features with exponents "
+            f"{', '.join(str(f.exponent) for f in features)}. Use "
+            "`dilaton.two_modes()`, or `train_units` for a unit a feature."
+        )
+
+
+def make_loss(
+    model: Model, values: Values, times: np.ndarray, data: TrainingSet
+) -> Loss:
+    """Return the exact loss of `data` at `times`, which both methods minimise."""
+    rows = rows_of(model, values, times, data)
+    if model.autoencoder.tied and not torch.all(rows.beta > 0):
+        raise ModelError(
+            "A tied network needs beta > 0, as u = alpha^2 w/(beta sqrt(d)), but the "
+            "times include one with beta = 0. Leave tau = 0 out."
+        )
+    return Loss(**vars(rows))
+
+
+def rows_of(
+    model: Model, values: Values, times: np.ndarray, data: TrainingSet
+) -> RowsLoss:
+    """Return what the loss of `data` at `times` averages over, with its ridges."""
+    at = coefficients(model.interpolant, times, data.d)
+    like = {"dtype": data.x1.dtype, "device": data.x1.device}
+    ridges = {
+        name: float(value(values, name)) if data.samples else 0.0
+        for name in ("ridge_u", "ridge_w")
+    }
+    return RowsLoss(
+        data=data,
+        alpha=torch.as_tensor(at.alpha, **like),
+        beta=torch.as_tensor(at.beta, **like),
+        **ridges,
+        phi=model.autoencoder.activation,
+        tied=model.autoencoder.tied,
+        bias=model.autoencoder.bias,
+        nodes=NODES,
+    )
+
+
+def _start(loss: Loss) -> Tensor:
+    """A starting point: w along the labelled mean, b the log-odds.
+
+    For a population this is the exact denoiser. For samples the field is at most a
+    few units, so that none of them starts with a vanishing gradient.
+    """
+    data = loss.data
+    mean = (data.weights * data.labels) @ data.x1 / data.weights.sum()
+    spread = loss.alpha**2 + data.sigma**2 * loss.beta**2
+    signal = data.d * loss.beta**2 / spread
+    shrink = (START_FIELD / signal.clamp(min=1e-300)).clamp(max=1.0)
+    if not data.samples:
+        shrink = torch.ones_like(shrink)
+    w = (shrink * loss.beta / spread)[:, None] * mean
+    plus = float(data.weights[data.labels > 0].sum())
+    minus = float(data.weights[data.labels < 0].sum())
+    odds = math.log((plus + 1e-9) / (minus + 1e-9)) / 2
+    b = torch.full_like(loss.beta, max(-2.0, min(2.0, odds)) * loss.bias)
+    return torch.cat([w * loss.scale[:, None], b[:, None]], 1)
+
+
+AnyLoss = TypeVar("AnyLoss", Loss, UnitsLoss)
+
+
+def descend(
+    loss: AnyLoss, point: Tensor, tolerance: float, steps: int
+) -> tuple[AnyLoss, Tensor]:
+    """Minimise from `point`, doubling the nodes until they do not matter."""
+    while True:
+        point = minimise(
+            _objective(loss),
+            point,
+            tolerance=tolerance,
+            max_iterations=steps,
+            longest=loss.longest,
+        ).point
+        enough = loss.nodes >= loss.most_nodes
+        if enough or quadrature_error(loss, point) < _QUADRATURE:
+            return loss, point
+        loss = replace(loss, nodes=2 * loss.nodes)
+
+
+def _objective(loss: Loss | UnitsLoss) -> Objective:
+    return remembered(lambda rows: loss.part(rows).reduced)
+
+
+def quadrature_error(loss: Loss | UnitsLoss, point: Tensor) -> float:
+    """Largest change of loss or gradient when the nodes are doubled."""
+    if loss.data.x0 is not None:
+        return 0.0
+    pairs = zip(
+        loss.reduced(point),
+        replace(loss, nodes=2 * loss.nodes).reduced(point),
+        strict=True,
+    )
+    return max(float((a - b).abs().max()) for a, b in pairs)
+
+
+def _with_saturation(loss: Loss, point: Tensor) -> list[Tensor]:
+    """Parameters, where the saturated branch is lower that one instead."""
+    w, b = loss.split(point)
+    c, u, found = loss.best(w, b)
+    if loss.tied or not loss.bias:
+        return [c, u, w, b]
+    sign = torch.sign(loss.data.weights @ loss.data.labels)
+    flat_b = torch.full_like(b, _SATURATED_BIAS) * torch.where(sign < 0, -1.0, 1.0)
+    flat_c, flat_u, flat = loss.best(torch.zeros_like(w), flat_b)
+    lower = flat < found
+    return [
+        torch.where(lower if x.ndim == 1 else lower[:, None], x, y)
+        for x, y in zip(
+            (flat_c, flat_u, torch.zeros_like(w), flat_b), (c, u, w, b), strict=True
+        )
+    ]
+
+
+def _sampled(
+    loss: Loss,
+    seed: int,
+    steps: int,
+    optimiser: Optimiser,
+    rate: float,
+    batch: int | None,
+) -> list[Tensor]:
+    r"""Adam or SGD on $(c, \hat u, \hat w, b)$ with fresh noise at each step."""
+    data = loss.data
+    if not data.full:
+        raise ModelError(
+            "Sampled training draws noise in all d coordinates, but the training set "
+            'is given in its span. Draw it with `embedding="full"`.'
+        )
+    if not data.samples and batch is None:
+        raise ModelError(
+            "Sampled training of a population needs `batch`, the samples drawn a step, "
+            "but none was given. Give it."
+        )
+    random = generator(seed, "noise", data.mu.device.type)
+    c, u, w, b = parameters = initial_parameters(loss, seed)
+    trainable = [c, w] + ([] if loss.tied else [u]) + ([b] if loss.bias else [])
+    for x in trainable:
+        x.requires_grad_()
+    make = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimiser]
+    # one coordinate of u/sqrt(d) is O(1/sqrt d): Adam's step must be that small
+    small = rate / data.d**0.5 if optimiser == "adam" else rate
+    groups = [{"params": [x], "lr": small if x.ndim == 2 else rate} for x in trainable]
+    stepper = make(groups, lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(stepper, max(1, steps))
+    for _ in range(steps):
+        stepper.zero_grad()
+        for rows in _sampled_parts(loss, batch):
+            part = loss.part(rows)
+            now = [x[rows] for x in (c, u, w, b)]
+            if loss.tied:
+                now[1] = part.ratio[:, None] * now[2]
+            noisy_loss(part, now, random, batch).sum().backward()
+        stepper.step()
+        schedule.step()
+    if loss.tied:
+        parameters[1] = loss.ratio[:, None] * w
+    return [x.detach() for x in parameters]
+
+
+def initial_parameters(loss: Loss, seed: int) -> list[Tensor]:
+    r"""Random $(c, \hat u, \hat w, b)$ with $|\hat u| = |\hat w| = 1$ and c = b = 0."""
+    width, steps = loss.data.mu.shape[0], len(loss.alpha)
+    random = generator(seed, "init")
+
+    def vectors() -> Tensor:
+        x = torch.randn(steps, width, generator=random, dtype=torch.float64)
+        return (x / x.norm(dim=1, keepdim=True)).to(loss.alpha)
+
+    u, w = vectors(), vectors()
+    return [torch.zeros_like(loss.alpha), u, w, torch.zeros_like(loss.alpha)]
+
+
+def _sampled_parts(loss: Loss, batch: int | None) -> list[slice]:
+    """Slices of the times that keep a batch of inputs within 256 MiB."""
+    rows = batch or len(loss.data.weights)
+    if loss.data.x0 is not None:
+        rows *= loss.data.x0.shape[2]
+    size = max(1, 2**25 // (rows * loss.data.d))
+    return [slice(i, i + size) for i in range(0, len(loss.alpha), size)]
+
+
+def noisy_loss(
+    loss: Loss, parameters: list[Tensor], random: torch.Generator, batch: int | None
+) -> Tensor:
+    """The loss (T,) on one draw of the noise, and of the batch."""
+    data, root = loss.data, loss.data.d**0.5
+    x1, x0 = _batch(loss, random, batch)
+    x = loss.alpha[:, None, None] * x0 + loss.beta[:, None, None] * x1
+    c, u, w, b = parameters
+    f = Network(data.d, c, root * u, root * w, b, loss.phi)(x)
+    error = ((x1 - f) ** 2).mean((1, 2))
+    ridge = loss.ridge_u * (u * u).sum(1) + loss.ridge_w * (w * w).sum(1)
+    return error + ridge / data.rows
+
+
+def _batch(
+    loss: Loss, random: torch.Generator, batch: int | None
+) -> tuple[Tensor, Tensor]:
+    """Samples (1, B, d) and noise (T, B, d)."""
+    data = loss.data
+    like = {"dtype": data.mu.dtype, "device": data.mu.device}
+    if data.x0 is not None:
+        draws = data.x0.shape[2]
+        return data.x1.repeat_interleave(draws, 0)[None], data.x0.flatten(1, 2)
+    if not data.samples:
+        pick = torch.rand(batch or 1, generator=random, **like) < data.weights[0]
+        x1 = torch.where(pick[:, None], data.mu, -data.mu)
+        x1 = x1 + data.sigma * torch.randn(x1.shape, generator=random, **like)
+    elif batch is None:
+        x1 = data.x1
+    else:
+        pick = torch.randint(
+            len(data.x1), (batch,), generator=random, device=data.mu.device
+        )
+        x1 = data.x1[pick]
+    shape = (len(loss.alpha), *x1.shape)
+    return x1[None], torch.randn(shape, generator=random, **like)
+
+
+def _finish(
+    model: Model,
+    loss: Loss,
+    parameters: list[Tensor],
+    times: np.ndarray,
+    begin: float,
+    settings: dict[str, str | int | float],
+) -> Trained:
+    c, u, w, b = parameters
+    root = loss.data.d**0.5
+    total = [loss.part(p).value(c[p], u[p], w[p], b[p]) for p in loss.parts()]
+    flat = (b.abs() >= _SATURATED_BIAS - 1) & (w.norm(dim=1) * loss.scale < 1)
+    point = torch.cat([w * loss.scale[:, None], b[:, None]], 1)
+    return Trained(
+        network=Network(loss.data.d, c, root * u, root * w, b, loss.phi),
+        data=loss.data,
+        model=model,
+        times=times,
+        loss=torch.cat(total).cpu().numpy(),
+        gradient_norm=loss.gradient_norm(c, u, w, b).cpu().numpy(),
+        branch=tuple("saturated" if x else "finite" for x in flat.tolist()),
+        quadrature_error=quadrature_error(loss, point),
+        seconds=time.perf_counter() - begin,
+        settings=settings,
+    )

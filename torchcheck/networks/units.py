@@ -1,0 +1,152 @@
+r"""Networks with one hidden unit a feature, for product mixtures.
+
+$f(x) = c\,x + \sum_k u_k\,\varphi(w_k\cdot x/\sqrt d + b_k)$, all times in one batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import ShapeError
+from ...theory.models.classes import mark, pair
+from .network import Overlaps, activation, check_activation, check_shapes
+
+if TYPE_CHECKING:
+    from .training_set import TrainingSet
+
+
+@dataclass(frozen=True)
+class Units:
+    r"""A network of K hidden units with its own parameters a time.
+
+    Attributes
+    ----------
+    d
+        The dimension, which sets the scale $1/\sqrt d$ of the fields.
+    c
+        Skip, shape (T,).
+    u, w
+        Readouts and weights, shape (T, K, k).
+    b
+        Biases, shape (T, K).
+    activation
+        ``"tanh"`` or ``"erf"``.
+    """
+
+    d: int
+    c: Tensor
+    u: Tensor
+    w: Tensor
+    b: Tensor
+    activation: str = "tanh"
+
+    def __post_init__(self) -> None:
+        check_activation(self.activation)
+        steps, units, _ = self.u.shape
+        shapes = {"c": (steps,), "b": (steps, units), "w": tuple(self.u.shape)}
+        check_shapes(self, shapes, "(T, K, k)")
+
+    @property
+    def width(self) -> int:
+        """Number of coordinates."""
+        return self.u.shape[2]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Denoise `x` of shape (T, B, k), each time with its own parameters."""
+        fields = x @ self.w.transpose(1, 2) / self.d**0.5 + self.b[:, None, :]
+        return self.c[:, None, None] * x + activation(self.activation, fields) @ self.u
+
+    def unit(self, i: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Parameters at the time `i`: (), (K, k), (K, k), (K,)."""
+        return self.c[i], self.u[i], self.w[i], self.b[i]
+
+    def at(self, i: int) -> Units:
+        """The network of the single time `i`, with T = 1."""
+        pick = slice(i, i + 1)
+        return replace(
+            self, c=self.c[pick], u=self.u[pick], w=self.w[pick], b=self.b[pick]
+        )
+
+    def overlaps(self, data: TrainingSet) -> Overlaps:
+        r"""Measure the overlaps of unit j with feature k, as arrays over times.
+
+        $m_{jk} = u_j\cdot\mu_k/(|\mu_j||\mu_k|)$,
+        $\omega_{jk} = w_j\cdot\mu_k/(\sqrt d|\mu_k|)$,
+        $q_{jk} = u_j\cdot u_k/(|\mu_j||\mu_k|)$, $r_{jk} = w_j\cdot w_k/d$, called
+        ``m_1`` for j = k = 1 and ``m_1_2`` for j = 1, k = 2;
+        $v_j = u_j\cdot w_j/(\sqrt d|\mu_j|)$, $b_j$; and `c`. With samples also the
+        mean over those of each sign pattern of $u_j\cdot z^i/d$ (``a_1_pm``),
+        $w_j\cdot z^i/d$ (``zeta_1_pm``) and, with frozen noise, $u_j\cdot x_0/d$
+        (``e_1_pm``). Units are free to exchange features and to change sign, so each
+        feature is given one of them first, see `matched`.
+        """
+        if self.width != data.means.shape[1]:
+            raise ShapeError(
+                "`network` and `data` must use the same coordinates, but they have "
+                f"{self.width} and {data.means.shape[1]}. Pass the training set that "
+                "the network was trained on."
+            )
+        units = self.matched(data)
+        found = {"c": self.c} | units._with_means(data)
+        if data.samples:
+            found |= units._with_noises(data)
+        return {name: x.detach().cpu().numpy() for name, x in found.items()}
+
+    def _with_means(self, data: TrainingSet) -> dict[str, Tensor]:
+        """Overlaps with the means, and of the units among each other."""
+        u, w = self.u / data.norms[:, None], self.w / self.d**0.5
+        count = range(1, u.shape[1] + 1)
+        products = {"m": (u, data.axes), "omega": (w, data.axes), "q": (u, u)}
+        found = {}
+        for name, (x, y) in (products | {"r": (w, w)}).items():
+            table = x @ y.transpose(-1, -2)
+            for j, k in product(count, count):
+                if y.ndim == 2 or j <= k:
+                    found[str(pair(name, j, k))] = table[:, j - 1, k - 1]
+        for j in count:
+            found[f"v_{j}"] = (u[:, j - 1] * w[:, j - 1]).sum(1)
+            found[f"b_{j}"] = self.b[:, j - 1]
+        return found
+
+    def _with_noises(self, data: TrainingSet) -> dict[str, Tensor]:
+        """Overlaps with the noise of each sign pattern, averaged over its samples."""
+        noises = {"a": self.u @ data.z.T / self.d, "zeta": self.w @ data.z.T / self.d}
+        if data.x0 is not None:
+            noises["e"] = self.u @ data.x0.mean(2).transpose(1, 2) / self.d
+        found = {}
+        for signs in torch.unique(data.signs, dim=0):
+            mine = (data.signs == signs).all(1)
+            tail = mark(tuple(signs.int().tolist()))
+            for name, x in noises.items():
+                for j in range(x.shape[1]):
+                    found[f"{name}_{j + 1}_{tail}"] = x[:, j, mine].mean(1)
+        return found
+
+    def matched(self, data: TrainingSet) -> Units:
+        r"""The same function with unit j the one that sees feature j.
+
+        The units are permuted at each time so that their $|\omega|$ add up to the
+        most, and (u, w, b) is turned into -(u, w, b) where $\omega_j < 0$.
+        """
+        from scipy.optimize import linear_sum_assignment
+
+        seen = self.w @ data.axes.T  # (T, unit, feature)
+        found = [
+            linear_sum_assignment(-abs(x.T))[1] for x in seen.detach().cpu().numpy()
+        ]
+        order = torch.as_tensor(np.array(found), device=self.w.device)
+        rows = torch.arange(len(order), device=order.device)[:, None]
+        features = torch.arange(order.shape[1], device=order.device)
+        sign = torch.where(seen[rows, order, features] < 0, -1.0, 1.0).to(self.w)
+        return replace(
+            self,
+            u=sign[:, :, None] * self.u[rows, order],
+            w=sign[:, :, None] * self.w[rows, order],
+            b=sign * self.b[rows, order],
+        )

@@ -1,0 +1,1 @@
+"""Any data and any model: U-turns, windows of features, times to train at."""

@@ -1,0 +1,412 @@
+"""What the experiment studies: the mixture with its networks, images with a U-Net."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from ...errors import ModelError
+from .. import check_device, need_torch
+from .datasets import Images, Mixture, check_images, load_digits, load_mnist
+from .times import TrainingTimes
+from .uturn import Curve, MseCurve, default_times, denoise, generate, mse_curve, uturn
+from .windows import agreement, find_mse_window, find_window, mixture_window
+
+CELLS = 120
+"""Steps in which a shared network generates."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that fixes the numbers of an experiment.
+
+    Attributes
+    ----------
+    data, network
+        What is learned (digits, mnist, mixture) and by what (unet; per-time, shared).
+    d, p, sigma
+        The mixture's; 0 for images.
+    samples
+        Size of the training set; 0 for as many images as there are.
+    classes, shares
+        The two classes of images and their shares; (1, 0) and (p, 1-p) for a mixture.
+    folder
+        Where MNIST's files lie.
+    seeds
+        One pair of trainings for each.
+    budgets, verdict_budget
+        Training steps, and the one of them that the verdict is about.
+    batch, times, mass
+        Samples a step, training times of a per-time network, share of the times in
+        the window.
+    from_noise
+        Whether these times begin at 0 instead of the window's start: what a shared
+        network says before the window moves all samples, the feature with them.
+    pilot_steps, turns, turn_steps, turned
+        Training of the network that finds the window; times, denoising steps and
+        samples of its U-turns.
+    generated
+        Samples from which a share is read.
+    device
+        cpu or cuda.
+    """
+
+    data: Literal["digits", "mnist", "mixture"]
+    network: Literal["unet", "per-time", "shared"]
+    d: int
+    p: float
+    sigma: float
+    samples: int
+    classes: tuple[int, int]
+    shares: tuple[float, float]
+    folder: str
+    seeds: tuple[int, ...]
+    budgets: tuple[int, ...]
+    verdict_budget: int
+    batch: int
+    times: int
+    mass: float
+    from_noise: bool
+    pilot_steps: int
+    turns: int
+    turn_steps: int
+    turned: int
+    generated: int
+    device: str
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ModelError(
+                f"`seeds` must be different numbers, but is {self.seeds}. Give one or "
+                "more."
+            )
+        if self.verdict_budget not in self.budgets or min(self.budgets) < 1:
+            raise ModelError(
+                "`verdict_budget` must be one of the `budgets`, all at least 1, but is "
+                f"{self.verdict_budget} of {self.budgets}."
+            )
+        if not 0 < self.mass < 1:
+            raise ModelError(
+                f"`mass` must lie in (0, 1), but is {self.mass:g}. A half, 0.5, is a "
+                "good start."
+            )
+
+
+def image_plan(
+    data: Literal["digits", "mnist"],
+    *,
+    seeds: Sequence[int],
+    folder: str = "",
+    classes: tuple[int, int] = (0, 1),
+    shares: tuple[float, float] = (0.8, 0.2),
+    mass: float = 0.5,
+    quick: bool = False,
+    device: str = "cpu",
+) -> Plan:
+    """The experiment on images: a small U-Net shared over time."""
+    plan = Plan(
+        data=data,
+        network="unet",
+        d=0,
+        p=0.0,
+        sigma=0.0,
+        samples=0 if data == "digits" else 512,
+        classes=classes,
+        shares=shares,
+        folder=folder,
+        seeds=tuple(seeds),
+        budgets=(100, 200, 400),
+        verdict_budget=200,  # at 100 the samples are no digits yet
+        batch=64,
+        times=0,
+        mass=mass,
+        from_noise=False,
+        pilot_steps=600,
+        turns=21,
+        turn_steps=20,
+        turned=222,
+        generated=600,
+        device=device,
+    )
+    small = replace(
+        plan,
+        budgets=(100, 200),
+        pilot_steps=200,
+        turns=13,
+        turn_steps=12,
+        turned=150,
+        generated=300,
+    )
+    return small if quick else plan
+
+
+def mixture_plan(
+    *,
+    d: int,
+    p: float,
+    sigma: float,
+    network: Literal["per-time", "shared"],
+    seeds: Sequence[int],
+    mass: float = 0.5,
+    quick: bool = False,
+    device: str = "cpu",
+) -> Plan:
+    """The experiment on the two-mode mixture, 512 samples, fresh for every seed."""
+    plan = Plan(
+        data="mixture",
+        network=network,
+        d=d,
+        p=p,
+        sigma=sigma,
+        samples=512,
+        classes=(1, 0),
+        shares=(p, 1 - p),
+        folder="",
+        seeds=tuple(seeds),
+        budgets=(300, 600) if network == "per-time" else (100, 300),
+        verdict_budget=600 if network == "per-time" else 300,
+        batch=64,
+        times=40,
+        mass=mass,
+        from_noise=network == "shared",
+        pilot_steps=600,
+        turns=21,
+        turn_steps=24,
+        turned=300,
+        generated=40_000,
+        device=device,
+    )
+    small = replace(
+        plan,
+        budgets=(plan.verdict_budget,),
+        pilot_steps=300,
+        turns=13,
+        turn_steps=16,
+        turned=150,
+    )
+    return small if quick else plan
+
+
+class Subject(Protocol):
+    """What an experiment needs of its data and network."""
+
+    def prepare(self) -> None:
+        """Load the data and find the device, or say what is wrong with them."""
+
+    def find(self) -> dict[str, Any]:
+        """The window, its curves and pictures."""
+
+    def assess(self, times: TrainingTimes, seed: int) -> list[dict[str, Any]]:
+        """Train from scratch at `times` and judge, once for each budget."""
+
+
+def make_subject(plan: Plan) -> Subject:
+    """Return what the plan studies; `MissingExtra` without torch."""
+    need_torch()
+    return MixtureSubject(plan) if plan.data == "mixture" else ImageSubject(plan)
+
+
+def _generator(seed: int, device: str) -> Any:
+    import torch
+
+    check_device(device)
+    return torch.Generator(device).manual_seed(seed)
+
+
+def _found(curve: Curve, mse: MseCurve) -> dict[str, Any]:
+    window, other = find_window(curve), find_mse_window(mse)
+    return {
+        "window": [window.lo, window.hi],
+        "window_interval": [list(window.lo_interval), list(window.hi_interval)],
+        "rule": window.rule,
+        "curve": curve.to_dict(),
+        "mse": mse.to_dict(),
+        "mse_window": other.to_dict(),
+        "agreement": agreement(window, other).to_dict(),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureSubject:
+    """The two-mode mixture with a per-time or a shared network."""
+
+    plan: Plan
+
+    @cached_property
+    def mixture(self) -> Mixture:
+        return Mixture(self.plan.d, self.plan.p, self.plan.sigma)
+
+    def prepare(self) -> None:
+        """Make the mixture; look for the device."""
+        _generator(0, self.plan.device)
+        self.mixture.snr(0.5)
+
+    def find(self) -> dict[str, Any]:
+        """Train a pilot at times even in log SNR; U-turn with it."""
+        plan, mix = self.plan, self.mixture
+        g = _generator(2**31, plan.device)
+        x1, _ = mix.sample(plan.samples, g)
+        denoiser = self._pilot(x1, g)
+        turned = x1[: plan.turned]
+        times = default_times(plan.d, count=plan.turns)
+        curve = uturn(
+            denoiser,
+            turned,
+            mix.feature,
+            times,
+            generator=g,
+            steps=plan.turn_steps,
+        )
+        found = _found(curve, mse_curve(denoiser, turned, generator=g))
+        theory = mixture_window(plan.p)
+        return found | {
+            "window_snr": [mix.snr(t) for t in found["window"]],
+            "theory_snr": theory.tolist(),
+            "theory_window": [mix.time_of_snr(snr) for snr in theory],
+        }
+
+    def _pilot(self, x1: Any, g: Any) -> Callable[[Any, float], Any]:
+        from .mixture_networks import train_per_time, train_shared
+
+        plan = self.plan
+        if plan.network == "shared":
+            even = TrainingTimes.effective("diffusion", *self._edges(CELLS)[[1, -2]])
+            return train_shared(x1, even, plan.pilot_steps, plan.batch, g).denoiser
+        times = default_times(plan.d, count=plan.times)
+        return train_per_time(x1, times, plan.pilot_steps, plan.batch, g).denoiser
+
+    def _edges(self, count: int) -> np.ndarray:
+        """Times even in log SNR, with 0 and 1: how a shared network generates."""
+        return np.concatenate([[0], default_times(self.plan.d, count=count), [1]])
+
+    def assess(self, times: TrainingTimes, seed: int) -> list[dict[str, Any]]:
+        """The training set and the noise are the seed's, the same for all times."""
+        plan = self.plan
+        x1, signs = self.mixture.sample(plan.samples, _generator(seed, plan.device))
+        real = float((signs > 0).float().mean())
+        rows = []
+        for budget in plan.budgets:
+            share = self._share(x1, times, budget, seed)
+            rows.append(
+                {
+                    "budget": budget,
+                    "share": share,
+                    "real_share": real,
+                    "share_error": abs(share - real),
+                }
+            )
+        return rows
+
+    def _share(self, x1: Any, times: TrainingTimes, budget: int, seed: int) -> float:
+        from .mixture_networks import final_overlaps, train_per_time, train_shared
+
+        plan, g = self.plan, _generator(seed + 10**6, self.plan.device)
+        if plan.network == "shared":
+            edges = self._edges(CELLS)
+            at = train_shared(x1, times, budget, plan.batch, g).at
+        else:
+            edges = times.quantile(np.arange(plan.times + 1) / plan.times)
+            edges[[0, -1]] = 0, 1
+            at = train_per_time(x1, edges[:-1], budget, plan.batch, g).at
+        mu = self.mixture.mu.to(x1)
+        overlaps = final_overlaps(at, edges, mu, plan.generated, g)
+        return float((overlaps > 0).double().mean())
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSubject:
+    """Two classes of images with a small U-Net; the feature is the class."""
+
+    plan: Plan
+
+    @cached_property
+    def images(self) -> Images:
+        plan = self.plan
+        chosen = (plan.classes, plan.shares, plan.samples or None)
+        if plan.data == "mnist":
+            return load_mnist(plan.folder, *chosen)
+        return load_digits(*chosen)
+
+    @cached_property
+    def classifier(self) -> Any:
+        from .unet import train_classifier
+
+        return train_classifier(self.images, 0, self.plan.device)
+
+    @cached_property
+    def train(self) -> Any:
+        import torch
+
+        return torch.tensor(self.images.train, device=self.plan.device)
+
+    def prepare(self) -> None:
+        """Load the images, in sides that the network can halve twice."""
+        _generator(0, self.plan.device)
+        check_images(self.images.train)
+
+    def find(self) -> dict[str, Any]:
+        """Train a pilot at times even in log SNR; U-turn the training images."""
+        from .unet import train_images
+
+        plan, g = self.plan, _generator(2**31, self.plan.device)
+        turned, label = self.train[: plan.turned], self.classifier.label
+        times = default_times(turned[0].numel(), count=plan.turns)
+        even = TrainingTimes.effective("diffusion", times[0], times[-1])
+        budget = (plan.pilot_steps,)
+        _, net = next(train_images(self.train, even, budget, plan.batch, 2**31))
+        turns = {"generator": g, "steps": plan.turn_steps}
+        curve = uturn(net.denoiser, turned, label, times, classes=(0, 1), **turns)
+        mse = mse_curve(net.denoiser, turned, times, generator=g)
+        return _found(curve, mse) | {
+            "classifier_accuracy": list(self.classifier.accuracy),
+            "real_share": self.images.share,
+            "pictures": self._turned_pictures(net.denoiser, times, turns),
+        }
+
+    def _turned_pictures(self, denoiser: Any, times: Any, turns: Any) -> dict[str, Any]:
+        """One image of each class: noised, and back, at seven times."""
+        import torch
+
+        labels = torch.tensor(self.images.labels, device=self.train.device)
+        starts = torch.stack([self.train[labels == k][0] for k in (0, 1)])
+        chosen = [
+            float(times[i]) for i in np.linspace(0, len(times) - 1, 7).astype(int)
+        ]
+        noised, back = [], []
+        for t in chosen:
+            noise = torch.randn(
+                starts.shape, generator=turns["generator"], device=starts.device
+            )
+            noised.append((1 - t) * noise + t * starts)
+            back.append(denoise(denoiser, noised[-1], t, **turns))
+        return {
+            "t": chosen,
+            "start": _rounded(starts),
+            "noised": [_rounded(x) for x in noised],
+            "back": [_rounded(x) for x in back],
+        }
+
+    def assess(self, times: TrainingTimes, seed: int) -> list[dict[str, Any]]:
+        """One training, judged at each budget by the classifier."""
+        from .unet import judge, train_images
+
+        plan, rows = self.plan, []
+        for budget, net in train_images(
+            self.train, times, plan.budgets, plan.batch, seed
+        ):
+            g = _generator(seed + 10**6, plan.device)
+            row = judge(net, self.images, self.classifier, plan.generated, g)
+            rows.append({"budget": budget, "real_share": self.images.share} | row)
+            if budget == plan.verdict_budget and seed == plan.seeds[0]:
+                shape = (16, *self.images.train.shape[1:])
+                x = generate(net.denoiser, shape, generator=g, steps=20)
+                rows[-1]["samples"] = _rounded(x)
+        return rows
+
+
+def _rounded(x: Any) -> list[Any]:
+    return np.round(x.cpu().double().numpy(), 3).tolist()

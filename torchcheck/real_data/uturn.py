@@ -1,0 +1,321 @@
+r"""U-turns: noise a sample up to time t, denoise it back, ask whether it changed.
+
+Time 0 is noise and **time 1 is data**; see `denoisers` for the convention, and for the
+functions that make a denoiser of any model.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import ModelError, ShapeError
+from .denoisers import (
+    Denoiser,
+    Sampler,
+    ask,
+    default_times,
+    denoise,
+    from_ddpm,
+    from_noise,
+    from_score,
+    from_velocity,
+    generate,
+    no_grad,
+    normal_like,
+    rows_of,
+    snr_times,
+)
+from .times import (
+    LINEAR_PATH,
+    VARIANCE_PRESERVING_PATH,
+    Path,
+    Times,
+    check_times,
+    is_torch,
+)
+
+__all__ = [
+    "LINEAR_PATH",
+    "VARIANCE_PRESERVING_PATH",
+    "Curve",
+    "MseCurve",
+    "Path",
+    "default_times",
+    "denoise",
+    "from_ddpm",
+    "from_noise",
+    "from_score",
+    "from_velocity",
+    "generate",
+    "mse_curve",
+    "snr_times",
+    "uturn",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """How often a feature changed on a U-turn.
+
+    Attributes
+    ----------
+    t : ndarray, shape (times,)
+        Turning times, increasing; 1 is data.
+    flips : ndarray of bool, shape (times, samples)
+        Whether the sample's feature came back different.
+    labels : ndarray, shape (samples,)
+        The feature of each sample before the U-turn.
+    """
+
+    t: np.ndarray
+    flips: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def changed(self) -> np.ndarray:
+        """Share of the samples whose feature changed, at each time."""
+        return self.flips.mean(axis=1)
+
+    @property
+    def stderr(self) -> np.ndarray:
+        """Binomial standard error of `changed`."""
+        return _binomial_error(self.flips)
+
+    @property
+    def classes(self) -> list[Any]:
+        """The features that occur among the starting samples."""
+        return np.unique(self.labels).tolist()
+
+    def of(self, label: Any) -> Curve:
+        """The curve of the samples that started with this feature.
+
+        Raises `ModelError` when there is none.
+        """
+        mask = self.labels == label
+        if not mask.any():
+            raise ModelError(
+                f"Class {label!r} has no sample; the starting samples have "
+                f"{', '.join(map(repr, self.classes))}. Add samples of it."
+            )
+        return Curve(self.t, self.flips[:, mask], self.labels[mask])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The curve as JSON, over all samples and by starting class."""
+        whole = _numbers(self)
+        whole["classes"] = {
+            str(label): _numbers(self.of(label))
+            | {"n": int((self.labels == label).sum())}
+            for label in self.classes
+        }
+        return {"t": self.t.tolist()} | whole
+
+
+def _numbers(curve: Curve) -> dict[str, Any]:
+    return {"changed": curve.changed.tolist(), "stderr": curve.stderr.tolist()}
+
+
+def _binomial_error(flips: np.ndarray) -> np.ndarray:
+    """Never 0: with half a success and half a failure added (Jeffreys)."""
+    n = flips.shape[1]
+    share = (flips.sum(axis=1) + 0.5) / (n + 1)
+    return np.sqrt(share * (1 - share) / n)
+
+
+def uturn(
+    denoiser: Denoiser,
+    data: Any,
+    feature: Callable[[Any], Any],
+    times: Times | None = None,
+    *,
+    generator: Any,
+    path: Path = LINEAR_PATH,
+    steps: int = 32,
+    sampler: Sampler = "sde",
+    threshold: float | Sequence[float] | None = None,
+    classes: Sequence[Any] | None = None,
+    progress: bool = False,
+) -> Curve:
+    r"""Measure at which noise a feature is still decided by the sample.
+
+    For each time: $x_t = \alpha(t) x_0 + \beta(t) x_1$ with fresh noise $x_0$, then
+    `denoise` back to time 1, then ``feature`` of the result against ``feature`` of the
+    sample. With an exact denoiser and the SDE, the result is a draw of the posterior
+    $p(x_1|x_t)$.
+
+    Parameters
+    ----------
+    denoiser : callable
+        ``(x, t) -> E[x1|x_t]``; see the ``from_...`` functions for other models.
+    data : Tensor or ndarray, shape (n, ...)
+        Clean samples.
+    feature : callable
+        Samples to `n` labels (integers, booleans, strings), or to `n` scores when
+        `threshold` cuts them into classes.
+    times
+        Increasing, in [0, 1]; `default_times` when not given.
+    generator : torch.Generator or numpy.random.Generator
+        Source of the noise, of the kind of `data`.
+    path, steps, sampler
+        The interpolant, the denoising steps a U-turn, "sde" or "ode".
+    threshold
+        One or several increasing cuts for scores.
+    classes
+        Features that must occur among the starting samples.
+
+    Returns
+    -------
+    Curve
+        Of the features changed, over all samples and by starting class.
+
+    Raises
+    ------
+    ModelError, ShapeError
+        Times outside [0, 1]; a feature or denoiser of the wrong shape or not finite;
+        an empty class.
+    """
+    data = _check_data(data)
+    if sampler not in ("sde", "ode"):
+        raise ModelError(f"`sampler` must be sde or ode, but is {sampler!r}.")
+    d = math.prod(data.shape[1:])
+    t = check_times(default_times(d, path) if times is None else times)
+    labels = _features(feature, data, threshold)
+    curve = Curve(t, np.zeros((len(t), len(labels)), dtype=bool), labels)
+    for label in classes if classes is not None else ():
+        curve.of(label)
+    for i, x in _turning_points(data, t, path, generator, progress):
+        back = denoise(
+            denoiser,
+            x,
+            float(t[i]),
+            generator=generator,
+            path=path,
+            steps=steps,
+            sampler=sampler,
+        )
+        curve.flips[i] = _features(feature, back, threshold) != labels
+    return curve
+
+
+def _turning_points(
+    data: Any, t: np.ndarray, path: Path, generator: Any, progress: bool
+) -> Iterator[tuple[int, Any]]:
+    from tqdm import tqdm
+
+    for i in tqdm(range(len(t)), desc="U-turns", unit="time", disable=not progress):
+        alpha, beta = path.alpha(float(t[i])), path.beta(float(t[i]))
+        yield i, beta * data + alpha * normal_like(data, generator)
+
+
+def _check_data(data: Any) -> Any:
+    shape = tuple(getattr(data, "shape", ()))
+    if len(shape) < 2 or 0 in shape:
+        raise ShapeError(
+            "`data` must be an array or tensor of at least one sample, with the "
+            f"samples along its first axis, but has shape {shape}."
+        )
+    if not np.isfinite(rows_of(data)).all():
+        raise ModelError("`data` must be finite, but has NaN or infinity. Clean it.")
+    return data
+
+
+def _features(feature: Callable[[Any], Any], x: Any, threshold: Any) -> np.ndarray:
+    out = feature(x)
+    values = np.asarray(out.detach().cpu() if is_torch(out) else out)
+    if values.shape != (len(x),):
+        raise ShapeError(
+            f"`feature` must return one label for each sample, shape ({len(x)},), but "
+            f"returned shape {values.shape}. Take an argmax, or a column of scores."
+        )
+    if values.dtype.kind == "f":
+        return _cut(values, threshold)
+    if threshold is not None:
+        raise ModelError(
+            "`threshold` cuts scores, but `feature` returned labels of type "
+            f"{values.dtype}. Leave it out, or return floating-point scores."
+        )
+    return values
+
+
+def _cut(scores: np.ndarray, threshold: Any) -> np.ndarray:
+    if not np.isfinite(scores).all():
+        raise ModelError(
+            "`feature` must return finite scores, but gave NaN or infinity for "
+            f"{(~np.isfinite(scores)).sum()} of {len(scores)} samples."
+        )
+    if threshold is not None:
+        return np.digitize(scores, np.sort(np.atleast_1d(threshold)))
+    if (scores == np.round(scores)).all():
+        return scores.astype(int)
+    raise ModelError(
+        "`feature` returned scores, but there is no `threshold` to cut them into "
+        f"classes; the first score is {scores[0]:g}. Pass `threshold=`, for example "
+        "the median over the data."
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class MseCurve:
+    """Squared error per dimension of a denoiser, sample by sample.
+
+    Attributes
+    ----------
+    t : ndarray, shape (times,)
+    errors : ndarray, shape (times, samples)
+        $|x_1 - E[x_1|x_t]|^2/d$, mean over one noise draw and its negative, which a
+        sample keeps along the times.
+    d : int
+    """
+
+    t: np.ndarray
+    errors: np.ndarray
+    d: int
+
+    @property
+    def mse(self) -> np.ndarray:
+        """Mean over the samples, at each time."""
+        return self.errors.mean(axis=1)
+
+    @property
+    def stderr(self) -> np.ndarray:
+        """Standard error of `mse`."""
+        return self.errors.std(axis=1, ddof=1) / math.sqrt(self.errors.shape[1])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "t": self.t.tolist(),
+            "mse": self.mse.tolist(),
+            "stderr": self.stderr.tolist(),
+            "d": self.d,
+        }
+
+
+def mse_curve(
+    denoiser: Denoiser,
+    data: Any,
+    times: Times | None = None,
+    *,
+    generator: Any,
+    path: Path = LINEAR_PATH,
+) -> MseCurve:
+    """Measure the squared error per dimension of a denoiser; needs no feature.
+
+    Arguments as in `uturn`. Every sample keeps one noise draw and its negative along
+    all times, so that the slope of the curve is less noisy than its level.
+    """
+    data = _check_data(data)
+    d = math.prod(data.shape[1:])
+    t = check_times(default_times(d, path) if times is None else times)
+    noise = normal_like(data, generator)
+    errors = np.zeros((len(t), len(data)))
+    with no_grad(data):
+        for (i, now), sign in itertools.product(enumerate(map(float, t)), (1, -1)):
+            x = sign * path.alpha(now) * noise + path.beta(now) * data
+            gap = rows_of(data - ask(denoiser, x, now))
+            errors[i] += np.square(gap, dtype=float).mean(axis=1) / 2
+    return MseCurve(t, errors, d)

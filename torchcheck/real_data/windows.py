@@ -1,0 +1,273 @@
+r"""Windows: the interval of time in which a feature is decided, with its uncertainty.
+
+Two estimates. `find_window` reads the U-turn curve: the window is where the chance of
+a changed feature falls from 90 % to 10 % of its range. `find_mse_window` needs no
+feature: it is where the squared error of the denoiser drops fastest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import ModelError, ShapeError
+from .times import LINEAR_PATH, Path
+from .uturn import Curve, MseCurve
+
+PARTS = 24
+"""Equal parts of the drop of the squared error, each of which has one rate."""
+SIGNIFICANT = 3.0
+"""A curve whose range is below this many standard errors has no window."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """An interval of time, and intervals of confidence for both of its ends."""
+
+    lo: float
+    hi: float
+    lo_interval: tuple[float, float]
+    hi_interval: tuple[float, float]
+    rule: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def find_window(
+    curve: Curve,
+    *,
+    ends: tuple[float, float] = (0.9, 0.1),
+    draws: int = 400,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Window:
+    """Return where the chance of a changed feature falls between two levels.
+
+    The curve is made monotone (least squares, decreasing towards the data); its range
+    is from its first to its last value; `lo` and `hi` are where it passes the shares
+    `ends` of that range. On a mixture both depend on d and t through the
+    signal-to-noise ratio alone. The intervals are percentiles over `draws` bootstrap
+    samples, drawn within each starting class.
+
+    Raises `ModelError` when the feature does not change more at the noise end.
+    """
+    if not 1 > ends[0] > ends[1] > 0:
+        raise ModelError(
+            f"`ends` must decrease within (0, 1), but is {ends}. Use (0.9, 0.1)."
+        )
+    changed = curve.changed
+    gap = float(np.hypot(curve.stderr[0], curve.stderr[-1]))
+    if len(curve.t) < 3 or changed[0] - changed[-1] < SIGNIFICANT * gap:
+        raise ModelError(
+            "A window needs a feature that changes more at the noise end, but it "
+            f"changed for {changed[0]:.3g} of the samples at t = {curve.t[0]:.3g} and "
+            f"{changed[-1]:.3g} at t = {curve.t[-1]:.3g} (standard error {gap:.2g}). "
+            "Widen the times, use more samples, or train the model further."
+        )
+
+    def read(weights: np.ndarray) -> tuple[float, float]:
+        return _crossings(curve.t, curve.flips @ weights, ends)
+
+    rng = np.random.default_rng(seed)
+    weights = (_resample(curve.labels, rng) for _ in range(draws))
+    rule = f"{ends[0]:.0%} to {ends[1]:.0%} of the range of the U-turn curve"
+    return _with_intervals(read, curve.flips.shape[1], weights, level, rule)
+
+
+def find_mse_window(
+    curve: MseCurve,
+    *,
+    fraction: float = 0.25,
+    draws: int = 400,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Window:
+    r"""Return where the squared error per dimension drops fastest.
+
+    The drop of the curve, made monotone, is cut into equal parts; the rate
+    $-d\,\mathrm{mse}/dt$ of a part is its drop over the time that it takes. The window
+    is the stretch around the highest rate where the rate exceeds `fraction` of it.
+    Intervals by bootstrap over the samples.
+
+    Raises `ModelError` when the error does not drop.
+    """
+    if not 0 < fraction < 1:
+        raise ModelError(f"`fraction` must lie in (0, 1), but is {fraction!r}.")
+    if len(curve.t) < 4 or not curve.mse[0] > curve.mse[-1]:
+        raise ModelError(
+            "A window needs a squared error that drops over at least 4 times, but it "
+            f"goes from {curve.mse[0]:.3g} to {curve.mse[-1]:.3g} over {len(curve.t)}."
+            " Widen the times."
+        )
+
+    def read(weights: np.ndarray) -> tuple[float, float]:
+        return _steepest(curve.t, curve.errors @ weights, fraction)
+
+    rng = np.random.default_rng(seed)
+    n = curve.errors.shape[1]
+    weights = (_resample(np.zeros(n), rng) for _ in range(draws))
+    rule = f"rate of the squared error above {fraction:.0%} of its peak"
+    return _with_intervals(read, n, weights, level, rule)
+
+
+def _with_intervals(
+    read: Callable[[np.ndarray], tuple[float, float]],
+    n: int,
+    weights: Iterable[np.ndarray],
+    level: float,
+    rule: str,
+) -> Window:
+    lo, hi = read(np.full(n, 1 / n))
+    drawn = np.array([read(w) for w in weights])
+    tail = 100 * (1 - level) / 2
+    (a, b), (c, d) = np.percentile(drawn, [tail, 100 - tail], axis=0).T
+    return Window(
+        lo, hi, (min(float(a), lo), max(float(b), lo)), (float(c), float(d)), rule
+    )
+
+
+def _resample(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Weights of a bootstrap sample drawn within each class."""
+    weights = np.zeros(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        drawn = rng.multinomial(len(members), np.full(len(members), 1 / len(members)))
+        weights[members] = drawn / len(labels)
+    return weights
+
+
+def _decreasing(y: np.ndarray) -> np.ndarray:
+    from scipy.optimize import isotonic_regression
+
+    return np.asarray(isotonic_regression(y, increasing=False).x)
+
+
+def _crossings(
+    t: np.ndarray, changed: np.ndarray, ends: tuple[float, float]
+) -> tuple[float, float]:
+    y = _decreasing(changed)
+    goals = y[-1] + np.array(ends) * (y[0] - y[-1])
+    lo, hi = (_crossing(t, y, goal) for goal in goals)
+    return lo, hi
+
+
+def _crossing(t: np.ndarray, y: np.ndarray, goal: float) -> float:
+    """First time at which a decreasing curve is at or below `goal`, interpolated."""
+    i = int(np.argmax(y <= goal))
+    if i == 0 or y[i - 1] == y[i]:
+        return float(t[i])
+    return float(t[i - 1] + (y[i - 1] - goal) / (y[i - 1] - y[i]) * (t[i] - t[i - 1]))
+
+
+def _rate(t: np.ndarray, mse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Middles and rates of `PARTS` stretches of time over which the drop is equal."""
+    y = _decreasing(mse)
+    levels = np.linspace(y[0], y[-1], PARTS + 1)
+    slope = np.linspace(0, 1e-9 * (y[0] - y[-1] + 1e-300), len(y))  # flats: invertible
+    at = np.interp(-levels, slope - y, t)
+    width = np.maximum(np.diff(at), 1e-12)
+    return (at[1:] + at[:-1]) / 2, (y[0] - y[-1]) / PARTS / width
+
+
+def _steepest(t: np.ndarray, mse: np.ndarray, fraction: float) -> tuple[float, float]:
+    """The stretch around the peak; the rate counts as 0 at the first and last time."""
+    middle, rate = _rate(t, mse)
+    middle = np.concatenate([t[:1], middle, t[-1:]])
+    rate = np.concatenate([[0.0], rate, [0.0]])
+    peak = int(np.argmax(rate))
+    floor = fraction * rate[peak]
+    lo = _edge(middle[peak::-1], rate[peak::-1], floor)
+    return lo, _edge(middle[peak:], rate[peak:], floor)
+
+
+def _edge(middle: np.ndarray, rate: np.ndarray, floor: float) -> float:
+    """Walk away from the peak to where the rate falls below `floor`."""
+    i = int(np.argmax(rate < floor))
+    share = (rate[i - 1] - floor) / (rate[i - 1] - rate[i])
+    return float(middle[i - 1] + share * (middle[i] - middle[i - 1]))
+
+
+def steepening(curves: Iterable[MseCurve]) -> tuple[float, float]:
+    r"""Return how the steepest drop grows with d: the exponent of d and its error.
+
+    Fits $\max(-d\,\mathrm{mse}/dt) \propto d^{\,e}$ over curves of the same data at
+    several d. A phase that needs a dilation of scale $d^{-1/2}$ has $e = 1/2$, a curve
+    that needs none has $e = 0$.
+
+    Raises `ShapeError` for fewer than three different d.
+    """
+    points = [(c.d, float(_rate(c.t, c.mse)[1].max())) for c in curves]
+    sizes = {d for d, _ in points}
+    if len(sizes) < 3 or min(rate for _, rate in points) <= 0:
+        raise ShapeError(
+            "The growth with d needs curves that drop at three or more different d, "
+            f"but got d = {sorted(sizes)}. Measure more."
+        )
+    log_d, log_rate = np.log(np.array(points)).T
+    (slope, _), cov = np.polyfit(log_d, log_rate, 1, cov="unscaled")
+    residual = log_rate - np.polyval(np.polyfit(log_d, log_rate, 1), log_d)
+    spread = math.sqrt(np.sum(residual**2) / max(1, len(points) - 2))
+    return float(slope), float(spread * math.sqrt(cov[0, 0]))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two windows coincide, on the axis of log SNR."""
+
+    overlap: float
+    agree: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def agreement(one: Window, two: Window, path: Path = LINEAR_PATH) -> Agreement:
+    r"""Compare two windows: length of their intersection over that of their union.
+
+    Lengths are in $\log(\beta/\alpha)$. They agree when the middle of each lies in
+    the other.
+    """
+    (a, b), (c, d) = (_log_ratios(w, path) for w in (one, two))
+    overlap = max(0.0, min(b, d) - max(a, c)) / (max(b, d) - min(a, c))
+    agree = c <= (a + b) / 2 <= d and a <= (c + d) / 2 <= b
+    return Agreement(float(overlap), bool(agree))
+
+
+def _log_ratios(window: Window, path: Path) -> tuple[float, float]:
+    tiny, huge = 1e-9, 1e9
+    low, high = (
+        math.log(min(max(path.ratio(t), tiny), huge)) for t in (window.lo, window.hi)
+    )
+    return low, high
+
+
+def mixture_window(p: float, ends: tuple[float, float] = (0.9, 0.1)) -> Any:
+    r"""Exact window of the two-mode mixture in $\Lambda = \beta^2|\mu|^2/\Delta$.
+
+    A U-turn of the exact SDE redraws the mode from its posterior, so the chance of a
+    change is $\frac12(1 - E\tanh^2(h + \Lambda s + \sqrt\Lambda g))$, with
+    $h = \frac12\log\frac{p}{1-p}$ and $g \sim N(0,1)$: a function of $\Lambda$ and
+    $p$ alone, from $2p(1-p)$ to 0. Returns the two $\Lambda$ at the shares `ends`.
+    """
+    from scipy.optimize import brentq
+
+    top = mixture_change(0.0, p)
+    return np.array(
+        [brentq(lambda L, e=e: mixture_change(L, p) - e * top, 0, 60) for e in ends]
+    )
+
+
+def mixture_change(snr: float, p: float) -> float:
+    r"""Chance that a U-turn from $\Lambda$ = `snr` changes the mode (exact SDE)."""
+    g, weight = np.polynomial.hermite_e.hermegauss(120)
+    weight = weight / weight.sum()
+    h = math.atanh(2 * p - 1)
+    return sum(
+        share * float(weight @ (1 - np.tanh(h + s * snr + math.sqrt(snr) * g) ** 2)) / 2
+        for s, share in ((1, p), (-1, 1 - p))
+    )

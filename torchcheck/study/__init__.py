@@ -1,0 +1,1 @@
+"""Convergence studies: cells, series, fits and verdicts against the limit."""

@@ -1,0 +1,217 @@
+"""One cell of a convergence study: networks trained, measured and sampled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ...theory.models.spec import parse_spec
+from ..networks.grid import Grid, dilated_grid, fades, phase_times
+from ..networks.network import Overlaps, check_activation
+from ..networks.sample import Samples, bulk_variance, sample_features
+from ..networks.train import Trained, train
+from ..networks.training_set import draw_training_set
+from ..networks.units_train import train_units
+from .law import distance
+from .plan import SAMPLED, Phase, Plan, degenerate, phases, suffixes
+
+if TYPE_CHECKING:
+    from ...theory.models.spec import Spec
+
+UNITS_STEPS = 60
+"""Most steps of a descent of several units on a sampling grid: where all units are
+nearly constant, or saturated, what they still could learn changes no path."""
+
+GRADING = 2.0  # cells are finer where a phase begins, by this power
+
+_INPUT_POWER = {"c": 1, "omega": 1, "v": 1, "zeta": 1, "r": 2}
+"""Powers of the input's size in overlaps of w and c, by their first word. Where a
+schedule explodes, x grows as d^x and w, with its ridge, refers to the input divided by
+that."""
+
+
+def check_trainable(spec: Spec, d: int) -> None:
+    """Raise `ModelError` unless networks can be trained on `spec` at dimension d."""
+    check_activation(spec.model.autoencoder.activation)
+    draw_training_set(spec.model, spec.values, d, 0)
+
+
+def measure_cell(spec: Spec, plan: Plan, d: int, seed: int) -> Overlaps:
+    """Train at the plan's times of every phase and measure the overlaps.
+
+    A phase without a limit to compare with is left out.
+    """
+    cell: Overlaps = {}
+    norms = []
+    for phase in (x for x in phases(spec.model) if not degenerate(spec, x)):
+        size = _input_size(phase, d)
+        trained = _trained(spec, plan, _taus(spec, plan, d, phase), d, seed, phase)
+        found = trained.network.overlaps(trained.data)
+        if "c_hat" not in found and phase.window.features:
+            found["c_hat"] = _gain(spec, phase, d) * found["c"]
+        for name, x in found.items():
+            power = _INPUT_POWER.get(name.partition("_")[0], 0)
+            cell[f"{phase.name}/{name}"] = x * size**power
+        norms.append(trained.gradient_norm)
+    return cell | {"gradient_norm": np.concatenate(norms)}
+
+
+def _taus(spec: Spec, plan: Plan, d: int, phase: Phase) -> np.ndarray:
+    """Times in tau; where tau = O(1) they are the limit's own, which do not move."""
+    s = plan.inside(phase)
+    if phase.window.end == "interior":
+        return s
+    return phase_times(spec.model, kappas(spec), d, phase.name, s)
+
+
+def kappas(spec: Spec) -> dict[str, Any]:
+    """The values of a spec, with one `kappa` serving every window."""
+    windows = [x.window.kappa for x in phases(spec.model)]
+    own = {str(x): spec.values.get("kappa") for x in windows if x is not None}
+    return {k: v for k, v in own.items() if v is not None} | spec.values
+
+
+def _input_size(phase: Phase, d: int) -> float:
+    return float(d) ** float(phase.window.alpha_size)
+
+
+def _gain(spec: Spec, phase: Phase, d: int) -> float:
+    """What makes the skip O(1) in a feature window, where `c_hat` is the quantity."""
+    first = spec.model.target.features[phase.window.features[0] - 1]
+    return float(d) ** float(0.5 - first.exponent)
+
+
+def _trained(
+    spec: Spec,
+    plan: Plan,
+    times: np.ndarray,
+    d: int,
+    seed: int,
+    phase: Phase,
+    most: int = 300,
+) -> Trained:
+    """Networks at `times` of one phase, whose unit of the input fixes the ridge."""
+    values = dict(spec.values)
+    if "ridge_w" in values:
+        values["ridge_w"] *= _input_size(phase, d) ** 2
+    data = draw_training_set(
+        spec.model, values, d, seed, times=len(times), device=plan.device
+    )
+    steps = plan.max_iterations
+    several = spec.kind == "product"
+    return (train_units if several else train)(
+        spec.model,
+        values,
+        times,
+        d,
+        seed,
+        data=data,
+        tolerance=plan.tolerance,
+        steps=min(steps, most) if several else steps,
+        device=plan.device,
+    )
+
+
+# -------------------------------------------------------------------------- sampling
+
+
+def sample_cell(spec: Spec, plan: Plan, d: int, seed: int) -> Overlaps:
+    """Generated samples on a grid and on its half, extrapolated to no step at all.
+
+    Cells are finer where a phase begins: at the entrance of the variance phase the
+    trained weights are small, and a path needs time to leave the middle. With frozen
+    noise only the bulk, which needs no path, is sampled.
+    """
+    if spec.frozen_noise:
+        bulk = [
+            bulk_variance(*_networks(spec, plan, d, seed, k)) for k in cell_counts(plan)
+        ]
+        return _refined("bulk_variance", *bulk)
+    coarse, fine = (_generated(spec, plan, d, seed, k) for k in cell_counts(plan))
+    cell = _refined("bulk_variance", coarse[0].bulk_variance, fine[0].bulk_variance)
+    for j, suffix in enumerate(suffixes(spec.model)):
+        for name in set(SAMPLED) - {"bulk_variance"}:
+            pair = getattr(coarse[j], name), getattr(fine[j], name)
+            cell |= _refined(name + suffix, *pair)
+        cell |= _law(spec, plan, j + 1, coarse[j].nu, fine[j].nu, suffix)
+    return cell
+
+
+def cell_counts(plan: Plan) -> tuple[int, int]:
+    """Cells of a phase on the coarse and on the fine grid."""
+    return plan.cells // 2, 2 * (plan.cells // 2)
+
+
+def _refined(name: str, coarse: float, fine: float) -> Overlaps:
+    step = (fine - coarse) / 3  # the rule is of second order
+    return {
+        f"sample/{name}": np.array([fine + step]),
+        f"step/{name}": np.array([abs(step)]),
+    }
+
+
+def _law(
+    spec: Spec, plan: Plan, j: int, coarse: np.ndarray, fine: np.ndarray, suffix: str
+) -> Overlaps:
+    """Sorted draws of nu where its law is compared, refined path by path."""
+    each = cell_counts(plan)[0]
+    ends = [i for i, x in enumerate(phases(spec.model)) if j in x.window.features]
+    window = phases(spec.model)[ends[0]].window
+    edge = ends[0] * each + (each // 2 if fades(window) else each)
+    draws = fine[2 * edge] + (fine[2 * edge] - coarse[edge]) / 3
+    step = distance(np.sort(fine[2 * edge]), np.sort(draws))
+    return {f"draws/nu{suffix}": np.sort(draws), f"step/law{suffix}": np.array([step])}
+
+
+def _generated(
+    spec: Spec, plan: Plan, d: int, seed: int, each: int
+) -> tuple[Samples, ...]:
+    return sample_features(*_networks(spec, plan, d, seed, each), plan.paths, seed)
+
+
+def _networks(
+    spec: Spec, plan: Plan, d: int, seed: int, each: int
+) -> tuple[Trained, Grid]:
+    """Networks at every cell of the grid, and the grid.
+
+    A population has no training set, so that its networks are trained once.
+    """
+    return _trained_grid(spec.text, plan, d, 0 if spec.population else seed, each)
+
+
+@lru_cache(maxsize=2)
+def _trained_grid(
+    text: str, plan: Plan, d: int, seed: int, each: int
+) -> tuple[Trained, Grid]:
+    spec = parse_spec(text)
+    parts = phases(spec.model)
+    cells = each * len(parts)
+    grading = 1.0 if spec.kind == "product" else GRADING
+    grid = dilated_grid(spec.model, kappas(spec), d, cells, "midpoint", grading=grading)
+    sizes = {_input_size(phase, d) for phase in parts}
+    if len(sizes) == 1:
+        trained = _trained(spec, plan, grid.times, d, seed, parts[0], UNITS_STEPS)
+        return trained, grid
+    pieces = [
+        _trained(spec, plan, times, d, seed, phase)
+        for phase, times in zip(parts, np.split(grid.times, len(parts)), strict=True)
+    ]
+    return _joined(pieces, grid), grid
+
+
+def _joined(pieces: list[Trained], grid: Grid) -> Trained:
+    """One set of networks over all times, from sets on one training set."""
+    networks: list[Any] = [x.network for x in pieces]
+    tensors = {name: torch.cat([getattr(x, name) for x in networks]) for name in "cuwb"}
+    return replace(
+        pieces[0],
+        network=replace(networks[0], **tensors),
+        times=grid.times,
+        loss=np.concatenate([x.loss for x in pieces]),
+        gradient_norm=np.concatenate([x.gradient_norm for x in pieces]),
+        branch=sum((x.branch for x in pieces), ()),
+    )

@@ -1,0 +1,143 @@
+"""What a convergence study concludes: rows, fits and a verdict from finished cells."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...show.answers import plain
+from ...theory.windows.dilation import leading_rate
+from .plan import Cell, Curves, Offsets, Phase, Plan, degenerate, phases
+from .series import (
+    fit_of,
+    law_rows,
+    law_series,
+    learned_series,
+    rows_of,
+    sampled_series,
+)
+from .verdict import FALSE_ALARM, Rule, Verdict, worst
+
+if TYPE_CHECKING:
+    from ...theory.models.spec import Spec
+
+
+@dataclass(frozen=True)
+class Study:
+    """The outcome: `rows` for every point, `fits` for every overlap, a verdict.
+
+    `laws` compares the generated draws of nu with the law of the limit at every d;
+    `notes` says what was not compared, and why. Rows are plain dictionaries, as
+    written to JSON.
+    """
+
+    rows: list[dict[str, Any]]
+    fits: list[dict[str, Any]]
+    verdict: Verdict
+    gradient_norm: float
+    plan: Plan
+    digest: str
+    laws: list[dict[str, Any]] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    seconds: float = float("nan")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-ready values (nan as null)."""
+        return plain(
+            {
+                "verdict": self.verdict,
+                "gradient_norm": self.gradient_norm,
+                "spec": self.digest,
+                "plan": vars(self.plan),
+                "seconds": self.seconds,
+                "versions": versions(),
+                "rows": self.rows,
+                "fits": self.fits,
+                "laws": self.laws,
+                "notes": self.notes,
+            }
+        )
+
+
+def compare(
+    plan: Plan,
+    spec: Spec,
+    wanted: Curves,
+    cells: Mapping[tuple[int, int], Cell],
+    offsets: Offsets | None = None,
+) -> Study:
+    """Compare finished cells with the limit `wanted`, quantity by quantity.
+
+    `offsets`, the predicted corrections, are shown beside and decide nothing.
+    """
+    parts = phases(spec.model)
+    overlaps = [
+        *learned_series(plan, spec, parts, wanted, cells, offsets or {}),
+        *sampled_series(plan, spec, parts, wanted, cells),
+    ]
+    laws = list(law_series(plan, spec, parts, wanted, cells))
+    norm = max(float(cell["gradient_norm"].max()) for cell in cells.values())
+    rules = _rules(spec, parts, sum(len(x.limit) for x in overlaps + laws))
+    fits = []
+    for series in overlaps + laws:
+        rule = replace(
+            rules[series.phase],
+            slack=series.slack,
+            converged=norm <= 10 * plan.tolerance,
+        )
+        fits.append(fit_of(series, np.array(plan.dims, float), rule, plan.seed))
+    return Study(
+        rows=[row for x in overlaps for row in rows_of(x, plan, spec.population)],
+        fits=fits,
+        verdict=worst([x["verdict"] for x in fits]),
+        gradient_norm=norm,
+        plan=plan,
+        digest=spec.digest,
+        laws=law_rows(plan, laws, wanted, cells),
+        notes=_notes(spec, parts),
+    )
+
+
+def _rules(spec: Spec, parts: list[Phase], tests: int) -> dict[str, Rule]:
+    """By phase, what decides its verdicts; `tests` share the false alarms."""
+    return {
+        part.name: Rule(
+            level=FALSE_ALARM / tests,
+            # with frozen noise the hidden unit saturates in every phase
+            powers=part.name.startswith("weights") and not spec.frozen_noise,
+            slack=0.0,
+            converged=True,
+            power=float(leading_rate(spec.model, part.window)),
+        )
+        for part in parts
+    }
+
+
+def _notes(spec: Spec, parts: list[Phase]) -> tuple[str, ...]:
+    return tuple(
+        f"The phase {part.name} is degenerate: with frozen noise (noise_draws = "
+        f"{spec.values['noise_draws']}) the hidden unit fits every noise draw, p is "
+        "not learned and the bias is undetermined, so that overlaps, shares and the "
+        "law of nu have no limit to be compared with. Of the samples the bulk variance "
+        "is compared."
+        for part in parts
+        if degenerate(spec, part)
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions that the numbers depend on."""
+    import torch
+
+    from ... import __version__
+
+    return {
+        "dilaton": __version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,260 @@
+r"""The convergence study: does the limit describe networks of finite dimension?
+
+At each dimension and seed a training set is drawn, networks are trained to a stated
+gradient norm at a few times of every phase, and their overlaps are compared with the
+limit: distance, rate, value extrapolated to $d = \infty$, verdict.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import StoreError
+from ...files import write_atomic
+from ...numerics.codegen.parameters import complete
+from ...numerics.codegen.snapshot import PrintedLimit, limit_of, printed_limit
+from ...numerics.corrections import correction_of, shifts
+from ...numerics.sweep.store import Damaged, Store
+from .cells import cell_counts, check_trainable, measure_cell, sample_cell
+from .compare import Study, compare, versions
+from .figures import draw_study
+from .law import law_time, limit_law
+from .plan import SAMPLED, Cell, Curves, Offset, Offsets, Phase, Plan, phases, suffixes
+
+if TYPE_CHECKING:
+    from xarray import Dataset
+
+    from ...theory.derive import Limit
+    from ...theory.models.spec import Spec
+
+
+UNITS_TOLERANCE = 1e-9
+"""Gradient norm of networks with a unit a feature: the minimum of a population is
+flat where its features are nearly decided, or not yet seen."""
+
+
+def converge(
+    spec: Spec,
+    dims: Sequence[int],
+    seeds: int,
+    *,
+    output: Path | None = None,
+    limit: Limit | None = None,
+    curves: Curves | None = None,
+    correction: bool = True,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    **settings: Any,
+) -> Study:
+    r"""Compare trained networks with the limit of `spec`.
+
+    For each overlap, phase and time the values are extrapolated to $d = \infty$ seed
+    by seed in powers of $d^{-1/2}$. The verdict is ``inconsistent`` when a limit lies
+    outside its interval, whose level is shared among all comparisons so that a true
+    limit raises a false alarm in one study of a hundred; ``not converged`` when a
+    gradient norm exceeds ten times the tolerance.
+
+    Parameters
+    ----------
+    spec
+        From `dilaton.load_spec`.
+    dims, seeds
+        Dimensions, and number of training sets at each.
+    output
+        Folder for finished cells (an interrupted study goes on), ``converge.json``
+        and the figures. A folder with another study's results is refused.
+    limit
+        Compare with this limit instead of the one derived from ``spec.model``.
+    curves
+        Compare with these numbers instead of solving the limit.
+    correction
+        Show the leading correction that theory predicts beside the overlaps of the
+        derived limit. For n samples it takes half a minute the first time.
+    progress
+        Wraps the iterable of (dimension, seed), for instance `tqdm.tqdm`.
+    **settings
+        The other fields of `Plan`.
+    """
+    begin = time.perf_counter()
+    if spec.kind == "product":
+        settings = {"tolerance": UNITS_TOLERANCE} | settings
+    plan = Plan(tuple(sorted({int(d) for d in dims})), int(seeds), **settings).check()
+    check_trainable(spec, plan.dims[0])
+    store = None if output is None else _claim(output, spec, plan)
+    wanted = curves or limit_curves(spec, plan, limit)
+    own = correction and curves is None and limit is None
+    offsets = predicted_offsets(spec, plan, wanted) if own else {}
+    cells = train_cells(spec, plan, store, progress)
+    study = compare(plan, spec, wanted, cells, offsets)
+    study = replace(study, seconds=time.perf_counter() - begin)
+    if output is not None:
+        text = json.dumps(study.to_dict(), indent=1, allow_nan=False)
+        write_atomic(output / "converge.json", text.encode())
+        lines = _lines(study, spec, limit, curves)
+        names = [phase.name for phase in phases(spec.model)]
+        draw_study(study.rows, study.fits, lines, names, output)
+    return study
+
+
+def _lines(
+    study: Study, spec: Spec, limit: Limit | None, curves: Curves | None
+) -> dict[str, tuple[list[float], list[float]]]:
+    """The limit of every overlap against dilated time, for the figure."""
+    if curves is not None:
+        return {row["quantity"]: ([], []) for row in study.rows}
+    found = _solve(spec, [k / 40 for k in range(41)], limit)
+    t = found["t"].values.tolist()
+    lines = {str(k): x.values for k, x in found.data_vars.items() if x.dims == ("t",)}
+    for name in {"m", "q"} & set(lines) if spec.kind == "product" else ():
+        bulk = lines.pop(name)
+        for end in suffixes(spec.model):
+            own = lines.get(name + end, bulk)
+            lines[name + end] = np.where(np.isnan(own), bulk, own)
+    return {name: (t, x.tolist()) for name, x in lines.items()}
+
+
+def _printed(spec: Spec, limit: Limit | None) -> PrintedLimit:
+    return limit_of(spec) if limit is None else printed_limit(limit)
+
+
+def _solve(spec: Spec, s: Sequence[float], limit: Limit | None) -> Dataset:
+    from ...numerics.solve import solve_point
+
+    found = solve_point(
+        _printed(spec, limit), s=s, rtol=1e-9, atol=1e-11, **spec.values
+    )
+    return found.dataset()
+
+
+def limit_curves(spec: Spec, plan: Plan, limit: Limit | None = None) -> Curves:
+    """Solve the limit at the times of `plan`; the learned overlaps and the samples."""
+    found = _solve(spec, sorted(plan.times), limit)
+    curves: dict[str, dict[str, np.ndarray]] = {}
+    for phase in phases(spec.model):
+        rows = found.isel(t=found["phase"].values == phase.name)
+        keep = np.isin(rows["s"].values, plan.inside(phase))
+        curves[phase.name] = {
+            own: x.values[keep]
+            for name, x in rows.data_vars.items()
+            if x.dims == ("t",)
+            for own in _own_names(spec, phase, str(name))
+        }
+    if plan.paths:
+        curves["sample"] = _sampled_limit(spec, found)
+        curves["law"] = _laws(spec, plan, _printed(spec, limit))
+    return curves
+
+
+def predicted_offsets(spec: Spec, plan: Plan, limits: Curves) -> Offsets:
+    """The leading corrections at the times of `plan`, where theory has them.
+
+    `limits` are the limits there, from `limit_curves`.
+    """
+    limit = limit_of(spec)
+    values = complete(limit, spec.values)
+    found = {}
+    for phase, part in zip(limit.phases, phases(spec.model), strict=True):
+        known = correction_of(phase)
+        if known is not None:
+            moves = shifts(known, plan.inside(part), values, limits[part.name])
+            found[part.name] = Offset(known.rate, moves)
+    return found
+
+
+def _own_names(spec: Spec, phase: Phase, name: str) -> list[str]:
+    """In the bulk all features of a product share one `m` and one `q`."""
+    if spec.kind == "product" and not phase.window.features and name in ("m", "q"):
+        return [name + suffix for suffix in suffixes(spec.model)]
+    return [name]
+
+
+def _sampled_limit(spec: Spec, found: Dataset) -> dict[str, np.ndarray]:
+    limits: dict[str, np.ndarray] = {}
+    for name in SAMPLED:
+        values = np.atleast_1d(found[name].values)
+        ends = suffixes(spec.model) if name != "bulk_variance" else [""]
+        limits |= {name + end: values[i : i + 1] for i, end in enumerate(ends)}
+    return limits
+
+
+def _laws(spec: Spec, plan: Plan, limit: PrintedLimit) -> dict[str, np.ndarray]:
+    """Draws of every nu where its law is compared."""
+    values = complete(limit, spec.values)
+    found: dict[str, np.ndarray] = {}
+    for phase, part in zip(limit.phases, phases(spec.model), strict=True):
+        if phase.features:
+            s = law_time(part.window, cell_counts(plan)[0])
+            kind = limit.about["activation"]
+            found |= limit_law(phase, part.window, values, s, kind)
+    return found
+
+
+# --------------------------------------------------------------- one training set
+
+
+def train_cells(
+    spec: Spec,
+    plan: Plan,
+    store: Store | None = None,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> dict[tuple[int, int], Cell]:
+    """Train and measure at every dimension and seed of `plan`."""
+    jobs = [(d, k) for d in plan.dims for k in range(plan.seeds)]
+    return {(d, k): _cell(spec, plan, store, d, k) for d, k in progress(jobs)}
+
+
+def _cell(
+    spec: Spec, plan: Plan, store: Store | None, d: int, k: int
+) -> dict[str, np.ndarray]:
+    """Train and measure, or read what was finished; a damaged file is redone."""
+    index = d * 10_000 + k
+    if store is not None:
+        try:
+            done = store.load(index)
+        except Damaged as damage:
+            print(
+                f"Note: `{store.path(index)}` is not used: {damage}; computing it "
+                "again.",
+                file=sys.stderr,
+            )
+            done = None
+        if done is not None:
+            return done
+    cell = measure_cell(spec, plan, d, plan.seed + k)
+    if plan.paths:
+        cell |= sample_cell(spec, plan, d, plan.seed + k)
+    if store is not None:
+        store.save(index, cell)
+    return cell
+
+
+# ------------------------------------------------------------------------ the folder
+
+
+def _claim(output: Path, spec: Spec, plan: Plan) -> Store:
+    """Return the folder's store; refuse a folder with another study in it."""
+    settings = {k: v for k, v in vars(plan).items() if k not in ("dims", "seeds")}
+    recipe = {"study": "converge", "spec": spec.digest, **settings, **versions()}
+    store = Store(output / "cells", recipe)
+    if output.exists() and not output.is_dir():
+        raise StoreError(
+            f"The output must be a folder, but `{output}` is a file. Choose another "
+            "name."
+        )
+    mine = (store.folder / "manifest.json").exists()
+    if output.exists() and any(output.iterdir()) and not mine:
+        raise StoreError(
+            f"A study writes to a new folder or continues its own, but `{output}` "
+            "holds something else or a study with other settings. Choose another "
+            "folder."
+        )
+    store = store.open()
+    store.tidy()
+    return store

@@ -1,0 +1,147 @@
+"""The figures of a convergence study, from its rows and the limiting curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...show import plots
+from ...theory.symbols.notation import TABLE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .dynamics import Descent, Story
+
+_MOST_LINES = 12
+
+Row = Mapping[str, Any]
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+def draw_study(
+    rows: Sequence[Row],
+    fits: Sequence[Row],
+    curves: Mapping[str, Curve],
+    phases: Sequence[str],
+    folder: Path,
+) -> None:
+    """Write ``overlaps`` and ``convergence`` as PNG, PDF and SVG into `folder`.
+
+    `curves` holds (dilated times, values) of the limit by quantity. Of many quantities
+    in a phase ``convergence`` shows those that are farthest from the limit.
+    """
+    learned = [row for row in rows if row["quantity"] in curves]
+    titles = _titles(learned)
+    dots = [
+        {**row, "t": (phases.index(row["phase"]) + row["s"]) / len(phases)}
+        for row in learned
+    ]
+    boundaries = [i / len(phases) for i in range(1, len(phases))]
+    lines = {name: plots.broken(*curve) for name, curve in curves.items()}
+    figure = plots.overlaps(lines, {}, dots, titles, boundaries)
+    plots.save(figure, folder / "overlaps")
+    errors = [x for fit in fits for x in _errors(rows, fit)]
+    slopes = [fit for fit in fits if np.isfinite(fit["slope"])]
+    if slopes:
+        shown = _farthest(slopes, errors)
+        figure = plots.convergence(errors, shown, _titles(rows))
+        plots.save(figure, folder / "convergence")
+
+
+@plots.styled
+def draw_story(story: Story) -> Figure:
+    """Overlaps and bias along training, in the window and at a fixed time.
+
+    Lines are the limiting flow, dots gradient descent at finite d.
+    """
+    names = ("m", "omega", "r", "b")
+    figure, axes = plots.new_figure(1, len(names) + 1, 2.6 * (len(names) + 1), 2.9)
+    for ax, name in zip(axes.flat, names, strict=False):
+        ax.plot(story.limit["times"], story.limit[name], color="black", label="limit")
+        _descents(ax, story.dilated, name)
+        ax.set_title(f"${TABLE[name].latex}$, dilated")
+    last = axes[0, -1]
+    _descents(last, story.undilated, "b")
+    last.set_title(f"$b$ at $\\tau = {story.undilated[0].tau:g}$")
+    for ax in (axes[0, names.index("b")], last):
+        ax.axhline(story.log_odds, color=plots.GREY, ls="--", lw=1.2, label="log-odds")
+        ax.set_ylim(-0.1, 1.15 * max(story.log_odds, 0.1))
+    for ax in axes.flat:
+        ax.set_xlabel("training time")
+    axes[0, names.index("b")].legend(fontsize=7)
+    return figure
+
+
+def _descents(ax: Any, runs: Sequence[Descent], name: str) -> None:
+    for i, run in enumerate(runs):
+        ax.plot(
+            run.train_time,
+            run.overlaps[name],
+            color=plots.COLOURS[i % len(plots.COLOURS)],
+            marker=plots.MARKERS[i % len(plots.MARKERS)],
+            ls="none",
+            ms=3.5,
+            label=f"$d={run.d}$",
+        )
+
+
+def _titles(rows: Sequence[Row]) -> dict[str, str]:
+    names = dict.fromkeys(row["quantity"] for row in rows)
+    return {name: _title(name) for name in names}
+
+
+def _title(name: str) -> str:
+    r"""The symbol of a quantity, with its features' numbers and its samples' signs.
+
+    ``m_1_2`` is $m_{12}$, ``zeta_1_pm`` is $\zeta_{1,+-}$.
+    """
+    if name in TABLE:
+        return f"${TABLE[name].latex}$"
+    base, *tail = name.split("_")
+    signs = tail.pop() if tail and set(tail[-1]) <= {"p", "m"} else ""
+    numbers = "".join(tail)
+    if base not in TABLE or not numbers.isdigit():
+        return name.replace("_", " ")
+    lower = [numbers, signs.replace("p", "+").replace("m", "-")]
+    return f"${TABLE[base].latex}_{{{','.join(filter(None, lower))}}}$"
+
+
+def _farthest(fits: Sequence[Row], errors: Sequence[Row]) -> list[Row]:
+    """The fits of each phase whose lines fit a legend: the largest distances."""
+    size = {(x["phase"], x["quantity"]): x["error"] for x in errors}  # at the last d
+    ranked = sorted(fits, key=lambda x: -size[x["phase"], x["quantity"]])
+    phases = {x["phase"] for x in fits}
+    kept = [[x for x in ranked if x["phase"] == p][:_MOST_LINES] for p in phases]
+    names = {(x["phase"], x["quantity"]) for part in kept for x in part}
+    return [x for x in fits if (x["phase"], x["quantity"]) in names]
+
+
+def _errors(rows: Sequence[Row], fit: Row) -> list[dict[str, Any]]:
+    """Root-mean-square distance over times and seeds at each d.
+
+    `corrected` is that from the limit with its predicted correction, if there is one.
+    """
+    key = (fit["phase"], fit["quantity"])
+    mine = [row for row in rows if (row["phase"], row["quantity"]) == key]
+    found = []
+    for d in sorted({row["d"] for row in mine}):
+        here = [row for row in mine if row["d"] == d]
+        point = {"phase": key[0], "quantity": key[1], "d": d}
+        point["error"] = _distance(here, [0.0] * len(here))
+        moves = [row["correction"] for row in here]
+        if None not in moves and any(moves):
+            point["corrected"] = _distance(here, moves)
+        found.append(point)
+    return found
+
+
+def _distance(rows: Sequence[Row], moves: Sequence[float]) -> float:
+    squares = [
+        (row["mean"] - row["limit"] - move) ** 2 + row["variance"]
+        for row, move in zip(rows, moves, strict=True)
+    ]
+    return float(np.sqrt(np.mean(squares)))

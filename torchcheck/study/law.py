@@ -1,0 +1,119 @@
+r"""The law of $\nu$ at the end of a feature window, and draws compared with it.
+
+The limit's law is that of its sampling flow, followed from quasi-random starting
+points. Generated draws are compared with it by Kolmogorov and Smirnov's statistic and,
+for the extrapolation in d, by the share of draws below each eighth of the limit's law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...theory.windows.dilation import S_PHASE, Window
+from ..networks.grid import fades
+
+if TYPE_CHECKING:
+    from ...numerics.codegen.snapshot import PrintedPhase
+    from ...numerics.ode.inputs import Inputs
+
+LEVELS = np.arange(1, 8) / 8
+"""Where the laws are compared."""
+
+_DRAWS = 2**14
+_TOLERANCE = 1e-6
+
+
+def law_time(window: Window, cells: int) -> float:
+    """The time in a window, of `cells` cells, at which its law is compared: its end.
+
+    Where the noise vanishes beside the data the law at the end is two points, so
+    there it is an edge of the grid near three quarters.
+    """
+    if not fades(window):
+        return 1.0
+    return 1 - (1 - (cells // 2) / cells) ** 2
+
+
+def limit_law(
+    phase: PrintedPhase,
+    window: Window,
+    values: Mapping[str, float],
+    s: float,
+    activation: str,
+) -> dict[str, np.ndarray]:
+    r"""Sorted draws of every $\nu$ of `phase` at the time `s`, in the limit.
+
+    Empty where the phase has no sampling flow.
+    """
+    from scipy.stats import norm, qmc
+
+    from ...numerics.codegen.parameters import params_of
+    from ...numerics.ode.integrate import integrate
+
+    flow = phase.sampling
+    if flow is None:
+        return {}
+    names = list(flow.unknowns)
+    unit = qmc.Sobol(len(names), seed=0).random(_DRAWS)
+    start = norm.ppf(np.clip(unit, 1e-12, 1 - 1e-12)) * _first_spread(window, values)
+    found = integrate(
+        flow.make(),
+        init=dict(zip(names, start.T, strict=True)),
+        params=params_of(flow, values),
+        t=[0.0, s],
+        rtol=_TOLERANCE,
+        atol=_TOLERANCE,
+        inputs=_inputs(phase, values, activation) if flow.inputs else None,
+    )
+    return {
+        name: np.sort(found[name][:, -1]) for name in names if name.startswith("nu")
+    }
+
+
+def _inputs(
+    phase: PrintedPhase, values: Mapping[str, float], activation: str
+) -> Inputs:
+    """The learned overlaps as functions of `s`."""
+    from ...numerics.minima.continuation import minimise_classes
+    from ...numerics.minima.landscape import counted
+    from ...numerics.share.several_features import as_inputs
+    from ...numerics.solve import learned_inputs
+
+    if not counted(phase.learned):
+        return learned_inputs(phase, values)
+    return as_inputs(minimise_classes(phase, activation, np.ones(1), values))
+
+
+def _first_spread(window: Window, values: Mapping[str, float]) -> float:
+    """The noise at the start of a window, in its units."""
+    first = window.alpha.subs(S_PHASE, 0)
+    return float(first.subs({x: values[str(x)] for x in first.free_symbols}))
+
+
+def shares_below(draws: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    """Share of sorted `draws` below each level of the limit's law, shape (7,)."""
+    points = np.quantile(limit, LEVELS)
+    return np.searchsorted(draws, points, side="right") / len(draws)
+
+
+def ks_row(draws: np.ndarray, limit: np.ndarray) -> dict[str, Any]:
+    """Kolmogorov and Smirnov's statistic and p-value of `draws` against `limit`."""
+    from scipy.stats import kstest
+
+    ranks = (np.arange(len(limit)) + 0.5) / len(limit)
+    test = kstest(draws, lambda x: np.interp(x, limit, ranks, left=0.0, right=1.0))
+    return {
+        "draws": len(draws),
+        "ks": float(test.statistic),
+        "p_value": float(test.pvalue),
+    }
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Largest distance between the laws of two sorted sets of draws."""
+    points = np.concatenate([a, b])
+    below = [np.searchsorted(x, points, side="right") / len(x) for x in (a, b)]
+    return float(np.abs(below[0] - below[1]).max())

@@ -1,0 +1,125 @@
+"""The plan of a convergence study: dimensions, seeds, times, and what it measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ...errors import ModelError
+from ...theory.models.model import Model, suffix
+from ...theory.windows.dilation import Window, find_windows, window_names
+from .. import check_device
+
+if TYPE_CHECKING:
+    from ...theory.models.spec import Spec
+
+Curves = Mapping[str, Mapping[str, np.ndarray]]
+"""Phase name to quantity name to the limit at the phase's times; ``sample`` too, and
+``law`` with sorted draws of every nu."""
+
+Cell = Mapping[str, np.ndarray]
+"""What one training set gave: ``phase/quantity`` to values at the phase's times."""
+
+Offsets = Mapping[str, "Offset"]
+"""Phase name to the predicted leading correction of its overlaps."""
+
+TIMES = (0.25, 0.5, 0.75, 1.0)
+"""Times inside a phase unless asked otherwise; 1 is left out where tau would be 1."""
+
+SAMPLED = ("share_plus", "mode_mean", "bulk_variance")
+"""Quantities of generated samples."""
+
+
+class Offset(NamedTuple):
+    r"""What is predicted beyond the limit: coefficients of $d^{-\rm rate}$ (S,)."""
+
+    rate: float
+    shifts: Mapping[str, np.ndarray]
+
+
+class Phase(NamedTuple):
+    """A phase by its name and the window of time it spends."""
+
+    name: str
+    window: Window
+
+
+def phases(model: Model) -> list[Phase]:
+    """The phases of a model in order; derives no equation."""
+    windows = find_windows(model)
+    return [Phase(*x) for x in zip(window_names(windows), windows, strict=True)]
+
+
+def suffixes(model: Model) -> list[str]:
+    """What the features' quantities end in: ``_1``, ``_2``; nothing for two modes."""
+    return [suffix(model, j + 1) for j in range(len(model.target.features))]
+
+
+def degenerate(spec: Spec, part: Phase) -> bool:
+    """Whether the phase has no limit to compare networks with."""
+    return spec.frozen_noise and bool(part.window.features)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that fixes the numbers of a study.
+
+    Attributes
+    ----------
+    dims
+        At least three dimensions, increasing.
+    seeds
+        Number of training sets at each dimension.
+    times
+        Times inside a phase, in (0, 1].
+    tolerance
+        Gradient norm that training stops at; ten times it is the most that still
+        counts as converged.
+    max_iterations
+        Most steps of the optimiser.
+    paths, cells
+        Generated samples a training set (0 for none); cells of their coarser grid,
+        for every two phases.
+    seed
+        First seed; the others follow.
+    device
+        ``"cpu"`` or ``"cuda"``.
+    """
+
+    dims: tuple[int, ...]
+    seeds: int
+    times: tuple[float, ...] = TIMES
+    tolerance: float = 1e-7
+    max_iterations: int = 2000
+    paths: int = 20_000
+    cells: int = 20
+    seed: int = 0
+    device: str = "cpu"
+
+    def check(self) -> Plan:
+        """Raise `ModelError` when the study cannot be judged; return the plan."""
+        if len(set(self.dims)) < 3 or min(self.dims) < 2:
+            raise ModelError(
+                "`dims` must be at least three different dimensions from 2, or nothing "
+                f"can be extrapolated, but is {', '.join(map(str, self.dims))}. Add "
+                "some, as in 300,1000,3000,10000."
+            )
+        if self.seeds < 3:
+            raise ModelError(
+                "`seeds` must be at least 3 for a standard error, but is "
+                f"{self.seeds}. Raise it."
+            )
+        if not self.times or not all(0 < s <= 1 for s in self.times):
+            raise ModelError(
+                "`times` must lie in (0, 1], inside a phase, but are "
+                f"{', '.join(f'{s:g}' for s in self.times)}. Change them."
+            )
+        check_device(self.device)
+        return self
+
+    def inside(self, phase: Phase) -> np.ndarray:
+        """Times of one phase: without its end where that is, or tends to, tau = 1."""
+        return np.array([s for s in self.times if s < 1 or phase.window.end == "0"])

@@ -1,0 +1,247 @@
+"""What a study compares: a series for every quantity of a phase, its rows, its fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .law import LEVELS, ks_row, law_time, shares_below
+from .plan import SAMPLED, Cell, Curves, Offsets, Phase, Plan, degenerate, suffixes
+from .verdict import Extrapolation, Rule, extrapolate, fit_slope, judge
+
+if TYPE_CHECKING:
+    from ...theory.models.spec import Spec
+
+_SKIPPED = {"weights": ("c",)}  # zero in the limit: c_hat is the quantity there
+
+
+class Series(NamedTuple):
+    r"""One quantity of one phase: values (D, K, S) and limits (S,) at times (S,).
+
+    For a law the limits are its levels, all at one time. `draws` is the number of
+    generated samples behind a value, 0 for an overlap. `shift` is the coefficient of
+    $d^{-\rm rate}$ in the average over training sets, where theory has it.
+    """
+
+    phase: str
+    quantity: str
+    times: np.ndarray
+    values: np.ndarray
+    limit: np.ndarray
+    slack: float
+    draws: int = 0
+    shift: np.ndarray | None = None
+    rate: float = 0.5
+
+    def predicted(self, d: float) -> np.ndarray | None:
+        r"""The leading correction $x^{(1)} d^{-\rm rate}$ at the times, or `None`."""
+        return None if self.shift is None else self.shift * float(d) ** -self.rate
+
+
+def learned_series(
+    plan: Plan,
+    spec: Spec,
+    parts: list[Phase],
+    wanted: Curves,
+    cells: Mapping[tuple[int, int], Cell],
+    offsets: Offsets,
+) -> Iterator[Series]:
+    """Every overlap that was measured and has a finite limit."""
+    first = next(iter(cells.values()))
+    for part in parts:
+        s = plan.inside(part)
+        for name, limit in wanted.get(part.name, {}).items():
+            good = np.isfinite(limit)
+            skip = name in _SKIPPED.get(part.name.split("-")[0], ())
+            skip |= degenerate(spec, part) or f"{part.name}/{name}" not in first
+            if skip or not good.any():
+                continue
+            values = _stack(plan, cells, f"{part.name}/{name}")[:, :, good]
+            found = Series(part.name, name, s[good], values, limit[good], 0.0)
+            offset = offsets.get(part.name)
+            if offset is not None and name in offset.shifts:
+                shift = offset.shifts[name][good]
+                found = found._replace(shift=shift, rate=offset.rate)
+            yield found
+
+
+def _stack(plan: Plan, cells: Mapping[tuple[int, int], Cell], key: str) -> np.ndarray:
+    """Values of all cells, shape (D, K, S)."""
+    return np.array([[cells[d, k][key] for k in range(plan.seeds)] for d in plan.dims])
+
+
+def sampled_series(
+    plan: Plan,
+    spec: Spec,
+    parts: list[Phase],
+    wanted: Curves,
+    cells: Mapping[tuple[int, int], Cell],
+) -> Iterator[Series]:
+    """What was generated: the shares when decided, means and the bulk at the end."""
+    first = next(iter(cells.values()))
+    for name, limit in wanted.get("sample", {}).items():
+        if f"sample/{name}" not in first or not np.isfinite(limit).all():
+            continue
+        share = name.startswith("share_plus")
+        yield Series(
+            (_decides(spec, parts, name) if share else parts[-1]).name,
+            name,
+            np.ones(1),
+            _stack(plan, cells, f"sample/{name}"),
+            limit,
+            max(float(x[f"step/{name}"][0]) for x in cells.values()),
+            plan.paths if share else 0,
+        )
+
+
+def _decides(spec: Spec, parts: list[Phase], name: str) -> Phase:
+    """The phase that decides the feature that `name` belongs to."""
+    ends = suffixes(spec.model)
+    j = next((i for i, x in enumerate(ends, 1) if x and name.endswith(x)), 1)
+    return next(x for x in parts if j in x.window.features)
+
+
+def law_series(
+    plan: Plan,
+    spec: Spec,
+    parts: list[Phase],
+    wanted: Curves,
+    cells: Mapping[tuple[int, int], Cell],
+) -> Iterator[Series]:
+    """Share of the draws of nu below each level of the limit's law."""
+    first = next(iter(cells.values()))
+    for name, limit in wanted.get("law", {}).items():
+        if f"draws/{name}" not in first:
+            continue
+        part = _decides(spec, parts, name)
+        law = name.replace("nu", "law")
+        values = [
+            [
+                shares_below(cells[d, k][f"draws/{name}"], limit)
+                for k in range(plan.seeds)
+            ]
+            for d in plan.dims
+        ]
+        s = law_time(part.window, plan.cells // 2)
+        yield Series(
+            part.name,
+            law,
+            np.full(len(LEVELS), s),
+            np.array(values),
+            LEVELS,
+            max(float(x[f"step/{law}"][0]) for x in cells.values()),
+            plan.paths,
+        )
+
+
+def law_rows(
+    plan: Plan,
+    laws: list[Series],
+    wanted: Curves,
+    cells: Mapping[tuple[int, int], Cell],
+) -> list[dict[str, Any]]:
+    """The test of Kolmogorov and Smirnov at every d, over the draws of all seeds."""
+    rows = []
+    for series in laws:
+        name = series.quantity.replace("law", "nu")
+        for d in plan.dims:
+            draws = [cells[d, k][f"draws/{name}"] for k in range(plan.seeds)]
+            test = ks_row(np.concatenate(draws), wanted["law"][name])
+            about = {"phase": series.phase, "s": float(series.times[0])}
+            rows.append(about | {"quantity": name, "d": d} | test)
+    return rows
+
+
+def rows_of(series: Series, plan: Plan, population: bool) -> list[dict[str, Any]]:
+    """One row for every time and dimension, with the predicted correction.
+
+    Overlaps of a population do not vary from seed to seed and have no z-score.
+    """
+    sampled = series.quantity.startswith(SAMPLED[:2])
+    scatters = sampled or not population
+    return [
+        _row(series, i, j, d, scatters)
+        for j in range(len(series.times))
+        for i, d in enumerate(plan.dims)
+    ]
+
+
+def _row(series: Series, i: int, j: int, d: int, scatters: bool) -> dict[str, Any]:
+    values, limit = series.values[i, :, j], float(series.limit[j])
+    mean, variance = float(values.mean()), float(values.var(ddof=1))
+    stderr = (variance / len(values)) ** 0.5
+    predicted = series.predicted(d)
+    row = {
+        "phase": series.phase,
+        "s": float(series.times[j]),
+        "quantity": series.quantity,
+        "d": d,
+        "mean": mean,
+        "stderr": stderr,
+        "variance": variance,
+        "limit": limit,
+        "z": (mean - limit) / stderr if stderr > 0 and scatters else None,
+        "correction": None if predicted is None else _finite(predicted[j]),
+    }
+    if series.draws:
+        share = min(max(mean, 0.0), 1.0)
+        row["binomial"] = (share * (1 - share) / (series.draws * len(values))) ** 0.5
+    return row
+
+
+def _finite(x: float) -> float | None:
+    return float(x) if np.isfinite(x) else None
+
+
+def fit_of(series: Series, dims: np.ndarray, rule: Rule, seed: int) -> dict[str, Any]:
+    """Rate over all times; extrapolation at the time that fits the limit worst."""
+    limit, values = series.limit, series.values
+    slope, low, high = fit_slope(dims, values - limit, seed, rule.power)
+    if series.draws:  # binomial noise does not shrink with d
+        slope = low = high = float("nan")
+    found = [
+        extrapolate(dims, values[:, :, j], limit[j], rule) for j in range(len(limit))
+    ]
+    strain = [_strain(x, y) for x, y in zip(found, limit, strict=True)]
+    j = int(np.argmax(strain))
+    return {
+        "quantity": series.quantity,
+        "phase": series.phase,
+        "slope": slope,
+        "slope_low": low,
+        "slope_high": high,
+        "s": float(series.times[j]),
+        "limit": float(limit[j]),
+        "extrapolated": found[j].value,
+        "extrapolated_low": found[j].low,
+        "extrapolated_high": found[j].high,
+        **_offsets(series, dims),
+        "verdict": judge(strain[j] <= 1, rule),
+    }
+
+
+def _offsets(series: Series, dims: np.ndarray) -> dict[str, float | None]:
+    """How far the mean over seeds is off at the largest d, before and after correction.
+
+    Root mean squares over times; `offset_stderr` is what chance leaves of any.
+    """
+    values = series.values[-1]
+    off = values.mean(0) - series.limit
+    predicted = series.predicted(dims[-1])
+    known = predicted is not None and np.isfinite(predicted).all()
+    return {
+        "offset": _size(off),
+        "offset_corrected": _size(off - predicted) if known else None,
+        "offset_stderr": _size(values.std(0, ddof=1) / len(values) ** 0.5),
+    }
+
+
+def _size(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(x**2)))
+
+
+def _strain(found: Extrapolation, limit: float) -> float:
+    """Distance from the limit in half-widths of the interval."""
+    return abs(found.value - limit) / ((found.high - found.low) / 2)
