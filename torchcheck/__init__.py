@@ -8,10 +8,9 @@ A function called like its module is imported from it:
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
-from ..errors import MissingExtra, ModelError
+from .device import need_torch
 
 _HOME = {
     "study.compare": ("Study",),
@@ -72,29 +71,6 @@ def __getattr__(name: str) -> Any:
     value = getattr(module, name)
     globals()[name] = value
     return value
-
-
-def need_torch() -> None:
-    """Raise `MissingExtra` when torch is not installed."""
-    if find_spec("torch") is None:
-        raise MissingExtra(
-            "Networks are trained with torch, but it is not installed. Install it with "
-            '`pip install "dilaton[torch]"`.'
-        )
-
-
-def check_device(device: str) -> None:
-    """Raise `ModelError` when torch cannot compute on `device`."""
-    if not device.startswith("cuda"):
-        return
-    need_torch()
-    import torch
-
-    if not torch.cuda.is_available():
-        raise ModelError(
-            "`device` is cuda, but this machine has no CUDA device that torch can use. "
-            "Leave it out to train on the CPU."
-        )
 
 
 def __dir__() -> list[str]:

@@ -26,6 +26,7 @@ from ..strategies import (
     SCHEDULES,
     TARGETS,
     TIMES,
+    normal,
     sized,
     training_sets,
 )
@@ -53,7 +54,7 @@ def test_the_population_generates_the_share_of_its_law(point):
 
 
 @sized(8)
-@given(TARGETS, st.floats(-4, 4))
+@given(TARGETS, normal(-4, 4))
 def test_every_starting_point_ends_at_its_quantile(point, start):
     flow = limit_of("population").phase("weights").sampling
     settings = {"init": {"nu": start}, "params": point, "t": [0.0, 1.0]}
@@ -139,7 +140,7 @@ def test_equal_classes_have_no_bias(target, data):
 
 
 @sized(15)
-@given(st.floats(0.05, 0.95), st.floats(0.5, 2.5))
+@given(normal(0.05, 0.95), normal(0.5, 2.5))
 def test_many_samples_are_the_population(p, kappa):
     """The ridges cost 1/n, the wrong `omega` at least exp(-kappa^2/2)."""
     n = 10**7
@@ -157,7 +158,7 @@ def test_many_samples_are_the_population(p, kappa):
 
 
 @sized(25)
-@given(st.integers(2, 50), st.floats(0.1, 3), st.integers(1, 20))
+@given(st.integers(2, 50), normal(0.1, 3), st.integers(1, 20))
 def test_without_a_ridge_the_bulk_is_the_training_set(n, sigma, draws):
     """ridge -> 0: the modes are the class means, the bulk the spread around them."""
     point = {"n": n, "sigma": sigma, "ridge_u": 1e-12}

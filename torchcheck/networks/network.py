@@ -113,11 +113,6 @@ class Network:
             self, c=self.c[pick], u=self.u[pick], w=self.w[pick], b=self.b[pick]
         )
 
-    def detached(self) -> Network:
-        """The same network without gradients."""
-        c, u, w, b = (x.detach() for x in self.parameters)
-        return replace(self, c=c, u=u, w=w, b=b)
-
     def overlaps(self, data: TrainingSet) -> Overlaps:
         r"""Measure the overlaps, by the theory's names, as arrays over times.
 

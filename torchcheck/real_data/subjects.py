@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from ...errors import ModelError
-from .. import check_device, need_torch
+from ..device import check_device, need_torch
 from .datasets import Images, Mixture, check_images, load_digits, load_mnist
 from .times import TrainingTimes
 from .uturn import Curve, MseCurve, default_times, denoise, generate, mse_curve, uturn

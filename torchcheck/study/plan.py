@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import ModelError
 from ...theory.models.model import Model, suffix
 from ...theory.windows.dilation import Window, find_windows, window_names
-from .. import check_device
+from ..device import check_device
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec

@@ -56,7 +56,7 @@ def converge(
     """
     from ...show import answers
     from ...theory.models.spec import load_spec
-    from ...torchcheck import check_device, need_torch
+    from ...torchcheck.device import check_device, need_torch
 
     seeds_from(seed, seeds, "--seed")
     chosen = load_spec(spec)

@@ -40,7 +40,7 @@ def run(
       dilaton run my.toml -o my-report/ --quick
     """
     from ...theory.models.spec import default_spec, load_spec
-    from ...torchcheck import check_device
+    from ...torchcheck.device import check_device
 
     seeds_from(seed, RUN_SEEDS, "--seed")
     chosen = default_spec() if spec is None else load_spec(spec)

@@ -61,7 +61,7 @@ def windows(
       dilaton windows mnist --data ~/mnist -o mnist/ --json numbers.json
     """
     from ...files import write_atomic
-    from ...torchcheck import check_device
+    from ...torchcheck.device import check_device
     from ...torchcheck.real_data.subjects import image_plan, mixture_plan
     from ..windows_report import to_json, write_windows_report
 
