@@ -1,0 +1,1 @@
+"""Grids of time as numbers: maps evaluated, inverted, and integrated from weights."""

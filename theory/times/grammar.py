@@ -1,0 +1,118 @@
+"""The text of maps of time: names with arguments, composed with ``+``."""
+
+from __future__ import annotations
+
+import re
+
+import sympy as sp
+
+from ...errors import ModelError, did_you_mean, shown
+from ..models.model import TAU, D
+from ..models.schedule import DIMENSIONS, LENGTH, parse_schedule
+
+INVERSE = "inverse:"
+ARGUMENTS = {
+    "uniform": (0, 0),
+    "shift": (1, 1),
+    "flux": (1, 1),
+    "logit-normal": (2, 2),
+    "cosine": (0, 0),
+    "mode": (1, 1),
+    "log-snr": (0, 2),
+    "edm": (1, 3),
+    "dilated": (0, 99),
+    "entropic": (0, 1),
+    "mse-decrements": (0, 0),
+    "mse-log-snr": (0, 2),
+    "lipschitz": (0, 0),
+    "table": (1, 1),
+}
+"""Every map by name, with the fewest and the most arguments it takes."""
+
+_NAMES = "|".join(map(re.escape, [*ARGUMENTS, INVERSE[:-1]]))
+_PLUS = re.compile(rf"\+(?=\s*(?:{_NAMES})(?:\s*[:+]|\s*$))")
+
+
+def split_maps(text: str) -> list[str]:
+    """Return the maps that a text composes, the first one first.
+
+    A ``+`` composes where the name of a map follows it: that in ``shift:1+sqrt(d)``
+    belongs to the formula.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise ModelError(
+            f'A map of time must be text such as "shift:3", but is {shown(text)}. '
+            f"The maps are {', '.join(ARGUMENTS)}."
+        )
+    return [part.strip() for part in _PLUS.split(text)]
+
+
+def read_map(part: str) -> tuple[str, list[str]]:
+    """Return the name and the arguments of one map; raise `ModelError` on others."""
+    name, *rest = (x.strip() for x in part.split(":"))
+    if name not in ARGUMENTS:
+        raise ModelError(
+            f"A map of time must be one of {', '.join(ARGUMENTS)}, but is "
+            f"`{name[:40]}`{did_you_mean(name, ARGUMENTS)}"
+        )
+    if name == "table":
+        rest = [part.partition(":")[2].strip()]
+    least, most = ARGUMENTS[name]
+    if not least <= len(rest) <= most or not all(rest):
+        count = str(least) if least == most else f"{least} to {most}"
+        raise ModelError(
+            f"The map `{name}` takes {count} arguments after colons, but "
+            f"{part[:LENGTH]!r} has {sum(map(bool, rest))}. Write it as in "
+            f"`{EXAMPLES[name]}`."
+        )
+    return name, rest
+
+
+EXAMPLES = {
+    "uniform": "uniform",
+    "shift": "shift:3",
+    "flux": "flux:4096",
+    "logit-normal": "logit-normal:0:1",
+    "cosine": "cosine",
+    "mode": "mode:1.29",
+    "log-snr": "log-snr:0.05/sqrt(d):49",
+    "edm": "edm:7",
+    "dilated": "dilated:1:2",
+    "entropic": "entropic:2401",
+    "mse-decrements": "mse-decrements",
+    "mse-log-snr": "mse-log-snr",
+    "lipschitz": "lipschitz",
+    "table": "table:times.txt",
+}
+
+
+def formula(text: str, name: str) -> sp.Expr:
+    """Return an argument of the map `name`: a formula in ``d`` alone, never evaluated.
+
+    The grammar is that of schedules.
+    """
+    expr = parse_schedule(text, name)
+    if TAU in expr.free_symbols:
+        raise ModelError(
+            f"An argument of the map `{name}` must be a number or a formula in d, but "
+            f"{text!r} contains tau. Write it as in `{EXAMPLES[name]}`."
+        )
+    return expr
+
+
+def in_range(
+    expr: sp.Expr, name: str, words: str, low: sp.Expr, high: sp.Expr = sp.oo
+) -> sp.Expr:
+    """Return `expr`; raise `ModelError` unless it is in (`low`, `high`) at every `d`.
+
+    The dimensions that are tried are those at which schedules are.
+    """
+    for d in DIMENSIONS:
+        value = expr.subs(D, sp.Float(d)).evalf()
+        if not (value.is_real and low < value < high):
+            raise ModelError(
+                f"An argument of the map `{name}` must be {words}, but "
+                f"{sp.sstr(expr)} is {sp.N(value, 6)} at d = {d:g}. Write it as in "
+                f"`{EXAMPLES[name]}`."
+            )
+    return expr
