@@ -1,0 +1,410 @@
+r"""Monotone maps of time: a grid or a law of times is a map of uniform points.
+
+A map sends $t \in [0, 1]$, in which steps are equal or training times are uniform, to
+the interpolant's time $\tau$. The "timestep shift" of practice, the quantiles of a
+logit-normal law and the dilation are all such maps. They compose, invert and print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+
+from ...errors import DerivationError, ModelError
+from ..models.model import TAU, D, Interpolant, Model
+from ..windows.dilation import T, find_windows, make_dilation
+from .grammar import INVERSE, formula, in_range, read_map, split_maps
+
+R = sp.Symbol("R", positive=True)
+"""The value of $\\beta/\\alpha$ for which a time is sought."""
+
+UNIT = (sp.S.Zero, sp.S.One)
+LOWEST, HIGHEST = sp.Rational(1, 20) / sp.sqrt(D), sp.Integer(49)
+r"""Ends of $\beta/\alpha$ of the map even in log SNR, unless they are given."""
+
+EDM_SIGMAS = (sp.Rational(2, 1000), sp.Integer(80))
+"""Smallest and largest noise level of the published EDM sampler."""
+
+FLUX_ANCHORS = (
+    (sp.Integer(256), sp.Rational(1, 2)),
+    (sp.Integer(4096), sp.Rational(115, 100)),
+)
+"""Numbers of tokens and the logarithms of the shift there, as FLUX publishes them."""
+
+STEEPEST_MODE = 2 / (sp.pi - 2)
+
+
+@dataclass(frozen=True)
+class TimeMap:
+    r"""A monotone map $\tau(t)$ of $[0, 1]$; make one with `parse_map` or a function.
+
+    Attributes
+    ----------
+    text
+        What `parse_map` reads back as this map.
+    forward
+        $\tau$ as an expression in ``t``; `None` where it has no closed form.
+    backward
+        ``t`` as an expression in ``tau``; `None` where it has no closed form.
+    ends
+        $\tau$ at ``t`` = 0 and 1, `None` where that has no closed form. A map that
+        does not reach 0 or 1 (a range of noise levels) is completed by a step from 0
+        and a step to 1.
+    factor
+        The number that divides $\beta/\alpha$ of the linear path, if the map is a
+        shift.
+    """
+
+    text: str
+    forward: sp.Expr | None
+    backward: sp.Expr | None
+    ends: tuple[sp.Expr | None, sp.Expr | None] = UNIT
+    factor: sp.Expr | None = None
+
+    def tau(self, t: sp.Expr | float = T) -> sp.Expr:
+        """Return ``tau`` at the grid time `t`; raise `DerivationError` without form."""
+        if t in (0, 1):
+            return _form(self.ends[int(t)], self.text, "tau")
+        return _form(self.forward, self.text, "tau").subs(T, t)
+
+    def time(self, tau: sp.Expr | float = TAU) -> sp.Expr:
+        """Return the grid time at which the map is at `tau`, within its `ends`."""
+        if tau in self.ends:
+            return sp.Integer(self.ends.index(tau))
+        return _form(self.backward, self.text, "t").subs(TAU, tau)
+
+    def derivative(self, t: sp.Expr | float = T) -> sp.Expr:
+        r"""Return $d\tau/dt$ at the grid time `t`."""
+        return sp.diff(_form(self.forward, self.text, "tau"), T).subs(T, t)
+
+    @property
+    def parameters(self) -> tuple[sp.Symbol, ...]:
+        """The symbols (``d``, window scales) that fix the map."""
+        parts = [x for x in (self.forward, self.backward, *self.ends) if x is not None]
+        found = set().union(*(x.free_symbols for x in parts))
+        return tuple(sorted(found - {T, TAU}, key=str))
+
+    @property
+    def onto(self) -> bool:
+        """Whether the map reaches from 0 to 1."""
+        return self.ends == UNIT
+
+    @property
+    def inverse(self) -> TimeMap:
+        """The map back; raise `ModelError` where this one leaves times out."""
+        if self.factor is not None:
+            return shift(1 / self.factor)
+        if not self.onto:
+            raise ModelError(
+                "A map of time can be inverted if it reaches from 0 to 1, but "
+                f"`{self.text}` covers [{self.ends[0]}, {self.ends[1]}]. Ask for its "
+                "`time` inside instead."
+            )
+        text = "+".join(_inverted(part) for part in reversed(split_maps(self.text)))
+        return TimeMap(text, _renamed(self.backward, TAU, T), _renamed(self.forward))
+
+    def then(self, other: TimeMap) -> TimeMap:
+        r"""Return this map followed by `other`: $\tau_2(\tau_1(t))$, text ``1+2``.
+
+        Two shifts make the shift by their product.
+        """
+        if self.factor == 1:
+            return other
+        if other.factor == 1:
+            return self
+        if self.factor is not None and other.factor is not None:
+            return shift(self.factor * other.factor)
+        return TimeMap(
+            text=f"{self.text}+{other.text}",
+            forward=_after(other.forward, T, self.forward),
+            backward=_after(self.backward, TAU, other.backward),
+            ends=_ends(self, other),
+        )
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _repr_latex_(self) -> str:
+        if self.forward is None:
+            return f"$\\displaystyle t(\\tau) = {sp.latex(self.backward)}$"
+        return f"$\\displaystyle \\tau(t) = {sp.latex(self.forward)}$"
+
+
+def _form(expr: sp.Expr | None, text: str, what: str) -> sp.Expr:
+    if expr is None:
+        raise DerivationError(
+            f"A map's formula is given where it has one, but `{what}` of `{text}` has "
+            "none in closed form. Evaluate it with `dilaton.numerics.times.evaluate`."
+        )
+    return expr
+
+
+def _renamed(
+    expr: sp.Expr | None, old: sp.Symbol = T, new: sp.Symbol = TAU
+) -> sp.Expr | None:
+    return None if expr is None else expr.subs(old, new)
+
+
+def _after(
+    outer: sp.Expr | None, variable: sp.Symbol, inner: sp.Expr | None
+) -> sp.Expr | None:
+    return None if outer is None or inner is None else outer.subs(variable, inner)
+
+
+def _ends(first: TimeMap, second: TimeMap) -> tuple[sp.Expr | None, sp.Expr | None]:
+    if first.onto:
+        return second.ends
+    if None in first.ends or second.forward is None:
+        return None, None
+    low, high = (second.tau(x) for x in first.ends if x is not None)
+    return low, high
+
+
+def _inverted(part: str) -> str:
+    return part.removeprefix(INVERSE) if part.startswith(INVERSE) else INVERSE + part
+
+
+def uniform() -> TimeMap:
+    r"""Return $\tau = t$."""
+    return TimeMap("uniform", T, TAU, factor=sp.S.One)
+
+
+def shift(factor: sp.Expr) -> TimeMap:
+    r"""Return $\tau = t/(t + a(1 - t))$: the "timestep shift" by `factor` $a > 0$.
+
+    In the noise level $s = 1 - \tau$ it is $a s/(1 + (a-1)s)$. It divides
+    $\tau/(1-\tau)$, which is $\beta/\alpha$ on the linear path, by $a$. Source: Esser
+    et al. 2024 (SD3).
+    """
+    a = sp.powsimp(sp.simplify(factor))
+    if a == 1:
+        return uniform()
+    forward, backward = T / (T + a * (1 - T)), a * TAU / (1 + (a - 1) * TAU)
+    return TimeMap(f"shift:{sp.sstr(a)}", forward, backward, factor=a)
+
+
+def flux(tokens: sp.Expr) -> TimeMap:
+    r"""Return the shift by $e^{\mu}$ with $\mu$ linear in the number of `tokens`.
+
+    $\mu$ is 1/2 at 256 tokens and 1.15 at 4096, as FLUX publishes it.
+    """
+    (few, low), (many, high) = FLUX_ANCHORS
+    return shift(sp.exp(low + (tokens - few) * (high - low) / (many - few)))
+
+
+def logit_normal(mean: sp.Expr, spread: sp.Expr) -> TimeMap:
+    r"""Return the quantiles of $\tau$ with $\mathrm{logit}\,\tau\sim N(m, s^2)$.
+
+    $\tau = 1/(1 + e^{-m - s z})$, $z = \Phi^{-1}(t)$.
+    """
+    z = sp.sqrt(2) * sp.erfinv(2 * T - 1)
+    logit = sp.log(TAU / (1 - TAU))
+    return TimeMap(
+        f"logit-normal:{sp.sstr(mean)}:{sp.sstr(spread)}",
+        1 / (1 + sp.exp(-mean - spread * z)),
+        sp.erfc((mean - logit) / (sp.sqrt(2) * spread)) / 2,
+    )
+
+
+def cosine() -> TimeMap:
+    r"""Return the map whose $\tau/(1-\tau)$ is $\tan(\pi t/2)$.
+
+    On the linear path uniform steps then see the cosine schedule's noise levels.
+    Source: Esser et al. 2024, "CosMap".
+    """
+    angle = sp.pi * T / 2
+    forward = sp.sin(angle) / (sp.sin(angle) + sp.cos(angle))
+    return TimeMap("cosine", forward, 2 / sp.pi * sp.atan(TAU / (1 - TAU)))
+
+
+def mode(strength: sp.Expr) -> TimeMap:
+    r"""Return $\tau = t - g\,(\sin^2(\pi t/2) - t)$: more times in the middle.
+
+    $-1 \le g \le 2/(\pi-2)$. Source: Esser et al. 2024, "mode sampling with heavy
+    tails"; its inverse has no closed form.
+    """
+    forward = T - strength * (sp.sin(sp.pi * T / 2) ** 2 - T)
+    return TimeMap(f"mode:{sp.sstr(strength)}", forward, None)
+
+
+def log_snr(interpolant: Interpolant, low: sp.Expr, high: sp.Expr) -> TimeMap:
+    r"""Return the map even in $\log(\beta/\alpha)$ between `low` and `high`."""
+    ratio = interpolant.beta / interpolant.alpha
+    backward = sp.log(ratio / low) / sp.log(high / low)
+    default = (low, high) == (LOWEST, HIGHEST)
+    text = "log-snr" if default else f"log-snr:{sp.sstr(low)}:{sp.sstr(high)}"
+    return _by_ratio(text, interpolant, low * (high / low) ** T, backward)
+
+
+def edm(interpolant: Interpolant, power: sp.Expr, *sigmas: sp.Expr) -> TimeMap:
+    r"""Return Karras et al.'s steps: $\sigma^{1/\rho}$ is even, $\sigma=\alpha/\beta$.
+
+    `power` is $\rho$; `sigmas` are the smallest and the largest noise level, .002 and
+    80 as published unless given.
+    """
+    least, most = sigmas or EDM_SIGMAS
+    a, b = most ** (1 / power), least ** (1 / power)
+    sigma = interpolant.alpha / interpolant.beta
+    backward = (a - sigma ** (1 / power)) / (a - b)
+    text = ":".join(["edm", *(sp.sstr(x) for x in (power, *sigmas))])
+    return _by_ratio(text, interpolant, (a + (b - a) * T) ** -power, backward)
+
+
+def _by_ratio(
+    text: str, interpolant: Interpolant, ratio: sp.Expr, backward: sp.Expr
+) -> TimeMap:
+    """Return the map with beta/alpha = `ratio`, an expression in ``t``."""
+    forward = ratio_time(interpolant, ratio)
+    low, high = (
+        None if forward is None else sp.simplify(forward.subs(T, x)) for x in (0, 1)
+    )
+    return TimeMap(text, forward, backward, (low, high))
+
+
+def ratio_time(interpolant: Interpolant, ratio: sp.Expr) -> sp.Expr | None:
+    r"""Return the time at which $\beta/\alpha$ is `ratio`; `None` without closed form.
+
+    Known for $\beta/\alpha$ equal to a power of `d` times $\tau/(1-\tau)$,
+    $\tan(\pi\tau/2)$ or $\tau/\sqrt{1-\tau^2}$.
+    """
+    given = sp.simplify(interpolant.beta / interpolant.alpha)
+    size = sp.simplify(D * sp.diff(given, D) / given)
+    forms = (R / (1 + R), 2 / sp.pi * sp.atan(R), R / sp.sqrt(1 + R**2))
+    for form in forms if size.is_number else ():
+        if sp.simplify(given.subs(TAU, form) - D**size * R) == 0:
+            return form.subs(R, ratio / D**size)
+    return None
+
+
+def dilated(model: Model, shares: Sequence[sp.Expr] = ()) -> TimeMap:
+    """Return the model's dilation, with equal shares for its phases or given ones."""
+    segments = make_dilation(find_windows(model)).segments
+    weights = list(shares) or [sp.S.One] * len(segments)
+    if len(weights) != len(segments):
+        raise ModelError(
+            f"`dilated` needs a share for each of the {len(segments)} phases "
+            f"({', '.join(g.name for g in segments)}), but has {len(weights)}. Give "
+            "one number each, or none for equal shares."
+        )
+    total = sum(weights)
+    knots = [sum(weights[:i], sp.S.Zero) / total for i in range(len(weights) + 1)]
+    pieces, back = [], []
+    for segment, start, stop in zip(segments, knots, knots[1:], strict=False):
+        inside = (TAU - segment.start) / (segment.stop - segment.start)
+        pieces.append((segment.tau((T - start) / (stop - start)), stop >= T))
+        back.append((start + (stop - start) * inside, segment.stop >= TAU))
+    return TimeMap(
+        ":".join(["dilated", *map(sp.sstr, shares)]),
+        sp.Piecewise(*pieces[:-1], (pieces[-1][0], True)),
+        sp.Piecewise(*back[:-1], (back[-1][0], True)),
+    )
+
+
+def parse_map(text: str, model: Model | None = None) -> TimeMap:
+    """Return the map that a text describes, as in ``"logit-normal:0:1+shift:3"``.
+
+    Maps are composed with ``+``, the first one is applied first; arguments are
+    numbers or formulas in ``d`` in the grammar of schedules. The model is needed by
+    the maps in its own noise levels and windows: `log-snr`, `edm` and `dilated`.
+
+    Raises
+    ------
+    ModelError
+        Where the text leaves the grammar, with the piece at fault.
+
+    Examples
+    --------
+    >>> parse_map("shift:3+shift:sqrt(d)").tau()
+    t/(3*sqrt(d)*(1 - t) + t)
+    """
+    whole = uniform()
+    for part in split_maps(text):
+        whole = whole.then(_one(part, model))
+    return whole
+
+
+def _one(part: str, model: Model | None) -> TimeMap:
+    if part.startswith(INVERSE):
+        return _one(part.removeprefix(INVERSE).strip(), model).inverse
+    name, given = read_map(part)
+    if name in PLAIN:
+        return PLAIN[name](*(formula(x, name) for x in given))
+    if name not in OF_A_MODEL:
+        raise DerivationError(
+            f"`parse_map` reads maps that have a formula, but `{name}` is known as "
+            "numbers only. Make it with `dilaton.numerics.times.make_grid`."
+        )
+    if model is None:
+        raise ModelError(
+            f"The map `{name}` depends on the model, but none was given. Pass it, as "
+            f'in `parse_map("{name}", model)`.'
+        )
+    return OF_A_MODEL[name](model, *(formula(x, name) for x in given))
+
+
+def _shift(factor: sp.Expr) -> TimeMap:
+    return shift(in_range(factor, "shift", "positive", sp.S.Zero))
+
+
+def _flux(tokens: sp.Expr) -> TimeMap:
+    return flux(in_range(tokens, "flux", "a positive number of tokens", sp.S.Zero))
+
+
+def _logit_normal(mean: sp.Expr, spread: sp.Expr) -> TimeMap:
+    in_range(mean, "logit-normal", "finite", -sp.oo)
+    words = "positive in the second place"
+    return logit_normal(mean, in_range(spread, "logit-normal", words, sp.S.Zero))
+
+
+def _mode(strength: sp.Expr) -> TimeMap:
+    words = "between -1 and 2/(pi - 2) = 1.7519"
+    return mode(in_range(strength, "mode", words, sp.S.NegativeOne, STEEPEST_MODE))
+
+
+def _log_snr(model: Model, *ends: sp.Expr) -> TimeMap:
+    if len(ends) == 1:
+        raise ModelError(
+            "The map `log-snr` takes both ends of beta/alpha or none, but has "
+            f"{ends[0]} alone. Write it as in `log-snr:0.05/sqrt(d):49`."
+        )
+    low, high = ends or (LOWEST, HIGHEST)
+    in_range(low, "log-snr", "positive", sp.S.Zero)
+    in_range(high / low, "log-snr", "growing: the ends' ratio is above 1", sp.S.One)
+    return log_snr(model.interpolant, low, high)
+
+
+def _edm(model: Model, power: sp.Expr, *sigmas: sp.Expr) -> TimeMap:
+    in_range(power, "edm", "positive", sp.S.Zero)
+    if len(sigmas) == 1:
+        raise ModelError(
+            "The map `edm` takes both noise levels or none, but has "
+            f"{sigmas[0]} alone. Write it as in `edm:7:0.002:80`."
+        )
+    for low, high in [sigmas] if sigmas else []:
+        in_range(low, "edm", "a positive noise level", sp.S.Zero)
+        in_range(high / low, "edm", "growing: the largest noise last", sp.S.One)
+    return edm(model.interpolant, power, *sigmas)
+
+
+def _dilated(model: Model, *shares: sp.Expr) -> TimeMap:
+    return dilated(
+        model, [in_range(x, "dilated", "positive", sp.S.Zero) for x in shares]
+    )
+
+
+PLAIN: dict[str, Callable[..., TimeMap]] = {
+    "uniform": uniform,
+    "shift": _shift,
+    "flux": _flux,
+    "logit-normal": _logit_normal,
+    "cosine": cosine,
+    "mode": _mode,
+}
+OF_A_MODEL: dict[str, Callable[..., TimeMap]] = {
+    "log-snr": _log_snr,
+    "edm": _edm,
+    "dilated": _dilated,
+}
+"""What reads the arguments of a map that has a formula."""
