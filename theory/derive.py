@@ -8,7 +8,8 @@ from .limit import Limit, Phase
 from .models.model import Model
 from .models.schedule import check_schedule
 from .symbols.system import System
-from .windows.dilation import find_windows, make_dilation, window_names
+from .windows.dilation import make_dilation
+from .windows.search import find_windows, window_names
 
 __all__ = ["Limit", "Phase", "System", "derive"]
 

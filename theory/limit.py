@@ -16,12 +16,8 @@ from .phases.denoiser import exact_flow, exact_mse
 from .phases.finite_d import correction
 from .phases.tied_score import tied_training
 from .symbols.system import Equation, System
-from .windows.dilation import (
-    S_PHASE,
-    Dilation,
-    Window,
-    leading_rate,
-)
+from .windows.dilation import Dilation
+from .windows.search import S_PHASE, Window, leading_rate
 
 
 @dataclass(frozen=True)

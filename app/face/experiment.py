@@ -196,7 +196,7 @@ def _dilated(
 
 def found_phases(spec: Spec) -> tuple[str, ...]:
     """Return the names of the phases of a spec's model."""
-    from ..theory.windows.dilation import find_windows, window_names
+    from ..theory.windows.search import find_windows, window_names
 
     return window_names(find_windows(spec.model))
 

@@ -467,11 +467,6 @@ CALLS = {  # name: (call, error, (rule, fact, remedy))
         ModelError,
         ("positive and finite", "is nan", "Change it"),
     ),
-    "dilation of a flow in s": (
-        lambda: population().dilation.apply(population().phase("weights").sampling),
-        ModelError,
-        ("applies to a flow in `tau`", "is a flow system in `s`", "."),
-    ),
     "no init": (
         lambda: flow(init={}),
         ModelError,

@@ -21,7 +21,7 @@ from dilaton.theory.models.schedule import (
 )
 from dilaton.theory.phases.loss import ALPHA, in_window
 from dilaton.theory.symbols.notation import symbol
-from dilaton.theory.windows.dilation import find_windows
+from dilaton.theory.windows.search import find_windows
 
 
 def test_a_manifest_has_its_three_keys(tmp_path):

@@ -21,7 +21,8 @@ from ..symbols.gaussian import G2, Average, G
 from ..symbols.latex import equation, inline, latex, left_side, plain, prose
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, System
-from ..windows.dilation import Segment, T, Window, power_law
+from ..windows.dilation import Segment, T
+from ..windows.search import Window, power_law
 
 Form = Literal["text", "latex", "markdown", "json"]
 

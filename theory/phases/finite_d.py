@@ -16,7 +16,8 @@ from ..models.model import TAU, D, Model
 from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
-from ..windows.dilation import S_PHASE, Window, find_windows, make_dilation
+from ..windows.dilation import make_dilation
+from ..windows.search import S_PHASE, Window, find_windows
 from .stationary import Stationary
 from .weights import bayes_values, holds_bayes
 

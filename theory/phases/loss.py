@@ -17,7 +17,7 @@ from ..models.classes import classes_of, has_patterns
 from ..models.model import Autoencoder, D, Feature, Model, suffix
 from ..symbols import gaussian
 from ..symbols.notation import symbol
-from ..windows.dilation import Window
+from ..windows.search import Window
 from .denoiser import HALF
 
 ALPHA, BETA = sp.symbols("alpha beta", positive=True)

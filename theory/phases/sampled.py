@@ -21,7 +21,7 @@ from ..symbols.gaussian import (
 )
 from ..symbols.notation import symbol
 from ..symbols.system import Branch, Equation, Step, System
-from ..windows.dilation import S_PHASE, Window
+from ..windows.search import S_PHASE, Window
 from .denoiser import HALF, velocity_coefficients
 from .loss import ALPHA, BETA, at_large_d, window_parameters
 

@@ -9,7 +9,7 @@ from ..models.model import Model, named
 from ..symbols.gaussian import phi
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
-from ..windows.dilation import S_PHASE, Window
+from ..windows.search import S_PHASE, Window
 from . import sampled as classes
 from .denoiser import HALF, velocity_coefficients
 from .loss import window_parameters

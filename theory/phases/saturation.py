@@ -19,7 +19,7 @@ from ..models.classes import Classes, check_patterns, classes_of, pair
 from ..models.model import D, Model
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
-from ..windows.dilation import S_PHASE, Window
+from ..windows.search import S_PHASE, Window
 from .loss import at_large_d, window_parameters
 from .variance import SILENT, decided_flow, regular, silent, variance_parameters
 

@@ -16,7 +16,7 @@ from ..models.model import D, Model, named
 from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Branch, Equation, Step, System
-from ..windows.dilation import S_PHASE, Window
+from ..windows.search import S_PHASE, Window
 from .loss import gain, in_window, make_loss, tidy, window_loss, window_parameters
 
 

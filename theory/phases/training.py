@@ -10,7 +10,7 @@ from ..models.model import Model, named
 from ..symbols.gaussian import mean_phi, mean_phi2, mean_product, to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
-from ..windows.dilation import S_PHASE, Window
+from ..windows.search import S_PHASE, Window
 from .loss import gram_flow, tidy, window_loss, window_parameters
 from .sampling import class_roots
 

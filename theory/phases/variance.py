@@ -12,7 +12,7 @@ from ..models.classes import classes_of, has_patterns
 from ..models.model import D, Model, named, suffix
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
-from ..windows.dilation import S_PHASE, Window
+from ..windows.search import S_PHASE, Window
 from .denoiser import parameters_of
 from .loss import at_large_d, power_limit
 

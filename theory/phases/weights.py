@@ -14,7 +14,7 @@ from ..models.model import D, Feature, Model, named
 from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
-from ..windows.dilation import S_PHASE, Window
+from ..windows.search import S_PHASE, Window
 from . import sampled as classes
 from . import saturation
 from .denoiser import HALF, Denoiser, parameters_of, posterior_sharpness

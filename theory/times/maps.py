@@ -14,7 +14,8 @@ import sympy as sp
 
 from ...errors import DerivationError, ModelError
 from ..models.model import TAU, D, Interpolant, Model
-from ..windows.dilation import T, find_windows, make_dilation
+from ..windows.dilation import T, make_dilation
+from ..windows.search import find_windows
 from .grammar import INVERSE, formula, in_range, read_map, split_maps
 
 R = sp.Symbol("R", positive=True)

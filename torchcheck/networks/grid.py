@@ -11,13 +11,8 @@ import numpy as np
 
 from ...errors import ModelError
 from ...theory.models.model import TAU, D, Interpolant, Model
-from ...theory.windows.dilation import (
-    S_PHASE,
-    Window,
-    find_windows,
-    make_dilation,
-    window_names,
-)
+from ...theory.windows.dilation import make_dilation
+from ...theory.windows.search import S_PHASE, Window, find_windows, window_names
 
 Rule = Literal["left", "midpoint"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...errors import ModelError, ShapeError
 from ...theory.models.model import Model
-from ...theory.windows.dilation import find_windows, window_names
+from ...theory.windows.search import find_windows, window_names
 from .grid import Coefficients, Grid, coefficients
 from .network import activation
 from .train import Trained

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...show.answers import plain
-from ...theory.windows.dilation import leading_rate
+from ...theory.windows.search import leading_rate
 from .plan import Cell, Curves, Offsets, Phase, Plan, degenerate, phases
 from .series import (
     fit_of,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...theory.windows.dilation import S_PHASE, Window
+from ...theory.windows.search import S_PHASE, Window
 from ..networks.grid import fades
 
 if TYPE_CHECKING:

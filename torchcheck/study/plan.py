@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import ModelError
 from ...theory.models.model import Model, suffix
-from ...theory.windows.dilation import Window, find_windows, window_names
+from ...theory.windows.search import Window, find_windows, window_names
 from ..device import check_device
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dilaton.numerics.codegen.snapshot import printed
 from dilaton.numerics.share import vanishing_noise as vanishing
 from dilaton.theory.models.model import VARIANCE_EXPLODING, Data, Model, two_modes
 from dilaton.theory.phases import sampling
-from dilaton.theory.windows.dilation import find_windows
+from dilaton.theory.windows.search import find_windows
 
 POINT = {"p": 0.8, "sigma": 1.2, "n": 8, "n_plus": 5, "ridge_u": 0.1, "ridge_w": 0.1}
 COUNTS = np.array([5.0, 3.0])

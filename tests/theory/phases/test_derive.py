@@ -19,7 +19,7 @@ from dilaton.theory.models.model import (
 from dilaton.theory.phases import sampling, weights
 from dilaton.theory.symbols.gaussian import Average, G
 from dilaton.theory.symbols.notation import symbol
-from dilaton.theory.windows.dilation import find_windows
+from dilaton.theory.windows.search import find_windows
 from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 from scipy.special import erf

@@ -26,7 +26,7 @@ from dilaton.theory.models.model import (
 )
 from dilaton.theory.phases.loss import make_loss, window_loss
 from dilaton.theory.symbols.notation import symbol
-from dilaton.theory.windows.dilation import S_PHASE
+from dilaton.theory.windows.search import S_PHASE
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.optimize import approx_fprime, minimize
 

@@ -35,7 +35,7 @@ from dilaton.theory.models.model import (
 from dilaton.theory.models.spec import parse_spec, to_toml
 from dilaton.theory.phases import saturation, variance, weights
 from dilaton.theory.symbols.notation import symbol
-from dilaton.theory.windows.dilation import find_windows
+from dilaton.theory.windows.search import find_windows
 
 from ...oracles import mean, mean2, two_mode_minimum, value
 

@@ -11,7 +11,7 @@ from dilaton.theory.phases import training as flows
 from dilaton.theory.phases.tied_score import tied_loss, tied_training
 from dilaton.theory.symbols.gaussian import Average
 from dilaton.theory.symbols.notation import symbol
-from dilaton.theory.windows.dilation import find_windows
+from dilaton.theory.windows.search import find_windows
 from scipy.integrate import solve_ivp
 from scipy.special import erf
 

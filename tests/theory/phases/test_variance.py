@@ -20,7 +20,7 @@ from dilaton.theory.models.model import (
 from dilaton.theory.phases import variance
 from dilaton.theory.phases.variance import bulk_values, residual, saturated_learned
 from dilaton.theory.symbols.notation import symbol
-from dilaton.theory.windows.dilation import find_windows
+from dilaton.theory.windows.search import find_windows
 from scipy.integrate import solve_ivp
 
 from ...cases import derived

@@ -18,7 +18,8 @@ from dilaton.numerics.times.evaluate import evaluate, evaluate_inverse
 from dilaton.theory.models.model import TAU, D
 from dilaton.theory.symbols.notation import symbol
 from dilaton.theory.times.maps import T, TimeMap, parse_map, shift
-from dilaton.theory.windows.dilation import find_windows, make_dilation
+from dilaton.theory.windows.dilation import make_dilation
+from dilaton.theory.windows.search import find_windows
 from scipy.stats import norm
 
 MODEL = Model(two_modes())

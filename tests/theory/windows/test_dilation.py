@@ -17,10 +17,10 @@ from dilaton.theory.models.model import (
     product,
     two_modes,
 )
-from dilaton.theory.phases.denoiser import exact_flow
 from dilaton.theory.symbols.notation import symbol
-from dilaton.theory.windows.dilation import find_windows as search
-from dilaton.theory.windows.dilation import make_dilation, power_law
+from dilaton.theory.windows.dilation import make_dilation
+from dilaton.theory.windows.search import find_windows as search
+from dilaton.theory.windows.search import power_law
 
 TAU, D, T, S = (symbol(x) for x in ("tau", "d", "t", "s"))
 KAPPA = symbol("kappa")
@@ -238,39 +238,6 @@ def test_the_inverse_undoes_the_map(name):
         back = found.inverse.subs(values).subs(TAU, tau(t))
         assert float(back) == pytest.approx(t, abs=1e-9)
         assert float(found.tau.subs(values).subs(T, t)) == pytest.approx(tau(t))
-
-
-def test_composition_substitutes_the_inner_time():
-    found = dilation("linear")
-    values = {D: 1e4, KAPPA: 2}
-    inner = T**2
-    for t in (0.2, 0.7, 0.9):
-        composed = float(found.compose(inner).subs(values).subs(T, t))
-        assert composed == pytest.approx(float(found.tau.subs(values).subs(T, t**2)))
-
-
-def test_a_dilated_flow_traces_the_same_curve():
-    model = Model(two_modes())
-    flow, found = exact_flow(model), dilation("linear")
-    dilated = found.apply(flow)
-    values = {D: 1e4, KAPPA: 2, symbol("p"): 0.8, symbol("sigma"): 1.0}
-    point = {symbol("nu"): 0.3, symbol("V"): 0.9}
-    tau = found.at({"d": 1e4, "kappa": 2})
-    for t in (0.1, 0.3, 0.6, 0.95):
-        speed = (tau(t + 1e-4) - tau(t - 1e-4)) / 2e-4
-        for name in ("nu", "V"):
-            here = float(dilated[name].subs(values | point).subs(T, t))
-            there = float(flow[name].subs(values | point).subs(TAU, tau(t)))
-            assert here == pytest.approx(there * speed, rel=1e-8)
-    assert dilated.time == T
-    assert {KAPPA, D} <= set(dilated.parameters)
-    dilated.check()
-
-
-def test_a_dilation_applies_to_flows_in_tau_alone():
-    found = dilation("linear")
-    with pytest.raises(ModelError, match="applies to a flow in `tau`"):
-        found.apply(found.apply(exact_flow(Model(two_modes()))))
 
 
 def test_a_dilation_prints_its_segments():
