@@ -14,7 +14,7 @@ from .device import need_torch
 
 _HOME = {
     "study.compare": ("Study",),
-    "real_data.datasets": (
+    "experiments.datasets": (
         "Images",
         "Mixture",
         "load_digits",
@@ -26,26 +26,26 @@ _HOME = {
     "networks.network": ("Network", "measure"),
     "study.plan": ("Plan",),
     "networks.sample": ("Samples",),
-    "real_data.times": (
+    "real_data.training_times": ("TrainingTimes",),
+    "real_data.ddpm_steps": ("StepDistribution",),
+    "real_data.empirical": ("EmpiricalLaw",),
+    "real_data.interpolants": (
         "LINEAR_PATH",
         "VARIANCE_PRESERVING_PATH",
-        "Path",
-        "TrainingTimes",
+        "NumericInterpolant",
     ),
     "networks.train": ("Trained",),
-    "real_data.denoisers": (
-        "default_times",
-        "denoise",
+    "real_data.adapters": (
         "from_ddpm",
+        "from_edm",
         "from_noise",
         "from_score",
         "from_velocity",
-        "generate",
-        "snr_times",
     ),
+    "real_data.denoisers": ("default_times", "denoise", "generate", "snr_times"),
     "real_data.uturn": ("Curve", "MseCurve", "mse_curve"),
     "real_data.windows": (
-        "Window",
+        "DecisionInterval",
         "agreement",
         "find_mse_window",
         "find_window",

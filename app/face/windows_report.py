@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..torchcheck.real_data.subjects import Plan
+    from ..torchcheck.experiments.subjects import ExperimentSettings
 
 BLUE, RED, GREY, SHADE = "#0072B2", "#D55E00", "#7f8790", "#f2e2b6"
 COLOUR = {"uniform": GREY, "window": BLUE}
+OTHERS = ("#009E73", "#CC79A7", RED, "#F0E442", "#56B4E9", "#000000", "#E69F00")
 Numbers = Mapping[str, Any]
 
 
 def write_windows_report(
-    plans: Sequence[Plan], out: Path, *, progress: bool = False
+    plans: Sequence[ExperimentSettings], out: Path, *, progress: bool = False
 ) -> dict[str, Any]:
     """Run or continue the experiments in `out` and write ``out/index.html``.
 
@@ -36,7 +37,7 @@ def write_windows_report(
     Returns every number: those of the last experiment and, for several, ``growth``.
     ``out/numbers.json`` has them too.
     """
-    from ..torchcheck.real_data.experiment import run_experiment
+    from ..torchcheck.experiments.experiment import run_experiment
 
     if len(plans) == 1:
         numbers = run_experiment(plans[0], out, progress=progress)
@@ -127,10 +128,9 @@ def curve_figure(numbers: Numbers) -> Figure:
     )
     left.set_ylabel("share changed on a U-turn")
     left.legend()
-    other = numbers["mse_window"]
-    _band(
-        right, (other["lo"], other["hi"]), (other["lo_interval"], other["hi_interval"])
-    )
+    if other := numbers["mse_window"]:
+        ends = (other["lo_interval"], other["hi_interval"])
+        _band(right, (other["lo"], other["hi"]), ends)
     right.errorbar(mse["t"], mse["mse"], mse["stderr"], color="k", fmt=".-")
     right.set_ylabel("squared error per dimension")
     for ax in (left, right):
@@ -154,11 +154,15 @@ def error_figure(numbers: Numbers) -> Figure:
     figure, axes = plots.new_figure(1, 1, 5.4, 3.4)
     ax = axes[0, 0]
     budgets = [row["budget"] for row in numbers["budgets"]]
-    for arm, shift in (("uniform", 0.97), ("window", 1.03)):
+    arms = numbers["plan"]["arms"]
+    colours = dict(zip(arms, (*COLOUR.values(), *OTHERS), strict=False))
+    for arm, shift in zip(arms, np.linspace(0.97, 1.03, len(arms)), strict=True):
         errors = np.array([row["share_error"][arm] for row in numbers["budgets"]])
         x = shift * np.array(budgets, dtype=float)
-        ax.plot(np.tile(x[:, None], errors.shape[1]), errors, ".", color=COLOUR[arm])
-        ax.plot(x, errors.mean(1), "o-", color=COLOUR[arm], label=f"{arm} times")
+        if arm in COLOUR:
+            dots = np.tile(x[:, None], errors.shape[1])
+            ax.plot(dots, errors, ".", color=colours[arm])
+        ax.plot(x, errors.mean(1), "o-", color=colours[arm], label=f"{arm} times")
     ax.set_xscale("log")
     ax.set_xticks(budgets, [str(b) for b in budgets], minor=False)
     ax.minorticks_off()
@@ -286,12 +290,14 @@ def _arms(numbers: Numbers) -> str:
 def _cards(numbers: Numbers) -> list[tuple[str, str]]:
     (lo, hi), match = numbers["window"], numbers["agreement"]
     low, high = numbers["factor_interval"]
-    agree = "agree" if match["agree"] else "do not agree"
     cards = [
         (f"{lo:.3g} to {hi:.3g}", f"window: {numbers['rule']}"),
-        (f"{match['overlap']:.0%}", f"overlap with the error's window: they {agree}"),
         (f"{numbers['factor']:.2g}", f"factor, 95 % from {low:.2g} to {high:.2g}"),
     ]
+    if "agree" in match:
+        agree = "agree" if match["agree"] else "do not agree"
+        said = f"overlap with the error's window: they {agree}"
+        cards.insert(1, (f"{match['overlap']:.0%}", said))
     if "theory_snr" in numbers:
         a, b = numbers["window_snr"]
         c, d = numbers["theory_snr"]
@@ -307,7 +313,7 @@ def _cards(numbers: Numbers) -> list[tuple[str, str]]:
 def _table(numbers: Numbers) -> dict[str, list[Any]]:
     rows = numbers["budgets"]
     table: dict[str, list[Any]] = {"training steps": [row["budget"] for row in rows]}
-    for arm in COLOUR:
+    for arm in numbers["plan"]["arms"]:
         table[f"error, {arm}"] = [
             float(np.mean(row["share_error"][arm])) for row in rows
         ]
@@ -343,7 +349,7 @@ def digits_section(
     """
     from dataclasses import replace
 
-    from ..torchcheck.real_data.subjects import image_plan, make_subject
+    from ..torchcheck.experiments.subjects import image_plan, make_subject
 
     plan = image_plan("digits", seeds=(0,), quick=True, device=device)
     if not quick:

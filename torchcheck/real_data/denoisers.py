@@ -1,26 +1,28 @@
-r"""Denoisers made of any model, and what they do: take noise to data.
+r"""What denoisers do: take noise to data, and be looked at before they are believed.
 
-The convention everywhere is $x_t = \alpha(t) x_0 + \beta(t) x_1$ with noise $x_0$ and
-data $x_1$: time 0 is noise, **time 1 is data**. A denoiser is any callable
-``denoiser(x, t)`` that returns $E[x_1 | x_t = x]$ for a batch `x` (torch tensor or
-NumPy array, as the data are) and one Python float `t`. The functions ``from_...``
-make one from models that predict something else.
+Time 0 is noise and **time 1 is data**; see `adapters` for the convention.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from ...errors import ModelError, ShapeError
-from .times import LINEAR_PATH, Path, as_array, is_torch
+from .adapters import Denoiser
+from .arrays import (
+    check_count,
+    is_torch,
+    no_grad,
+    normal_like,
+    rows_of,
+)
+from .interpolants import LINEAR_PATH, NumericInterpolant, interpolant_of
 
-Denoiser = Callable[[Any, float], Any]
 Sampler = Literal["sde", "ode"]
 
 
@@ -28,107 +30,24 @@ FIRST_SNR = 1e-3
 """d times the SNR below which a sample is taken for pure noise."""
 LAST_RATIO = 30.0
 """beta/alpha from which one last denoising ends a path."""
+LOOKS = (1.0, 10.0, 100.0)
+"""Signal-to-noise ratios at which a denoiser is looked at before it is believed."""
+LOOSE = 2.0
+"""How much worse than the best multiple of its input a denoiser may be."""
+FACTOR = 0.5
+"""How far from 1 the best multiple of what a denoiser returns may be."""
+LOOKED_AT = 64
+"""Samples that are enough for a look."""
 
 
-# ------------------------------------------------------------------- adapters
-
-
-def from_noise(model: Denoiser, path: Path = LINEAR_PATH) -> Denoiser:
-    r"""Denoiser of a noise-predicting model: $x_1 = (x - \alpha\,\hat x_0)/\beta$.
-
-    ``model(x, t)`` gets the time of `path`, 1 at the data. At the noise end
-    ($\beta = 0$) a noise prediction says nothing about the data: `ModelError`.
-    """
-
-    def denoiser(x: Any, t: float) -> Any:
-        return (x - path.alpha(t) * model(x, t)) / _beta(path, t, "a noise prediction")
-
-    return denoiser
-
-
-def from_score(model: Denoiser, path: Path = LINEAR_PATH) -> Denoiser:
-    r"""Denoiser of a score model, by Tweedie: $x_1 = (x + \alpha^2 s(x))/\beta$."""
-
-    def denoiser(x: Any, t: float) -> Any:
-        return (x + path.alpha(t) ** 2 * model(x, t)) / _beta(path, t, "a score")
-
-    return denoiser
-
-
-def from_velocity(
-    model: Denoiser, path: Path = LINEAR_PATH, *, data_at: Literal[0, 1] = 1
-) -> Denoiser:
-    r"""Denoiser of a velocity (flow matching) model, $\dot\alpha x_0 + \dot\beta x_1$.
-
-    With ``data_at=0`` the model's own time runs from data (0) to noise (1), as in
-    rectified-flow libraries: it is called at $1 - t$ and its sign is turned.
-    """
-    if data_at not in (0, 1):
-        raise ModelError(f"`data_at` must be 0 or 1, but is {data_at!r}.")
-
-    def denoiser(x: Any, t: float) -> Any:
-        v = model(x, t) if data_at == 1 else -model(x, 1 - t)
-        alpha, beta = path.alpha(t), path.beta(t)
-        half = path.alpha2_dot(t) / 2  # alpha * d(alpha)/dt
-        return (alpha**2 * v - half * x) / (alpha**2 * path.beta_dot(t) - half * beta)
-
-    return denoiser
-
-
-def from_ddpm(
-    model: Callable[[Any, int], Any],
-    alphas_cumprod: Any,
-    predicts: Literal["noise", "sample", "v"] = "noise",
-) -> Denoiser:
-    r"""Denoiser of a discrete-time DDPM: ``model(x, k)`` with an integer step `k`.
-
-    ``alphas_cumprod[k]`` is $\bar\alpha_k$, from nearly 1 (data) to nearly 0 (noise).
-    Use it with ``path=VARIANCE_PRESERVING_PATH``, where $t = \sqrt{\bar\alpha}$; the
-    nearest step answers. "v" is $\sqrt{\bar\alpha}\,x_0 - \sqrt{1-\bar\alpha}\,x_1$.
-    """
-    bars = as_array(alphas_cumprod)
-    if bars.ndim != 1 or not ((bars > 0) & (bars <= 1)).all():
-        raise ModelError(
-            "`alphas_cumprod` must be a list of numbers in (0, 1], one for each step, "
-            f"but has shape {bars.shape} and values from {bars.min():g} to "
-            f"{bars.max():g}. It is the cumulative product, not the betas."
-        )
-    if predicts not in ("noise", "sample", "v"):
-        raise ModelError(f"`predicts` must be noise, sample or v, but is {predicts!r}.")
-    roots = np.sqrt(bars)
-
-    def denoiser(x: Any, t: float) -> Any:
-        k = int(np.argmin(np.abs(roots - t)))
-        beta, alpha = float(roots[k]), math.sqrt(1 - float(bars[k]))
-        out = model(x, k)
-        if predicts == "sample":
-            return out
-        return (
-            (x - alpha * out) / beta if predicts == "noise" else beta * x - alpha * out
-        )
-
-    return denoiser
-
-
-def _beta(path: Path, t: float, what: str) -> float:
-    beta = path.beta(t)
-    if beta <= 0:
-        raise ModelError(
-            f"{what[0].upper() + what[1:]} gives no E[x1|x] at t = {t:g}, where the "
-            "sample is pure noise. Start the times above 0."
-        )
-    return beta
-
-
-# --------------------------------------------------------------- denoising
-
-
-def snr_times(path: Path, lo: float, hi: float, count: int) -> np.ndarray:
+def snr_times(path: NumericInterpolant, lo: float, hi: float, count: int) -> np.ndarray:
     r"""Return `count` times with $\log(\beta/\alpha)$ even between two ratios."""
     return path.time_of_ratio(np.geomspace(lo, hi, count))
 
 
-def default_times(d: int, path: Path = LINEAR_PATH, count: int = 33) -> np.ndarray:
+def default_times(
+    d: int, path: NumericInterpolant = LINEAR_PATH, count: int = 33
+) -> np.ndarray:
     r"""Times even in log SNR, from $d \cdot$ SNR $= 0.01$ to SNR $= 100$.
 
     Below, no feature of a sample of `d` coordinates of order 1 can be told; above,
@@ -143,9 +62,10 @@ def denoise(
     t: float,
     *,
     generator: Any,
-    path: Path = LINEAR_PATH,
+    path: NumericInterpolant | None = None,
     steps: int = 32,
     sampler: Sampler = "sde",
+    last_ratio: float = LAST_RATIO,
 ) -> Any:
     r"""Take samples `x` at time `t` to time 1 with a denoiser.
 
@@ -161,17 +81,23 @@ def denoise(
         Noised samples; pure noise at ``t=0`` (see `generate`).
     generator : torch.Generator or numpy.random.Generator
         Of the same kind as `x`; used by the SDE only.
+    path
+        The interpolant; an adapted denoiser carries its own.
+    steps, sampler, last_ratio
+        How many steps, of the SDE or the ODE, up to which $\beta/\alpha$.
 
     Raises
     ------
     ShapeError, ModelError
         When the denoiser returns another shape, or numbers that are not finite.
     """
+    path = interpolant_of(denoiser, path)
+    check_count("steps", steps)
     d = math.prod(x.shape[1:])
     first = max(path.ratio(float(t)), math.sqrt(FIRST_SNR / d))
     ratios = [path.ratio(float(t))]
-    if first < LAST_RATIO:
-        ratios = list(np.geomspace(first, LAST_RATIO, steps))
+    if first < last_ratio:
+        ratios = list(np.geomspace(first, last_ratio, steps))
     grid = [float(s) for s in path.time_of_ratio(ratios)]
     with no_grad(x):
         for now, then in itertools.pairwise(grid):
@@ -184,7 +110,7 @@ def _step(
     x: Any,
     now: float,
     then: float,
-    path: Path,
+    path: NumericInterpolant,
     sampler: Sampler,
     generator: Any,
 ) -> Any:
@@ -202,7 +128,7 @@ def generate(
     shape: Sequence[int],
     *,
     generator: Any,
-    path: Path = LINEAR_PATH,
+    path: NumericInterpolant | None = None,
     steps: int = 32,
     sampler: Sampler = "ode",
 ) -> Any:
@@ -245,31 +171,75 @@ def ask(denoiser: Denoiser, x: Any, t: float) -> Any:
     return out
 
 
-def rows_of(x: Any) -> np.ndarray:
-    """The samples as rows of a NumPy array, from any device."""
-    array = np.asarray(x.detach().cpu() if is_torch(x) else x)
-    return array.reshape(len(array), -1)
+def check_denoiser(denoiser: Denoiser, data: Any, path: NumericInterpolant) -> None:
+    r"""Refuse what cannot be a denoiser of these data, by one look at it.
+
+    $E[x_1|x_t]$ has a squared error of at most that of the best multiple of $x_t$,
+    $v\alpha^2/(\alpha^2+v\beta^2)$ for data of mean square $v$, and the best multiple
+    of it is itself. A velocity, a noise, or a model with its time turned around is far
+    from both. Raises `ModelError` naming what was found, and for a network whose
+    dropout is still on.
+    """
+    _check_mode(denoiser)
+    some = data[:LOOKED_AT]
+    clean = rows_of(some).astype(float)
+    level = float(np.square(clean).mean())
+    if level == 0:
+        return
+    noise = normal_like(some, _own_generator(some))
+    for snr in LOOKS:
+        t = float(path.time_of_ratio(math.sqrt(snr / level)))
+        alpha, beta = path.alpha(t), path.beta(t)
+        with no_grad(some):
+            out = rows_of(ask(denoiser, alpha * noise + beta * some, t)).astype(float)
+        error = float(np.square(clean - out).mean())
+        bound = level * alpha**2 / (alpha**2 + level * beta**2)
+        power = float(np.square(out).mean())
+        factor = float((clean * out).mean()) / power if power else math.inf
+        if error > LOOSE * bound or not abs(factor - 1) < FACTOR:
+            raise ModelError(
+                "The denoiser must return E[x1|x_t = x], so that its squared error is "
+                f"at most {bound:.2g} at t = {t:.3g} for these data, but it is "
+                f"{error:.2g} (the best multiple of what it returns is {factor:.2g} "
+                "times it, where 1 is right). If the model predicts noise, a velocity "
+                "or a score, wrap it: `from_noise`, `from_velocity` (`data_at=0` if "
+                "its time 0 is the data), `from_score`, `from_ddpm`; if it is a "
+                "denoiser, train it longer, or pass `look=False`."
+            )
 
 
-def normal_like(x: Any, generator: Any) -> Any:
-    """Standard normal numbers of the shape and kind of `x`."""
-    if is_torch(x) != is_torch(generator) or generator is None:
-        raise ModelError(
-            "`generator` must be of the kind of the data: torch.Generator for tensors, "
-            "numpy.random.Generator for arrays, but the data are "
-            f"{type(x).__name__} and it is {type(generator).__name__}."
-        )
-    if is_torch(x):
-        import torch
-
-        return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    return generator.standard_normal(x.shape).astype(x.dtype, copy=False)
-
-
-def no_grad(x: Any) -> contextlib.AbstractContextManager[Any]:
-    """Torch without gradients, for tensors."""
+def _own_generator(x: Any) -> Any:
+    """A generator of a look's own, so that the user's stream is left alone."""
     if not is_torch(x):
-        return contextlib.nullcontext()
+        return np.random.default_rng(0)
     import torch
 
-    return torch.no_grad()
+    return torch.Generator(x.device).manual_seed(0)
+
+
+def _check_mode(denoiser: Any) -> None:
+    """Raise `ModelError` for a network with dropout or batch norm in train mode."""
+    for module in _modules_behind(denoiser):
+        for part in module.modules():
+            kind = type(part).__name__
+            if part.training and ("Dropout" in kind or "BatchNorm" in kind):
+                raise ModelError(
+                    "The model must answer alike whenever it is asked, but its "
+                    f"`{kind}` is in train mode. Call `model.eval()` first."
+                )
+
+
+def _modules_behind(call: Any, depth: int = 3) -> list[Any]:
+    """The torch modules that a callable is, is bound to, closes over or names."""
+    if hasattr(call, "modules") and hasattr(call, "training"):
+        return [call]
+    if depth == 0:
+        return []
+    code = getattr(call, "__code__", None)
+    cells = getattr(call, "__closure__", None) or ()
+    held = [getattr(call, "__self__", None), getattr(call, "model", None)]
+    held += [cell.cell_contents for cell in cells]
+    names = code.co_names if code else ()
+    held += [call.__globals__.get(name) for name in names]
+    near = [x for x in held if callable(x) and not isinstance(x, type)]
+    return [module for x in near for module in _modules_behind(x, depth - 1)]

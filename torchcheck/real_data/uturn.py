@@ -9,54 +9,25 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ...errors import ModelError, ShapeError
-from .denoisers import (
-    Denoiser,
-    Sampler,
-    ask,
-    default_times,
-    denoise,
-    from_ddpm,
-    from_noise,
-    from_score,
-    from_velocity,
-    generate,
-    no_grad,
-    normal_like,
-    rows_of,
-    snr_times,
-)
-from .times import (
+from .adapters import Denoiser
+from .arrays import check_count, floats, no_grad, normal_like, on_cpu, rows_of, speaking
+from .denoisers import Sampler, ask, check_denoiser, default_times, denoise
+from .interpolants import (
     LINEAR_PATH,
-    VARIANCE_PRESERVING_PATH,
-    Path,
-    Times,
+    NumericInterpolant,
     check_times,
-    is_torch,
+    interpolant_of,
 )
+from .training_times import Times
 
-__all__ = [
-    "LINEAR_PATH",
-    "VARIANCE_PRESERVING_PATH",
-    "Curve",
-    "MseCurve",
-    "Path",
-    "default_times",
-    "denoise",
-    "from_ddpm",
-    "from_noise",
-    "from_score",
-    "from_velocity",
-    "generate",
-    "mse_curve",
-    "snr_times",
-    "uturn",
-]
+BATCH = 1024
+"""Samples that are denoised together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +40,17 @@ class Curve:
         Turning times, increasing; 1 is data.
     flips : ndarray of bool, shape (times, samples)
         Whether the sample's feature came back different.
+        Or the probability of it, where that is known.
     labels : ndarray, shape (samples,)
         The feature of each sample before the U-turn.
+    path : NumericInterpolant
+        What `t` is a time of.
     """
 
     t: np.ndarray
     flips: np.ndarray
     labels: np.ndarray
+    path: NumericInterpolant = LINEAR_PATH
 
     @property
     def changed(self) -> np.ndarray:
@@ -103,7 +78,7 @@ class Curve:
                 f"Class {label!r} has no sample; the starting samples have "
                 f"{', '.join(map(repr, self.classes))}. Add samples of it."
             )
-        return Curve(self.t, self.flips[:, mask], self.labels[mask])
+        return replace(self, flips=self.flips[:, mask], labels=self.labels[mask])
 
     def to_dict(self) -> dict[str, Any]:
         """The curve as JSON, over all samples and by starting class."""
@@ -134,12 +109,14 @@ def uturn(
     times: Times | None = None,
     *,
     generator: Any,
-    path: Path = LINEAR_PATH,
+    path: NumericInterpolant | None = None,
     steps: int = 32,
     sampler: Sampler = "sde",
     threshold: float | Sequence[float] | None = None,
     classes: Sequence[Any] | None = None,
     progress: bool = False,
+    batch: int = BATCH,
+    look: bool = True,
 ) -> Curve:
     r"""Measure at which noise a feature is still decided by the sample.
 
@@ -153,7 +130,7 @@ def uturn(
     denoiser : callable
         ``(x, t) -> E[x1|x_t]``; see the ``from_...`` functions for other models.
     data : Tensor or ndarray, shape (n, ...)
-        Clean samples.
+        Clean samples. Integers and half precision are computed with in floats.
     feature : callable
         Samples to `n` labels (integers, booleans, strings), or to `n` scores when
         `threshold` cuts them into classes.
@@ -161,12 +138,18 @@ def uturn(
         Increasing, in [0, 1]; `default_times` when not given.
     generator : torch.Generator or numpy.random.Generator
         Source of the noise, of the kind of `data`.
-    path, steps, sampler
-        The interpolant, the denoising steps a U-turn, "sde" or "ode".
+    path
+        The interpolant. An adapted denoiser carries its own, which is then used.
+    steps, sampler
+        The denoising steps a U-turn, "sde" or "ode".
     threshold
         One or several increasing cuts for scores.
     classes
         Features that must occur among the starting samples.
+    batch
+        Samples that are denoised together.
+    look
+        Whether the denoiser is first looked at (`check_denoiser`).
 
     Returns
     -------
@@ -179,37 +162,46 @@ def uturn(
         Times outside [0, 1]; a feature or denoiser of the wrong shape or not finite;
         an empty class.
     """
-    data = _check_data(data)
     if sampler not in ("sde", "ode"):
         raise ModelError(f"`sampler` must be sde or ode, but is {sampler!r}.")
+    check_count("batch", batch)
+    denoiser, feature, data, path = _prepared(denoiser, feature, data, path, look)
     d = math.prod(data.shape[1:])
     t = check_times(default_times(d, path) if times is None else times)
     labels = _features(feature, data, threshold)
-    curve = Curve(t, np.zeros((len(t), len(labels)), dtype=bool), labels)
+    curve = Curve(t, np.zeros((len(t), len(labels)), dtype=bool), labels, path)
     for label in classes if classes is not None else ():
         curve.of(label)
-    for i, x in _turning_points(data, t, path, generator, progress):
-        back = denoise(
-            denoiser,
-            x,
-            float(t[i]),
-            generator=generator,
-            path=path,
-            steps=steps,
-            sampler=sampler,
-        )
-        curve.flips[i] = _features(feature, back, threshold) != labels
+    how = {"generator": generator, "steps": steps, "sampler": sampler}
+    for i, part, x in _turning_points(data, curve, generator, batch, progress):
+        back = denoise(denoiser, x, float(t[i]), path=path, **how)
+        curve.flips[i, part] = _features(feature, back, threshold) != labels[part]
     return curve
 
 
+def _prepared(
+    denoiser: Denoiser, feature: Any, data: Any, path: Any, look: bool
+) -> tuple[Denoiser, Any, Any, NumericInterpolant]:
+    """Both callables and the data in floats, and the interpolant; all looked at."""
+    own = interpolant_of(denoiser, path)
+    samples = _check_data(data)
+    if look:
+        check_denoiser(speaking(denoiser, data), samples, own)
+    return speaking(denoiser, data), speaking(feature, data), samples, own
+
+
 def _turning_points(
-    data: Any, t: np.ndarray, path: Path, generator: Any, progress: bool
-) -> Iterator[tuple[int, Any]]:
+    data: Any, curve: Curve, generator: Any, batch: int, progress: bool
+) -> Iterator[tuple[int, slice, Any]]:
+    """Noised samples, batch by batch at each time: (time, samples, batch)."""
     from tqdm import tqdm
 
-    for i in tqdm(range(len(t)), desc="U-turns", unit="time", disable=not progress):
-        alpha, beta = path.alpha(float(t[i])), path.beta(float(t[i]))
-        yield i, beta * data + alpha * normal_like(data, generator)
+    parts = [slice(k, k + batch) for k in range(0, len(data), batch)]
+    jobs = list(itertools.product(range(len(curve.t)), parts))
+    for i, part in tqdm(jobs, desc="U-turns", unit="batch", disable=not progress):
+        now, some = float(curve.t[i]), data[part]
+        alpha, beta = curve.path.alpha(now), curve.path.beta(now)
+        yield i, part, beta * some + alpha * normal_like(some, generator)
 
 
 def _check_data(data: Any) -> Any:
@@ -221,12 +213,12 @@ def _check_data(data: Any) -> Any:
         )
     if not np.isfinite(rows_of(data)).all():
         raise ModelError("`data` must be finite, but has NaN or infinity. Clean it.")
-    return data
+    return floats(data)
 
 
 def _features(feature: Callable[[Any], Any], x: Any, threshold: Any) -> np.ndarray:
     out = feature(x)
-    values = np.asarray(out.detach().cpu() if is_torch(out) else out)
+    values = on_cpu(out)
     if values.shape != (len(x),):
         raise ShapeError(
             f"`feature` must return one label for each sample, shape ({len(x)},), but "
@@ -270,11 +262,22 @@ class MseCurve:
         $|x_1 - E[x_1|x_t]|^2/d$, mean over one noise draw and its negative, which a
         sample keeps along the times.
     d : int
+    path : NumericInterpolant
+        What `t` is a time of.
+    level : float
+        Mean square of a coordinate of the data, which no useful error exceeds.
     """
 
     t: np.ndarray
     errors: np.ndarray
     d: int
+    path: NumericInterpolant = LINEAR_PATH
+    level: float = math.inf
+
+    @property
+    def ratios(self) -> np.ndarray:
+        r"""$\beta/\alpha$ at the times."""
+        return np.array([self.path.ratio(float(t)) for t in self.t])
 
     @property
     def mse(self) -> np.ndarray:
@@ -301,21 +304,40 @@ def mse_curve(
     times: Times | None = None,
     *,
     generator: Any,
-    path: Path = LINEAR_PATH,
+    path: NumericInterpolant | None = None,
+    batch: int = BATCH,
+    look: bool = True,
 ) -> MseCurve:
     """Measure the squared error per dimension of a denoiser; needs no feature.
 
     Arguments as in `uturn`. Every sample keeps one noise draw and its negative along
     all times, so that the slope of the curve is less noisy than its level.
     """
-    data = _check_data(data)
+    check_count("batch", batch)
+    denoiser, _, data, path = _prepared(denoiser, None, data, path, look)
+    if len(data) < 2:
+        raise ShapeError(
+            "A squared error with its standard error needs at least two samples, but "
+            f"`data` has shape {tuple(data.shape)}. Give more."
+        )
     d = math.prod(data.shape[1:])
     t = check_times(default_times(d, path) if times is None else times)
-    noise = normal_like(data, generator)
     errors = np.zeros((len(t), len(data)))
-    with no_grad(data):
+    for k in range(0, len(data), batch):
+        part = slice(k, k + batch)
+        errors[:, part] = _errors(denoiser, data[part], t, path, generator)
+    level = float(np.square(rows_of(data), dtype=float).mean())
+    return MseCurve(t, errors, d, path, level)
+
+
+def _errors(
+    denoiser: Denoiser, x1: Any, t: np.ndarray, path: NumericInterpolant, generator: Any
+) -> np.ndarray:
+    """Squared errors a coordinate at each time, over a noise and its negative."""
+    noise, out = normal_like(x1, generator), np.zeros((len(t), len(x1)))
+    with no_grad(x1):
         for (i, now), sign in itertools.product(enumerate(map(float, t)), (1, -1)):
-            x = sign * path.alpha(now) * noise + path.beta(now) * data
-            gap = rows_of(data - ask(denoiser, x, now))
-            errors[i] += np.square(gap, dtype=float).mean(axis=1) / 2
-    return MseCurve(t, errors, d)
+            x = sign * path.alpha(now) * noise + path.beta(now) * x1
+            gap = rows_of(x1 - ask(denoiser, x, now))
+            out[i] += np.square(gap, dtype=float).mean(axis=1) / 2
+    return out

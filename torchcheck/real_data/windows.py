@@ -2,7 +2,9 @@ r"""Windows: the interval of time in which a feature is decided, with its uncert
 
 Two estimates. `find_window` reads the U-turn curve: the window is where the chance of
 a changed feature falls from 90 % to 10 % of its range. `find_mse_window` needs no
-feature: it is where the squared error of the denoiser drops fastest.
+feature: it is where the squared error of the denoiser tells that something was decided
+beyond what the same noise does to a Gaussian. Both are read against the log of the
+signal-to-noise ratio, so that they do not depend on how time is parametrised.
 """
 
 from __future__ import annotations
@@ -15,18 +17,24 @@ from typing import Any
 import numpy as np
 
 from ...errors import ModelError, ShapeError
-from .times import LINEAR_PATH, Path
+from .interpolants import LINEAR_PATH, NumericInterpolant
 from .uturn import Curve, MseCurve
 
 PARTS = 24
-"""Equal parts of the drop of the squared error, each of which has one rate."""
+"""Equal parts of a drop, each of which has one rate."""
+EDGE = 0.01
+"""Share of a drop left out at both ends, where a flat curve would have no end."""
+CLEAR = 0.5
+"""Share of the error of pure noise up to which a spread can be read off an error."""
+LEAST_DROP = 0.05
+"""A spread that falls by a smaller share is that of a Gaussian: nothing is decided."""
 SIGNIFICANT = 3.0
 """A curve whose range is below this many standard errors has no window."""
 
 
 @dataclass(frozen=True)
-class Window:
-    """An interval of time, and intervals of confidence for both of its ends."""
+class DecisionInterval:
+    """The times in which a feature is decided, with intervals for both ends."""
 
     lo: float
     hi: float
@@ -45,7 +53,7 @@ def find_window(
     draws: int = 400,
     level: float = 0.95,
     seed: int = 0,
-) -> Window:
+) -> DecisionInterval:
     """Return where the chance of a changed feature falls between two levels.
 
     The curve is made monotone (least squares, decreasing towards the data); its range
@@ -56,6 +64,7 @@ def find_window(
 
     Raises `ModelError` when the feature does not change more at the noise end.
     """
+    _check_kind(curve, Curve, "find_window", "uturn")
     if not 1 > ends[0] > ends[1] > 0:
         raise ModelError(
             f"`ends` must decrease within (0, 1), but is {ends}. Use (0.9, 0.1)."
@@ -86,33 +95,74 @@ def find_mse_window(
     draws: int = 400,
     level: float = 0.95,
     seed: int = 0,
-) -> Window:
-    r"""Return where the squared error per dimension drops fastest.
+) -> DecisionInterval:
+    r"""Return where the squared error tells that something is decided.
 
-    The drop of the curve, made monotone, is cut into equal parts; the rate
-    $-d\,\mathrm{mse}/dt$ of a part is its drop over the time that it takes. The window
-    is the stretch around the highest rate where the rate exceeds `fraction` of it.
+    An isotropic Gaussian of variance $S$ has the squared error
+    $S\alpha^2/(\alpha^2 + S\beta^2)$ per dimension at every time. The error of other
+    data is that of an $S$ that falls as things are decided: the spread that is left.
+    The fall of $S$ is cut into equal parts; its rate against $\log(\beta/\alpha)$ is
+    a part over the length that it takes, and the window is the stretch around the
+    highest rate where the rate exceeds `fraction` of it. An error above the mean square
+    of the data (a noise prediction near the noise) counts as that mean square.
     Intervals by bootstrap over the samples.
 
-    Raises `ModelError` when the error does not drop.
+    Raises `ModelError` when the spread does not fall: there is no window then.
     """
+    _check_kind(curve, MseCurve, "find_mse_window", "mse_curve")
     if not 0 < fraction < 1:
         raise ModelError(f"`fraction` must lie in (0, 1), but is {fraction!r}.")
-    if len(curve.t) < 4 or not curve.mse[0] > curve.mse[-1]:
+    n = curve.errors.shape[1]
+    x, spread = _spread(curve, np.full(n, 1 / n))
+    rng = np.random.default_rng(seed)
+    drawn = [_resample(np.zeros(n), rng) for _ in range(draws)]
+    falls = [_fall(_spread(curve, w)[1]) for w in drawn]
+    low = np.percentile(falls, 100 * (1 - level) / 2) if falls else 0.0
+    if len(x) < 4 or min(low, _fall(spread)) < LEAST_DROP:
         raise ModelError(
-            "A window needs a squared error that drops over at least 4 times, but it "
-            f"goes from {curve.mse[0]:.3g} to {curve.mse[-1]:.3g} over {len(curve.t)}."
-            " Widen the times."
+            "A window of the squared error needs a spread that falls over at least 4 "
+            "times as something is decided, but it falls by "
+            f"{max(0.0, _fall(spread)):.2g} of itself over {len(x)}, as for one "
+            "Gaussian: there is no window. Widen the times, or name a feature and use "
+            "`uturn`."
         )
 
     def read(weights: np.ndarray) -> tuple[float, float]:
-        return _steepest(curve.t, curve.errors @ weights, fraction)
+        ends = np.exp(_steepest(*_spread(curve, weights), fraction))
+        low, high = curve.path.time_of_ratio(ends)
+        return float(low), float(high)
 
-    rng = np.random.default_rng(seed)
-    n = curve.errors.shape[1]
-    weights = (_resample(np.zeros(n), rng) for _ in range(draws))
-    rule = f"rate of the squared error above {fraction:.0%} of its peak"
-    return _with_intervals(read, n, weights, level, rule)
+    rule = f"rate of the spread left, against log SNR, above {fraction:.0%} of its peak"
+    return _with_intervals(read, n, drawn, level, rule)
+
+
+def _spread(curve: MseCurve, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    r"""$\log(\beta/\alpha)$ and the variance of the Gaussian of the same error there.
+
+    Where the error is nearly that of the noise, any large variance has it: left out.
+    """
+    ratio = curve.ratios
+    error = np.minimum(curve.errors @ weights, curve.level)
+    use = (ratio > 0) & (ratio < math.sqrt(CLEAR) / np.sqrt(np.maximum(error, 1e-300)))
+    use &= np.cumprod(use | (ratio == 0)).astype(bool)  # from the noise end on
+    ratio, error = ratio[use], error[use]
+    return np.log(ratio), error / (1 - error * ratio**2)
+
+
+def _fall(spread: np.ndarray) -> float:
+    """The share of itself by which a spread, made monotone, falls."""
+    if len(spread) < 2:
+        return 0.0
+    y = _decreasing(spread)
+    return float((y[0] - y[-1]) / y[0])
+
+
+def _check_kind(given: Any, kind: type, name: str, maker: str) -> None:
+    if not isinstance(given, kind):
+        raise ModelError(
+            f"`{name}` takes a {kind.__name__}, as `{maker}` returns it, but was given "
+            f"a {type(given).__name__}. Pass the curve."
+        )
 
 
 def _with_intervals(
@@ -121,12 +171,12 @@ def _with_intervals(
     weights: Iterable[np.ndarray],
     level: float,
     rule: str,
-) -> Window:
+) -> DecisionInterval:
     lo, hi = read(np.full(n, 1 / n))
     drawn = np.array([read(w) for w in weights])
     tail = 100 * (1 - level) / 2
     (a, b), (c, d) = np.percentile(drawn, [tail, 100 - tail], axis=0).T
-    return Window(
+    return DecisionInterval(
         lo, hi, (min(float(a), lo), max(float(b), lo)), (float(c), float(d)), rule
     )
 
@@ -164,29 +214,31 @@ def _crossing(t: np.ndarray, y: np.ndarray, goal: float) -> float:
     return float(t[i - 1] + (y[i - 1] - goal) / (y[i - 1] - y[i]) * (t[i] - t[i - 1]))
 
 
-def _rate(t: np.ndarray, mse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Middles and rates of `PARTS` stretches of time over which the drop is equal."""
-    y = _decreasing(mse)
-    levels = np.linspace(y[0], y[-1], PARTS + 1)
+def _rate(t: np.ndarray, fallen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends and rates of `PARTS` stretches of time over which the drop is equal."""
+    y = _decreasing(fallen)
+    levels = y[0] - np.linspace(EDGE, 1 - EDGE, PARTS + 1) * (y[0] - y[-1])
     slope = np.linspace(0, 1e-9 * (y[0] - y[-1] + 1e-300), len(y))  # flats: invertible
     at = np.interp(-levels, slope - y, t)
-    width = np.maximum(np.diff(at), 1e-12)
-    return (at[1:] + at[:-1]) / 2, (y[0] - y[-1]) / PARTS / width
+    return at, (1 - 2 * EDGE) * (y[0] - y[-1]) / PARTS / np.maximum(np.diff(at), 1e-12)
 
 
-def _steepest(t: np.ndarray, mse: np.ndarray, fraction: float) -> tuple[float, float]:
-    """The stretch around the peak; the rate counts as 0 at the first and last time."""
-    middle, rate = _rate(t, mse)
-    middle = np.concatenate([t[:1], middle, t[-1:]])
-    rate = np.concatenate([[0.0], rate, [0.0]])
+def _steepest(
+    t: np.ndarray, fallen: np.ndarray, fraction: float
+) -> tuple[float, float]:
+    """The stretch around the peak where the rate is above `fraction` of it."""
+    at, rate = _rate(t, fallen)
     peak = int(np.argmax(rate))
     floor = fraction * rate[peak]
-    lo = _edge(middle[peak::-1], rate[peak::-1], floor)
-    return lo, _edge(middle[peak:], rate[peak:], floor)
+    middle = (at[1:] + at[:-1]) / 2
+    lo = _edge(middle[peak::-1], rate[peak::-1], floor, at[0])
+    return lo, _edge(middle[peak:], rate[peak:], floor, at[-1])
 
 
-def _edge(middle: np.ndarray, rate: np.ndarray, floor: float) -> float:
-    """Walk away from the peak to where the rate falls below `floor`."""
+def _edge(middle: np.ndarray, rate: np.ndarray, floor: float, end: float) -> float:
+    """Walk away from the peak to where the rate falls below `floor`, or to the end."""
+    if not (rate < floor).any():
+        return float(end)
     i = int(np.argmax(rate < floor))
     share = (rate[i - 1] - floor) / (rate[i - 1] - rate[i])
     return float(middle[i - 1] + share * (middle[i] - middle[i - 1]))
@@ -217,16 +269,19 @@ def steepening(curves: Iterable[MseCurve]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two windows coincide, on the axis of log SNR."""
+    """How far two windows coincide, on the axis of log SNR; `statement` in words."""
 
     overlap: float
     agree: bool
+    statement: str
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def agreement(one: Window, two: Window, path: Path = LINEAR_PATH) -> Agreement:
+def agreement(
+    one: DecisionInterval, two: DecisionInterval, path: NumericInterpolant = LINEAR_PATH
+) -> Agreement:
     r"""Compare two windows: length of their intersection over that of their union.
 
     Lengths are in $\log(\beta/\alpha)$. They agree when the middle of each lies in
@@ -235,10 +290,17 @@ def agreement(one: Window, two: Window, path: Path = LINEAR_PATH) -> Agreement:
     (a, b), (c, d) = (_log_ratios(w, path) for w in (one, two))
     overlap = max(0.0, min(b, d) - max(a, c)) / (max(b, d) - min(a, c))
     agree = c <= (a + b) / 2 <= d and a <= (c + d) / 2 <= b
-    return Agreement(float(overlap), bool(agree))
+    said = "agree" if agree else "do not agree"
+    statement = (
+        f"The windows [{one.lo:.3g}, {one.hi:.3g}] and [{two.lo:.3g}, {two.hi:.3g}] "
+        f"{said}: they share {overlap:.0%} of what either covers in log SNR."
+    )
+    return Agreement(float(overlap), bool(agree), statement)
 
 
-def _log_ratios(window: Window, path: Path) -> tuple[float, float]:
+def _log_ratios(
+    window: DecisionInterval, path: NumericInterpolant
+) -> tuple[float, float]:
     tiny, huge = 1e-9, 1e9
     low, high = (
         math.log(min(max(path.ratio(t), tiny), huge)) for t in (window.lo, window.hi)

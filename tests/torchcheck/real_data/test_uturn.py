@@ -2,33 +2,35 @@
 
 import math
 
+import dilaton
 import numpy as np
 import pytest
 import scipy.integrate
 import torch
 from dilaton.errors import ModelError, ShapeError
 from dilaton.theory.models.model import TRIGONOMETRIC
-from dilaton.torchcheck.real_data.datasets import Mixture
-from dilaton.torchcheck.real_data.uturn import (
-    LINEAR_PATH,
-    VARIANCE_PRESERVING_PATH,
-    Path,
-    default_times,
-    denoise,
+from dilaton.torchcheck.experiments.datasets import Mixture
+from dilaton.torchcheck.real_data.adapters import (
     from_ddpm,
+    from_edm,
     from_noise,
     from_score,
     from_velocity,
-    generate,
-    mse_curve,
-    uturn,
 )
+from dilaton.torchcheck.real_data.denoisers import default_times, denoise, generate
+from dilaton.torchcheck.real_data.empirical import EmpiricalLaw
+from dilaton.torchcheck.real_data.interpolants import (
+    LINEAR_PATH,
+    VARIANCE_PRESERVING_PATH,
+    NumericInterpolant,
+)
+from dilaton.torchcheck.real_data.uturn import mse_curve, uturn
 from dilaton.torchcheck.real_data.windows import mixture_change
 
 ROUNDING = 1e-10  # double precision, divided by alpha or beta of 0.1 and more
 SIGMAS = 5.0
 DISCRETE = 0.03  # 64 log-SNR steps of 0.14: relative bias of the redrawn mode
-TURN = Path.of(TRIGONOMETRIC)
+TURN = NumericInterpolant.of(TRIGONOMETRIC)
 PATHS = {"linear": LINEAR_PATH, "vp": VARIANCE_PRESERVING_PATH, "trig": TURN}
 
 
@@ -257,7 +259,7 @@ def zero_division(x, t):
         ({"feature": lambda x: x[:, 0]}, ModelError, "no `threshold`"),
         ({"feature": lambda x: x[:, 0] * np.nan}, ModelError, "6 of 6 samples"),
         ({"threshold": 0.5}, ModelError, "`threshold` cuts scores"),
-        ({"denoiser": zero_division}, ModelError, r"t = 0\.5 for 2 of 6 samples"),
+        ({"denoiser": zero_division}, ModelError, r"t = 0\.\d+ for 2 of 6 samples"),
         ({"denoiser": lambda x, t: x[:, :1]}, ShapeError, r"\(6, 2\).*\(6, 1\)"),
         ({"denoiser": lambda x, t: 0.0}, ShapeError, r"returned \(\)"),
         ({"classes": (True, 7)}, ModelError, "Class 7 has no sample.*False, True"),
@@ -287,10 +289,254 @@ def test_wrong_input_is_named(arguments, error, text):
         (lambda: from_noise(PLAIN)(X, 0.0), "noise prediction.*t = 0"),
         (lambda: from_score(PLAIN)(X, 0.0), "A score gives no"),
         (lambda: from_velocity(PLAIN, data_at=2), "`data_at`.*2"),
-        (lambda: from_ddpm(PLAIN, [1.5, 0.2]), r"in \(0, 1\].*1\.5"),
-        (lambda: from_ddpm(PLAIN, [0.5], "x0"), "`predicts`.*'x0'"),
+        (lambda: from_ddpm(PLAIN, [1.5, 0.2]), r"in \[0, 1\].*1\.5"),
+        (lambda: from_ddpm(PLAIN, [0.99, 0.01], "x0"), "`predicts`.*'x0'"),
     ],
 )
 def test_adapters_name_what_is_wrong(call, text):
     with pytest.raises(ModelError, match=text):
         call()
+
+
+# ------------------------------------------------- kinds of data, and wrong uses
+
+BARS = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+SIGNS = np.random.default_rng(5).choice([-1, 1], size=(400, 1)) * np.ones((400, 6), int)
+
+
+def coins(path):
+    """Exact denoiser of +-(1, ..., 1) with equal weights, for arrays and tensors."""
+
+    def denoiser(x, t):
+        a, b = path.alpha(t), path.beta(t)
+        library = torch if isinstance(x, torch.Tensor) else np
+        field = library.tanh(b * x.sum(-1) / max(a, 1e-6) ** 2)
+        return field[:, None] * library.ones_like(x)
+
+    return denoiser
+
+
+def coin_error(t, d=6):
+    snr = d * t**2 / (1 - t) ** 2
+    return 2 * mixture_change(snr, 0.5)
+
+
+KINDS = {
+    "int64": SIGNS,
+    "int8": SIGNS.astype(np.int8),
+    "float16": SIGNS.astype(np.float16),
+    "tensor int64": torch.tensor(SIGNS),
+    "tensor bfloat16": torch.tensor(SIGNS).to(torch.bfloat16),
+    "tensor float64": torch.tensor(SIGNS).double(),
+}
+
+
+@pytest.mark.parametrize("data", KINDS.values(), ids=KINDS)
+def test_data_of_every_kind_have_the_same_error_and_turns(data):
+    torch_kind = isinstance(data, torch.Tensor)
+    rng = generator(4) if torch_kind else np.random.default_rng(4)
+    denoiser = coins(LINEAR_PATH)
+    curve = mse_curve(denoiser, data, [0.2, 0.5], generator=rng)
+    for error, stderr, t in zip(curve.mse, curve.stderr, curve.t, strict=True):
+        assert abs(error - coin_error(t)) < SIGMAS * stderr + 0.01  # half precision
+    turned = uturn(denoiser, data, lambda x: x[:, 0] > 0, [0.2], generator=rng)
+    judge = mixture_change(6 * 0.0625, 0.5)
+    assert abs(turned.changed[0] - judge) < SIGMAS * turned.stderr[0] + DISCRETE
+    with pytest.raises(AssertionError):
+        assert abs(turned.changed[0] - judge / 2) < SIGMAS * turned.stderr[0]
+
+
+def test_unsigned_images_and_half_scores_are_taken():
+    images = torch.tensor(np.random.default_rng(0).integers(0, 255, (40, 4)))
+    curve = uturn(
+        EmpiricalLaw(images.to(torch.uint8)).denoiser,
+        images.to(torch.uint8),
+        lambda x: x[:, 0].to(torch.bfloat16),
+        [0.9],
+        generator=generator(),
+        threshold=127.0,
+    )
+    assert curve.classes == [0, 1]
+
+
+def test_a_batch_gives_what_all_at_once_gives():
+    mix = Mixture(d=32, p=0.5, sigma=1.0)
+    x, _ = mix.sample(90, generator(1))
+    whole = mse_curve(mix.denoiser, x, [0.3], generator=generator(2), batch=90)
+    parts = mse_curve(mix.denoiser, x, [0.3], generator=generator(2), batch=7)
+    assert abs(whole.mse - parts.mse) < SIGMAS * np.hypot(whole.stderr, parts.stderr)
+    sizes = []
+
+    def noted(x, t):
+        sizes.append(len(x))
+        return mix.denoiser(x, t)
+
+    uturn(noted, x, mix.feature, [0.3], generator=generator(), batch=40, look=False)
+    assert set(sizes) == {40, 10}
+
+
+def test_times_may_require_gradients():
+    t = torch.tensor([0.2, 0.5], requires_grad=True)
+    assert try_uturn(times=t).t == pytest.approx([0.2, 0.5])
+    assert try_uturn(times=list(t)).t == pytest.approx([0.2, 0.5])
+
+
+def split(x, k):
+    """Clean data and noise of the exact coin denoiser at the DDPM's step k."""
+    root = math.sqrt(BARS[k])
+    clean = coins(VARIANCE_PRESERVING_PATH)(x, root)
+    return clean, (x - root * clean) / math.sqrt(1 - BARS[k])
+
+
+def predicted(x, k):
+    return split(x, k)[1]
+
+
+COINS = torch.tensor(SIGNS).float()
+
+
+def turn_coins(denoiser, **more):
+    more.setdefault("times", [0.5])
+    return uturn(denoiser, COINS, lambda x: x.sum(1) > 0, generator=generator(), **more)
+
+
+def test_a_ddpm_carries_its_path():
+    times = [math.sqrt(BARS[600]), math.sqrt(BARS[300])]
+    curve = turn_coins(from_ddpm(predicted, BARS), times=times, steps=64)
+    for i, k in enumerate((600, 300)):
+        judge = mixture_change(6 * BARS[k] / (1 - BARS[k]), 0.5)
+        assert abs(curve.changed[i] - judge) < SIGMAS * curve.stderr[i] + DISCRETE
+    with pytest.raises(ModelError, match=r"`path` must be the interpolant.*carries"):
+        turn_coins(from_ddpm(predicted, BARS), path=LINEAR_PATH)
+    same = NumericInterpolant.of(dilaton.VARIANCE_PRESERVING)
+    assert turn_coins(from_ddpm(predicted, BARS), path=same).path is not LINEAR_PATH
+
+
+def test_zero_terminal_snr_is_fine_for_v_and_data():
+    bars = np.append(BARS[:-1], 0.0)
+
+    def v(x, k):
+        clean, noise = split(x, min(k, 998))
+        return math.sqrt(bars[k]) * noise - math.sqrt(1 - bars[k]) * clean
+
+    assert from_ddpm(v, bars, "v")(COINS, 0.0).isfinite().all()
+    with pytest.raises(ModelError, match=r"ends at 0 \(zero terminal SNR\)"):
+        from_ddpm(predicted, bars)
+
+
+def sigmas(shift):
+    s = np.linspace(1, 1 / 1000, 1000)
+    return shift * s / (1 + (shift - 1) * s)
+
+
+LISTS = {
+    "alphas": (1 - np.linspace(1e-4, 0.02, 1000), "not their product"),
+    "betas": (np.linspace(1e-4, 0.02, 1000), "the betas"),
+    "every 20th, backwards": (BARS[::-20], "not falling: reversed"),
+    "reversed": (BARS[::-1], "not falling: reversed"),
+    "the first half": (BARS[:300], "not their product"),
+    "the second half": (BARS[500:], "its start is missing"),
+    "sigmas": (sigmas(1), "sigmas of a flow-matching scheduler"),
+    "shifted sigmas": (sigmas(3), "sigmas of a flow-matching scheduler"),
+    "sigmas with a last 0": (np.append(sigmas(3), 0), "sigmas of a flow-matching"),
+    "one number": (BARS[:1], "two or more numbers"),
+    "nan": (np.append(BARS, np.nan), r"in \[0, 1\]"),
+}
+
+
+@pytest.mark.parametrize(("bars", "text"), LISTS.values(), ids=LISTS)
+def test_a_list_that_is_no_cumulative_product_is_named(bars, text):
+    with pytest.raises(ModelError, match=text):
+        from_ddpm(predicted, bars)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        np.linspace(1e-4, 0.02, 1000),
+        np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2,
+        np.linspace(1e-3, 0.2, 100),
+    ],
+)
+def test_usual_schedules_are_believed(schedule):
+    from_ddpm(predicted, np.cumprod(1 - schedule))
+    k = np.arange(1001) / 1000
+    cosine = np.cos((k + 0.008) / 1.008 * np.pi / 2) ** 2
+    from_ddpm(predicted, np.clip(cosine[1:] / cosine[0], 1e-9, 1))
+
+
+def velocity(x, t):
+    clean = coins(LINEAR_PATH)(x, t)
+    return (clean - x) / max(1 - t, 1e-6)
+
+
+def noise(x, t):
+    return (x - t * coins(LINEAR_PATH)(x, t)) / max(1 - t, 1e-6)
+
+
+WRONG = {
+    "a velocity": velocity,
+    "a noise": noise,
+    "a score": lambda x, t: -noise(x, t) / max(1 - t, 1e-6),
+    "data at 0 forgotten": from_velocity(lambda x, t: -velocity(x, 1 - t)),
+    "data at 0 said of data at 1": from_velocity(velocity, data_at=0),
+    "a noise wrapped as a velocity": from_velocity(noise),
+    "a velocity wrapped as a noise": from_noise(velocity),
+    "a score wrapped as a noise": from_noise(lambda x, t: -noise(x, t) / (1.001 - t)),
+    "data wrapped as a noise": from_noise(coins(LINEAR_PATH)),
+    "half of the data": lambda x, t: coins(LINEAR_PATH)(x, t) / 2,
+    "the input": lambda x, t: 0 * x,
+    "a list of every 20th step": from_ddpm(predicted, BARS[::20]),
+    "v said of noise": from_ddpm(predicted, BARS, "v"),
+    "noise said of data": from_ddpm(lambda x, k: split(x, k)[0], BARS, "noise"),
+}
+
+
+@pytest.mark.parametrize("denoiser", WRONG.values(), ids=WRONG)
+def test_what_is_no_denoiser_is_refused(denoiser):
+    with pytest.raises(ModelError, match=r"must return E\[x1\|x_t = x\]"):
+        turn_coins(denoiser)
+    with pytest.raises(ModelError, match=r"must return E\[x1\|x_t = x\]"):
+        mse_curve(denoiser, COINS, [0.5], generator=generator())
+
+
+def test_right_denoisers_pass_the_look():
+    for right in (
+        coins(LINEAR_PATH),
+        from_velocity(velocity),
+        from_velocity(lambda x, t: -velocity(x, 1 - t), data_at=0),
+        from_noise(noise),
+        from_ddpm(predicted, BARS),
+        from_edm(lambda y, s: coins(LINEAR_PATH)(y / (1 + s), 1 / (1 + s))),
+    ):
+        assert turn_coins(right).changed.shape == (1,)
+
+
+def test_the_data_end_of_a_velocity_is_the_data():
+    def dividing(x, t):
+        return velocity(x, t) / (1 - t)  # 0/0 at the data end, were it asked
+
+    with np.errstate(all="raise"):
+        assert from_velocity(dividing)(COINS, 1.0) == pytest.approx(COINS)
+
+
+def test_dropout_that_is_on_is_refused():
+    net = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Dropout(0.1))
+    for denoiser in (lambda x, t: net(x), from_noise(lambda x, t: net(x))):
+        with pytest.raises(ModelError, match=r"`Dropout` is in train mode.*eval"):
+            turn_coins(denoiser)
+
+
+@pytest.mark.parametrize("steps", [0, -3, 2.0, True, "8"])
+def test_steps_are_a_whole_number(steps):
+    with pytest.raises(ModelError, match="`steps` must be a whole number"):
+        try_uturn(steps=steps)
+
+
+def test_more_wrong_uses_are_named():
+    with pytest.raises(ModelError, match=r"`generator` must be of the kind.*int"):
+        try_uturn(generator=42)
+    with pytest.raises(ShapeError, match="at least two samples"):
+        mse_curve(PLAIN, X[:1], [0.5], generator=np.random.default_rng(0))
+    with pytest.raises(ModelError, match="`batch` must be a whole number"):
+        try_uturn(batch=0)

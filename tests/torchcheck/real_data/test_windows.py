@@ -6,16 +6,12 @@ import numpy as np
 import pytest
 import torch
 from dilaton.errors import ModelError, ShapeError
-from dilaton.torchcheck.real_data.datasets import Mixture
-from dilaton.torchcheck.real_data.uturn import (
-    Curve,
-    MseCurve,
-    mse_curve,
-    snr_times,
-    uturn,
-)
+from dilaton.torchcheck.experiments.datasets import Mixture
+from dilaton.torchcheck.real_data.denoisers import snr_times
+from dilaton.torchcheck.real_data.interpolants import VARIANCE_PRESERVING_PATH
+from dilaton.torchcheck.real_data.uturn import Curve, MseCurve, mse_curve, uturn
 from dilaton.torchcheck.real_data.windows import (
-    Window,
+    DecisionInterval,
     agreement,
     find_mse_window,
     find_window,
@@ -103,13 +99,21 @@ def test_the_mse_window_is_at_snr_of_order_one_and_agrees(mse_curves):
     ends = []
     for mix, curve in mse_curves:
         window = find_mse_window(curve)
-        ends.append([mix.snr(window.lo), mix.snr(window.hi)])
-        exact = mixture_window(mix.p)
-        theory = Window(*(mix.time_of_snr(L) for L in exact), (0, 1), (0, 1), "exact")
+        errors = exact_mse(mix, curve.t)[:, None]
+        exact = find_mse_window(MseCurve(curve.t, errors, curve.d), draws=2)
+        for end, interval in (
+            (exact.lo, window.lo_interval),
+            (exact.hi, window.hi_interval),
+        ):
+            low, high = (mix.snr(t) for t in interval)
+            assert low * (1 - SLACK) < mix.snr(end) < high * (1 + SLACK)
+        ends.append([mix.snr(exact.lo), mix.snr(exact.hi)])
+        times = (mix.time_of_snr(snr) for snr in mixture_window(mix.p))
+        theory = DecisionInterval(*times, (0, 1), (0, 1), "exact")
         match = agreement(window, theory)
         assert match.agree
         assert 0.4 < match.overlap <= 1
-    assert np.ptp(np.log(ends), axis=0).max() < 0.7  # the same window at every d
+    assert np.ptp(np.log(ends), axis=0).max() < 0.1  # the same window at every d
 
 
 def test_the_measured_error_is_the_exact_mmse(mse_curves):
@@ -165,18 +169,58 @@ def test_intervals_shrink_with_more_samples():
     assert widths[1] == pytest.approx(widths[0] / 4, rel=0.5)
 
 
-def test_a_piecewise_error_has_its_window_where_it_falls():
-    t = np.linspace(0, 1, 21)
-    mse = np.interp(t, [0, 0.2, 0.4, 1], [1.1, 1.0, 0.2, 0.0])
-    errors = mse[:, None] * np.linspace(0.9, 1.1, 50)
-    window = find_mse_window(MseCurve(t, errors, 10))
-    assert window.lo == pytest.approx(0.2, abs=0.05)  # a part that straddles the kink
-    assert window.hi == pytest.approx(0.4, abs=0.05)
+def spread_curve(spread, ratios, **more):
+    """The curve of a denoiser whose error is a Gaussian's of variance `spread`."""
+    t = ratios / (1 + ratios)
+    error = spread / (1 + spread * ratios**2)
+    return MseCurve(t, error[:, None] * np.linspace(0.9, 1.1, 50), 10, **more)
+
+
+def test_a_spread_that_falls_has_its_window_there():
+    x = np.linspace(np.log(0.01), np.log(3), 61)
+    fall = np.interp(x, [-3.5, -2.5], [1.0, 0.2])
+    window = find_mse_window(spread_curve(fall, np.exp(x)))
+    ends = np.log([t / (1 - t) for t in (window.lo, window.hi)])
+    assert ends == pytest.approx([-3.5, -2.5], abs=0.15)  # a part, and a step of x
+    later = spread_curve(fall, np.exp(x + 0.5))
+    moved = find_mse_window(later)
+    assert moved.lo / (1 - moved.lo) > 1.4 * window.lo / (1 - window.lo)
+
+
+def test_the_window_of_the_error_is_that_of_log_snr_whatever_time_is():
+    x = np.linspace(np.log(0.01), np.log(3), 61)
+    curve = spread_curve(np.interp(x, [-3.5, -2.5], [1.0, 0.2]), np.exp(x))
+    t = VARIANCE_PRESERVING_PATH.time_of_ratio(np.exp(x))
+    other = find_mse_window(
+        MseCurve(t, curve.errors, 10, path=VARIANCE_PRESERVING_PATH)
+    )
+    linear = find_mse_window(curve)
+    for one, two in ((linear.lo, other.lo), (linear.hi, other.hi)):
+        ratio = VARIANCE_PRESERVING_PATH.ratio(two)
+        assert one / (1 - one) == pytest.approx(ratio, rel=1e-6)
+
+
+def test_one_gaussian_has_no_window():
+    x = np.linspace(np.log(0.01), np.log(3), 61)
+    with pytest.raises(ModelError, match="there is no window"):
+        find_mse_window(spread_curve(np.ones(61), np.exp(x)))
+
+
+def test_an_error_beyond_the_data_counts_as_their_mean_square():
+    """A noise prediction: its error is divided by beta, and explodes at the noise."""
+    x = np.linspace(np.log(0.001), np.log(3), 81)
+    curve = spread_curve(np.interp(x, [-3.5, -2.5], [1.0, 0.2]), np.exp(x), level=1.0)
+    exploding = curve.errors + 1e-5 * np.exp(-2 * x)[:, None]
+    found = find_mse_window(MseCurve(curve.t, exploding, 10, level=1.0))
+    exact = find_mse_window(curve)
+    assert agreement(found, exact).overlap > 0.7
+    free = find_mse_window(MseCurve(curve.t, exploding, 10))
+    assert agreement(free, exact).overlap < 0.7  # unbounded, the artefact is a window
 
 
 def alone(lo, hi):
     """A window whose ends are known."""
-    return Window(lo, hi, (lo, lo), (hi, hi), "")
+    return DecisionInterval(lo, hi, (lo, lo), (hi, hi), "")
 
 
 def test_windows_agree_when_each_has_the_middle_of_the_other():
@@ -197,7 +241,8 @@ def test_distant_windows_do_not_agree():
     assert result.overlap == 0
     assert not result.agree
     assert 0 < agreement(near, alone(0.0, 1.0)).overlap < 0.1
-    assert result.to_dict() == {"overlap": 0.0, "agree": False}
+    assert result.to_dict()["overlap"] == 0.0
+    assert "do not agree: they share 0%" in result.statement
 
 
 @pytest.mark.parametrize(
@@ -209,7 +254,7 @@ def test_distant_windows_do_not_agree():
         (
             lambda: find_mse_window(MseCurve(np.arange(4) / 4, np.ones((4, 9)), 3)),
             ModelError,
-            "drops over at least 4 times.*1 to 1 over 4",
+            "falls over at least 4.*no window",
         ),
         (
             lambda: find_mse_window(

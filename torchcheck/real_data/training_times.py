@@ -7,124 +7,43 @@ with noise $x_0$, data $x_1$, and $t = 1$ is data.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from ...errors import ModelError, ShapeError
-
-if TYPE_CHECKING:
-    from ...theory.models.model import Interpolant
+from .arrays import as_array, check_count, is_torch, like
+from .interpolants import LINEAR_PATH, NumericInterpolant, check_times
 
 Times = Sequence[float] | np.ndarray
 
 
-@dataclass(frozen=True)
-class Path:
-    r"""Numbers of an interpolant $x_t = \alpha(t) x_0 + \beta(t) x_1$; $t = 1$ is data.
+class Interval(Protocol):
+    """What has a lower and an upper end."""
 
-    Attributes
-    ----------
-    alpha, beta
-        Functions of a float; `alpha` multiplies the noise.
-    alpha2_dot, beta_dot
-        Derivatives of $\alpha^2$ and $\beta$; only velocity models need them.
-        (The square, because $\dot\alpha$ itself may diverge at the data end.)
-    """
-
-    alpha: Callable[[float], float]
-    beta: Callable[[float], float]
-    alpha2_dot: Callable[[float], float]
-    beta_dot: Callable[[float], float]
-
-    @classmethod
-    def of(cls, interpolant: Interpolant) -> Path:
-        """Make the path of a symbolic `Interpolant` (whose only symbol is ``tau``)."""
-        import sympy as sp
-
-        from ...theory.models.model import TAU
-
-        alpha, beta = interpolant.alpha, interpolant.beta
-        for name, f in (("alpha", alpha), ("beta", beta)):
-            if extra := sorted(map(str, f.free_symbols - {TAU})):
-                raise ModelError(
-                    f"`{name}` must be a function of `tau` alone, but has "
-                    f"{', '.join(extra)}. Substitute a number."
-                )
-        exprs = (alpha, beta, sp.diff(alpha**2, TAU), sp.diff(beta, TAU))
-        return cls(*(sp.lambdify(TAU, sp.simplify(e), "math") for e in exprs))
-
-    def ratio(self, t: float) -> float:
-        r"""$\beta/\alpha$, the root of the signal-to-noise ratio; inf at $t = 1$."""
-        alpha = self.alpha(t)
-        return math.inf if alpha <= 0 else self.beta(t) / alpha
-
-    def time_of_ratio(self, ratio: Any) -> np.ndarray:
-        r"""Return the times at which $\beta/\alpha$ has these values (by bisection)."""
-        goal = np.atleast_1d(np.asarray(ratio, dtype=float))
-        lo, hi = np.zeros_like(goal), np.ones_like(goal)
-        for _ in range(60):
-            mid = (lo + hi) / 2
-            below = np.array([self.ratio(t) for t in mid]) < goal
-            lo, hi = np.where(below, mid, lo), np.where(below, hi, mid)
-        return hi.reshape(np.shape(ratio))
+    @property
+    def lo(self) -> float: ...
+    @property
+    def hi(self) -> float: ...
 
 
-LINEAR_PATH = Path(lambda t: 1 - t, lambda t: t, lambda t: -2 * (1 - t), lambda _t: 1.0)
-"""alpha = 1 - t, beta = t: flow matching, stochastic interpolants."""
-
-VARIANCE_PRESERVING_PATH = Path(
-    lambda t: math.sqrt(max(0.0, 1 - t * t)),
-    lambda t: t,
-    lambda t: -2 * t,
-    lambda _t: 1.0,
-)
-"""alpha = sqrt(1 - t**2), beta = t: DDPM, with t the square root of alpha-bar."""
-
-
-def check_times(times: Any, name: str = "times") -> np.ndarray:
-    """Return `times` as a one-dimensional increasing array within [0, 1]."""
-    t = np.asarray(times, dtype=float)
-    if t.ndim != 1 or t.size == 0:
-        raise ShapeError(
-            f"`{name}` must be a list of numbers, but has shape {t.shape}. Give at "
-            "least one time."
-        )
-    outside = t[~((t >= 0) & (t <= 1))]
-    if outside.size:
+def _ends(lo: float | Interval, hi: float | None) -> tuple[float, float]:
+    """Both ends of a window given as two numbers or as one interval."""
+    low: Any = getattr(lo, "lo", lo)
+    high: Any = getattr(lo, "hi", hi)
+    if low is None or high is None:
         raise ModelError(
-            f"`{name}` must lie in [0, 1], where 0 is noise and 1 is data, but has "
-            f"{outside[0]:g}. Rescale them."
+            "A window has two ends, but one of them is not given. Pass `lo` and `hi`, "
+            "or what `find_window` returned."
         )
-    if (np.diff(t) <= 0).any():
-        i = int(np.argmax(np.diff(t) <= 0))
-        raise ModelError(
-            f"`{name}` must increase, but {t[i + 1]:g} follows {t[i]:g}. Sort them and "
-            "remove repeated ones."
-        )
-    return t
+    return float(low), float(high)
 
 
 def _between(name: str, value: float, lo: float, hi: float, rule: str) -> None:
     if not lo <= value <= hi:
         raise ModelError(f"`{name}` must be {rule}, but is {value!r}. Change it.")
-
-
-def is_torch(x: Any) -> bool:
-    """Whether `x` is a tensor or another thing of torch; torch is not imported."""
-    return type(x).__module__.split(".")[0] == "torch"
-
-
-def as_array(x: Any) -> np.ndarray:
-    """A NumPy view of numbers or of a tensor on any device."""
-    return np.asarray(x.detach().cpu() if is_torch(x) else x, dtype=float)
-
-
-def _like(values: np.ndarray, template: Any) -> Any:
-    """Give `values` the kind of `template`: a tensor on its device, or NumPy."""
-    return template.new_tensor(values) if is_torch(template) else values[()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,11 +82,22 @@ class TrainingTimes:
         return cls(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "uniform")
 
     @classmethod
-    def window(cls, lo: float, hi: float, mass: float) -> TrainingTimes:
+    def window(
+        cls, lo: float | Interval, hi: float | None = None, mass: float | None = None
+    ) -> TrainingTimes:
         """Put `mass` evenly on [lo, hi] and the rest evenly outside.
+
+        The window may be given as `find_window` returns it:
+        ``window(found, mass=0.5)``.
 
         Raises `ModelError` unless ``0 <= lo < hi <= 1`` and ``0 < mass <= 1``.
         """
+        lo, hi = _ends(lo, hi)
+        if mass is None:
+            raise ModelError(
+                "`mass` must be the share of the training times in the window, but is "
+                "not given. A half, mass=0.5, is a good start."
+            )
         if not 0 <= lo < hi <= 1:
             raise ModelError(
                 "The window must satisfy 0 <= lo < hi <= 1, but is "
@@ -201,6 +131,20 @@ class TrainingTimes:
         )
 
     @classmethod
+    def shift(cls, a: float) -> TrainingTimes:
+        """Uniform times u shifted to u/(u + a(1 - u)): `a` times less beta/alpha.
+
+        Raises `ModelError` unless `a` is positive.
+        """
+        if not 0 < a < math.inf:
+            raise ModelError(
+                f"`a` must be positive, but is {a!r}. 1 leaves times uniform, more "
+                "puts them towards the noise."
+            )
+        u = np.linspace(0, 1, 2049)
+        return cls._through(u / (u + a * (1 - u)), u, f"shift {a:g}")
+
+    @classmethod
     def from_curve(cls, t: Times, values: Times, *, mass: float = 0.5) -> TrainingTimes:
         """Density after the slope of a curve (U-turn or MSE), on top of an even floor.
 
@@ -225,7 +169,9 @@ class TrainingTimes:
         return cls(made.knots, made.cdf, "MSE-equalising")
 
     @classmethod
-    def entropic(cls, t: Times, mse: Times, path: Path = LINEAR_PATH) -> TrainingTimes:
+    def entropic(
+        cls, t: Times, mse: Times, path: NumericInterpolant = LINEAR_PATH
+    ) -> TrainingTimes:
         r"""Every equal share of training times carries as much information on $x_1$.
 
         By the I-MMSE relation $dI = \frac12\,\mathrm{mse}\; d\,\mathrm{snr}$ with
@@ -247,7 +193,7 @@ class TrainingTimes:
 
     @classmethod
     def log_normal_snr(
-        cls, mean: float, std: float, path: Path = LINEAR_PATH
+        cls, mean: float, std: float, path: NumericInterpolant = LINEAR_PATH
     ) -> TrainingTimes:
         r"""$\log(\beta^2/\alpha^2)$ is normal with `mean` and `std`.
 
@@ -269,7 +215,7 @@ class TrainingTimes:
         kind: Literal["diffusion", "flow matching"],
         lo: float,
         hi: float,
-        path: Path = LINEAR_PATH,
+        path: NumericInterpolant = LINEAR_PATH,
     ) -> TrainingTimes:
         r"""How a usual training weighs the noise-prediction error, seen in the SNR.
 
@@ -318,7 +264,7 @@ class TrainingTimes:
         x = as_array(t)
         slope = np.diff(self.cdf) / np.diff(self.knots)
         i = np.clip(np.searchsorted(self.knots, x, "right") - 1, 0, len(slope) - 1)
-        return _like(np.where((x >= 0) & (x <= 1), slope[i], 0.0), t)
+        return like(np.where((x >= 0) & (x <= 1), slope[i], 0.0), t)
 
     def quantile(self, u: Any) -> Any:
         """The time below which a share `u` of the training times lies."""
@@ -332,7 +278,7 @@ class TrainingTimes:
         i = np.minimum(np.searchsorted(self.cdf, x, "right") - 1, last)
         low, width = self.cdf[i], self.cdf[i + 1] - self.cdf[i]
         t = self.knots[i] + (x - low) / width * (self.knots[i + 1] - self.knots[i])
-        return _like(np.clip(t, 0, 1), u)
+        return like(np.clip(t, 0, 1), u)
 
     def mass(self, lo: float, hi: float) -> float:
         """The share of the training times in [lo, hi]."""
@@ -351,11 +297,11 @@ class TrainingTimes:
                 "Importance weights need a positive density, but "
                 f"{self.name!r} never trains at t = {where:g}. Lower its mass."
             )
-        return _like(1 / density, t)
+        return like(1 / density, t)
 
     def grid(self, n: int, rule: Literal["left", "midpoint"] = "midpoint") -> Any:
         """`n` fixed times: the quantiles of i/n (left) or of (i + 1/2)/n (midpoint)."""
-        _count(n)
+        check_count("n", n)
         shift = {"left": 0.0, "midpoint": 0.5}.get(rule)
         if shift is None:
             raise ModelError(f"`rule` must be left or midpoint, but is {rule!r}.")
@@ -375,7 +321,7 @@ class TrainingTimes:
             Even spacing with one random shift, in random order: the number of times
             in a window is then within 1 of `n` times its mass.
         """
-        _count(n)
+        check_count("n", n)
         if is_torch(generator):
             return self._sample_torch(n, generator, stratified)
         if not isinstance(generator, np.random.Generator):
@@ -396,11 +342,6 @@ class TrainingTimes:
         if stratified:
             u = (torch.randperm(n, generator=generator, device=device) + u[0]) / n
         return self.quantile(u).to(torch.float32)
-
-
-def _count(n: int) -> None:
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise ModelError(f"`n` must be a positive integer, but is {n!r}.")
 
 
 def _matching(t: np.ndarray, values: Any) -> np.ndarray:

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .times import LINEAR_PATH, TrainingTimes
+from ..real_data.interpolants import LINEAR_PATH
+from ..real_data.training_times import TrainingTimes
 
 PATH = LINEAR_PATH
 VECTOR_RATE = 0.05

@@ -9,28 +9,28 @@ import numpy as np
 import pytest
 import torch
 from dilaton.errors import ModelError, StoreError
-from dilaton.torchcheck.real_data.datasets import Mixture, load_digits
-from dilaton.torchcheck.real_data.experiment import Folder, compare, run_experiment
-from dilaton.torchcheck.real_data.mixture_networks import (
+from dilaton.torchcheck.experiments.datasets import Mixture, load_digits
+from dilaton.torchcheck.experiments.experiment import Folder, compare, run_experiment
+from dilaton.torchcheck.experiments.mixture_networks import (
     PerTime,
     Unit,
     final_overlaps,
     train_per_time,
     train_shared,
 )
-from dilaton.torchcheck.real_data.subjects import (
+from dilaton.torchcheck.experiments.subjects import (
     MixtureSubject,
     image_plan,
     mixture_plan,
 )
-from dilaton.torchcheck.real_data.times import TrainingTimes
-from dilaton.torchcheck.real_data.unet import (
+from dilaton.torchcheck.experiments.unet import (
     UNet,
     frechet,
     judge,
     train_classifier,
     train_images,
 )
+from dilaton.torchcheck.real_data.training_times import TrainingTimes
 from scipy.optimize import isotonic_regression
 
 SIGMAS = 5.0
@@ -83,7 +83,7 @@ def test_generation_in_the_span_has_the_law_of_the_full_one(kind):
 
 
 def test_the_loss_from_inner_products_is_the_squared_error():
-    from dilaton.torchcheck.real_data.mixture_networks import _unit_loss
+    from dilaton.torchcheck.experiments.mixture_networks import _unit_loss
 
     g = generator()
     u, w = (torch.randn(3, 8, generator=g, dtype=torch.float64) for _ in range(2))
@@ -354,7 +354,8 @@ def test_several_d_show_their_growth(tmp_path):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["mnist"], "`--data` must be given for MNIST"),
+        (["digits", "--arms", "window:2:3"], "An arm must be uniform, window"),
+        (["digits", "--arms", "uniform"], "`arms` must begin with uniform, window"),
         (["mnist", "--data", "none"], "`none` must hold MNIST's own files"),
         (["digits", "--classes", "3"], "`--classes` must be two classes"),
         (["digits", "--classes", "0,77"], "Class 77 has no image"),
@@ -378,7 +379,7 @@ def test_the_command_names_wrong_input(words, text, tmp_path, monkeypatch, capsy
 
 def test_the_command_writes_every_number(tmp_path, monkeypatch, capsys):
     from dilaton.face import cli
-    from dilaton.torchcheck.real_data import subjects
+    from dilaton.torchcheck.experiments import subjects
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(subjects, "mixture_plan", lambda **_: small_mixture())

@@ -11,17 +11,19 @@ import numpy as np
 
 from ...errors import ModelError
 from ..device import check_device, need_torch
+from ..real_data.denoisers import default_times, denoise, generate
+from ..real_data.training_times import TrainingTimes
+from ..real_data.uturn import Curve, MseCurve, mse_curve, uturn
+from ..real_data.windows import agreement, find_mse_window, find_window, mixture_window
+from .arms import MAIN_ARMS, check_arm
 from .datasets import Images, Mixture, check_images, load_digits, load_mnist
-from .times import TrainingTimes
-from .uturn import Curve, MseCurve, default_times, denoise, generate, mse_curve, uturn
-from .windows import agreement, find_mse_window, find_window, mixture_window
 
 CELLS = 120
 """Steps in which a shared network generates."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExperimentSettings:
     """Everything that fixes the numbers of an experiment.
 
     Attributes
@@ -53,6 +55,10 @@ class Plan:
         Samples from which a share is read.
     device
         cpu or cuda.
+    arms
+        Ways to train that are compared; see `arms.times_of_arm`.
+    few
+        Seeds of the arms other than uniform and window; 0 for all of them.
     """
 
     data: Literal["digits", "mnist", "mixture"]
@@ -77,6 +83,8 @@ class Plan:
     turned: int
     generated: int
     device: str
+    arms: tuple[str, ...] = MAIN_ARMS
+    few: int = 0
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -89,6 +97,13 @@ class Plan:
                 "`verdict_budget` must be one of the `budgets`, all at least 1, but is "
                 f"{self.verdict_budget} of {self.budgets}."
             )
+        if self.arms[:2] != MAIN_ARMS or len(set(self.arms)) < len(self.arms):
+            raise ModelError(
+                f"`arms` must begin with {', '.join(MAIN_ARMS)}, which the others are "
+                f"compared with, each once, but is {', '.join(self.arms)}."
+            )
+        for arm in self.arms:
+            check_arm(arm)
         if not 0 < self.mass < 1:
             raise ModelError(
                 f"`mass` must lie in (0, 1), but is {self.mass:g}. A half, 0.5, is a "
@@ -106,9 +121,11 @@ def image_plan(
     mass: float = 0.5,
     quick: bool = False,
     device: str = "cpu",
-) -> Plan:
+    arms: tuple[str, ...] = MAIN_ARMS,
+) -> ExperimentSettings:
     """The experiment on images: a small U-Net shared over time."""
-    plan = Plan(
+    large = data == "mnist"
+    plan = ExperimentSettings(
         data=data,
         network="unet",
         d=0,
@@ -119,8 +136,9 @@ def image_plan(
         shares=shares,
         folder=folder,
         seeds=tuple(seeds),
-        budgets=(100, 200, 400),
-        verdict_budget=200,  # at 100 the samples are no digits yet
+        # before, the samples are no digits yet
+        budgets=(400, 800, 1200, 1500) if large else (100, 200, 400),
+        verdict_budget=1200 if large else 200,
         batch=64,
         times=0,
         mass=mass,
@@ -131,10 +149,13 @@ def image_plan(
         turned=222,
         generated=600,
         device=device,
+        arms=arms,
+        few=4,
     )
     small = replace(
         plan,
-        budgets=(100, 200),
+        budgets=(200, 400) if large else (100, 200),
+        verdict_budget=400 if large else 200,
         pilot_steps=200,
         turns=13,
         turn_steps=12,
@@ -154,9 +175,9 @@ def mixture_plan(
     mass: float = 0.5,
     quick: bool = False,
     device: str = "cpu",
-) -> Plan:
+) -> ExperimentSettings:
     """The experiment on the two-mode mixture, 512 samples, fresh for every seed."""
-    plan = Plan(
+    plan = ExperimentSettings(
         data="mixture",
         network=network,
         d=d,
@@ -204,7 +225,7 @@ class Subject(Protocol):
         """Train from scratch at `times` and judge, once for each budget."""
 
 
-def make_subject(plan: Plan) -> Subject:
+def make_subject(plan: ExperimentSettings) -> Subject:
     """Return what the plan studies; `MissingExtra` without torch."""
     need_torch()
     return MixtureSubject(plan) if plan.data == "mixture" else ImageSubject(plan)
@@ -218,15 +239,20 @@ def _generator(seed: int, device: str) -> Any:
 
 
 def _found(curve: Curve, mse: MseCurve) -> dict[str, Any]:
-    window, other = find_window(curve), find_mse_window(mse)
-    return {
+    window = find_window(curve)
+    try:
+        other = find_mse_window(mse)
+    except ModelError as error:
+        second = {"mse_window": None, "agreement": {"statement": str(error)}}
+    else:
+        match = agreement(window, other, curve.path).to_dict()
+        second = {"mse_window": other.to_dict(), "agreement": match}
+    return second | {
         "window": [window.lo, window.hi],
         "window_interval": [list(window.lo_interval), list(window.hi_interval)],
         "rule": window.rule,
         "curve": curve.to_dict(),
         "mse": mse.to_dict(),
-        "mse_window": other.to_dict(),
-        "agreement": agreement(window, other).to_dict(),
     }
 
 
@@ -234,7 +260,7 @@ def _found(curve: Curve, mse: MseCurve) -> dict[str, Any]:
 class MixtureSubject:
     """The two-mode mixture with a per-time or a shared network."""
 
-    plan: Plan
+    plan: ExperimentSettings
 
     @cached_property
     def mixture(self) -> Mixture:
@@ -260,8 +286,9 @@ class MixtureSubject:
             times,
             generator=g,
             steps=plan.turn_steps,
+            look=False,  # a pilot is a denoiser, however short its training
         )
-        found = _found(curve, mse_curve(denoiser, turned, generator=g))
+        found = _found(curve, mse_curve(denoiser, turned, generator=g, look=False))
         theory = mixture_window(plan.p)
         return found | {
             "window_snr": [mix.snr(t) for t in found["window"]],
@@ -321,7 +348,7 @@ class MixtureSubject:
 class ImageSubject:
     """Two classes of images with a small U-Net; the feature is the class."""
 
-    plan: Plan
+    plan: ExperimentSettings
 
     @cached_property
     def images(self) -> Images:
@@ -359,8 +386,9 @@ class ImageSubject:
         budget = (plan.pilot_steps,)
         _, net = next(train_images(self.train, even, budget, plan.batch, 2**31))
         turns = {"generator": g, "steps": plan.turn_steps}
-        curve = uturn(net.denoiser, turned, label, times, classes=(0, 1), **turns)
-        mse = mse_curve(net.denoiser, turned, times, generator=g)
+        ours: dict[str, Any] = {"classes": (0, 1), "look": False}
+        curve = uturn(net.denoiser, turned, label, times, **ours, **turns)
+        mse = mse_curve(net.denoiser, turned, times, generator=g, look=False)
         return _found(curve, mse) | {
             "classifier_accuracy": list(self.classifier.accuracy),
             "real_share": self.images.share,

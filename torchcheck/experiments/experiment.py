@@ -22,10 +22,9 @@ import numpy as np
 from ... import __version__
 from ...errors import StoreError
 from ...files import write_atomic
-from .subjects import Plan, make_subject
-from .times import TrainingTimes
+from .arms import MAIN_ARMS, times_of_arm
+from .subjects import ExperimentSettings, make_subject
 
-ARMS = ("uniform", "window")
 FORMAT = 1
 LEVEL = 0.05
 """A difference is seen when the paired p is below, and the interval excludes 1."""
@@ -39,7 +38,7 @@ class Folder:
 
     root: Path
 
-    def open(self, plan: Plan) -> Folder:
+    def open(self, plan: ExperimentSettings) -> Folder:
         """Create the folder, or continue in it.
 
         Raises `StoreError` when it holds another experiment or other files.
@@ -132,7 +131,9 @@ def _verdict(factor: float, lo: float, hi: float, p_value: float, seeds: int) ->
     return f"{said} ({detail}{few})."
 
 
-def run_experiment(plan: Plan, out: Path, *, progress: bool = False) -> dict[str, Any]:
+def run_experiment(
+    plan: ExperimentSettings, out: Path, *, progress: bool = False
+) -> dict[str, Any]:
     """Run or continue the experiment in folder `out` and return all its numbers.
 
     Returns
@@ -153,37 +154,57 @@ def run_experiment(plan: Plan, out: Path, *, progress: bool = False) -> dict[str
     subject = make_subject(plan)
     subject.prepare()
     folder = Folder(out).open(plan)
-    jobs = list(itertools.product(plan.seeds, ARMS))
+    jobs = _jobs(plan)
     with tqdm(
         total=1 + len(jobs), desc="window", unit="part", disable=not progress
     ) as bar:
         found = folder.part("window", subject.find)
         bar.update()
         lo, hi = found["window"]
-        times = {
-            "uniform": TrainingTimes.uniform(),
-            "window": TrainingTimes.window(lo * (not plan.from_noise), hi, plan.mass),
-        }
-        runs: dict[str, list[Any]] = {arm: [] for arm in ARMS}
+        window = (lo * (not plan.from_noise), hi)
+        times = {arm: times_of_arm(arm, window, plan.mass) for arm in plan.arms}
+        runs: dict[str, list[Any]] = {arm: [] for arm in plan.arms}
         for seed, arm in jobs:
             bar.set_description(f"{arm}, seed {seed}")
             compute = partial(subject.assess, times[arm], seed)
-            rows = folder.part(f"{arm}-{seed}", compute)
+            rows = folder.part(f"{arm.replace(':', '_')}-{seed}", compute)
             runs[arm].append({"seed": seed, "rows": rows})
             bar.update()
     return found | _summary(plan, runs)
 
 
-def _summary(plan: Plan, runs: dict[str, list[Any]]) -> dict[str, Any]:
+def _jobs(plan: ExperimentSettings) -> list[tuple[int, str]]:
+    """The main arms of every seed first, then the others at a few seeds."""
+    rest = plan.arms[len(MAIN_ARMS) :]
+    few = plan.seeds[: plan.few or None]
+    return [*itertools.product(plan.seeds, MAIN_ARMS), *itertools.product(few, rest)]
+
+
+def _summary(plan: ExperimentSettings, runs: dict[str, list[Any]]) -> dict[str, Any]:
     table = []
     for budget in plan.budgets:
-        errors = {arm: _errors(runs[arm], budget) for arm in ARMS}
+        errors = {arm: _errors(runs[arm], budget) for arm in plan.arms}
         row = {"budget": budget, "share_error": errors}
-        table.append(row | compare(errors["uniform"], errors["window"]))
+        row |= compare(errors["uniform"], errors["window"])
+        table.append(row | {"arms": _against_uniform(errors)})
     best = table[plan.budgets.index(plan.verdict_budget)]
-    keys = ("share_error", "factor", "factor_interval", "p_value", "verdict")
+    keys = ("share_error", "factor", "factor_interval", "p_value", "verdict", "arms")
     head = {key: best[key] for key in keys}
     return head | {"budgets": table, "runs": runs, "plan": asdict(plan)}
+
+
+def _against_uniform(errors: dict[str, list[float]]) -> dict[str, Any]:
+    """Every arm against uniform times at its own seeds; p-values by Holm's rule."""
+    found = {
+        arm: compare(errors["uniform"][: len(own)], own)
+        for arm, own in errors.items()
+        if arm != "uniform"
+    }
+    worst = 0.0
+    for rank, arm in enumerate(sorted(found, key=lambda a: found[a]["p_value"])):
+        worst = max(worst, min(1.0, (len(found) - rank) * found[arm]["p_value"]))
+        found[arm]["p_holm"] = worst
+    return found
 
 
 def _errors(runs: list[Any], budget: int) -> list[float]:

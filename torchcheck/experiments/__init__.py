@@ -1,0 +1,1 @@
+"""The experiments: data, the networks trained on them, and what is compared."""

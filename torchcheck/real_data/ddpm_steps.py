@@ -1,0 +1,65 @@
+r"""Training times as a DDPM draws them: steps k, with $t_k = \sqrt{\bar\alpha_k}$.
+
+Uniform steps are not uniform times. What restores the loss of uniform steps is
+$1/(K p_k)$, with $p_k$ the probability of step k, and not one over the density of t.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import ModelError
+from .adapters import check_alphas_cumprod
+from .arrays import as_array, check_count, is_torch, like
+from .training_times import TrainingTimes
+
+
+@dataclass(frozen=True, eq=False)
+class StepDistribution:
+    """How often each step of a DDPM is trained at.
+
+    Attributes
+    ----------
+    probabilities : ndarray, shape (K,)
+        Of the steps k = 0 (data) to K - 1 (noise).
+    """
+
+    probabilities: np.ndarray
+
+    @classmethod
+    def of(cls, times: TrainingTimes, alphas_cumprod: Any) -> StepDistribution:
+        """Give each step the mass of the times that are nearer to it than to others."""
+        t = np.sqrt(check_alphas_cumprod(alphas_cumprod))
+        ends = np.concatenate([[1.0], (t[1:] + t[:-1]) / 2, [0.0]])
+        below = np.interp(ends, times.knots, times.cdf)
+        return cls(below[:-1] - below[1:])
+
+    def sample(self, n: int, generator: Any) -> Any:
+        """Draw `n` steps: an array, or a tensor for a `torch.Generator`."""
+        check_count("n", n)
+        if is_torch(generator):
+            import torch
+
+            p = torch.tensor(self.probabilities, device=generator.device)
+            return torch.multinomial(p, n, replacement=True, generator=generator)
+        return generator.choice(len(self.probabilities), n, p=self.probabilities)
+
+    def weights(self, k: Any) -> Any:
+        """Importance weights of the steps `k`: the loss is that of uniform steps.
+
+        Raises `ModelError` for a step that is never drawn.
+        """
+        p = self.probabilities[as_array(k).astype(int)]
+        if (np.asarray(p) <= 0).any():
+            raise ModelError(
+                "Importance weights need every step to be drawn, but some are never "
+                "drawn. Lower the mass of the window."
+            )
+        return like(1 / (len(self.probabilities) * p), k)
+
+    def expectation(self, values: Any) -> float:
+        """The mean of one value for each step over the steps that are drawn."""
+        return float(self.probabilities @ as_array(values))
