@@ -34,7 +34,7 @@ LOOKS = (1.0, 10.0, 100.0)
 """Signal-to-noise ratios at which a denoiser is looked at before it is believed."""
 LOOSE = 2.0
 """How much worse than the best multiple of its input a denoiser may be."""
-FACTOR = 0.5
+FACTOR = 0.65
 """How far from 1 the best multiple of what a denoiser returns may be."""
 LOOKED_AT = 64
 """Samples that are enough for a look."""
