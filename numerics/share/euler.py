@@ -1,4 +1,4 @@
-"""What a sampler with few steps gets: Euler on the exact flow at dimension d.
+"""What a sampler with few steps gets: the exact flow at dimension d, by any rule.
 
 No limit is taken. Each projection on a mean obeys a scalar flow, so the shares need
 no Monte Carlo: the map from the starting point to the last one is followed on a grid
@@ -15,108 +15,166 @@ from scipy.special import ndtr
 
 from ...errors import ModelError
 from ...theory.derive import Limit, derive
-from ...theory.models.model import TAU
-from ...theory.phases.denoiser import exact_denoiser
-from ..codegen.kernel import make_kernel
 from ..codegen.parameters import check_choice, complete, dimension
+from ..times.grid import TimeGrid, make_grid
+from .rules import RULES, ExactFlow, Times
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
 
 GRID = 4001
 REACH = 8.5  # standard deviations; a normal leaves 2e-17 outside
-BISECTIONS = 45
+ROUNDS, SECTIONS = 8, 65  # sections of a sign change: its place to 65**-8
+
+KEEP_SHARE, KEEP_SPREAD = 0.02, 0.1
+"""How near the weights and the spread must come for a number of steps to do."""
+TRIED = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""The numbers of steps among which the smallest is sought."""
+
+NAMES = {"uniform": "undilated"}
 
 
 def steps(
-    spec: Spec, d: float, steps: Sequence[int], schedule: str, rule: str
+    spec: Spec, d: float, steps: Sequence[int], grid: str | Sequence[str], rule: str
 ) -> list[dict[str, Any]]:
-    r"""Shares and bulk spread after `steps` Euler steps, at dimension `d`.
+    r"""Shares and bulk spread after `steps` steps on the exact flow, at dimension `d`.
 
-    The steps are spread evenly over the dilated time (``dilated``: every phase has an
-    equal share of it) or over $\tau$ (``undilated``). A step from $\tau_k$ to
-    $\tau_{k+1}$ asks for the velocity at $X_k$ and at its left end (``left``) or at
-    the middle (``midpoint``) of its interval. Both are of the exact flow (D3).
+    The steps are spread evenly over a map of time (`make_grid`): ``dilated`` gives
+    every phase an equal share, ``uniform`` (or ``undilated``) is even in $\tau$,
+    ``shift:sqrt(d)`` is a shift. A step from $\tau_k$ to $\tau_{k+1}$ asks for the
+    velocity at $X_k$ and at its left end (``left``) or at the middle (``midpoint``) of
+    its interval; ``heun``, ``exponential`` and ``dpm++2m`` are `RULES` of their own.
+    All are of the exact flow (D3).
 
-    Returns rows ``{"d", "steps", "schedule", "rule", "share_plus", "bulk_std"}``;
-    `share_plus` is a list when there are several features.
+    Returns rows ``{"d", "steps", "schedule", "grid", "rule", "share_plus",
+    "bulk_std"}``, grid by grid; `share_plus` is a list when there are several features.
     """
-    limit = derive(spec.model)
-    point = complete(limit, spec.values) | {"d": dimension(d)}
-    check_choice("schedule", schedule, ("dilated", "undilated"))
-    check_choice("rule", rule, ("left", "midpoint"))
     if not steps or not all(count == int(count) and count >= 1 for count in steps):
         raise ModelError(
             f"`steps` must be whole numbers from 1, but is {list(steps)}. Change it."
         )
+    flow, grids = _prepared(spec, d, grid, rule)
     return [
         {
             "d": float(d),
             "steps": int(count),
-            "schedule": schedule,
-            "rule": rule,
-            **euler(limit, point, time_grid(limit, point, count, schedule, rule)),
+            **_named(text, rule),
+            **sample(flow, made.times(int(count), rule), rule),
         }
+        for text, made in grids
         for count in steps
     ]
 
 
+def smallest_steps(
+    spec: Spec,
+    d: float,
+    grid: str | Sequence[str],
+    rule: str,
+    tried: Sequence[int] = TRIED,
+) -> list[dict[str, Any]]:
+    """Return the fewest steps that keep the weights to .02 and the spread to .1.
+
+    Rows ``{"d", "schedule", "grid", "rule", "smallest"}``; `smallest` is `None` where
+    none of the numbers `tried` (in increasing order) does.
+    """
+    flow, grids = _prepared(spec, d, grid, rule)
+    wanted = [float(spec.values[str(f.p)]) for f in spec.model.target.features]
+    sigma = float(spec.values[str(spec.model.target.sigma)])
+
+    def kept(times: Times) -> bool:
+        got = sample(flow, times, rule)
+        shares = np.atleast_1d(got["share_plus"])
+        near = np.abs(shares - wanted) <= KEEP_SHARE
+        return bool(near.all()) and abs(got["bulk_std"] - sigma) <= KEEP_SPREAD
+
+    return [
+        {
+            "d": float(d),
+            **_named(text, rule),
+            "smallest": next((n for n in tried if kept(made.times(n, rule))), None),
+        }
+        for text, made in grids
+    ]
+
+
+def _named(text: str, rule: str) -> dict[str, str]:
+    return {"schedule": NAMES.get(text, text), "grid": text, "rule": rule}
+
+
+def _prepared(
+    spec: Spec, d: float, grid: str | Sequence[str], rule: str
+) -> tuple[ExactFlow, list[tuple[str, TimeGrid]]]:
+    limit = derive(spec.model)
+    point = complete(limit, spec.values) | {"d": dimension(d)}
+    check_choice("rule", rule, tuple(RULES))
+    texts = [grid] if isinstance(grid, str) else list(grid)
+    if not texts:
+        raise ModelError(
+            "`grid` must name at least one map of time, but names none. Write "
+            '"dilated", for one.'
+        )
+    made = [make_grid(text, limit, point) for text in texts]
+    return ExactFlow(limit, point), [(g.text, g) for g in made]
+
+
 def time_grid(
-    limit: Limit, point: Mapping[str, float], count: int, schedule: str, rule: str
-) -> tuple[np.ndarray, np.ndarray]:
+    limit: Limit, point: Mapping[str, float], count: int, grid: str, rule: str
+) -> Times:
     """The ends of the steps in ``tau`` and where each asks for the velocity."""
-    ends = np.linspace(0.0, 1.0, count + 1)
-    asked = ends[:-1] if rule == "left" else (ends[:-1] + ends[1:]) / 2
-    if schedule == "undilated":
-        return ends, asked
-    tau = limit.dilation.at(point)
-    return np.array([tau(t) for t in ends]), np.array([tau(t) for t in asked])
+    return make_grid(grid, limit, point).times(count, rule)
 
 
-def euler(
-    limit: Limit, point: Mapping[str, float], grid: tuple[np.ndarray, np.ndarray]
-) -> dict[str, Any]:
-    """Follow every projection and the bulk through the steps of `grid`."""
-    flow = limit.exact["sampling"]
-    kernel = make_kernel(flow, "numpy")
-    params = [point[str(x)] for x in flow.parameters]
-    first = exact_denoiser(limit.model).alpha.subs(TAU, 0)
-    start = float(first.subs({x: point[str(x)] for x in first.free_symbols}))
-    features = len(flow.unknowns) - 1
+def euler(limit: Limit, point: Mapping[str, float], times: Times) -> dict[str, Any]:
+    """Follow every projection and the bulk through the Euler steps of `times`."""
+    return sample(ExactFlow(limit, point), times, "left")
+
+
+def sample(flow: ExactFlow, times: Times, rule: str) -> dict[str, Any]:
+    """Follow every projection and the bulk through the steps of `times` by `rule`."""
 
     def end(nu: np.ndarray) -> np.ndarray:
-        state = np.stack([*[start * nu] * features, np.full_like(nu, start)])
-        for left, right, at in zip(grid[0], grid[0][1:], grid[1], strict=False):
-            speed, _ = kernel["rhs"](at, list(state), [], params, *kernel.rule)
-            # the bulk's spread obeys half the rate of its variance
-            growth = speed[-1] / (2 * state[-1])
-            state = state + (right - left) * np.stack([*speed[:-1], growth * state[-1]])
-        return state
+        first = flow.start * np.stack([*[nu] * flow.features, np.ones_like(nu)])
+        return RULES[rule](flow, first, times)
 
     nodes = np.linspace(-REACH, REACH, GRID)
     last = end(nodes)
     shares = [
         positive_share(lambda x, i=i: end(x)[i], nodes, last[i])
-        for i in range(features)
+        for i in range(flow.features)
     ]
     return {
-        "share_plus": shares if features > 1 else shares[0],
+        "share_plus": shares if flow.features > 1 else shares[0],
         "bulk_std": float(abs(last[-1, 0])),
     }
 
 
 def positive_share(end: Any, nodes: np.ndarray, values: np.ndarray) -> float:
-    """P(end(g) > 0) for a standard normal g, from the sign changes of `end`."""
+    """P(end(g) > 0) for a standard normal g, from the sign changes of `end`.
+
+    Each change between two nodes is sought in ever finer sections.
+    """
     change = np.flatnonzero((values[:-1] > 0) != (values[1:] > 0))
     low, high = nodes[change], nodes[change + 1]
     rising = values[change] <= 0
-    for _ in range(BISECTIONS if len(change) else 0):
-        middle = (low + high) / 2
-        up = (end(middle) > 0) == rising
-        low, high = np.where(up, low, middle), np.where(up, middle, high)
+    parts = np.linspace(0.0, 1.0, SECTIONS)
+    for _ in range(ROUNDS if len(change) else 0):
+        inside = low[:, None] + (high - low)[:, None] * parts
+        up = (end(inside.ravel()) > 0).reshape(inside.shape) == rising[:, None]
+        up[:, 0], up[:, -1] = False, True
+        first = np.argmax(up, axis=1)[:, None]
+        low = np.take_along_axis(inside, first - 1, axis=1)[:, 0]
+        high = np.take_along_axis(inside, first, axis=1)[:, 0]
     # P = 1{positive at the far right} minus what each crossing takes away
     share = float(values[-1] > 0)
     return float(share + np.sum(np.where(rising, -1, 1) * ndtr(low)))
 
 
-__all__ = ["euler", "positive_share", "steps", "time_grid"]
+__all__ = [
+    "euler",
+    "positive_share",
+    "sample",
+    "smallest_steps",
+    "steps",
+    "time_grid",
+]

@@ -666,7 +666,7 @@ CALLS = {  # name: (call, error, (rule, fact, remedy))
     "steps schedule": (
         lambda: steps(schedule="dilatd"),
         ModelError,
-        ("one of dilated, undilated", "`dilatd`", "`dilated`?"),
+        ("one of uniform, shift", "`dilatd`", "`dilated`?"),
     ),
     "spec number": (
         lambda: dilaton.default_spec().replace(kapa=2),

@@ -117,6 +117,18 @@ BAD = [  # (arguments, with SPEC for a good spec file; what the message says)
     (["steps", "SPEC", "--d", "100", "--steps", "2.5"], "whole numbers from 1"),
     (["steps", "SPEC", "--d", "100", "--steps", "0"], "whole numbers from 1"),
     (["steps", "SPEC", "--d", "100", "--steps", "5", "--rule", "up"], "--rule"),
+    (["steps", "SPEC", "--d", "100"], "`--steps` must be given"),
+    (
+        ["steps", "SPEC", "--d", "9", "--steps", "5", "--smallest"],
+        "`--steps` must be left out for the fewest steps",
+    ),
+    (
+        [
+            *("steps", "SPEC", "--d", "9", "--steps", "5", "--grid", "uniform"),
+            *("--schedule", "dilated"),
+        ],
+        "`--schedule` must be left out for grids that are named by --grid",
+    ),
     (["nothing"], "No such command"),
 ]
 
@@ -260,3 +272,28 @@ def test_a_known_derivation_does_not_import_sympy(spec_file, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
     assert done.returncode == 0
+
+
+def test_steps_take_many_grids(call, tmp_path):
+    """Rows have the grid beside the schedule; a table has the one asked for."""
+    path = tmp_path / "spec.toml"
+    path.write_text(dilaton.default_spec().replace(n="inf").text)
+    words = ["steps", path, "--d", "1e4", "--steps", "9,12", "--rule", "heun"]
+    grids = [*words, "--grid", "uniform,shift:sqrt(d)"]
+    rows = json.loads(call(*grids, "--json")[1])
+    assert list(rows[0]) == [
+        *("d", "steps", "schedule", "grid", "rule", "share_plus", "bulk_std")
+    ]
+    assert [(r["grid"], r["schedule"], r["steps"]) for r in rows] == [
+        ("uniform", "undilated", 9),
+        ("uniform", "undilated", 12),
+        ("shift:sqrt(d)", "shift:sqrt(d)", 9),
+        ("shift:sqrt(d)", "shift:sqrt(d)", 12),
+    ]
+    plain = json.loads(call(*words, "--schedule", "undilated", "--json")[1])
+    assert plain == rows[:2]
+    assert "schedule" not in call(*grids)[1]
+    assert "grid" not in call(*words)[1]
+    few = ["steps", path, "--d", "100", "--smallest", "--grid", "dilated", "--json"]
+    (row,) = json.loads(call(*few)[1])
+    assert (row["grid"], row["smallest"]) == ("dilated", 24)

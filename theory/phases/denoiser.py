@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from ..models.model import TAU, D, Feature, Model, named, norm
+from ..models.model import TAU, D, Feature, Interpolant, Model, named, norm
 from ..symbols.gaussian import FieldAverage, H, to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
@@ -121,6 +121,28 @@ def velocity_coefficients(
     rate = sp.diff(alpha, time) / alpha
     drive = sp.diff(beta, time) - rate * beta
     return sp.simplify(sp.together(rate + drive * skip)), sp.simplify(drive)
+
+
+def exact_levels(interpolant: Interpolant) -> System:
+    r"""The interpolant's coefficients and those of its velocity at finite `d`. (D2)
+
+    The velocity is $b = (\dot\alpha/\alpha) x + \zeta f(x)$; `rate` is
+    $\dot\alpha/\alpha$ and `drive` is $\zeta = \dot\beta - \dot\alpha\beta/\alpha$.
+    """
+    alpha, beta = interpolant.alpha, interpolant.beta
+    rate, drive = velocity_coefficients(alpha, beta, TAU, sp.S.Zero)
+    entries = {"alpha": alpha, "beta": beta, "rate": rate, "drive": drive}
+    return System(
+        name="exact/levels",
+        kind="closed",
+        time=TAU,
+        equations=tuple(
+            Equation("D2", sp.Symbol(name), value, "exact")
+            for name, value in entries.items()
+        ),
+        parameters=(D,),
+        status="exact",
+    ).check()
 
 
 def exact_mse(model: Model) -> System:

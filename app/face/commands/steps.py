@@ -2,45 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from ..arguments import check_range, numbers, whole
+from ..arguments import check_range, needed, numbers, unused, whole
 from .options import Json, SpecFile
+
+Rules = Literal["left", "midpoint", "heun", "exponential", "dpm++2m"]
 
 
 def steps(
     spec: SpecFile,
     d: Annotated[float, typer.Option(help="Dimension.")],
-    steps: Annotated[str, typer.Option(help="Numbers of steps, as in 20,100,400.")],
+    steps: Annotated[
+        str | None, typer.Option(help="Numbers of steps, as in 20,100,400.")
+    ] = None,
+    grid: Annotated[
+        str | None,
+        typer.Option(help="Maps of time, as in uniform,shift:sqrt(d),log-snr,edm:7."),
+    ] = None,
     schedule: Annotated[
-        Literal["dilated", "undilated"], typer.Option(help="What is stepped through.")
-    ] = "dilated",
-    rule: Annotated[
-        Literal["left", "midpoint"], typer.Option(help="Where a step asks for b.")
-    ] = "left",
+        Literal["dilated", "undilated"] | None,
+        typer.Option(help="In place of --grid; dilated if neither is given."),
+    ] = None,
+    rule: Annotated[Rules, typer.Option(help="What a step does.")] = "left",
+    smallest: Annotated[
+        bool,
+        typer.Option(
+            "--smallest",
+            help="Find the fewest steps with weights within .02 and spread within .1.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Print what a sampler with few steps gets.
+    """Print what a sampler with few steps gets, on any grid of times.
 
-    It follows the exact velocity at dimension d, with or without the dilation.
+    It follows the exact velocity at dimension d.
 
     \b
     Example:
-      dilaton steps my.toml --d 1e6 --steps 20,100,400 --schedule undilated --json
+      dilaton steps my.toml --d 1e6 --steps 20,50 --grid "shift:d**(1/4),dilated" --json
     """
     from ...show import answers
     from ...theory.models.spec import load_spec
 
     check_range("--d", d, 2.0)
-    counts = [whole(x, "--steps") for x in numbers(steps, "--steps")]
+    if grid is not None:
+        unused({"--schedule": schedule}, "grids that are named by --grid")
+    if smallest:
+        unused({"--steps": steps}, "the fewest steps")
+    else:
+        needed({"--steps": steps}, "a given number of steps")
+    grids = grid.split(",") if grid is not None else schedule or "dilated"
+    counts = [whole(x, "--steps") for x in numbers(steps or "1", "--steps")]
     chosen = load_spec(spec)
 
-    from ...numerics.share.euler import steps as sample_steps
+    from ...numerics.share import euler
 
-    rows = sample_steps(chosen, d, counts, schedule, rule)
-    if json:
-        print(answers.to_json(rows))
+    if smallest:
+        rows = euler.smallest_steps(chosen, d, grids, rule)
     else:
-        print(answers.table({k: [row[k] for row in rows] for k in rows[0]}))
+        rows = euler.steps(chosen, d, counts, grids, rule)
+    hidden = "grid" if grid is None else "schedule"
+    print(answers.to_json(rows) if json else answers.table(_columns(rows, hidden)))
+
+
+def _columns(rows: list[dict[str, Any]], hidden: str) -> dict[str, list[Any]]:
+    """Return rows as columns, the map of time by the name it was asked for."""
+    return {k: [row[k] for row in rows] for k in rows[0] if k != hidden}

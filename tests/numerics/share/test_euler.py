@@ -77,6 +77,7 @@ def test_shares_agree_with_simulated_paths(schedule, rule, d, count):
     (row,) = steps(SPEC, d, [count], schedule, rule)
     assert (row["d"], row["steps"]) == (d, count)
     assert (row["schedule"], row["rule"]) == (schedule, rule)
+    assert row["grid"] == {"undilated": "uniform"}.get(schedule, schedule)
     grid = times(count, KNOTS[schedule](d), rule)
     start = np.random.default_rng(count).normal(size=PATHS)
     plus = simulate(start, np.sqrt(d), 0.8, grid) > 0
@@ -217,6 +218,8 @@ def test_the_share_of_a_map_from_its_sign_changes(end, exact):
         ([2.5], "dilated", "left", "whole numbers from 1"),
         ([20], "dilate", "left", "dilated"),
         ([20], "dilated", "right", "midpoint"),
+        ([20], [], "left", "at least one map"),
+        ([2], "log-snr", "left", "needs at least 3 steps"),
     ],
 )
 def test_bad_requests_are_refused(counts, schedule, rule, words):

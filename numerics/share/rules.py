@@ -1,0 +1,138 @@
+"""Rules of a step: what samplers do with the velocity or the denoiser of a flow.
+
+A state has one row for each projection and a last one for the spread of the bulk; a
+rule carries it from one end of a step to the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...theory.phases.denoiser import exact_levels
+from ..codegen.kernel import make_kernel
+
+if TYPE_CHECKING:
+    from ...theory.derive import Limit
+
+Times = tuple[np.ndarray, np.ndarray]
+"""The ends of the steps in ``tau`` and where each Euler step asks for the velocity."""
+
+NEAR = 1e-12  # of a step: where the denoiser is read when the velocity hides it
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The interpolant at a time: its coefficients and those of the velocity."""
+
+    alpha: float
+    beta: float
+    rate: float
+    drive: float
+
+
+class ExactFlow:
+    """The exact flow (D3) of a model at given numbers, the bulk by its spread."""
+
+    def __init__(self, limit: Limit, point: Mapping[str, float]) -> None:
+        flow, levels = limit.exact["sampling"], exact_levels(limit.model.interpolant)
+        self._kernel = make_kernel(flow, "numpy")
+        self._params = [point[str(x)] for x in flow.parameters]
+        self._levels = make_kernel(levels, "numpy")
+        self._sizes = [point[str(x)] for x in levels.parameters]
+        self.features = len(flow.unknowns) - 1
+        self.start = self.levels(0.0).alpha
+
+    def levels(self, tau: float) -> Levels:
+        """Return the interpolant's coefficients at `tau`."""
+        rule = self._levels.rule
+        with np.errstate(all="ignore"):  # the velocity's are infinite at tau = 1
+            got, _ = self._levels["values"](tau, [], [], self._sizes, *rule)
+        return Levels(*(float(x) for x in got))
+
+    def velocity(self, state: np.ndarray, tau: float) -> np.ndarray:
+        """Return the speed of every row; the spread has half its variance's rate."""
+        rule = self._kernel.rule
+        speed, _ = self._kernel["rhs"](tau, list(state), [], self._params, *rule)
+        growth = speed[-1] / (2 * state[-1])
+        return np.stack([*speed[:-1], growth * state[-1]])
+
+    def denoised(self, state: np.ndarray, tau: float, step: float) -> np.ndarray:
+        """Return E[x1|x] in the directions of the rows, from the velocity (D2)."""
+        here = self.levels(tau)
+        if here.drive == 0:
+            tau += NEAR * step
+            here = self.levels(tau)
+        return (self.velocity(state, tau) - here.rate * state) / here.drive
+
+
+def euler_steps(flow: ExactFlow, state: np.ndarray, times: Times) -> np.ndarray:
+    """Step by the velocity at the state and at the time that `times` asks for."""
+    for left, right, at in zip(times[0], times[0][1:], times[1], strict=False):
+        state = state + (right - left) * flow.velocity(state, at)
+    return state
+
+
+def heun_steps(flow: ExactFlow, state: np.ndarray, times: Times) -> np.ndarray:
+    """Average the velocities at both ends of a step; the last one is Euler's.
+
+    Source: Karras et al. 2022, algorithm 1.
+    """
+    for left, right in zip(times[0], times[0][1:], strict=False):
+        first = flow.velocity(state, left)
+        ahead = state + (right - left) * first
+        if right < 1:
+            second = flow.velocity(ahead, right)
+            ahead = state + (right - left) * (first + second) / 2
+        state = ahead
+    return state
+
+
+def exponential_steps(flow: ExactFlow, state: np.ndarray, times: Times) -> np.ndarray:
+    r"""Hold the denoiser for a step: $x' = (\alpha'/\alpha) x + (\beta' -
+    \alpha'\beta/\alpha) D$, the first-order exponential integrator (DDIM).
+    """
+    return _held(flow, state, times, second=False)
+
+
+def multistep(flow: ExactFlow, state: np.ndarray, times: Times) -> np.ndarray:
+    r"""DPM-Solver++(2M): the denoiser extrapolated in $\log(\beta/\alpha)$.
+
+    The step into $\tau = 1$ is of first order, as is the one after a start from pure
+    noise. Source: Lu et al. 2022, algorithm 2.
+    """
+    return _held(flow, state, times, second=True)
+
+
+def _held(
+    flow: ExactFlow, state: np.ndarray, times: Times, *, second: bool
+) -> np.ndarray:
+    before, width = None, np.inf
+    for left, right in zip(times[0], times[0][1:], strict=False):
+        here, there = flow.levels(left), flow.levels(right)
+        now = flow.denoised(state, left, right - left)
+        used, ahead = now, _log_ratio(there) - _log_ratio(here)
+        if second and before is not None and np.isfinite([ahead, width]).all():
+            used = now + ahead / width * (now - before) / 2
+        gain = there.beta - there.alpha * here.beta / here.alpha
+        state = there.alpha / here.alpha * state + gain * used
+        before, width = now, ahead
+    return state
+
+
+def _log_ratio(at: Levels) -> float:
+    with np.errstate(divide="ignore"):
+        return float(np.log(at.beta) - np.log(at.alpha))
+
+
+RULES: dict[str, Callable[[ExactFlow, np.ndarray, Times], Any]] = {
+    "left": euler_steps,
+    "midpoint": euler_steps,
+    "heun": heun_steps,
+    "dpm++2m": multistep,
+    "exponential": exponential_steps,
+}
+"""What carries a state through the steps, by the rule's name."""

@@ -1,0 +1,234 @@
+"""Grids that take equal steps in an integral over time, and grids from a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import sympy as sp
+
+from ...errors import ModelError
+from ...theory.grids.weights import error_weight, information_weight, lipschitz_parts
+from ...theory.models.model import D
+from ...theory.times.grammar import formula, in_range
+from ...theory.times.maps import HIGHEST, LOWEST, log_snr
+from ..codegen.kernel import make_kernel
+from ..codegen.parameters import closed_values
+from .evaluate import Curve, evaluate, evaluate_inverse
+
+if TYPE_CHECKING:
+    from ...theory.derive import Limit
+
+Made = tuple[Curve, Curve, float, float]
+"""The curve, its inverse, and its ends: what makes a grid."""
+
+KNOTS = 6001  # knots in log(beta/alpha): a hundredth apart, the weights vary over 1
+FAR = 1e-9  # of the thinnest window, and one over it: weights beyond are negligible
+SPARSE = 2001  # knots of a weight that takes an average at each
+REACH, NODES = 8.0, 201  # of a normal variable
+LONGEST = 100_000  # times in a table
+
+
+class _Ratios:
+    """Knots even in log(beta/alpha), with the interpolant's time at each."""
+
+    def __init__(
+        self,
+        limit: Limit,
+        point: Mapping[str, float],
+        ends: tuple[float, float],
+        count: int = KNOTS,
+    ) -> None:
+        low, high = ends
+        exact = (sp.Float(low, 17), sp.Float(high, 17))
+        ruler = log_snr(limit.model.interpolant, *exact)
+        self._tau, self._t = evaluate(ruler, point), evaluate_inverse(ruler, point)
+        self.t = np.linspace(0.0, 1.0, count)
+        self.log = np.log(low) + self.t * np.log(high / low)
+        self.tau = self._tau(self.t)
+
+    def made(self, gone: np.ndarray, *, low: bool, high: bool) -> Made:
+        """Return the grid with the share `gone` of its time at each knot.
+
+        `low` and `high` tell that it reaches 0 and 1.
+        """
+        first = 0.0 if low else float(self.tau[0])
+        last = 1.0 if high else float(self.tau[-1])
+
+        def curve(t: np.ndarray) -> np.ndarray:
+            at = np.asarray(t, float)
+            tau = self._tau(np.interp(at, gone, self.t))
+            return np.where(at <= 0, first, np.where(at >= 1, last, tau))
+
+        def inverse(tau: np.ndarray) -> np.ndarray:
+            at = np.asarray(tau, float)
+            return np.interp(self._t(at), self.t, gone)
+
+        return curve, inverse, first, last
+
+    def shares(self, weight: np.ndarray) -> np.ndarray:
+        """Return the integral of `weight` over log(beta/alpha), 1 in all."""
+        pieces = (weight[1:] + weight[:-1]) / 2
+        total = np.concatenate([[0.0], np.cumsum(pieces)])
+        return total / total[-1]
+
+
+def scales(limit: Limit, point: Mapping[str, float]) -> list[float]:
+    r"""Return the size of $\beta/\alpha$ in every window, at finite `d`."""
+    powers = (p.window.beta_size - p.window.alpha_size for p in limit.phases)
+    return [float(point["d"]) ** float(x) for x in powers]
+
+
+def entropic(limit: Limit, point: Mapping[str, float], given: Sequence[str]) -> Made:
+    """Return equal steps in the information on the data, up to a largest SNR (U1)."""
+    text = given[0] if given else str(HIGHEST**2)
+    most = in_range(formula(text, "entropic"), "entropic", "positive", sp.S.Zero)
+    high = float(sp.sqrt(most).subs(D, point["d"]))
+    low = FAR * min(*scales(limit, point), high)
+    ratios = _Ratios(limit, point, (low, high))
+    weight = _weight(information_weight(limit.model), ratios, point)
+    return ratios.made(ratios.shares(weight), low=True, high=False)
+
+
+def mse_log_snr(limit: Limit, point: Mapping[str, float], given: Sequence[str]) -> Made:
+    """Return equal steps in the error's integral over log SNR between two ends (U2)."""
+    if len(given) == 1:
+        raise ModelError(
+            "The map `mse-log-snr` takes both ends of beta/alpha or none, but has "
+            f"{given[0]} alone. Write it as in `mse-log-snr:0.05/sqrt(d):49`."
+        )
+    low, high = [formula(x, "mse-log-snr") for x in given] or [LOWEST, HIGHEST]
+    in_range(low, "mse-log-snr", "positive", sp.S.Zero)
+    in_range(high / low, "mse-log-snr", "growing: the ends' ratio > 1", sp.S.One)
+    ends = float(low.subs(D, point["d"])), float(high.subs(D, point["d"]))
+    ratios = _Ratios(limit, point, ends)
+    weight = _weight(error_weight(limit.model), ratios, point)
+    return ratios.made(ratios.shares(weight), low=False, high=False)
+
+
+def mse_decrements(
+    limit: Limit, point: Mapping[str, float], given: Sequence[str]
+) -> Made:
+    """Return equal decrements of the Bayes error (E1)."""
+    ratios = _all_ratios(limit, point, KNOTS)
+    start = closed_values(limit.exact["mse"], np.zeros(1), point)["mse"][0]
+    left = closed_values(limit.exact["mse"], ratios.tau, point)["mse"] / start
+    # averages are known up to their quadrature's error
+    gone = np.maximum.accumulate(1 - np.clip(left, 0.0, 1.0))
+    return ratios.made(gone, low=True, high=True)
+
+
+def lipschitz(limit: Limit, point: Mapping[str, float], given: Sequence[str]) -> Made:
+    """Return the grid of least averaged squared Lipschitz constant (U3)."""
+    ratios = _all_ratios(limit, point, SPARSE)
+    weight = _lipschitz_weight(limit, point, ratios.tau)
+    return ratios.made(ratios.shares(weight), low=True, high=True)
+
+
+def _all_ratios(limit: Limit, point: Mapping[str, float], count: int) -> _Ratios:
+    sizes = scales(limit, point)
+    return _Ratios(limit, point, (FAR * min(sizes), max(sizes) / FAR), count)
+
+
+def _weight(system, ratios: _Ratios, point: Mapping[str, float]) -> np.ndarray:
+    return closed_values(system, ratios.tau, point)["weight"]
+
+
+def _lipschitz_weight(
+    limit: Limit, point: Mapping[str, float], tau: np.ndarray
+) -> np.ndarray:
+    """Return the root of E max(gamma^2, lambda_j^2), per unit of log(beta/alpha)."""
+    system = lipschitz_parts(limit.model)
+    kernel, names = make_kernel(system, "numpy"), [str(x) for x in system.unknowns]
+    count = len(limit.model.target.features)
+    nodes = np.linspace(-REACH, REACH, NODES)
+
+    def parts(nu: list[np.ndarray]) -> dict[str, np.ndarray]:
+        params = [point[str(x)] for x in system.parameters[:-count]] + nu
+        with np.errstate(all="ignore"):
+            got, _ = kernel["values"](tau[:, None], [], [], params, *kernel.rule)
+        return dict(zip(names, got, strict=True))
+
+    at = parts([np.zeros(1)] * count)
+    mass = np.exp(-(nodes**2) / 2)
+    law = np.ones((len(tau), 1))  # P(every slope so far is below a level)
+    levels = at["bulk"][:, :1] ** 2
+    for j, feature in enumerate(limit.model.target.features, 1):
+        p = float(feature.p.subs({feature.p: point[str(feature.p)]}))
+        sides = [sign * at[f"center_{j}"] + at["spread"] * nodes for sign in (1, -1)]
+        nu = np.concatenate(sides, axis=1)
+        squares = parts([nu] * count)[f"slope_{j}"] ** 2
+        chance = np.concatenate([p * mass, (1 - p) * mass]) / mass.sum()
+        levels, law = _larger(levels, law, squares, chance)
+    return np.sqrt(np.sum(levels * law, axis=1)) * at["width"][:, 0]
+
+
+def _larger(
+    first: np.ndarray, chance: np.ndarray, second: np.ndarray, other: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the law of the larger of two independent numbers: its atoms, their mass.
+
+    Rows are times. Atoms of the maximum are those of both, each with its mass times
+    the chance that the other number is below.
+    """
+    other = np.broadcast_to(other, second.shape)
+    atoms = np.concatenate([first, second], axis=1)
+    order = np.argsort(atoms, axis=1, kind="stable")
+    zeros = np.zeros_like(first), np.zeros_like(second)
+    below = [
+        np.cumsum(np.take_along_axis(x, order, axis=1), axis=1)
+        for x in (
+            np.concatenate([chance, zeros[1]], axis=1),
+            np.concatenate([zeros[0], other], axis=1),
+        )
+    ]
+    both = below[0] * below[1]
+    mass = np.diff(both, axis=1, prepend=0.0)
+    return np.take_along_axis(atoms, order, axis=1), mass
+
+
+def table(limit: Limit, point: Mapping[str, float], given: Sequence[str]) -> Made:
+    """Return the times in a file, equally far apart in grid time."""
+    times = read_times(Path(given[0]))
+    even = np.linspace(0.0, 1.0, len(times))
+    return (
+        lambda t: np.interp(t, even, times),
+        lambda tau: np.interp(tau, times, even),
+        float(times[0]),
+        float(times[-1]),
+    )
+
+
+def read_times(path: Path) -> np.ndarray:
+    """Return the increasing times in [0, 1] of a text file, at least two."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    words = text.replace(",", " ").split()
+    try:
+        times = np.array([float(x) for x in words[:LONGEST]])
+    except ValueError as error:
+        raise _bad_table(path, str(error)) from None
+    if len(times) < 2 or len(words) > LONGEST:
+        raise _bad_table(path, f"it has {len(words)}")
+    if not (np.all(np.diff(times) > 0) and times[0] >= 0 and times[-1] <= 1):
+        raise _bad_table(path, f"it begins {', '.join(words[:4])[:60]}")
+    return times
+
+
+def _bad_table(path: Path, fact: str) -> ModelError:
+    return ModelError(
+        f"A table of times must hold 2 to {LONGEST} numbers that increase in [0, 1], "
+        f"but of `{path}` this is not so: {fact}. Write tau, which is 1 at the data; "
+        "noise levels are 1 - tau."
+    )
+
+
+MAKERS: dict[str, Callable[[Limit, Mapping[str, float], Sequence[str]], Made]] = {
+    "entropic": entropic,
+    "mse-decrements": mse_decrements,
+    "mse-log-snr": mse_log_snr,
+    "lipschitz": lipschitz,
+    "table": table,
+}
+"""The maps that are known as numbers, by name."""
