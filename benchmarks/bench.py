@@ -217,8 +217,8 @@ def stationary_methods(side: int) -> list[Method]:
     """Return our minima and a loop over SciPy's `minimize`, at 40 times each."""
     import dilaton
     import numpy as np
+    from dilaton.numerics.batch import solve_rows
     from dilaton.numerics.minima.minimise import minimise
-    from dilaton.numerics.share.share import solve_rows
     from dilaton.theory.models.model import Data
 
     from . import rivals

@@ -9,54 +9,39 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import ModelError, shown
+from .asked import asked
+from .batch import FLAT, SolvedPhase, ends, share_limit, solved_phases
 from .codegen.parameters import (
-    check_choice,
-    check_tolerances,
+    Solver,
     closed_values,
     complete,
     increasing_times,
     params_of,
     reals,
 )
-from .codegen.snapshot import (
-    SATURATED,
-    Printed,
-    PrintedLimit,
-    PrintedPhase,
-    printed_limit,
-)
-from .minima.continuation import ClassMinima, minimise_classes
-from .minima.landscape import counted
-from .minima.minimise import minimise
+from .codegen.snapshot import PrintedLimit, PrintedPhase, printed_limit
 from .minima.result import Minima, alone
-from .share.several_features import class_shares
-from .share.share import FLAT, flatness, inaccurate, known_share
-from .share.vanishing_noise import share_without_noise
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import xarray as xr
 
     from ..theory.derive import Limit
-    from .ode.inputs import Inputs
+    from ..theory.models.model import Model
+    from ..theory.models.spec import Spec
     from .ode.integrate import Backend
 
 
-END = 1 - 1e-15
-"""The last time before a window whose noise vanishes at s = 1."""
-
-SOBOL, SCRAMBLES = 1024, 8
-"""Points and scramblings of the share when the flow has to be followed."""
-
-
 def solve(
-    limit: Limit,
+    limit: Limit | Model | Spec | str | Path,
     *,
     s: ArrayLike,
     rtol: float,
@@ -70,19 +55,21 @@ def solve(
     Parameters
     ----------
     limit
-        From `dilaton.derive`.
+        A limit from `dilaton.derive`, a model, a spec or the path of a spec file.
     s
         Times in [0, 1] inside each phase, increasing.
     rtol, atol
-        Tolerances of the flows.
+        Tolerances of the share and of the flows that are followed for it.
     backend
-        ``scipy`` (nothing to compile for one point), ``numba`` or ``jax``.
+        The backend that finds minima and follows flows: ``scipy`` (the first result
+        in a second or two), ``numba`` or ``jax`` (compiled first, then faster). The
+        metadata say what each phase was computed by.
     nu0
         Starting points of $\nu$; if given, the result holds their trajectories
         through the feature windows (population).
     **values
-        Every parameter of the limit by name. There are no defaults. One `kappa`
-        serves all windows.
+        Every parameter of a limit or a model by name; there are no defaults. One
+        `kappa` serves all windows. Beside a spec, they replace its values.
 
     Returns
     -------
@@ -91,7 +78,7 @@ def solve(
         learned overlaps, nan where a phase has none, and the decided mode's mean `M`
         and bulk variance `V`. Scalars: `share_plus`, the generated share of the +
         mode, with `share_plus_error`; `mode_mean` and `bulk_variance` at the end.
-        With several features these have a dimension ``feature``.
+        With several features the shares and means have a dimension ``feature``.
 
     Raises
     ------
@@ -115,7 +102,7 @@ def solve(
 
 
 def solve_point(
-    limit: Limit | PrintedLimit,
+    limit: Limit | PrintedLimit | Model | Spec | str | Path,
     *,
     s: ArrayLike,
     rtol: float,
@@ -125,25 +112,50 @@ def solve_point(
     **values: float,
 ) -> Solution:
     """Solve every phase at one point, as `solve` does, into plain arrays."""
-    check_tolerances(rtol, atol)
-    check_choice("backend", backend, ("numba", "jax", "scipy"))
+    solver = Solver(backend, rtol, atol).checked()
     starts, times = _starts(nu0), increasing_times("s", s)
-    held, point = printed_limit(limit), complete(limit, values)
-    minima = {
-        phase.name: _minimum(phase, held, times, point)
-        for phase in held.phases
-        if phase.learned.kind == "stationary"
+    question = asked(limit, values)
+    held = printed_limit(question.printed)
+    point = complete(held, question.values)
+    parts = solved_phases(held, point, times, solver)
+    for part in parts:
+        _speak(part, solver)
+    rows = [_phase_rows(part, times, point, solver, starts) for part in parts]
+    about = {
+        "values": point,
+        "solver": asdict(solver) | {"computed_by": _computed_by(parts)},
+        "model": dict(held.about),
     }
-    parts = [
-        _phase_rows(phase, times, point, minima, rtol, atol, backend, starts)
-        for phase in held.phases
-    ]
-    shares, errors = _shares(held, point, minima, rtol)
-    sample = {"share_plus": shares, "share_plus_error": errors}
-    sample |= _ends(held, point)
-    settings = {"rtol": float(rtol), "atol": float(atol), "backend": backend}
-    about = {"values": point, "solver": settings, "model": dict(held.about)}
-    return Solution(held, times, parts, sample, starts, about)
+    return Solution(held, times, rows, _sample(held, point, parts), starts, about)
+
+
+def _computed_by(parts: list[SolvedPhase]) -> dict[str, dict[str, str]]:
+    """Say of each phase which backend found its overlaps and its shares."""
+    found = {}
+    for part in parts:
+        found[part.phase.name] = {"learned": part.by}
+        if part.shares is not None:
+            found[part.phase.name]["share"] = part.shares.by
+    return found
+
+
+def _sample(
+    limit: PrintedLimit, point: Mapping[str, float], parts: list[SolvedPhase]
+) -> dict[str, list[float]]:
+    """Return what describes the generated sample, one number for each feature."""
+    known: dict[int, tuple[float, float]] = {}
+    for part in parts:
+        if part.shares is not None:
+            each = zip(part.shares.values[0], part.shares.errors[0], strict=True)
+            known |= dict(zip(part.phase.features, each, strict=True))
+    pairs = [known[j] for j in sorted(known)]
+    means, bulk = ends(limit, point)
+    return {
+        "share_plus": [float(x) for x, _ in pairs],
+        "share_plus_error": [float(error) for _, error in pairs],
+        "mode_mean": means[0].tolist(),
+        "bulk_variance": bulk.tolist(),
+    }
 
 
 @dataclass(frozen=True)
@@ -207,19 +219,15 @@ class Solution:
         return coords if self.nu0 is None else coords | {"nu0": (("nu0",), self.nu0)}
 
 
-def _minimum(
-    phase: PrintedPhase,
-    limit: PrintedLimit,
-    s: np.ndarray,
-    point: Mapping[str, float],
-) -> Minima | ClassMinima:
-    """The learned overlaps of a phase that has no closed ones."""
-    if counted(phase.learned):
-        return minimise_classes(phase, limit.about["activation"], s, point)
-    found = alone(minimise(phase.learned, s, params_of(phase.learned, point)))
-    if (apart := flatness(found)[0]) > FLAT:
-        _warn("The learned overlaps", FLAT, apart, "is flat")
-    return found
+def _speak(part: SolvedPhase, solver: Solver) -> None:
+    """Raise `SolveError` for a lost minimum; warn of numbers that are not known."""
+    if isinstance(part.found, Minima):
+        alone(part.found)
+        if (apart := np.max(part.apart)) > FLAT:
+            _warn("The learned overlaps", FLAT, apart, "is flat")
+    decided, wanted = part.shares, share_limit(solver)
+    if decided is not None and decided.bounded and decided.errors.max() > wanted:
+        _warn("`share_plus`", wanted, decided.errors.max(), "bends sharply in time")
 
 
 def _warn(what: str, wanted: float, found: float, why: str) -> None:
@@ -258,29 +266,30 @@ def _about(name: str) -> dict[str, str]:
 
 
 def _phase_rows(
-    phase: PrintedPhase,
+    part: SolvedPhase,
     s: np.ndarray,
     point: Mapping[str, float],
-    minima: Mapping[str, Minima | ClassMinima],
-    rtol: float,
-    atol: float,
-    backend: Backend,
+    solver: Solver,
     nu0: np.ndarray | None,
 ) -> dict[str, np.ndarray]:
-    found = minima.get(phase.name)
-    if found is None:
-        rows = closed_values(phase.learned, s, point)
-    else:
-        rows = {name: found[name][0] for name in found.names}
-    if phase.variance:
-        rows |= closed_values(_flow(phase).solved(), s, point)
-    elif nu0 is not None and phase.features:
-        rows |= _fan(phase, s, point, rtol, atol, backend, nu0)
+    """Return the overlaps of a phase, its decided mode, and trajectories from `nu0`."""
+    rows = {name: values[0] for name, values in part.overlaps.items()}
+    flow = part.phase.sampling
+    if part.phase.variance and flow is not None:
+        rows |= closed_values(flow.solved(), s, point)
+    elif nu0 is not None and part.phase.features:
+        rows |= _fan(part.phase, s, point, solver, nu0)
     return rows
 
 
-def _fan(phase, s, point, rtol, atol, backend, nu0) -> dict[str, np.ndarray]:
-    """Trajectories of nu from the points `nu0`, population."""
+def _fan(
+    phase: PrintedPhase,
+    s: np.ndarray,
+    point: Mapping[str, float],
+    solver: Solver,
+    nu0: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Return trajectories of nu from the points `nu0`, population."""
     flow = phase.sampling
     if flow is None or flow.inputs:
         raise ModelError(
@@ -297,120 +306,14 @@ def _fan(phase, s, point, rtol, atol, backend, nu0) -> dict[str, np.ndarray]:
         init=dict.fromkeys(names, nu0),
         params=params_of(flow, point),
         t=grid,
-        rtol=rtol,
-        atol=atol,
-        backend=backend,
+        rtol=solver.rtol,
+        atol=solver.atol,
+        backend=solver.backend,  # type: ignore[arg-type]
     )
     return {name: found[name][:, places].T for name in names}
-
-
-def _flow(phase: PrintedPhase) -> Printed:
-    assert phase.sampling is not None  # asked only of a phase that has one
-    return phase.sampling
 
 
 def _grid(s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The times from 0 on, at least two, and where the asked ones are among them."""
     grid = np.union1d([0.0], s) if s[-1] > 0 else np.array([0.0, 1.0])
     return grid, np.searchsorted(grid, s)
-
-
-def _ends(limit: PrintedLimit, point: Mapping[str, float]) -> dict[str, list[float]]:
-    """The mean of a mode along each feature and the bulk variance, after sampling."""
-    flow = _flow(limit.phases[-1])
-    *means, bulk = closed_values(flow.solved(), np.ones(1), point).values()
-    return {
-        "mode_mean": [float(x[0]) for x in means],
-        "bulk_variance": [float(bulk[0])],
-    }
-
-
-# -------------------------------------------------------------------------- the share
-
-
-def _shares(
-    limit: PrintedLimit,
-    point: Mapping[str, float],
-    minima: Mapping[str, Minima | ClassMinima],
-    rtol: float,
-) -> tuple[list[float], list[float]]:
-    """Generated share of the + mode of each feature, and its error."""
-    found: dict[int, tuple[float, float]] = {}
-    for phase in limit.phases:
-        if phase.features:
-            values = _phase_shares(phase, point, minima.get(phase.name), rtol)
-            found |= dict(zip(phase.features, values, strict=True))
-    ordered = [found[j] for j in sorted(found)]
-    return [x for x, _ in ordered], [e for _, e in ordered]
-
-
-def _phase_shares(
-    phase: PrintedPhase,
-    point: Mapping[str, float],
-    minima: Minima | ClassMinima | None,
-    rtol: float,
-) -> list[tuple[float, float]]:
-    """By the closed law, the reduced flow, or the flow itself, whichever there is."""
-    flow = phase.sampling
-    if flow is None:
-        return [(np.nan, np.nan)] * len(phase.features)
-    if flow.solution:
-        closed = flow.solved()
-        rows = closed_values(closed, np.array([END]), point)
-        return [(float(x[0]), 4 * np.finfo(float).eps) for x in rows.values()]
-    if isinstance(minima, ClassMinima):
-        return class_shares(phase, minima, point, rtol)
-    if phase.projected is not None and minima is not None:
-        if phase.vanishes:
-            return [share_without_noise(phase, minima, point)]
-        given = params_of(phase.projected, point)
-        share, error = known_share(phase, minima, given, rtol=rtol)
-        if error[0] > inaccurate(rtol):
-            _warn("`share_plus`", inaccurate(rtol), error[0], "bends sharply in time")
-        return [(float(share[0]), float(error[0]))]
-    return [followed_share(phase, point, rtol)]
-
-
-def followed_share(
-    phase: PrintedPhase, point: Mapping[str, float], rtol: float
-) -> tuple[float, float]:
-    """P(nu > 0) by following the flow from scrambled Sobol points; standard error."""
-    from scipy.special import ndtri
-    from scipy.stats import qmc
-
-    from .ode.integrate import integrate
-
-    flow = _flow(phase)
-    names = flow.unknowns
-    inputs = learned_inputs(phase, point)
-    shares = []
-    for seed in range(SCRAMBLES):
-        unit = qmc.Sobol(len(names), seed=seed).random(SOBOL)
-        start = ndtri(np.clip(unit, 1e-12, 1 - 1e-12))
-        found = integrate(
-            flow.make(),
-            init=dict(zip(names, start.T, strict=True)),
-            params=params_of(flow, point),
-            t=[0.0, 1.0],
-            rtol=max(rtol, 1e-7),
-            atol=max(rtol, 1e-7),
-            inputs=inputs,
-        )
-        shares.append(np.mean(found[names[0]][:, -1] > 0))
-    return float(np.mean(shares)), float(np.std(shares, ddof=1) / SCRAMBLES**0.5)
-
-
-def learned_inputs(phase: PrintedPhase, point: Mapping[str, float]) -> Inputs:
-    """The learned overlaps as functions of `s`, on pieces that refine towards 0."""
-    from .ode.inputs import Inputs
-
-    names = _flow(phase).inputs
-    params = params_of(phase.learned, point)
-
-    def functions(times: np.ndarray) -> dict[str, np.ndarray]:
-        found = alone(minimise(phase.learned, times[0], params))
-        return {x: np.clip(found[x], -SATURATED, SATURATED) for x in names}
-
-    switch = float(alone(minimise(phase.learned, [1.0], params)).switch[0])
-    pieces = switch + (1 - switch) * np.array([0, 1e-3, 1e-2, 0.1, 0.4, 1.0])
-    return Inputs.of(functions, np.unique([0.0, *pieces]))

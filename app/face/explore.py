@@ -24,9 +24,11 @@ from scipy.special import ndtr
 
 from .. import __version__
 from ..errors import DilatonError, ModelError, StoreError, did_you_mean
+from ..numerics.batch import solve_rows
+from ..numerics.codegen.parameters import Solver
 from ..numerics.minima.minimise import minimise
 from ..numerics.minima.result import alone
-from ..numerics.share.share import sample_share, solve_rows
+from ..numerics.share.reduced import sample_share
 from ..show.answers import plain
 from ..theory.derive import Limit, derive
 from ..theory.models.model import Data, Model, two_modes
@@ -195,7 +197,7 @@ def _samples(point: Mapping[str, float]) -> Found:
     phase = limit.phase("weights")
     params = _params(phase.learned, point)
     minima = alone(minimise(phase.learned, s, params))
-    share, _, _ = sample_share(phase, minima, params, rtol=SHARE)
+    share, _, _ = sample_share(phase, minima, params, Solver("numba", SHARE))
     learned = {name: minima[name][0] for name in minima.names}
     inputs = [np.clip(learned[str(x)], -SATURATED, SATURATED) for x in flow.inputs]
     given = _params(flow, point).values()

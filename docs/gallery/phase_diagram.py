@@ -2,7 +2,7 @@ r"""The generated share over the window's scale $\kappa$ and the number of sampl
 
 import dilaton
 import numpy as np
-from dilaton.numerics.share.share import solve_rows
+from dilaton.numerics.batch import solve_rows
 from dilaton.show import plots
 
 P = 0.8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +71,9 @@ def _number(name: str, value: Any) -> float:
             "points at once use `dilaton sweep`."
         ) from None
 
+
+BACKENDS = ("numba", "jax", "scipy")
+"""The backends that integrate and minimise."""
 
 POSITIVE = Rule("positive and finite", 0.0, np.inf, remedy="Change it.")
 NO_RIDGE = {"words": "0 or positive, and below 1e12", "low": -1e-300}
@@ -176,6 +180,27 @@ def check_tolerances(
         )
 
 
+@dataclass(frozen=True)
+class Solver:
+    """The backend that computes what has no closed form, and its tolerances."""
+
+    backend: str
+    rtol: float
+    atol: float = 0.0
+
+    @property
+    def tolerance(self) -> float:
+        """Tolerance of a number of order one, such as a share."""
+        return self.rtol + self.atol
+
+    def checked(self) -> Solver:
+        """Return the settings, or raise `ModelError` for those that cannot be used."""
+        check_choice("backend", self.backend, BACKENDS)
+        return Solver(
+            self.backend, tolerance("rtol", self.rtol), tolerance("atol", self.atol)
+        )
+
+
 def tolerance(name: str, value: Any) -> float:
     """Return a tolerance that a solver can work with as a float."""
     if not _holds(value, lambda x: 0 < x < 1):
@@ -219,8 +244,8 @@ def dimension(d: Any) -> float:
     return float(d)
 
 
-def params_of(system: System | Printed, point: Mapping[str, float]) -> dict[str, float]:
-    """The parameters of `system` out of a point; signs default to the + mode."""
+def params_of(system: System | Printed, point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of `system` out of a point; signs are those of + modes."""
     return {
         str(x): point.get(str(x), 1.0)
         for x in system.parameters
@@ -232,9 +257,27 @@ def closed_values(
     system: System | Printed, s: np.ndarray, point: Mapping[str, float]
 ) -> dict[str, np.ndarray]:
     """Evaluate a closed system at the times `s`; undetermined quantities are nan."""
-    held = printed(system)
+    found = closed_rows(system, s, point, 1)
+    return {name: values[0] for name, values in found.items()}
+
+
+def closed_rows(
+    system: System | Printed, s: np.ndarray, given: Mapping[str, Any], rows: int
+) -> dict[str, np.ndarray]:
+    """Evaluate a closed system for a batch, shape (rows, times) for every name.
+
+    `given` has the parameters by name, each of shape () or (rows,). Quantities that
+    no equation fixes are nan.
+    """
+    held, shape = printed(system), (rows, s.size)
     kernel = make_kernel(held.determined(), "numpy")
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        found, _ = kernel.evaluate("values", params=params_of(held, point), at=s)
-    rows = {k: np.broadcast_to(v, s.shape).astype(float) for k, v in found.items()}
-    return rows | {name: np.full(s.shape, np.nan) for name in held.undetermined}
+    params = {k: np.reshape(v, (-1, 1)) for k, v in params_of(held, given).items()}
+    with np.errstate(all="ignore"):
+        found, _ = kernel.evaluate("values", params=params, at=s)
+    known = {k: np.broadcast_to(v, shape).astype(float) for k, v in found.items()}
+    return known | {name: np.full(shape, np.nan) for name in held.undetermined}
+
+
+def row_of(given: Mapping[str, Any], row: int) -> dict[str, float]:
+    """Return the parameters of one row of a batch."""
+    return {k: float(v if np.ndim(v) == 0 else v[row]) for k, v in given.items()}

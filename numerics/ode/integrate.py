@@ -146,9 +146,9 @@ def _solver(backend: str) -> Callable[[Problem, str | None], Flow]:
 
         return solve_batch
     if backend == "scipy":
-        from .with_scipy import solve_rows
+        from .with_scipy import solve_each
 
-        return solve_rows
+        return solve_each
     known = ("numba", "jax", "scipy")
     raise ModelError(
         f"`backend` must be one of {', '.join(known)}, but is `{backend}`"

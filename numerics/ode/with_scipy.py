@@ -67,7 +67,7 @@ class _NotFinite(Exception):
     """A derivative of the row's slopes is not finite."""
 
 
-def solve_rows(problem: Problem, method: str | None) -> Flow:
+def solve_each(problem: Problem, method: str | None) -> Flow:
     """Integrate each row by `solve_ivp`; pieces of the inputs one after another."""
     method = chosen(method, METHODS, "dop853")
     kernel = make_kernel(problem.system, "numpy")

@@ -9,17 +9,19 @@ combinations alone, taken over scrambled Sobol points.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
+from dataclasses import replace
 
 import numpy as np
 
 from ..codegen.kernel import make_kernel
+from ..codegen.parameters import Solver
 from ..codegen.snapshot import Printed, PrintedPhase
 from ..minima.continuation import FLOOR, ClassMinima, Path, overlaps
 from ..ode.inputs import Inputs
+from .sampled_starts import BEFORE, carried, normals, share_of
 
-POINTS, SCRAMBLES = 2048, 8
-"""Sobol points, and how often they are scrambled for the standard error."""
+POINTS = 2048
+"""Sobol points of a scrambling."""
 
 DEGREE, RATIO = 14, 4.0
 """Of the Chebyshev sums of the overlaps, and the largest ratio of their ends."""
@@ -27,12 +29,12 @@ DEGREE, RATIO = 14, 4.0
 WAKING, STEPS = 0.2, 6
 """Pieces shrink towards a switch without bias, where `w` grows like a root of time."""
 
-END = 1 - 1e-4
-"""Where the flow stops in a window whose noise vanishes: the signs are decided."""
+LOOSEST = 1e-8
+"""Tolerance beyond which the reduced flow is not followed more closely."""
 
 
 def class_shares(
-    phase: PrintedPhase, found: ClassMinima, point: Mapping[str, float], rtol: float
+    phase: PrintedPhase, found: ClassMinima, point: Mapping[str, float], solver: Solver
 ) -> list[tuple[float, float]]:
     """Return the share of the + mode of each feature, and its standard error."""
     flow = phase.projected
@@ -40,9 +42,14 @@ def class_shares(
     start, final = (found.path.land.levels(s)[0] for s in (0.0, 1.0))
     gamma, lean = start_covariances(flow, found, point)
     given = as_inputs(found)
-    noise = _normals(len(gamma)).reshape(-1, len(gamma))
-    first = start * noise @ np.linalg.cholesky(gamma).T
-    moved = _landed(flow, given, first, point, 1.0 if final > 0 else END, rtol)
+    first = start * normals(len(gamma), POINTS) @ np.linalg.cholesky(gamma).T
+    gains = np.zeros((len(first), len(flow.unknowns) - len(gamma)))
+    tight = replace(
+        solver, rtol=max(solver.rtol, LOOSEST), atol=max(solver.atol, LOOSEST)
+    )
+    end = 1.0 if final > 0 else BEFORE
+    landed = carried(flow, np.hstack([first, gains]), given, point, end, tight)
+    moved = landed[:, len(gamma) :]
     free = max(final, 0.0) / start
     known = np.linalg.solve(gamma, lean.T)
     spread = start * np.sqrt(np.maximum(1 - np.sum(lean.T * known, axis=0), 1e-18))
@@ -57,15 +64,7 @@ def _share(centre: np.ndarray, spread: float) -> tuple[float, float]:
         plus = norm.cdf(np.clip(centre / spread, -37, 37))
     else:
         plus = (centre > 0).astype(float)
-    means = plus.reshape(SCRAMBLES, -1).mean(axis=1)
-    return float(means.mean()), float(means.std(ddof=1) / SCRAMBLES**0.5)
-
-
-def _normals(width: int) -> np.ndarray:
-    from scipy.stats import norm, qmc
-
-    units = [qmc.Sobol(width, seed=k).random(POINTS) for k in range(SCRAMBLES)]
-    return norm.ppf(np.clip(np.stack(units), 1e-12, 1 - 1e-12))
+    return share_of(plus)
 
 
 def start_covariances(
@@ -116,39 +115,3 @@ def _breaks(path: Path) -> np.ndarray:
 def _between(low: float, high: float) -> np.ndarray:
     count = max(1, int(np.ceil(np.log(high / low) / np.log(RATIO))))
     return np.geomspace(low, high, count + 1)
-
-
-def _landed(
-    flow: Printed,
-    given: Inputs,
-    first: np.ndarray,
-    point: Mapping[str, float],
-    end: float,
-    rtol: float,
-) -> np.ndarray:
-    """Follow the directions from `first`; return what each mean gained, (points, K)."""
-    from scipy.integrate import solve_ivp
-
-    kernel = make_kernel(flow, "numpy")
-    params = [point[name] for name in kernel.parameters]
-    order = [given.names.index(name) for name in kernel.inputs]
-    shape = (len(kernel.states), len(first))
-    x = np.zeros(shape)
-    x[: first.shape[1]] = first.T
-    edges = np.minimum(given.breaks[0], end)
-    for piece, (low, high) in enumerate(pairwise(edges)):
-        sums = given.coefficients[0, order, piece].T
-        left, right = given.breaks[0, piece : piece + 2]
-
-        def rates(s: float, y: np.ndarray, sums=sums, left=left, right=right):
-            z = (2 * s - left - right) / (right - left)
-            inputs = list(np.polynomial.chebyshev.chebval(z, sums))
-            rows, _ = kernel["rhs"](
-                s, list(y.reshape(shape)), inputs, params, *kernel.rule
-            )
-            return rows.ravel()
-
-        tight = {"rtol": max(rtol, 1e-8), "atol": 1e-8}
-        x = solve_ivp(rates, (low, high), x.ravel(), method="DOP853", **tight).y[:, -1]
-        x = x.reshape(shape)
-    return x[first.shape[1] :].T

@@ -18,10 +18,11 @@ from ..codegen.kernel import make_kernel
 from ..codegen.parameters import params_of
 from ..codegen.snapshot import SATURATED
 from ..minima.minimise import minimise
-from ..minima.result import Minima
+from ..ode.rk4 import rk4_step
 
 if TYPE_CHECKING:
     from ..codegen.snapshot import PrintedPhase
+    from ..minima.result import Minima
 
 LAST = 16.0
 """The flow ends where 1 - s = exp(-16): what is left of the noise is 1e-7."""
@@ -31,23 +32,37 @@ NODES = np.linspace(-8.5, 8.5, 161)
 
 
 def share_without_noise(
-    phase: PrintedPhase, found: Minima, point: Mapping[str, float]
+    phase: PrintedPhase, switch: float, point: Mapping[str, float], backend: str
 ) -> tuple[float, float]:
-    """Return the share and its change when the steps are doubled."""
-    fine, coarse = (_share(phase, found, point, k) for k in (STEPS, STEPS // 2))
+    """Return the share and its change when the steps are doubled.
+
+    `switch` is the time below which the closed branch is learned, and `backend` the
+    one that finds the learned overlaps.
+    """
+    fine, coarse = (
+        _share(phase, list(_pieces(switch, k)), point, backend)
+        for k in (STEPS, STEPS // 2)
+    )
     return fine, abs(fine - coarse)
 
 
+Pieces = list[tuple[np.ndarray, np.ndarray]]
+
+
 def _share(
-    phase: PrintedPhase, found: Minima, point: Mapping[str, float], steps: int
+    phase: PrintedPhase, pieces: Pieces, point: Mapping[str, float], backend: str
 ) -> float:
+    from .euler import positive_share
+
     flow = phase.projected
     assert flow is not None  # asked only where the flow is reduced
     kernel = make_kernel(flow, "numpy")
     params = [params_of(flow, point)[name] for name in kernel.parameters]
     learned = params_of(phase.learned, point)
-    pieces = list(_pieces(float(found.switch[0]), steps))
-    tables = [_table(phase, s, learned, kernel.inputs) for _, s in pieces]
+    tables = [
+        _table(minimise(phase.learned, s, learned, backend=backend), kernel.inputs)
+        for _, s in pieces
+    ]
     at = [0.0] * len(kernel.states), [0.0] * len(kernel.inputs)
     gamma = kernel["observables"](0.0, *at, params, *kernel.rule)[0][0]
 
@@ -60,20 +75,10 @@ def _share(
                 return (1 - s[i]) * now[0]
 
             for i in range(0, len(x) - 2, 2):
-                state = _step(rate, i, state, x[i + 2] - x[i])
+                state = rk4_step(rate, (i, i + 1, i + 2), x[i + 2] - x[i], state)
         return state[1]
 
-    from .euler import positive_share
-
     return positive_share(end, NODES, end(NODES))
-
-
-def _step(rate, i: int, y: np.ndarray, h: float) -> np.ndarray:
-    """One step of the classical rule of order 4; nodes are half steps apart."""
-    a = rate(i, y)
-    b = rate(i + 1, y + h / 2 * a)
-    c = rate(i + 1, y + h / 2 * b)
-    return y + h / 6 * (a + 2 * b + 2 * c + rate(i + 2, y + h * c))
 
 
 def _pieces(switch: float, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -87,9 +92,7 @@ def _pieces(switch: float, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]
     yield x, np.maximum(-np.expm1(-x), switch + off if turn > 0 else 0.0)
 
 
-def _table(
-    phase: PrintedPhase, s: np.ndarray, params: dict[str, float], names: tuple[str, ...]
-) -> np.ndarray:
-    found = minimise(phase.learned, s, params)
+def _table(found: Minima, names: tuple[str, ...]) -> np.ndarray:
+    """Return the overlaps of one row at all times, (times, names)."""
     columns = [found[name][0] for name in names]
     return np.clip(np.stack(columns, axis=-1), -SATURATED, SATURATED)

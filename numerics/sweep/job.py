@@ -369,7 +369,8 @@ def make_job(
 
 def _solver(spec: Spec) -> RowFunction:
     """Return the solver; a limit that cannot be derived is refused here, at once."""
-    from ..share.share import known_limit, sweep_rows
+    from ..asked import known_limit
+    from .rows import sweep_rows
 
     known_limit(spec)
     return sweep_rows

@@ -8,12 +8,12 @@ import dilaton
 import numpy as np
 import pytest
 from dilaton.errors import DerivationError, DilatonError, ModelError
+from dilaton.numerics.batch import solve_rows
 from dilaton.numerics.codegen.kernel import make_kernel
 from dilaton.numerics.codegen.parameters import closed_values
 from dilaton.numerics.minima.minimise import minimise
 from dilaton.numerics.minima.result import BRANCHES
 from dilaton.numerics.ode.integrate import integrate
-from dilaton.numerics.share.share import solve_rows
 from dilaton.theory.models.schedule import parse_schedule, schedule_tree
 from dilaton.theory.models.spec import parse_spec
 from hypothesis import assume, given

@@ -1,14 +1,15 @@
 """Solving a limit: listed values, simulated samples, labels, messages."""
 
 import json
-from importlib import import_module
 
 import numpy as np
 import pytest
 import xarray as xr
 from dilaton import Data, Interpolant, Model, solve
 from dilaton.errors import ModelError
+from dilaton.numerics.codegen.parameters import Solver
 from dilaton.numerics.codegen.snapshot import printed_limit
+from dilaton.numerics.share import sampled_starts as starts
 from dilaton.numerics.share import several_features as classshares
 from dilaton.theory.models.model import TAU, VARIANCE_EXPLODING, D, product, two_modes
 from scipy.stats import norm
@@ -241,36 +242,32 @@ def test_a_counted_feature_is_solved_as_two_modes_are(sixteen, monkeypatch):
     assert float(found.bulk_variance) == pytest.approx(float(sixteen.bulk_variance))
 
 
-FOLLOWED = (
-    "ode.integrate",
-    "solve",
-)  # modules; their names in `numerics` are functions
+NUMBA = pytest.param("numba", marks=pytest.mark.slow)
 
 
+@pytest.mark.parametrize("backend", ["scipy", NUMBA])
 def test_the_share_of_a_flow_that_is_followed_is_that_of_the_reduced_one(
-    sixteen, monkeypatch
+    sixteen, monkeypatch, backend
 ):
-    flows, module = map(import_module, (f"dilaton.numerics.{x}" for x in FOLLOWED))
     ends = []
 
-    def noted(*args, **settings):
-        found = flow(*args, **settings, backend="scipy", method="rk45")
-        ends.append(found["nu"][:, -1])
-        return found
+    def noted(*args):
+        ends.append(carried(*args))
+        return ends[-1]
 
-    flow = flows.integrate
-    monkeypatch.setattr(flows, "integrate", noted)
-    monkeypatch.setattr(module, "SOBOL", 16)
-    monkeypatch.setattr(module, "SCRAMBLES", 4)
+    carried = starts.carried
+    monkeypatch.setattr(starts, "carried", noted)
+    monkeypatch.setattr(starts, "POINTS", 64)
     phase = printed_limit(limit_of("samples")).phases[0]
     point = {**NUMBERS, "sigma": 1.0, **SAMPLES}
-    share, error = module.followed_share(phase, point, 1e-3)
-    shares = (np.array(ends) > 0).mean(axis=1)
+    solver = Solver(backend, 1e-6, 1e-6)
+    ((share, error),) = starts.followed_shares(phase, point, solver)
+    shares = (ends[0][:, 0].reshape(starts.SCRAMBLES, -1) > 0).mean(axis=1)
     assert len(set(shares)) > 1  # each scramble starts elsewhere
     assert share == pytest.approx(shares.mean())
-    assert error == pytest.approx(shares.std(ddof=1) / 2)
+    assert error == pytest.approx(shares.std(ddof=1) / starts.SCRAMBLES**0.5)
     assert abs(share - float(sixteen.share_plus)) < SIGMAS * error
-    given = module.learned_inputs(phase, point)
+    given = starts.learned_inputs(phase, point, backend)
     early = sixteen.isel(t=sixteen.phase == "weights")
     times = early.s.values
     for name in given.names:

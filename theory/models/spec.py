@@ -630,6 +630,73 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def spec_of(model: Model, values: Mapping[str, Any]) -> Spec:
+    """Return the spec of a model with values of its parameters; the inverse of `model`.
+
+    Raises `ModelError` for a value that a spec refuses, and for a model that no spec
+    describes, as one with symbols of its own.
+    """
+    from .model import two_modes
+
+    two, counts = model.target == two_modes(), _counted(values)
+    features = [
+        {"p": values.get(f"p_{j}"), "scale": values.get(f"rho_{j}")}
+        | {"exponent": str(feature.exponent)}
+        for j, feature in enumerate(model.target.features, 1)
+    ]
+    kappas = [values[k] for k in sorted(values) if k.startswith("kappa_")]
+    data = {k: values[k] for k in ("n", "n_plus", "ridge_u", "ridge_w") if k in values}
+    data["noise_draws"] = values.get("noise_draws", "inf")
+    unit = model.autoencoder
+    tables: dict[str, dict[str, Any]] = {
+        "target": {"kind": "two-modes", "p": values.get("p")}
+        if two
+        else {"kind": "product", "features": features},
+        "interpolant": {
+            "alpha": str(model.interpolant.alpha),
+            "beta": str(model.interpolant.beta),
+        },
+        "dilation": {"kappa": values.get("kappa", kappas)},
+        "data": data | counts if model.data.samples else {"n": "inf"},
+        "network": {"activation": unit.activation, "tied": unit.tied},
+    }
+    tables["target"]["sigma"] = values.get("sigma")
+    tables["network"]["bias"] = unit.bias
+    found = Spec("", _checked(_plain_tables(tables)))
+    found = Spec(to_toml(found.tables), found.tables)
+    if found.model != model or any(found.values.get(k) != values[k] for k in values):
+        raise ModelError(
+            "A model must be one that a spec can describe, but this one is not: its "
+            "symbols, data or parameters differ from those of the spec. Write the spec "
+            "and give that."
+        )
+    return found
+
+
+def _counted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the table of counts by sign, with their sum, if there are any."""
+    names = [k for k in values if re.fullmatch("n_[pm]+", k)]
+    if not names:
+        return {}
+    size = len(names[0]) - 2
+    patterns = ["".join(x) for x in product("+-", repeat=size)]
+    counts = {x: _plain("counts", values.get(_count_name(x), 0)) for x in patterns}
+    return {"n": sum(counts.values()), "counts": counts}
+
+
+def _plain_tables(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return tables without what is missing, every number as Python's own."""
+
+    def plain(name: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {k: plain(k, v) for k, v in value.items() if v is not None}
+        if isinstance(value, list):
+            return [plain(name, x) for x in value]
+        return _plain(name, value)
+
+    return plain("", tables)
+
+
 def _model(structure: Mapping[str, Any]) -> Model:
     import sympy as sp
 

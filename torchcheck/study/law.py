@@ -79,8 +79,8 @@ def _inputs(
     """The learned overlaps as functions of `s`."""
     from ...numerics.minima.continuation import minimise_classes
     from ...numerics.minima.landscape import counted
+    from ...numerics.share.sampled_starts import learned_inputs
     from ...numerics.share.several_features import as_inputs
-    from ...numerics.solve import learned_inputs
 
     if not counted(phase.learned):
         return learned_inputs(phase, values)

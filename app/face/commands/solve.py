@@ -19,7 +19,6 @@ def solve(
     ] = "0,0.25,0.5,0.75,1",
     backend: Backend = "scipy",
     rtol: Annotated[float, typer.Option(help="Relative tolerance.")] = 1e-9,
-    atol: Annotated[float, typer.Option(help="Absolute tolerance.")] = 1e-11,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Also write netCDF here.")
     ] = None,
@@ -39,17 +38,9 @@ def solve(
     if output is not None:
         check_output_file(output, spec)
 
-    from ...numerics.codegen.snapshot import limit_of
     from ...numerics.solve import solve_point
 
-    found = solve_point(
-        limit_of(chosen),
-        s=times,
-        rtol=rtol,
-        atol=atol,
-        backend=backend,
-        **chosen.values,
-    )
+    found = solve_point(chosen, s=times, rtol=rtol, atol=rtol / 100, backend=backend)
     if output is not None:
         write_netcdf(found.dataset(), output)
     answer = answers.solution(found)

@@ -45,14 +45,14 @@ def share(monkeypatch, learned, switch, count=40, **changes):
     model = Model(two_modes(), VARIANCE_EXPLODING, data=Data(samples=True))
     flow = printed(sampling.projected(model, find_windows(model)[0]))
 
-    def given(system, s, params):
+    def given(system, s, params, backend):
         return {name: curve[None] for name, curve in learned(s).items()}
 
     monkeypatch.setattr(vanishing, "minimise", given)
     monkeypatch.setattr(vanishing, "STEPS", count)
     phase = SimpleNamespace(projected=flow, learned=flow)
-    found = SimpleNamespace(switch=np.array([switch]))
-    return vanishing.share_without_noise(phase, found, POINT | changes)
+    point = POINT | changes
+    return vanishing.share_without_noise(phase, switch, point, "scipy")
 
 
 def simulated(learned, paths=20_000, steps=140):

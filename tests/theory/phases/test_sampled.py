@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import sympy as sp
 from dilaton.errors import DerivationError, ModelError
+from dilaton.numerics.codegen.parameters import Solver
 from dilaton.numerics.codegen.snapshot import printed_phase
 from dilaton.numerics.minima.continuation import minimise_classes
 from dilaton.numerics.minima.objective import Network
@@ -53,6 +54,7 @@ PUBLISHED = {  # two modes, 13 and 3 samples, kappa s = 1.5, sigma = 1, ridges 0
     **{"b_1": 0.69352, "m_1": 1.02368, "a_1_p": 0.06807, "a_1_m": -0.04624},
     **{"r_1": 1.37655},
 }
+TIGHT = Solver("scipy", 1e-8, 1e-8)
 DIGITS = 6e-6  # the published values are rounded to five digits
 ROUNDING = 1e-9  # sums of averages that are exact to 1e-13, amplified by differences
 SLOPE = 2e-6  # central differences with step 1e-4: third derivatives of order one
@@ -234,7 +236,7 @@ def test_one_feature_is_solved_as_published():
     found = minimise_classes(one, "tanh", np.array([0.75]), point)
     for name, known in PUBLISHED.items():
         assert found[name][0, 0] == pytest.approx(known, abs=DIGITS)
-    share, error = class_shares(one, found, point, 1e-8)[0]
+    share, error = class_shares(one, found, point, TIGHT)[0]
     assert error < 2e-4
     assert share == pytest.approx(0.8073, abs=1e-4 + 5 * error)  # of two modes, rounded
 
@@ -762,7 +764,7 @@ def walked_shares(given, draws, steps):
 
 def test_shares_are_those_of_the_whole_flow():
     draws = 40_000
-    shares = class_shares(phase(BIASED), minima(BIASED), POINT, 1e-8)
+    shares = class_shares(phase(BIASED), minima(BIASED), POINT, TIGHT)
     walked = walked_shares(as_inputs(minima(BIASED)), draws, 60)
     for (share, error), known in zip(shares, walked, strict=True):
         spread = np.sqrt(share * (1 - share) / draws)

@@ -1,7 +1,7 @@
-"""Shares by SciPy, one row after another: the second judge.
+"""Shares by SciPy, one row after another: a judge that follows the flow forwards.
 
 The flow is run forwards by DOP853 and the share is an adaptive quadrature over Y(0);
-nothing is shared with the compiled backward flow but the printed functions.
+nothing is shared with the backward flows but the printed functions.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from dilaton.numerics.codegen.chebyshev import barycentric, chebyshev
+from dilaton.numerics.codegen.kernel import make_kernel
+from dilaton.numerics.codegen.snapshot import Printed
 
-from ..codegen.chebyshev import barycentric, chebyshev
-from ..codegen.snapshot import Printed
-from ..minima.newton_scipy import array_kernel
 
-
-def shares_scipy(
+def shares_forwards(
     flow: Printed,
     smooth: np.ndarray,
     below: np.ndarray,
@@ -76,7 +75,7 @@ def _landing(
     """Return the map from Y(0) to F(1) over the free flow's factor."""
     from scipy.integrate import solve_ivp
 
-    kernel, grid = array_kernel(flow), chebyshev(len(smooth))
+    kernel, grid = make_kernel(flow, "numpy"), chebyshev(len(smooth))
     depth = np.log(switch)
 
     def rates(s: float, x: np.ndarray) -> list[float]:

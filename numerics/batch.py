@@ -1,0 +1,239 @@
+"""Solve a limit for a batch of parameters: the one road from a limit to numbers.
+
+A point is a batch of one row: `solve` labels what `solved_phases` returns for it,
+`solve_rows` lays the rows of a sweep out as columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .codegen.parameters import Solver, closed_rows, row_of
+from .codegen.snapshot import PrintedLimit, PrintedPhase, printed_limit
+from .minima.continuation import minimise_classes
+from .minima.landscape import counted
+from .minima.minimise import minimise
+from .minima.result import BRANCHES, Minima
+from .share.share import CLOSED, Found, Shares, shares
+
+if TYPE_CHECKING:
+    from ..theory.derive import Limit
+
+FLAT = 1e-4
+"""Minima that may be further away than this are not known."""
+
+Rows = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class SolvedPhase:
+    """A phase solved for a batch of rows.
+
+    `overlaps` has the learned overlaps by name, of shape (rows, times); `found` the
+    minima where they had to be searched for, and `by` the backend that found them.
+    """
+
+    phase: PrintedPhase
+    overlaps: Rows
+    found: Found
+    by: str
+    shares: Shares | None
+
+    @property
+    def lost(self) -> np.ndarray | bool:
+        """The rows, shape (rows,), whose minimum was lost."""
+        return self.found.status == "lost" if isinstance(self.found, Minima) else False
+
+    @property
+    def apart(self) -> np.ndarray | float:
+        """How far the minima may be from where they were left, in the unknowns."""
+        if not isinstance(self.found, Minima):
+            return 0.0
+        with np.errstate(all="ignore"):
+            step = self.found.residual / self.found.eigenvalue
+        return np.nan_to_num(step, nan=0.0).max(axis=1)
+
+
+def solved_phases(
+    limit: PrintedLimit, given: Mapping[str, Any], times: np.ndarray, solver: Solver
+) -> list[SolvedPhase]:
+    """Solve every phase for a batch; `given` has each parameter, () or (rows,)."""
+    rows = _count(given)
+    with np.errstate(all="ignore"):
+        return [
+            _solved(phase, str(limit.about["activation"]), given, times, rows, solver)
+            for phase in limit.phases
+        ]
+
+
+def _count(given: Mapping[str, Any]) -> int:
+    return max((np.size(v) for v in given.values()), default=1)
+
+
+def _solved(
+    phase: PrintedPhase,
+    activation: str,
+    given: Mapping[str, Any],
+    times: np.ndarray,
+    rows: int,
+    solver: Solver,
+) -> SolvedPhase:
+    learned, by = phase.learned, CLOSED
+    found: Found = None
+    if learned.kind != "stationary":
+        overlaps = closed_rows(learned, times, given, rows)
+    elif counted(learned):
+        each = [row_of(given, i) for i in range(rows)]
+        found = [minimise_classes(phase, activation, times, x) for x in each]
+        overlaps = {k: np.concatenate([x[k] for x in found]) for k in found[0].names}
+        by = "scipy"
+    else:
+        wide = {k: np.broadcast_to(given[k], rows) for k in learned.parameters}
+        tol, by = min(1e-12, solver.rtol), solver.backend
+        found = minimise(learned, times, wide, tol=tol, backend=by)
+        overlaps = {name: found[name] for name in found.names}
+    decided = shares(phase, found, given, rows, solver) if phase.features else None
+    return SolvedPhase(phase, overlaps, found, by, decided)
+
+
+def share_limit(solver: Solver) -> float:
+    """Return the error of a share beyond which it is not what was asked for."""
+    return max(100 * solver.tolerance, 1e-7)
+
+
+def ends(limit: PrintedLimit, given: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
+    """Return the mean of a mode along each feature, (rows, features), and the bulk.
+
+    The bulk variance has shape (rows,). Both hold after sampling.
+    """
+    flow = limit.phases[-1].sampling
+    assert flow is not None  # the last phase has one
+    found = closed_rows(flow.solved(), np.ones(1), given, _count(given))
+    *means, bulk = (x[:, 0] for x in found.values())
+    return np.stack(means, axis=1), bulk
+
+
+# -------------------------------------------------------------------- rows as columns
+
+
+def solve_rows(
+    limit: Limit | PrintedLimit,
+    columns: Mapping[str, ArrayLike],
+    s: Sequence[float],
+    *,
+    rtol: float = 1e-8,
+    backend: str = "numba",
+) -> Rows:
+    """Solve a limit for a batch of parameters.
+
+    Parameters
+    ----------
+    limit
+        The limit that `dilaton.derive` returned.
+    columns
+        Every parameter by name, each of shape () or (rows,). A `kappa` serves every
+        window that has none of its own (``kappa_2``).
+    s
+        Times in each phase, in [0, 1].
+    rtol
+        Tolerance of the share; the bound that was reached is `share_plus_error`.
+    backend
+        ``numba``, ``jax``, or ``scipy``, which compiles nothing.
+
+    Returns
+    -------
+    dict
+        ``share_plus``, ``share_plus_error``, ``mode_mean`` (with ``_1``, ``_2`` for
+        several features), ``bulk_variance``, ``status`` and ``reason`` of shape
+        (rows,); the learned overlaps, of shape (rows, phases * times); their
+        coordinates ``@t``, ``@s``, ``@phase``; for n samples also ``branch`` (rows,
+        phases * times), ``switch``, ``minima`` and ``residual``.
+    """
+    times, held = np.asarray(s, dtype=float), printed_limit(limit)
+    given = {k: np.asarray(v) for k, v in held.kappas(columns).items()}
+    rows, solver = _count(given), Solver(backend, rtol)
+    out: Rows = {"status": np.full(rows, "ok", dtype="<U16")}
+    out["reason"] = np.full(rows, "", dtype="<U120")
+    wide: Rows = {}
+    for i, part in enumerate(solved_phases(held, given, times, solver)):
+        table = part.overlaps | _searched(part, out)
+        _judge(part, out, solver)
+        for name, values in table.items():
+            shape = (rows, len(held.phases) * times.size)
+            column = wide.setdefault(name, np.full(shape, np.nan))
+            column[:, i * times.size : (i + 1) * times.size] = values
+    return out | _scalars(held, given, out) | wide | _coordinates(held, times)
+
+
+def _searched(part: SolvedPhase, out: Rows) -> Rows:
+    """Put what a search tells of a row into `out`; return what it tells by time."""
+    found = part.found
+    if not isinstance(found, Minima):
+        return {}
+    out["switch"], out["minima"] = found.switch, found.minima
+    lost = found.branch == BRANCHES.index("lost")
+    return {
+        "branch": np.where(lost, np.nan, found.branch),
+        "residual": found.residual,
+        "eigenvalue": found.eigenvalue,
+    }
+
+
+def _judge(part: SolvedPhase, out: Rows, solver: Solver) -> None:
+    """Keep the shares of a phase, and mark rows whose numbers are not known well."""
+    decided, name = part.shares, part.phase.name
+    if decided is not None:
+        for j, feature in enumerate(part.phase.features):
+            out[f"share_plus_{feature}"] = decided.values[:, j]
+            out[f"share_plus_error_{feature}"] = decided.errors[:, j]
+    if part.phase.learned.status == "degenerate":
+        _mark(
+            out, True, "degenerate", f"frozen noise: {name} does not learn the weight"
+        )
+        return
+    if decided is not None and decided.bounded:
+        worst = decided.errors.max(axis=1)
+        reason = "the share is known to {:.1g} only"
+        _mark(out, worst > share_limit(solver), "inaccurate", reason, worst)
+    reason = "flat: overlaps are known to {:.1g}"
+    _mark(out, part.apart > FLAT, "inaccurate", reason, part.apart)
+    if decided is not None:
+        unknown = np.isnan(decided.values).any(axis=1)
+        _mark(out, unknown, "failed", "the share was not found")
+    reason = "the minimum was lost on the way down from s = 1"
+    _mark(out, part.lost, "failed", reason)
+
+
+def _mark(out: Rows, rows: Any, status: str, reason: str, by: Any = 0.0) -> None:
+    """Give rows a status and a reason, in which `by` is filled."""
+    shape = out["status"].shape
+    for row in np.flatnonzero(np.broadcast_to(rows, shape)):
+        out["status"][row] = status
+        out["reason"][row] = reason.format(np.broadcast_to(by, shape)[row])
+
+
+def _scalars(limit: PrintedLimit, given: Mapping[str, Any], out: Rows) -> Rows:
+    """Ends of the sampling; what belongs to the only feature loses its number."""
+    means, bulk = ends(limit, given)
+    several = means.shape[1] > 1
+    found = {f"mode_mean_{j}": x for j, x in enumerate(means.T, 1)}
+    for name in [k for k in out if k.startswith("share_plus")]:
+        found[name] = out.pop(name)
+    if not several:
+        found = {name.removesuffix("_1"): x for name, x in found.items()}
+    return found | {"bulk_variance": bulk}
+
+
+def _coordinates(limit: PrintedLimit, times: np.ndarray) -> Rows:
+    count = len(limit.phases)
+    names = [phase.name for phase in limit.phases]
+    return {
+        "@t": np.concatenate([(i + times) / count for i in range(count)]),
+        "@s": np.tile(times, count),
+        "@phase": np.repeat(names, times.size),
+    }

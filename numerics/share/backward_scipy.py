@@ -1,0 +1,131 @@
+"""Shares by NumPy and SciPy, one row after another: nothing has to be compiled.
+
+All end points of a row are followed backwards together by DOP853, with the printed
+functions on arrays; the error comes from half of the end points, and from fewer of
+the points between which the learned overlaps are interpolated.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..codegen.chebyshev import barycentric, chebyshev
+from ..codegen.kernel import Kernel, make_kernel
+from ..codegen.quadrature import trapezoid
+from ..codegen.snapshot import Printed
+from .backward_numba import FINEST, NARROW, REACH, SAFE, WIDE
+
+ENDS = 65
+"""End points from which trajectories are followed backwards."""
+
+FEW = 17
+"""End points that tell what interpolating the inputs may change."""
+
+HALVINGS = 50
+
+
+def shares_scipy(flow: Printed, rows: list[np.ndarray], tol: float) -> np.ndarray:
+    """Return share, error bound and separatrix, of shape (rows, 3).
+
+    `rows` are the learned overlaps at Chebyshev points in log s, those below the
+    switch, the switches, Gamma and the parameters, a row each.
+    """
+    kernel = make_kernel(flow, "numpy")
+    with np.errstate(all="ignore"):
+        found = [_Row(kernel, tol, *row).share() for row in zip(*rows, strict=True)]
+    return np.array(found).reshape(-1, 3)
+
+
+class _Row:
+    """The reduced flow of one row, followed backwards."""
+
+    def __init__(self, kernel: Kernel, tol: float, *row: np.ndarray) -> None:
+        self.kernel, self.tol = kernel, tol
+        self.smooth, self.below, switch, gamma, self.params = row
+        self.switch, self.gamma = float(switch), float(gamma)
+        self.spread = np.sqrt(max(1 - 1 / self.gamma, 0.0))
+
+    def share(self) -> tuple[float, float, float]:
+        """Return the share, the bound on its error and the separatrix."""
+        low, high = self._range()
+        ends = 0.5 * (low + high) + 0.5 * (high - low) * chebyshev(ENDS)
+        fall, start = self.landing(ends, 1)
+        share, split = self.averaged(fall, start)
+        half, _ = self.averaged(fall[::2], start[::2])
+        stride = (ENDS - 1) // (FEW - 1)
+        fine, _ = self.averaged(fall[::stride], start[::stride])
+        rough = [self.averaged(*self.landing(ends[::stride], k))[0] for k in (4, 2)]
+        first, last = abs(rough[0] - rough[1]), abs(rough[1] - fine)
+        thin = last * min(1.0, SAFE * last / (first + 1e-300))
+        apart = abs(share - half)
+        bound = min(apart, 1000 * apart**2) + thin + 10 * self.tol + FINEST
+        return share, bound, split
+
+    def landing(self, ends: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
+        """The mean of nu(1) given Y(0), by the free flow's factor, and Y(0).
+
+        The inputs are interpolated between every `stride`-th of their points.
+        """
+        x = np.concatenate([ends, np.zeros_like(ends)])
+        if self.switch < 1:
+            x = self._above(x, self.smooth[::stride])
+        y, f = self._follow(self._rates_below, (self.switch, 0.0), x).reshape(2, -1)
+        return y / self.gamma - f, y
+
+    def _above(self, x: np.ndarray, table: np.ndarray) -> np.ndarray:
+        """Follow the flow down to the switch, in u with s = switch^u."""
+        depth, grid = np.log(self.switch), chebyshev(len(table))
+
+        def rates(u: float, x: np.ndarray) -> np.ndarray:
+            s = np.exp(depth * u)
+            inputs = (barycentric(np.array([1 - 2 * u]), grid) @ table)[0]
+            return s * depth * self._rates(s, x, inputs)
+
+        return self._follow(rates, (0.0, 1.0), x)
+
+    def _rates_below(self, s: float, x: np.ndarray) -> np.ndarray:
+        return self._rates(s, x, self.below)
+
+    def _rates(self, s: float, x: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+        state = list(x.reshape(2, -1))
+        found, _ = self.kernel["rhs"](s, state, inputs, self.params, *self.kernel.rule)
+        return found.ravel()
+
+    def _follow(self, rates: Any, span: tuple[float, float], x: np.ndarray):
+        from scipy.integrate import solve_ivp
+
+        tight = {"rtol": max(self.tol, 3e-14), "atol": self.tol}
+        return solve_ivp(rates, span, x, method="DOP853", **tight).y[:, -1]
+
+    def _range(self) -> tuple[float, float]:
+        """Ends between which the landing leaves every noise behind on both sides."""
+        width, reach = 8.0, REACH * max(self.spread, WIDE)
+        while width < 1e4:
+            ends = np.linspace(-width, width, ENDS)
+            fall, _ = self.landing(ends, 1)
+            if fall[0] <= -reach and fall[-1] >= reach:
+                break
+            width *= 2
+        first = max(int(np.sum(fall <= -reach)) - 1, 0)
+        last = min(ENDS - int(np.sum(fall >= reach)), ENDS - 1)
+        return ends[first], ends[max(last, first + 1)]
+
+    def averaged(self, fall: np.ndarray, start: np.ndarray) -> tuple[float, float]:
+        """P(nu(1) > 0) and the separatrix, from landings at Chebyshev points."""
+        from scipy.special import ndtr
+
+        nodes, weights = trapezoid()
+        used = (weights > 0) & (np.abs(nodes) <= REACH)
+        spread = self.spread if self.spread > NARROW else 0.0
+        targets = spread * np.append(nodes[used], 0.0)
+        grid = chebyshev(len(fall))
+        low, high = -np.ones_like(targets), np.ones_like(targets)
+        for _ in range(HALVINGS):
+            middle = 0.5 * (low + high)
+            less = barycentric(middle, grid) @ fall < targets
+            low, high = np.where(less, middle, low), np.where(less, high, middle)
+        y = barycentric(0.5 * (low + high), grid) @ start
+        above = ndtr(-y[:-1] / np.sqrt(self.gamma))
+        return float(above @ weights[used] / weights[used].sum()), float(y[-1])

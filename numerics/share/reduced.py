@@ -1,0 +1,198 @@
+r"""The share of the + mode of one feature, by the reduced flow of its window.
+
+The reduced flow moves one projection of the sample and what it adds to $\nu$. It is
+followed backwards in time, where it contracts, for batches of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import ModelError
+from ..codegen.chebyshev import barycentric, chebyshev
+from ..codegen.kernel import make_kernel, numba_module
+from ..codegen.parameters import Solver
+from ..codegen.quadrature import trapezoid
+from ..codegen.snapshot import SATURATED, Printed, PrintedPhase, printed_phase
+from ..codegen.threads import share_out
+from ..minima.minimise import LEAST, minimise
+from ..minima.result import Minima
+from ..ode.tableau import method_853
+
+if TYPE_CHECKING:
+    from ...theory.derive import Phase
+
+FEWEST = 8
+"""Steps of order 8 through the window at first; doubled until they are enough."""
+
+DOUBLINGS = 6
+"""The window is crossed in at most 8 * 2^5 steps."""
+
+MORE_POINTS = (161, 641)
+"""Points in time at which a minimum is known where the share is not known well."""
+
+GOAL = 1e-8
+"""An error of a share that is small enough at any tolerance."""
+
+ENDS = 65
+"""Largest number of end points from which trajectories are followed backwards."""
+
+
+def known_share(
+    phase: Phase | PrintedPhase,
+    found: Minima,
+    given: Mapping[str, Any],
+    solver: Solver,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return share and error bound as `sample_share`, better known where they need it.
+
+    Where the minimum bends sharply in time, as for nearly balanced classes, it is
+    followed again at more points.
+    """
+    share, error, _ = sample_share(phase, found, given, solver)
+    learned = printed_phase(phase).learned
+    for points in MORE_POINTS:
+        rough = np.flatnonzero(error > max(10 * solver.tolerance, GOAL))
+        if not rough.size:
+            break
+        wide = {k: np.broadcast_to(v, share.shape) for k, v in given.items()}
+        part = {k: v[rough] for k, v in wide.items()}
+        again = minimise(learned, [1.0], part, backend=solver.backend, points=points)
+        values, errors, _ = sample_share(phase, again, part, solver)
+        better = errors < error[rough]
+        share[rough[better]], error[rough[better]] = values[better], errors[better]
+    return share, error
+
+
+def sample_share(
+    phase: Phase | PrintedPhase,
+    found: Minima,
+    given: Mapping[str, Any],
+    solver: Solver,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    r"""Return P(nu > 0) after a window, its error bound, and the separatrix Y(0).
+
+    The reduced flow gives $\nu(1) \propto \nu(0) + F(Y(0))$ with $\nu(0) | Y(0) \sim
+    N(Y/\Gamma, 1 - 1/\Gamma)$. With $y^*(a)$ the start at which $Y/\Gamma + F = a$,
+
+    $$
+    p^\kappa = \mathbb{E}_g\, \Phi\big(-y^*(g\sqrt{1 - 1/\Gamma})/\sqrt\Gamma\big) .
+    $$
+
+    $y^*$ is found backwards in time, where the flow contracts. For a Gamma of 1 it
+    is the separatrix alone.
+
+    Parameters
+    ----------
+    phase
+        A phase with a reduced sampling flow (`projected`).
+    found
+        The minima of `phase.learned`, from `minimise` with the same parameters.
+    given
+        The parameters by name, each of shape () or (rows,).
+    solver
+        The backend, and the tolerance of the share.
+
+    Returns
+    -------
+    tuple
+        Three arrays of shape (rows,): nan where the minimum was lost.
+    """
+    flow = printed_phase(phase).projected
+    if flow is None:
+        raise ModelError(
+            f"The share needs the reduced flow of `{phase.name}`, but the model has "
+            "none (an autoencoder without bias, or tied). Follow the sampling flow."
+        )
+    order = [found.names.index(x) for x in flow.inputs]
+    params = _batch(flow, given, len(found.switch))
+    gamma = _gamma(flow, params)
+    smooth, below = found.smooth[:, :, order], found.below[:, order]
+    bias = flow.inputs.index("b")
+    below[:, bias] = np.where(np.isinf(below[:, bias]), SATURATED, below[:, bias])
+    rows = (smooth, below, found.switch, gamma, params)
+    return _backwards(flow, rows, solver)
+
+
+def _batch(flow: Printed, given: Mapping[str, Any], rows: int) -> np.ndarray:
+    columns = [np.broadcast_to(given[p], rows) for p in flow.parameters]
+    return np.ascontiguousarray(np.stack(columns, axis=-1), dtype=float)
+
+
+def _gamma(flow: Printed, params: np.ndarray) -> np.ndarray:
+    kernel = make_kernel(flow, "numpy")
+    zeros = [0.0] * len(flow.unknowns), [0.0] * len(flow.inputs)
+    values, _ = kernel["observables"](0.0, *zeros, [*params.T], *kernel.rule)
+    return np.ascontiguousarray(values[kernel.outputs("observables").index("Gamma")])
+
+
+@lru_cache(maxsize=16)
+def _module(flow: Printed) -> Any:
+    from . import backward_numba
+
+    return numba_module(flow, (backward_numba,), only=("rhs",))[1]
+
+
+@lru_cache(maxsize=4)
+def _matrices(points: int) -> tuple[Any, ...]:
+    """Interpolation from Chebyshev points to the stages, for each number of steps.
+
+    From all points; from every fourth and every second; and where rows start.
+    """
+    c = method_853()[2]
+    steps = [FEWEST * 2**k for k in range(DOUBLINGS)]
+    at = [1 - 2 * ((np.arange(n)[:, None] + c) / n).ravel() for n in steps]
+    starts = np.cumsum([0, *(x.size for x in at)])
+    z = np.concatenate(at)
+    full, quarter, half = (np.zeros((z.size, points)) for _ in range(3))
+    for stride, matrix in ((1, full), (4, quarter), (2, half)):
+        matrix[:, ::stride] = barycentric(z, chebyshev((points - 1) // stride + 1))
+    return full, (quarter, half), starts
+
+
+def _backwards(
+    flow: Printed, rows: tuple[np.ndarray, ...], solver: Solver
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Share, error bound and separatrix of the rows whose minimum is known."""
+    smooth, below, switch, _, params = rows
+    out = np.full((len(params), 3), np.nan)
+    good = np.isfinite(below).all(axis=-1)
+    good &= np.isfinite(smooth).all(axis=(1, 2)) | (switch == 1)
+    part = [np.ascontiguousarray(x[good]) for x in rows]
+    tol = min(max(0.01 * solver.tolerance, 1e-13), 1e-10)
+    if solver.backend == "scipy":
+        from .backward_scipy import shares_scipy
+
+        out[good] = shares_scipy(flow, part, tol)
+    elif solver.backend == "jax":
+        from .backward_jax import shares_jax
+
+        out[good] = np.stack(shares_jax(flow, *part), axis=-1)
+    else:
+        out[good] = _compiled(flow, part, tol)
+    return out[:, 0], out[:, 1], out[:, 2]
+
+
+def _compiled(flow: Printed, rows: list[np.ndarray], tol: float) -> np.ndarray:
+    """Run the compiled loops on threads; shape (rows, 3)."""
+    rule = trapezoid()
+    common = (
+        _matrices(rows[0].shape[1]),
+        method_853(),
+        (np.array(rule.nodes), np.array(rule.weights)),
+        chebyshev(ENDS),
+        tol,
+    )
+    found = np.full((len(rows[-1]), 3), np.nan)
+    share_rows = _module(flow).share_rows
+
+    def work(first: int, last: int) -> None:
+        part = (x[first:last] for x in rows)
+        share_rows(*part, *common, found[first:last])
+
+    share_out(len(found), work, LEAST)
+    return found

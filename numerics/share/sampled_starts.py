@@ -1,0 +1,151 @@
+"""The share of the + mode by following a sampling flow from sampled starts.
+
+This is what is left where no law in closed form and no reduced flow of one projection
+is known. The starts are scrambled Sobol points, so that the error is a standard error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..codegen.kernel import make_kernel
+from ..codegen.parameters import Solver, closed_values, params_of
+from ..codegen.snapshot import SATURATED, Printed, PrintedPhase
+from ..minima.minimise import minimise
+from ..minima.result import alone
+from ..ode.inputs import Inputs
+
+POINTS, SCRAMBLES = 1024, 8
+"""Points and scramblings of the starts."""
+
+LOOSEST = 1e-7
+"""Tolerance beyond which a flow of sampled starts is not followed more closely."""
+
+BEFORE = 1 - 1e-4
+"""Where the flow stops in a window whose noise vanishes: the signs are decided."""
+
+
+def followed_shares(
+    phase: PrintedPhase, point: Mapping[str, float], solver: Solver
+) -> list[tuple[float, float]]:
+    """P(nu > 0) of each feature and its standard error, from the flow itself."""
+    flow = phase.sampling
+    assert flow is not None  # phases without a sampling flow have no share
+    assert phase.levels is not None  # every window has them
+    first = closed_values(phase.levels, np.zeros(1), point)["alpha"][0]
+    starts = first * normals(len(flow.unknowns), POINTS)
+    inputs = learned_inputs(phase, point, solver.backend) if flow.inputs else None
+    loose = replace(
+        solver, rtol=max(solver.rtol, LOOSEST), atol=max(solver.atol, LOOSEST)
+    )
+    end = BEFORE if phase.vanishes else 1.0
+    ends = carried(flow, starts, inputs, point, end, loose)
+    return [share_of(ends[:, j] > 0) for j in range(len(phase.features))]
+
+
+def normals(width: int, points: int) -> np.ndarray:
+    """Return scrambled Sobol points as normal variables, (points, width)."""
+    from scipy.special import ndtri
+    from scipy.stats import qmc
+
+    units = [qmc.Sobol(width, seed=k).random(points) for k in range(SCRAMBLES)]
+    return ndtri(np.clip(np.concatenate(units), 1e-12, 1 - 1e-12))
+
+
+def share_of(plus: np.ndarray) -> tuple[float, float]:
+    """Return the mean over all points and its standard error over scramblings."""
+    means = plus.reshape(SCRAMBLES, -1).mean(axis=1)
+    return float(means.mean()), float(means.std(ddof=1) / SCRAMBLES**0.5)
+
+
+def carried(
+    flow: Printed,
+    starts: np.ndarray,
+    inputs: Inputs | None,
+    point: Mapping[str, float],
+    end: float,
+    solver: Solver,
+) -> np.ndarray:
+    """Follow a flow from `starts`, (points, states); return where it is at `end`."""
+    params = params_of(flow, point)
+    if solver.backend == "scipy":
+        return _together(flow, starts, inputs, params, end, solver)
+    from ..ode.integrate import integrate
+
+    found = integrate(
+        flow.make(),
+        init=dict(zip(flow.unknowns, starts.T, strict=True)),
+        params=params,
+        t=[0.0, end],
+        rtol=solver.rtol,
+        atol=solver.atol,
+        inputs=inputs,
+        backend=solver.backend,  # type: ignore[arg-type]
+    )
+    return found.y[:, -1]
+
+
+def _together(
+    flow: Printed,
+    starts: np.ndarray,
+    inputs: Inputs | None,
+    params: Mapping[str, float],
+    end: float,
+    solver: Solver,
+) -> np.ndarray:
+    """Follow all starts with the same steps of SciPy's DOP853, piece by piece."""
+    from scipy.integrate import solve_ivp
+
+    kernel = make_kernel(flow, "numpy")
+    given = [params[name] for name in kernel.parameters]
+    shape = starts.T.shape
+    x = starts.T.ravel()
+    edges = [0.0, end] if inputs is None else np.minimum(inputs.breaks[0], end)
+    for piece, (low, high) in enumerate(pairwise(edges)):
+        if high <= low:
+            continue
+        at = _functions(inputs, kernel.inputs, piece)
+
+        def rates(s: float, y: np.ndarray, at=at) -> np.ndarray:
+            state = list(y.reshape(shape))
+            return kernel["rhs"](s, state, at(s), given, *kernel.rule)[0].ravel()
+
+        tight = {"rtol": solver.rtol, "atol": solver.atol}
+        x = solve_ivp(rates, (low, high), x, method="DOP853", **tight).y[:, -1]
+    return x.reshape(shape).T
+
+
+def _functions(inputs: Inputs | None, names: tuple[str, ...], piece: int) -> Any:
+    """Return the given functions of one piece as a function of time."""
+    if inputs is None:
+        return lambda s: []
+    sums = inputs.coefficients[0, [inputs.names.index(x) for x in names], piece].T
+    left, right = inputs.breaks[0, piece : piece + 2]
+
+    def at(s: float) -> list[float]:
+        z = (2 * s - left - right) / (right - left)
+        return list(np.polynomial.chebyshev.chebval(z, sums))
+
+    return at
+
+
+def learned_inputs(
+    phase: PrintedPhase, point: Mapping[str, float], backend: str = "numba"
+) -> Inputs:
+    """Return the learned overlaps as functions of `s`, on pieces refined towards 0."""
+    assert phase.sampling is not None  # its inputs are asked for
+    names, params = phase.sampling.inputs, params_of(phase.learned, point)
+
+    def functions(times: np.ndarray) -> dict[str, np.ndarray]:
+        found = alone(minimise(phase.learned, times[0], params, backend=backend))
+        return {x: np.clip(found[x], -SATURATED, SATURATED) for x in names}
+
+    last = alone(minimise(phase.learned, [1.0], params, backend=backend))
+    switch = float(last.switch[0])
+    pieces = switch + (1 - switch) * np.array([0, 1e-3, 1e-2, 0.1, 0.4, 1.0])
+    return Inputs.of(functions, np.unique([0.0, *pieces]))

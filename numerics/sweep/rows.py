@@ -1,0 +1,39 @@
+"""The rows of a sweep, solved: the row function that a sweep uses by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..asked import known_limit
+from ..batch import solve_rows
+
+if TYPE_CHECKING:
+    from ...theory.models.spec import Spec
+
+
+def sweep_rows(
+    spec: Spec, columns: Mapping[str, np.ndarray], settings: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Return the rows of a sweep over `spec`; the row function of `sweep`."""
+    limit = known_limit(spec)
+    with _device(settings["backend"], settings["device"]):
+        return solve_rows(
+            limit,
+            columns,
+            settings["s"],
+            rtol=settings["rtol"],
+            backend=settings["backend"],
+        )
+
+
+def _device(backend: str, device: str) -> AbstractContextManager:
+    """Return a context in which JAX computes on `device`."""
+    if backend != "jax":
+        return nullcontext()
+    import jax
+
+    return jax.default_device(jax.devices(device)[0])

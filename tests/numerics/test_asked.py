@@ -1,0 +1,95 @@
+"""Every form of a first argument asks the same question."""
+
+import pytest
+from dilaton import Autoencoder, Data, Model, default_spec, derive, product, two_modes
+from dilaton.errors import ModelError, StoreError
+from dilaton.numerics.asked import asked
+from dilaton.numerics.codegen.snapshot import limit_of as printed_of
+from dilaton.numerics.solve import solve
+from dilaton.theory.models.spec import parse_spec
+
+from ..cases import PRODUCT
+
+POINT = {"p": 0.8, "sigma": 1.0, "kappa": 2.0}
+TOLERANCES = {"s": [0.5, 1.0], "rtol": 1e-8, "atol": 1e-8}
+COUNTS = {"p_1": 0.8, "rho_1": 1.0, "n_p": 13, "n_m": 3, "ridge_u": 0.1}
+COUNTS |= {"ridge_w": 0.2, "sigma": 1.5, "kappa": 2.0}
+SAMPLES = {"n": 16, "n_plus": 13, "ridge_u": 0.1, "ridge_w": 0.2, **POINT}
+
+
+def forms(spec, path):
+    """The question of a spec in each of its forms, with the values that go with it."""
+    path.write_text(spec.text)
+    with_values = [spec.model, derive(spec.model), printed_of(spec)]
+    return [(x, spec.values) for x in with_values] + [(spec, {}), (str(path), {})]
+
+
+@pytest.mark.parametrize("text", [default_spec().replace(n="inf").text, PRODUCT])
+def test_all_forms_are_solved_alike(text, tmp_path):
+    spec = parse_spec(text)
+    found = [
+        solve(given, **TOLERANCES, **values)
+        for given, values in forms(spec, tmp_path / "spec.toml")
+    ]
+    for other in found[1:]:
+        assert other.equals(found[0])
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        (Model(two_modes()), POINT),
+        (Model(two_modes(), data=Data(samples=True)), SAMPLES),
+        (
+            Model(two_modes(), data=Data(samples=True, frozen_noise=True)),
+            SAMPLES | {"noise_draws": 3},
+        ),
+        (Model(two_modes(), autoencoder=Autoencoder("erf", bias=False)), POINT),
+        (
+            Model(product(0, "1/4")),
+            {"p_1": 0.8, "p_2": 0.3, "rho_1": 1.0, "rho_2": 2.0, "sigma": 1.0}
+            | {"kappa_1": 2.0, "kappa_2": 3.0},
+        ),
+        (Model(product(0), data=Data(samples=True)), COUNTS),
+    ],
+    ids=["population", "samples", "frozen", "erf", "product", "counted"],
+)
+def test_a_model_with_values_has_a_spec(model, values):
+    spec = asked(model, values).spec
+    assert spec.model == model
+    assert spec.values == values
+    assert parse_spec(spec.text).tables == spec.tables
+
+
+def test_values_beside_a_spec_replace_its_own(tmp_path):
+    spec = default_spec().replace(n="inf")
+    assert asked(spec, {"p": 0.6}).values == {**spec.values, "p": 0.6}
+    there = solve(spec, **TOLERANCES, p=0.6)
+    here = solve(spec.model, **TOLERANCES, **{**spec.values, "p": 0.6})
+    assert there.equals(here)
+    assert not there.equals(solve(spec, **TOLERANCES))
+    with pytest.raises(ModelError, match="The numbers of this spec are p, sigma"):
+        solve(spec, **TOLERANCES, q=0.6)
+
+
+@pytest.mark.parametrize("given", [None, 3, {"p": 0.8}])
+def test_neither_a_model_nor_a_spec_is_said(given):
+    with pytest.raises(ModelError, match="a spec, the path of a spec file, or a model"):
+        solve(given, **TOLERANCES)
+
+
+def test_a_missing_file_and_a_missing_value_are_said(tmp_path):
+    with pytest.raises(StoreError, match="The spec file must be readable"):
+        asked(tmp_path / "none.toml")
+    with pytest.raises(ModelError, match="`sigma` is missing"):
+        solve(Model(two_modes()), **TOLERANCES, p=0.8, kappa=2.0)
+    with pytest.raises(ModelError, match=r"must give `target\.sigma`"):
+        _ = asked(Model(two_modes()), {"p": 0.8, "kappa": 2.0}).spec
+
+
+def test_a_value_that_no_spec_has_is_said():
+    with pytest.raises(ModelError, match="must be one that a spec can describe"):
+        _ = asked(Model(two_modes()), POINT | {"n": 3}).spec
+    held = printed_of(default_spec())
+    with pytest.raises(ModelError, match="The first argument must be a spec"):
+        _ = asked(held, POINT).limit
