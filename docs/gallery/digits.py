@@ -34,7 +34,8 @@ def _figure(quick):
     some = images[:40] if quick else images[:160]
     times = np.linspace(0.05, 0.95, 5 if quick else 19)
     turns = 6 if quick else 20
-    curve = uturn(net.denoiser, some, judge.label, times, generator=noise, steps=turns)
+    how = {"steps": turns, "look": not quick}  # a quick training is a poor denoiser
+    curve = uturn(net.denoiser, some, judge.label, times, generator=noise, **how)
     chosen = _choose(digits.labels)
     rows = [images[chosen]]
     for t in SHOWN:
