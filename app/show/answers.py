@@ -81,7 +81,7 @@ def study_text(study: Mapping[str, Any]) -> str:
     fits, d = study["fits"], max(study["plan"]["dims"])
     about = ("quantity", "phase")
     slopes = ("slope", "slope_low", "slope_high")
-    parts = [_rows(fits, (*about, "s", *_JUDGED, *slopes, "verdict"))]
+    parts = [_rows(fits, (*about, "s", *_JUDGED, *slopes, "resolution", "verdict"))]
     learned = [fit for fit in fits if fit["offset_corrected"] is not None]
     if learned:
         title = f"Distance of the mean from the limit at d = {d}, over times"
@@ -91,15 +91,45 @@ def study_text(study: Mapping[str, Any]) -> str:
         title = "Law of nu against the limit's (Kolmogorov-Smirnov), at each d"
         parts.append(f"{title}:\n{_rows(study['laws'], columns)}")
     parts += [f"Note: {note}" for note in study["notes"]]
-    verdict = study["verdict"]
-    judged = f"The limit is {verdict}."
-    unfinished = (
-        "The training is not converged: the largest gradient norm is "
-        f"{_cell(study['gradient_norm'])}, above ten times the tolerance "
-        f"{_cell(study['plan']['tolerance'])}."
-    )
-    parts.append(unfinished if verdict == "not converged" else judged)
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, _conclusion(study)])
+
+
+def _conclusion(study: Mapping[str, Any]) -> str:
+    """Return the verdict on a study as a sentence, with what it could have missed."""
+    if study["verdict"] == "not converged":
+        return (
+            "The training is not converged: the largest gradient norm is "
+            f"{_cell(study['gradient_norm'])}, above ten times the tolerance "
+            f"{_cell(study['plan']['tolerance'])}."
+        )
+    by: dict[str, list[Mapping[str, Any]]] = {}
+    for fit in study["fits"]:
+        by.setdefault(fit["verdict"], []).append(fit)
+    parts = []
+    for verdict in ("inconsistent", "undecided"):
+        if by.get(verdict):
+            parts.append(f"{verdict}: {', '.join(map(_compared, by[verdict]))}")
+    agreed, size = len(by.get("consistent", ())), study["resolution"]
+    if agreed:
+        which = "" if agreed == len(study["fits"]) else f" in {agreed} quantities"
+        parts.append(f"consistent to {_percent(size)}{which}")
+    found = "; ".join(parts) or "undecided: nothing was compared"
+    return f"The limit is {found}."
+
+
+def _compared(fit: Mapping[str, Any]) -> str:
+    """A quantity with its phase and the smallest error that would have been seen."""
+    return f"{fit['quantity']} ({fit['phase']}, {_percent(fit['resolution'])})"
+
+
+def _percent(size: float | None) -> str:
+    """A relative error in percent, rounded up to two digits."""
+    if size is None or not math.isfinite(size):
+        return "any error"
+    if not size:
+        return "0 %"
+    unit = 10.0 ** (math.floor(math.log10(size)) + 1 - 2)
+    return f"{100 * math.ceil(size / unit - 1e-9) * unit:.6g} %"
 
 
 def _rows(rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -189,7 +190,7 @@ def convergence(
 
     `errors` are rows with phase, quantity, d, error and maybe `corrected`, the distance
     that a predicted correction leaves; `fits` rows with phase, quantity, slope,
-    slope_low and slope_high. `titles` names what is drawn.
+    slope_low, slope_high and the `rate` expected. `titles` names what is drawn.
     """
     phases = list(dict.fromkeys(row["phase"] for row in errors))
     count = max(1, len(phases))
@@ -202,7 +203,7 @@ def convergence(
         for i, fit in enumerate(f for f in mine if math.isfinite(f["slope"])):
             _error_line(ax, i, fit, errors, titles)
         drawn = [row for row in errors if row["phase"] == phase]
-        _guide(ax, drawn)
+        _guide(ax, drawn, {fit["rate"] for fit in fits if fit["phase"] == phase})
         if any("corrected" in row for row in drawn):
             name = "less the predicted\ncorrection"
             ax.plot([], [], color=GREY, marker="o", mfc="none", ls="none", label=name)
@@ -245,12 +246,16 @@ def _dimension_axis(ax: Axes, dims: Sequence[int]) -> None:
     ax.set_xlabel("dimension $d$")
 
 
-def _guide(ax: Axes, errors: Sequence[Row]) -> None:
+def _guide(ax: Axes, errors: Sequence[Row], rates: Iterable[float]) -> None:
+    """Dashed lines that fall as d to minus each rate expected in a phase."""
     d = sorted({row["d"] for row in errors})
-    if len(d) > 1:
-        top = 1.6 * max(row["error"] for row in errors if row["d"] == d[0])
-        line = [top * (x / d[0]) ** -0.5 for x in d]
-        ax.plot(d, line, color=GREY, ls="--", lw=1, label="$d^{-1/2}$")
+    if len(d) < 2:
+        return
+    top = 1.6 * max(row["error"] for row in errors if row["d"] == d[0])
+    for rate in sorted(rates):
+        line = [top * (x / d[0]) ** -rate for x in d]
+        power = Fraction(rate).limit_denominator(12)
+        ax.plot(d, line, color=GREY, ls="--", lw=1, label=f"$d^{{-{power}}}$")
 
 
 @styled

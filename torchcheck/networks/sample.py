@@ -88,7 +88,9 @@ def sample_features(
     trained: Trained, grid: Grid, paths: int, seed: int
 ) -> tuple[Samples, ...]:
     """Integrate samples as `sample` does; what they look like along every feature."""
-    _check(trained, grid, paths)
+    check_samplable(trained, grid)
+    if paths < 1:
+        raise ModelError(f"`paths` must be positive, but is {paths}. Raise it.")
     at = coefficients(trained.model.interpolant, grid.times, trained.network.d)
     width = trained.network.width
     random = generator(seed, "sampling", trained.network.c.device.type)
@@ -107,22 +109,21 @@ def sample_features(
     bulk = float(torch.cat(bulks).mean()) if bulks else bulk_variance(trained, grid)
     every = torch.cat(nus, 1).cpu().numpy()
     norms = trained.data.norms.cpu().numpy()
-    ends, mode = _decided(trained.model, grid), _one_mode(every[-1])
+    ends, mode = decided_edges(trained.model, grid), _one_mode(every[-1])
     return tuple(
         _summary(every[:, :, j], float(norms[j]), bulk, ends[j], mode)
         for j in range(len(norms))
     )
 
 
-def _check(trained: Trained, grid: Grid, paths: int) -> None:
+def check_samplable(trained: Trained, grid: Grid) -> None:
+    """Raise unless there is a network at each time of the grid, in one span."""
     if trained.times.shape != grid.times.shape or np.any(trained.times != grid.times):
         raise ShapeError(
             "Sampling needs a network at every time of the grid, but the networks have "
             f"{len(trained.times)} times and the grid {len(grid.times)}, or they "
             "differ. Train at `grid.times`."
         )
-    if paths < 1:
-        raise ModelError(f"`paths` must be positive, but is {paths}. Raise it.")
     if trained.data.x0 is not None and not trained.data.full:
         raise ModelError(
             "With frozen noise every time has a span of its own, so its coordinates "
@@ -150,41 +151,55 @@ def _frame(data: TrainingSet) -> Tensor | None:
 def _integrate(
     trained: Trained, grid: Grid, at: Coefficients, x: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return nu at all edges, (steps + 1, paths, features), and the final points.
-
-    A step needs X only through its fields: with `pull` the linear rate, both stages
-    add a multiple of X and multiples of the rows of u.
-    """
-    root, axes = trained.network.d**0.5, trained.data.axes
+    """Return nu at all edges, (steps + 1, paths, features), and the final points."""
+    axes = trained.data.axes
     nu = [x @ axes.T]
-    for i, step in enumerate(np.diff(grid.edges)):
-        c, u, w, b = trained.network.unit(i)
-        pull = float(at.gamma[i] + at.zeta[i] * c)
-        push = float(at.zeta[i])
-        raw = x @ w.T / root
-        phi = activation(trained.network.activation, raw + b)
-        keep, add = 1 + step * pull, step * push * phi
-        if grid.rule == "midpoint":
-            own = phi @ (u @ w.T / root)
-            raw = raw + step / 2 * (pull * raw + push * own)
-            later = activation(trained.network.activation, raw + b)
-            keep += (step * pull) ** 2 / 2
-            add = step * push * (later + step * pull / 2 * phi)
-        x = torch.addmm(x, add, u, beta=keep)
+    for i in range(len(grid.times)):
+        x = advance(trained, grid, at, i, x)
         nu.append(x @ axes.T)
     return torch.stack(nu), x
 
 
+def advance(
+    trained: Trained, grid: Grid, at: Coefficients, i: int, x: Tensor
+) -> Tensor:
+    """Take the points `x` (N, k) through cell `i` of the grid.
+
+    A step needs X only through its fields: with `pull` the linear rate, both stages
+    add a multiple of X and multiples of the rows of u.
+    """
+    root, step = trained.network.d**0.5, float(grid.edges[i + 1] - grid.edges[i])
+    c, u, w, b = trained.network.unit(i)
+    pull = float(at.gamma[i] + at.zeta[i] * c)
+    push = float(at.zeta[i])
+    raw = x @ w.T / root
+    phi = activation(trained.network.activation, raw + b)
+    keep, add = 1 + step * pull, step * push * phi
+    if grid.rule == "midpoint":
+        own = phi @ (u @ w.T / root)
+        raw = raw + step / 2 * (pull * raw + push * own)
+        later = activation(trained.network.activation, raw + b)
+        keep += (step * pull) ** 2 / 2
+        add = step * push * (later + step * pull / 2 * phi)
+    return torch.addmm(x, add, u, beta=keep)
+
+
 def bulk_variance(trained: Trained, grid: Grid) -> float:
     """Variance at the end of a coordinate that no network sees; needs no sample."""
+    return float(bulk_curve(trained, grid)[-1])
+
+
+def bulk_curve(trained: Trained, grid: Grid) -> np.ndarray:
+    """The same at every edge of the grid, shape (steps + 1,)."""
     at = coefficients(trained.model.interpolant, grid.times, trained.network.d)
     rates = at.gamma + at.zeta * trained.network.c.cpu().numpy()
     moves = np.diff(grid.edges) * rates
     second = moves**2 / 2 if grid.rule == "midpoint" else 0.0
-    return float(first_alpha(trained) * np.prod(1 + moves + second)) ** 2
+    grown = np.concatenate([np.ones(1), np.cumprod(1 + moves + second)])
+    return (first_alpha(trained) * grown) ** 2
 
 
-def _decided(model: Model, grid: Grid) -> list[int]:
+def decided_edges(model: Model, grid: Grid) -> list[int]:
     """Index of the edge where each feature's window ends."""
     windows = find_windows(model)
     names = window_names(windows)

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 
 from ...theory.models.spec import parse_spec
+from ..networks.boundary import boundary_shares
 from ..networks.grid import Grid, dilated_grid, fades, phase_times
 from ..networks.network import Overlaps, check_activation
-from ..networks.sample import Samples, bulk_variance, sample_features
+from ..networks.sample import bulk_curve, sample_features
 from ..networks.train import Trained, train
 from ..networks.training_set import draw_training_set
 from ..networks.units_train import train_units
 from .law import distance
-from .plan import SAMPLED, Phase, Plan, degenerate, phases, suffixes
+from .plan import Phase, Plan, degenerate, phases, suffixes
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
@@ -126,19 +127,42 @@ def sample_cell(spec: Spec, plan: Plan, d: int, seed: int) -> Overlaps:
     trained weights are small, and a path needs time to leave the middle. With frozen
     noise only the bulk, which needs no path, is sampled.
     """
+    both = [_networks(spec, plan, d, seed, each) for each in cell_counts(plan)]
+    cell = _bulk(spec, plan, d, both)
     if spec.frozen_noise:
-        bulk = [
-            bulk_variance(*_networks(spec, plan, d, seed, k)) for k in cell_counts(plan)
-        ]
-        return _refined("bulk_variance", *bulk)
-    coarse, fine = (_generated(spec, plan, d, seed, k) for k in cell_counts(plan))
-    cell = _refined("bulk_variance", coarse[0].bulk_variance, fine[0].bulk_variance)
+        return cell
+    coarse, fine = (sample_features(*x, plan.paths, seed) for x in both)
+    shares = [boundary_shares(*x, seed) for x in both]
     for j, suffix in enumerate(suffixes(spec.model)):
-        for name in set(SAMPLED) - {"bulk_variance"}:
-            pair = getattr(coarse[j], name), getattr(fine[j], name)
-            cell |= _refined(name + suffix, *pair)
+        pair = (x[j].value for x in shares)
+        cell |= _refined(f"sample/share_plus{suffix}", *pair)
+        means = coarse[j].mode_mean, fine[j].mode_mean
+        cell |= _refined(f"sample/mode_mean{suffix}", *means)
         cell |= _law(spec, plan, j + 1, coarse[j].nu, fine[j].nu, suffix)
     return cell
+
+
+def _bulk(spec: Spec, plan: Plan, d: int, both: list[tuple[Trained, Grid]]) -> Overlaps:
+    """The bulk variance at the end, and its curve at the plan's times of each phase."""
+    curves = [bulk_curve(*x) for x in both]
+    cell = _refined("sample/bulk_variance", *(x[-1:] for x in curves))
+    for i, phase in enumerate(phases(spec.model)):
+        times = _taus(spec, plan, d, phase)
+        values = [
+            _between(x, grid, i, times) * _input_size(phase, d) ** -2
+            for x, (_, grid) in zip(curves, both, strict=True)
+        ]
+        cell |= _refined(f"{phase.name}/V", *values)
+    return cell
+
+
+def _between(curve: np.ndarray, grid: Grid, i: int, times: np.ndarray) -> np.ndarray:
+    """A curve on the edges of a grid, at `times` inside its phase `i`."""
+    from scipy.interpolate import CubicSpline
+
+    first = grid.bounds[i - 1] if i else 0
+    inside = slice(first, grid.bounds[i] + 1)
+    return CubicSpline(grid.edges[inside], curve[inside])(times)
 
 
 def cell_counts(plan: Plan) -> tuple[int, int]:
@@ -146,12 +170,12 @@ def cell_counts(plan: Plan) -> tuple[int, int]:
     return plan.cells // 2, 2 * (plan.cells // 2)
 
 
-def _refined(name: str, coarse: float, fine: float) -> Overlaps:
-    step = (fine - coarse) / 3  # the rule is of second order
-    return {
-        f"sample/{name}": np.array([fine + step]),
-        f"step/{name}": np.array([abs(step)]),
-    }
+def _refined(
+    name: str, coarse: np.ndarray | float, fine: np.ndarray | float
+) -> Overlaps:
+    """A value without the error of the step, and how much that was."""
+    step = np.atleast_1d((fine - coarse) / 3)  # the rule is of second order
+    return {name: fine + step, f"step/{name.removeprefix('sample/')}": abs(step)}
 
 
 def _law(
@@ -165,12 +189,6 @@ def _law(
     draws = fine[2 * edge] + (fine[2 * edge] - coarse[edge]) / 3
     step = distance(np.sort(fine[2 * edge]), np.sort(draws))
     return {f"draws/nu{suffix}": np.sort(draws), f"step/law{suffix}": np.array([step])}
-
-
-def _generated(
-    spec: Spec, plan: Plan, d: int, seed: int, each: int
-) -> tuple[Samples, ...]:
-    return sample_features(*_networks(spec, plan, d, seed, each), plan.paths, seed)
 
 
 def _networks(

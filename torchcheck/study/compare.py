@@ -20,7 +20,7 @@ from .series import (
     rows_of,
     sampled_series,
 )
-from .verdict import FALSE_ALARM, Rule, Verdict, worst
+from .verdict import FALSE_ALARM, Criterion, Verdict, worst
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
@@ -45,11 +45,18 @@ class Study:
     notes: tuple[str, ...] = ()
     seconds: float = float("nan")
 
+    @property
+    def resolution(self) -> float:
+        """Largest relative error of a consistent limit that would have been missed."""
+        sizes = [x["resolution"] for x in self.fits if x["verdict"] == "consistent"]
+        return max(sizes, default=float("nan"))
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values (nan as null)."""
         return plain(
             {
                 "verdict": self.verdict,
+                "resolution": self.resolution,
                 "gradient_norm": self.gradient_norm,
                 "spec": self.digest,
                 "plan": vars(self.plan),
@@ -81,15 +88,15 @@ def compare(
     ]
     laws = list(law_series(plan, spec, parts, wanted, cells))
     norm = max(float(cell["gradient_norm"].max()) for cell in cells.values())
-    rules = _rules(spec, parts, sum(len(x.limit) for x in overlaps + laws))
+    criteria = _criteria(spec, parts, sum(len(x.limit) for x in overlaps + laws))
     fits = []
     for series in overlaps + laws:
-        rule = replace(
-            rules[series.phase],
+        criterion = replace(
+            criteria[series.phase],
             slack=series.slack,
             converged=norm <= 10 * plan.tolerance,
         )
-        fits.append(fit_of(series, np.array(plan.dims, float), rule, plan.seed))
+        fits.append(fit_of(series, np.array(plan.dims, float), criterion, plan.seed))
     return Study(
         rows=[row for x in overlaps for row in rows_of(x, plan, spec.population)],
         fits=fits,
@@ -102,10 +109,10 @@ def compare(
     )
 
 
-def _rules(spec: Spec, parts: list[Phase], tests: int) -> dict[str, Rule]:
+def _criteria(spec: Spec, parts: list[Phase], tests: int) -> dict[str, Criterion]:
     """By phase, what decides its verdicts; `tests` share the false alarms."""
     return {
-        part.name: Rule(
+        part.name: Criterion(
             level=FALSE_ALARM / tests,
             # with frozen noise the hidden unit saturates in every phase
             powers=part.name.startswith("weights") and not spec.frozen_noise,

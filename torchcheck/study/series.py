@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .gauge import signs, turned
 from .law import LEVELS, ks_row, law_time, shares_below
 from .plan import SAMPLED, Cell, Curves, Offsets, Phase, Plan, degenerate, suffixes
-from .verdict import Extrapolation, Rule, extrapolate, fit_slope, judge
+from .verdict import (
+    Criterion,
+    Extrapolation,
+    extrapolate,
+    fit_slope,
+    judge,
+    resolution,
+    strain,
+)
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
@@ -21,7 +30,7 @@ class Series(NamedTuple):
     r"""One quantity of one phase: values (D, K, S) and limits (S,) at times (S,).
 
     For a law the limits are its levels, all at one time. `draws` is the number of
-    generated samples behind a value, 0 for an overlap. `shift` is the coefficient of
+    samples generated, 0 for an overlap. `shift` is the coefficient of
     $d^{-\rm rate}$ in the average over training sets, where theory has it.
     """
 
@@ -32,6 +41,7 @@ class Series(NamedTuple):
     limit: np.ndarray
     slack: float
     draws: int = 0
+    law: bool = False
     shift: np.ndarray | None = None
     rate: float = 0.5
 
@@ -48,18 +58,25 @@ def learned_series(
     cells: Mapping[tuple[int, int], Cell],
     offsets: Offsets,
 ) -> Iterator[Series]:
-    """Every overlap that was measured and has a finite limit."""
+    """Every overlap that was measured and has a finite limit, up to units' signs."""
     first = next(iter(cells.values()))
-    for part in parts:
+    for part in (x for x in parts if not degenerate(spec, x)):
         s = plan.inside(part)
-        for name, limit in wanted.get(part.name, {}).items():
+        skipped = _SKIPPED.get(part.name.split("-")[0], ())
+        limits = {
+            name: limit
+            for name, limit in wanted.get(part.name, {}).items()
+            if name not in skipped and f"{part.name}/{name}" in first
+        }
+        measured = {x: _stack(plan, cells, f"{part.name}/{x}") for x in limits}
+        chosen = signs(measured, limits)
+        for name, limit in limits.items():
             good = np.isfinite(limit)
-            skip = name in _SKIPPED.get(part.name.split("-")[0], ())
-            skip |= degenerate(spec, part) or f"{part.name}/{name}" not in first
-            if skip or not good.any():
+            if not good.any():
                 continue
-            values = _stack(plan, cells, f"{part.name}/{name}")[:, :, good]
-            found = Series(part.name, name, s[good], values, limit[good], 0.0)
+            values = turned(name, measured[name], chosen)[:, :, good]
+            slack = _slack(cells, f"{part.name}/{name}")
+            found = Series(part.name, name, s[good], values, limit[good], slack)
             offset = offsets.get(part.name)
             if offset is not None and name in offset.shifts:
                 shift = offset.shifts[name][good]
@@ -70,6 +87,12 @@ def learned_series(
 def _stack(plan: Plan, cells: Mapping[tuple[int, int], Cell], key: str) -> np.ndarray:
     """Values of all cells, shape (D, K, S)."""
     return np.array([[cells[d, k][key] for k in range(plan.seeds)] for d in plan.dims])
+
+
+def _slack(cells: Mapping[tuple[int, int], Cell], name: str) -> float:
+    """The largest effect of a finite time step on a quantity; 0 where none is taken."""
+    steps = [np.max(x.get(f"step/{name}", 0.0)) for x in cells.values()]
+    return float(max(steps))
 
 
 def sampled_series(
@@ -91,7 +114,7 @@ def sampled_series(
             np.ones(1),
             _stack(plan, cells, f"sample/{name}"),
             limit,
-            max(float(x[f"step/{name}"][0]) for x in cells.values()),
+            _slack(cells, name),
             plan.paths if share else 0,
         )
 
@@ -131,8 +154,9 @@ def law_series(
             np.full(len(LEVELS), s),
             np.array(values),
             LEVELS,
-            max(float(x[f"step/{law}"][0]) for x in cells.values()),
+            _slack(cells, law),
             plan.paths,
+            law=True,
         )
 
 
@@ -195,31 +219,51 @@ def _finite(x: float) -> float | None:
     return float(x) if np.isfinite(x) else None
 
 
-def fit_of(series: Series, dims: np.ndarray, rule: Rule, seed: int) -> dict[str, Any]:
+def fit_of(
+    series: Series, dims: np.ndarray, criterion: Criterion, seed: int
+) -> dict[str, Any]:
     """Rate over all times; extrapolation at the time that fits the limit worst."""
     limit, values = series.limit, series.values
-    slope, low, high = fit_slope(dims, values - limit, seed, rule.power)
-    if series.draws:  # binomial noise does not shrink with d
+    slope, low, high = fit_slope(dims, values - limit, seed, criterion.power)
+    if series.law:  # the noise of a finite number of draws does not shrink with d
         slope = low = high = float("nan")
     found = [
-        extrapolate(dims, values[:, :, j], limit[j], rule) for j in range(len(limit))
+        extrapolate(dims, values[:, :, j], limit[j], criterion)
+        for j in range(len(limit))
     ]
-    strain = [_strain(x, y) for x, y in zip(found, limit, strict=True)]
-    j = int(np.argmax(strain))
+    strains = [strain(x, y) for x, y in zip(found, limit, strict=True)]
+    finest = _resolution(series, found)
+    j = int(np.argmax(strains))
     return {
         "quantity": series.quantity,
         "phase": series.phase,
         "slope": slope,
         "slope_low": low,
         "slope_high": high,
+        "rate": criterion.power,
         "s": float(series.times[j]),
         "limit": float(limit[j]),
         "extrapolated": found[j].value,
         "extrapolated_low": found[j].low,
         "extrapolated_high": found[j].high,
+        "resolution": finest,
         **_offsets(series, dims),
-        "verdict": judge(strain[j] <= 1, rule),
+        "verdict": judge(strains[j] <= 1, finest, criterion),
     }
+
+
+def _resolution(series: Series, found: list[Extrapolation]) -> float:
+    """The smallest error of a limit that its comparison would call inconsistent.
+
+    An overlap's is relative, and taken to be the same at all times, so that its best
+    time counts; where the limit is zero at all times it is absolute. A law's is that of
+    the share below any of its levels.
+    """
+    pairs = list(zip(found, series.limit, strict=True))
+    if series.law:
+        return max(resolution(x, y, 1.0) for x, y in pairs)
+    zero = not np.any(series.limit)
+    return min(resolution(x, y, 1.0 if zero else abs(y)) for x, y in pairs)
 
 
 def _offsets(series: Series, dims: np.ndarray) -> dict[str, float | None]:
@@ -240,8 +284,3 @@ def _offsets(series: Series, dims: np.ndarray) -> dict[str, float | None]:
 
 def _size(x: np.ndarray) -> float:
     return float(np.sqrt(np.mean(x**2)))
-
-
-def _strain(found: Extrapolation, limit: float) -> float:
-    """Distance from the limit in half-widths of the interval."""
-    return abs(found.value - limit) / ((found.high - found.low) / 2)

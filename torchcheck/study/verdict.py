@@ -4,6 +4,12 @@ Overlaps at finite size are $y(d) = y_\infty + a\,d^{-1/2} + b\,d^{-1} + \dots$,
 coefficients that vary from one training set to another. Where the hidden unit
 saturates its distance from the sign brings logarithms of d as well, so that there
 the interval is never narrower than what is left to extrapolate.
+
+A limit inside its interval is consistent with the networks only as far as the interval
+could have excluded another one. Its *resolution* is the smallest relative error x such
+that a limit wrong by a factor 1 + x or 1 - x would both have been outside. Where it is
+above `DECISIVE` the comparison is undecided, so that no limit that is wrong by as much
+is ever called consistent.
 """
 
 from __future__ import annotations
@@ -13,7 +19,10 @@ from typing import Literal
 
 import numpy as np
 
-Verdict = Literal["consistent", "inconsistent", "not converged"]
+Verdict = Literal["consistent", "inconsistent", "undecided", "not converged"]
+
+DECISIVE = 0.05
+"""Largest resolution of a comparison that is called consistent: one part in twenty."""
 
 FLOOR = 2e-5
 """What the optimiser and the quadrature may leave, relative to 1 + |limit|."""
@@ -27,7 +36,7 @@ _SLOWEST = 0.8  # ratio of two terms of a series that is still summed
 
 
 @dataclass(frozen=True)
-class Rule:
+class Criterion:
     r"""What decides a verdict.
 
     Attributes
@@ -84,7 +93,7 @@ def intercept(dims: np.ndarray, terms: int, power: float = 0.5) -> np.ndarray:
 
 
 def extrapolate(
-    dims: np.ndarray, values: np.ndarray, limit: float, rule: Rule
+    dims: np.ndarray, values: np.ndarray, limit: float, criterion: Criterion
 ) -> Extrapolation:
     r"""Extrapolate `values` (dims, seeds) to $d = \infty$, seed by seed.
 
@@ -96,20 +105,20 @@ def extrapolate(
         Shape (D, K).
     limit
         Only its size matters, for the floor.
-    rule
+    criterion
         How wide the interval must be.
     """
     from scipy.stats import t as student
 
     dims = np.asarray(dims, float)
-    per_seed = intercept(dims, _TERMS, rule.power) @ values
+    per_seed = intercept(dims, _TERMS, criterion.power) @ values
     count = values.shape[1]
     noise = per_seed.std(ddof=1) / count**0.5 if count > 1 else 0.0
-    reach = student.ppf(1 - rule.level / 2, count - 1) * noise if noise else 0.0
-    truncation = _truncation(dims, values.mean(1), rule.power)
-    half = reach + 2 * truncation + rule.slack + FLOOR * (1 + abs(limit))
+    reach = student.ppf(1 - criterion.level / 2, count - 1) * noise if noise else 0.0
+    truncation = _truncation(dims, values.mean(1), criterion.power)
+    half = reach + 2 * truncation + criterion.slack + FLOOR * (1 + abs(limit))
     middle = float(per_seed.mean())
-    if not rule.powers:
+    if not criterion.powers:
         half += abs(float(values[-1].mean()) - middle)
     return Extrapolation(
         middle, float(middle - half), float(middle + half), float(noise), truncation
@@ -185,18 +194,46 @@ def fit_slope(
     return float(rules[0] @ np.log(size)), float(low), float(high)
 
 
-def judge(inside: bool, rule: Rule) -> Verdict:
+def strain(found: Extrapolation, limit: float) -> float:
+    """Distance of a limit from the value at infinite d, in half-widths."""
+    return abs(found.value - limit) / ((found.high - found.low) / 2)
+
+
+def resolution(found: Extrapolation, limit: float, unit: float) -> float:
+    r"""The smallest error of `limit`, in `unit`, that the interval would exclude.
+
+    That is $(h + |y_\infty - y|)/{\rm unit}$ for a half-width $h$: an error of this
+    size leaves the interval whichever its sign. Infinite where the unit is zero.
+    """
+    reach = (found.high - found.low) / 2 + abs(found.value - limit)
+    return reach / unit if unit else float("inf")
+
+
+def judge(inside: bool, resolution: float, criterion: Criterion) -> Verdict:
     """The verdict on one quantity of one phase.
 
     ``not converged`` when a gradient norm exceeded its tolerance; ``inconsistent``
-    when a limit lies outside its extrapolated interval.
+    when a limit lies outside its extrapolated interval; ``undecided`` when it lies
+    inside one that would not have excluded an error above `DECISIVE` either.
     """
-    if not rule.converged:
+    if not criterion.converged:
         return "not converged"
-    return "consistent" if inside else "inconsistent"
+    if not inside:
+        return "inconsistent"
+    return "consistent" if resolution <= DECISIVE else "undecided"
+
+
+_ORDER: tuple[Verdict, ...] = (
+    "not converged",
+    "inconsistent",
+    "undecided",
+    "consistent",
+)
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
-    """The verdict on a study: not converged before inconsistent before consistent."""
-    order: tuple[Verdict, ...] = ("not converged", "inconsistent", "consistent")
-    return min(verdicts, key=order.index, default="consistent")
+    """The verdict on a study: the first of its comparisons' in the order of concern.
+
+    Not converged comes before inconsistent, then undecided, then consistent.
+    """
+    return min(verdicts, key=_ORDER.index, default="undecided")

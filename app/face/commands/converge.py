@@ -15,7 +15,7 @@ def converge(
     spec: SpecFile,
     dims: Annotated[
         str, typer.Option(help="Dimensions, at least three.")
-    ] = "300,1000,3000,10000",
+    ] = "1000,3000,10000,30000",
     seeds: Annotated[int, typer.Option(help="Training sets at each.", min=1)] = 8,
     output: Annotated[
         Path | None,
@@ -46,13 +46,14 @@ def converge(
     """Train networks and judge the limit by them.
 
     Trains at several dimensions, several training sets each. Prints a verdict for
-    every overlap: consistent, inconsistent or not converged. Then how far the largest
-    networks are from the limit, and from the limit with its predicted correction; the
-    law of nu against the limit's; and what could not be compared.
+    every overlap: consistent, and to how many percent, inconsistent, undecided or not
+    converged. Then how far the largest networks are from the limit, and from the limit
+    with its predicted correction; the law of nu against the limit's; and what could
+    not be compared.
 
     \b
     Example:
-      dilaton converge my.toml --dims 300,1000,3000,10000 --seeds 8 -o study/ --json
+      dilaton converge my.toml --dims 1000,3000,10000,30000 --seeds 8 -o study/ --json
     """
     from ...show import answers
     from ...theory.models.spec import load_spec

@@ -1,6 +1,7 @@
 """The convergence study: statistics with teeth, verdicts, folders, resumption."""
 
 import json
+from dataclasses import replace
 
 import dilaton
 import numpy as np
@@ -10,14 +11,24 @@ from dilaton.show import plots
 from dilaton.torchcheck.study.compare import compare
 from dilaton.torchcheck.study.converge import converge, train_cells
 from dilaton.torchcheck.study.plan import TIMES, Plan, phases
-from dilaton.torchcheck.study.verdict import Rule, extrapolate, fit_slope, worst
+from dilaton.torchcheck.study.series import Series, fit_of
+from dilaton.torchcheck.study.verdict import (
+    DECISIVE,
+    Criterion,
+    Extrapolation,
+    extrapolate,
+    fit_slope,
+    judge,
+    resolution,
+    worst,
+)
 from scipy import optimize
 
 from ...oracles import check_row, measured
 
 SPEC = dilaton.default_spec().replace(n=16, n_plus=13, ridge_u=0.1, ridge_w=0.1)
 DIMS = (300, 1000, 3000, 10_000)
-RULE = Rule(level=1e-3, powers=True, slack=0.0, converged=True)
+CRITERION = Criterion(level=1e-3, powers=True, slack=0.0, converged=True)
 CLOSE = 2e-2  # the distance from the limit that is asked for at d = 10^4
 
 
@@ -58,8 +69,9 @@ def closed(values, tau):
     """The variance phase with fresh noise."""
     n, ridge, s2 = values["n"], values["ridge_u"], values["sigma"] ** 2
     a = (ridge * (1 + s2) + s2 * (n - 1)) / (n + ridge)
-    c = tau * a / ((1 - tau) ** 2 + tau**2 * a)
-    return {"c": c, "m": (1 - c * tau) * n / (n + ridge)}, a
+    bulk = (1 - tau) ** 2 + tau**2 * a
+    c = tau * a / bulk
+    return {"c": c, "m": (1 - c * tau) * n / (n + ridge), "V": bulk}, a
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +163,10 @@ def test_overlaps_are_near_the_limit_with_the_rate_one_half(study):
     assert max(off) < CLOSE
 
 
+def guilty_of(study):
+    return {x["quantity"] for x in study.fits if x["verdict"] == "inconsistent"}
+
+
 @pytest.mark.parametrize(
     ("phase", "name", "factor"),
     [
@@ -164,16 +180,54 @@ def test_overlaps_are_near_the_limit_with_the_rate_one_half(study):
         ("weights", "a_minus", -1.0),
         ("variance", "c", 1.02),
         ("variance", "m", 1.1),
+        ("variance", "V", 1.01),
         ("sample", "bulk_variance", 1.02),
         ("sample", "mode_mean", 1.02),
-        ("sample", "share_plus", 1.04),
+        ("sample", "share_plus", 1.01),
     ],
 )
 def test_a_wrong_factor_is_inconsistent(curves, cells, phase, name, factor):
     again = compare(PLAN, SPEC, changed(curves, phase, name, factor), cells)
     assert again.verdict == "inconsistent"
-    guilty = {fit["quantity"] for fit in again.fits if fit["verdict"] != "consistent"}
-    assert guilty == {name}
+    assert guilty_of(again) == {name}
+
+
+def scaled(curves, factor):
+    return {
+        phase: {name: factor * x for name, x in part.items()}
+        for phase, part in curves.items()
+    }
+
+
+@pytest.mark.parametrize("error", [0.01, 0.02, 0.05, 0.1, -0.01, -0.02, -0.05, -0.1])
+def test_deliberate_errors_are_excluded_or_left_undecided(curves, cells, study, error):
+    """All limits wrong by a factor at once: each comparison knows what it can see."""
+    again = compare(PLAN, SPEC, scaled(curves, 1 + error), cells)
+    for true, wrong in zip(study.fits, again.fits, strict=True):
+        if abs(error) > true["resolution"] + 1e-4:
+            assert wrong["verdict"] == "inconsistent", wrong["quantity"]
+        if wrong["verdict"] == "consistent":  # then the truth is within what it says
+            assert abs(error) / (1 + error) < wrong["resolution"] <= DECISIVE
+    missed = {x["quantity"] for x in again.fits if x["verdict"] != "inconsistent"}
+    assert missed <= ({"m"} if abs(error) < 0.03 else set())  # of the variance phase
+
+
+def test_what_a_comparison_says_it_excludes_it_excludes(curves, cells, study):
+    for i, fit in enumerate(study.fits):
+        sample = fit["quantity"] in curves["sample"]
+        phase = "sample" if sample else fit["phase"]
+        for sign in (-1, 1):
+            factor = 1 + sign * (1.02 * fit["resolution"] + 1e-4)
+            wrong = changed(curves, phase, fit["quantity"], factor)
+            mine = compare(PLAN, SPEC, wrong, cells).fits[i]
+            assert mine["verdict"] == "inconsistent", fit["quantity"]
+
+
+def test_the_study_is_as_fine_as_its_coarsest_consistent_comparison(study):
+    sizes = [fit["resolution"] for fit in study.fits]
+    assert study.resolution == max(sizes) <= DECISIVE
+    shares = [x for x in study.fits if x["quantity"] == "share_plus"]
+    assert shares[0]["resolution"] < 0.01
 
 
 def test_a_wrong_ridge_in_the_theory_is_inconsistent(curves, cells):
@@ -210,9 +264,11 @@ def test_the_folder_has_what_is_promised(tmp_path, curves, monkeypatch):
     answer = json.loads((tmp_path / "converge.json").read_text())
     row = {"phase", "s", "quantity", "d", "mean", "stderr", "limit", "z"}
     fit = {"quantity", "phase", "slope", "slope_low", "slope_high", "extrapolated"}
+    fit |= {"resolution", "rate"}
     assert all(row <= set(x) for x in answer["rows"])
     assert all(fit | {"verdict"} <= set(x) for x in answer["fits"])
     assert answer["verdict"] == found.verdict
+    assert "resolution" in answer
     assert {"dims", "seeds", "tolerance", "seed"} <= set(answer["plan"])
     for stem in ("overlaps", "convergence"):
         assert (tmp_path / f"{stem}.png").stat().st_size > 1000
@@ -284,31 +340,31 @@ def series(seed, dims=DIMS, seeds=8, noise=0.3, shift=0.0):
 
 
 def test_extrapolation_finds_the_constant():
-    found = extrapolate(np.array(DIMS), series(0), 2.0, RULE)
+    found = extrapolate(np.array(DIMS), series(0), 2.0, CRITERION)
     assert abs(found.value - 2) < 1e-4
     assert found.low < 2 < found.high
     assert found.high - found.low < 2e-3
 
 
 def test_false_alarms_are_as_rare_as_promised():
-    rule = Rule(level=0.05, powers=True, slack=0.0, converged=True)
+    criterion = Criterion(level=0.05, powers=True, slack=0.0, converged=True)
     outside = 0
     for seed in range(400):
         random = np.random.default_rng(seed)
         values = series(seed) + random.normal(0, 0.01, (4, 8))  # independent noise too
-        found = extrapolate(np.array(DIMS), values, 2.0, rule)
+        found = extrapolate(np.array(DIMS), values, 2.0, criterion)
         outside += not found.low < 2 < found.high
     # 5 % of 400 is 20; truncation only widens the interval
     assert outside <= 20 + 3 * 4.4
 
 
 def test_slack_and_logarithms_widen_the_interval():
-    plain = extrapolate(np.array(DIMS), series(0), 2.0, RULE)
-    for rule in (
-        Rule(level=1e-3, powers=True, slack=0.1, converged=True),
-        Rule(level=1e-3, powers=False, slack=0.0, converged=True),
+    plain = extrapolate(np.array(DIMS), series(0), 2.0, CRITERION)
+    for criterion in (
+        Criterion(level=1e-3, powers=True, slack=0.1, converged=True),
+        Criterion(level=1e-3, powers=False, slack=0.0, converged=True),
     ):
-        wide = extrapolate(np.array(DIMS), series(0), 2.0, rule)
+        wide = extrapolate(np.array(DIMS), series(0), 2.0, criterion)
         assert wide.high - wide.low > 2 * (plain.high - plain.low)
 
 
@@ -330,7 +386,37 @@ def test_no_slope_within_the_floor():
     assert all(np.isnan(fit_slope(np.array(DIMS, float), np.zeros((4, 3, 1)), 0)))
 
 
+def test_an_interval_that_excludes_nothing_decides_nothing():
+    """The interval .465 to 9.07 around a limit of 4.93 would pass a factor of 1.8."""
+    wide = Extrapolation(4.7675, 0.465, 9.07, 1.0, 1.0)
+    size = resolution(wide, 4.93, 4.93)
+    assert size == pytest.approx((9.07 - 0.465) / 2 / 4.93 + (4.93 - 4.7675) / 4.93)
+    assert judge(True, size, CRITERION) == "undecided"
+    assert judge(False, size, CRITERION) == "inconsistent"
+    assert judge(True, DECISIVE, CRITERION) == "consistent"
+    assert judge(True, 1.001 * DECISIVE, CRITERION) == "undecided"
+    assert judge(True, 0.0, replace(CRITERION, converged=False)) == "not converged"
+    assert resolution(wide, 0.0, 0.0) == np.inf
+
+
+@pytest.mark.parametrize("limit", [0.0, 2.0])
+def test_noise_leaves_a_comparison_undecided(limit):
+    random = np.random.default_rng(0)
+    noise = np.array(DIMS, float)[:, None, None] ** -0.5 * random.normal(size=(4, 8, 1))
+    for scale, verdict in ((0.01, "consistent"), (3.0, "undecided")):
+        values = limit + scale * noise
+        quantity = Series("weights", "x", np.ones(1), values, np.array([limit]), 0.0)
+        fit = fit_of(quantity, np.array(DIMS, float), CRITERION, 0)
+        assert fit["verdict"] == verdict
+        half = (fit["extrapolated_high"] - fit["extrapolated_low"]) / 2
+        size = half + abs(fit["extrapolated"] - limit)
+        assert fit["resolution"] == pytest.approx(size / (limit or 1.0))
+
+
 def test_the_worst_verdict_wins():
+    assert worst([]) == "undecided"
+    assert worst(["consistent", "undecided"]) == "undecided"
+    assert worst(["undecided", "inconsistent"]) == "inconsistent"
     assert worst(["consistent", "consistent"]) == "consistent"
     assert worst(["consistent", "inconsistent"]) == "inconsistent"
     assert worst(["inconsistent", "not converged"]) == "not converged"

@@ -5,9 +5,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from dilaton.torchcheck.study.verdict import Rule, extrapolate
+from dilaton.torchcheck.study.verdict import Criterion, extrapolate
 
-RULE = Rule(level=1e-3, powers=True, slack=0.0, converged=True)
+CRITERION = Criterion(level=1e-3, powers=True, slack=0.0, converged=True)
 PATHS = {
     "linear": (lambda t: 1 - t, lambda t: t, 1.0),
     "trigonometric": (
@@ -55,11 +55,11 @@ MILLION = (1000, 10_000, 100_000, 1_000_000)
 @pytest.mark.parametrize("power", [1 / 2, 1 / 3, 1 / 4])
 @pytest.mark.parametrize("dims", DIMS)
 def test_exact_overlaps_raise_no_alarm(dims, power):
-    rule = replace(RULE, power=power)
+    criterion = replace(CRITERION, power=power)
     found = list(cases(dims, power))
     assert len(found) > 80
     for values, limit in found:
-        got = extrapolate(np.array(dims), values, limit, rule)
+        got = extrapolate(np.array(dims), values, limit, criterion)
         assert got.low < limit < got.high
 
 
@@ -74,10 +74,10 @@ def test_exact_overlaps_raise_no_alarm(dims, power):
 )
 def test_most_wrong_limits_are_noticed(dims, power, wrong):
     """Where the terms decrease: kappa s of 1 at most."""
-    rule, seen = replace(RULE, power=power), []
+    criterion, seen = replace(CRITERION, power=power), []
     for values, limit in cases(dims, power):
         if 0.2 < limit <= 1:
-            got = extrapolate(np.array(dims), values, (1 + wrong) * limit, rule)
+            got = extrapolate(np.array(dims), values, (1 + wrong) * limit, criterion)
             seen.append(not got.low < (1 + wrong) * limit < got.high)
     assert len(seen) > 100
     assert np.mean(seen) > 0.9

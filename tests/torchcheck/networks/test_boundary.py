@@ -1,0 +1,93 @@
+"""Shares by the boundary between modes: against paths that are counted, and by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from dilaton.errors import ShapeError
+from dilaton.theory.models.model import Data, Model, product, two_modes
+from dilaton.torchcheck.networks.boundary import boundary_shares
+from dilaton.torchcheck.networks.grid import dilated_grid, uniform_grid
+from dilaton.torchcheck.networks.network import Network
+from dilaton.torchcheck.networks.sample import sample, sample_features
+from dilaton.torchcheck.networks.train import train
+from dilaton.torchcheck.networks.training_set import draw_training_set
+from dilaton.torchcheck.networks.units_train import train_units
+from scipy.stats import norm
+
+from ...oracles import mixture_share
+
+POPULATION = Model(two_modes())
+SAMPLES = Model(two_modes(), data=Data(samples=True))
+EXACT = {"p": 0.8, "sigma": 1.3, "kappa": 2.0}
+VALUES = {"sigma": 1.0, "n": 16, "n_plus": 13, "ridge_u": 0.1, "ridge_w": 0.1}
+VALUES |= {"kappa": 2.0}
+SIGMAS = 4.5
+PATHS = 200_000  # counted: a standard error of 1e-3
+FINE = 1e-6  # a root by ten halvings of one and a straight line
+
+
+def test_sixteen_samples_share_as_their_counted_paths_do():
+    grid = dilated_grid(SAMPLES, VALUES, 3000, 40, "midpoint")
+    trained = train(SAMPLES, VALUES, grid.times, 3000, 0)
+    (got,) = boundary_shares(trained, grid, 0)
+    (again,) = boundary_shares(trained, grid, 1)
+    counted = sample(trained, grid, PATHS, 0)
+    off = got.value - counted.share_plus
+    assert abs(off) < SIGMAS * counted.share_plus_error
+    assert got.error < 2e-4
+    assert 0 < abs(got.value - again.value) < 6 * np.hypot(got.error, again.error)
+
+
+def test_two_features_share_as_their_counted_paths_do():
+    values = {"sigma": 1.0, "p_1": 0.8, "p_2": 0.3, "rho_1": 1.0, "rho_2": 1.0}
+    values |= {"kappa": 1.5}
+    model = Model(product(0, 0))
+    grid = dilated_grid(model, values, 3000, 12, "midpoint")
+    trained = train_units(model, values, grid.times, 3000, 0, steps=60)
+    counted = sample_features(trained, grid, PATHS, 0)
+    for got, want in zip(boundary_shares(trained, grid, 0), counted, strict=True):
+        assert abs(got.value - want.share_plus) < SIGMAS * want.share_plus_error
+        assert got.error < 5e-4
+
+
+def test_a_population_has_one_coordinate_and_no_error():
+    grid = dilated_grid(POPULATION, EXACT, 10**8, 160, "midpoint")
+    trained = train(POPULATION, EXACT, grid.times, 10**8, 0)
+    (got,) = boundary_shares(trained, grid, 0)
+    assert got.error == 0
+    # second order in 80 steps, and the correction of order 1e-4 at this d
+    assert abs(got.value - mixture_share(2.0, 0.8)) < 2e-3
+
+
+def one_step(w, u, b=0.0, mean=1.0):
+    """X -> X + u tanh(w X + b) along the mean in one step, from a standard normal."""
+    d = 4
+    values = {"p": 0.5, "sigma": 1.0}
+    data = draw_training_set(POPULATION, values, d, 0)
+    data = replace(data, means=mean * data.means, x1=mean * data.x1)
+    grid = uniform_grid(1, "left")
+    trained = train(POPULATION, values, grid.times, d, 0, data=data, steps=1)
+    parts = {"u": [[u]], "w": [[w * d**0.5]], "b": [b], "c": [1.0]}
+    tensors = {k: torch.tensor(x, dtype=torch.float64) for k, x in parts.items()}
+    return replace(trained, network=Network(d, **tensors)), grid
+
+
+@pytest.mark.parametrize("mean", [1.0, -1.0])
+@pytest.mark.parametrize(("w", "u", "b"), [(1.0, 0.5, 0.3), (2.0, -3.0, 0.0)])
+def test_every_crossing_counts(w, u, b, mean):
+    """With w u < -1 the sign of the end changes three times."""
+    trained, grid = one_step(w, u, b, mean)
+    x = np.linspace(-9, 9, 2_000_001)
+    above = mean * (x + u * np.tanh(w * x + b)) > 0
+    want = norm.pdf(x)[above].sum() * (x[1] - x[0])
+    (got,) = boundary_shares(trained, grid, 0)
+    assert got.value == pytest.approx(want, abs=1e-5)
+    assert 0 < got.value < 1
+
+
+def test_networks_must_be_those_of_the_grid():
+    trained, _ = one_step(1.0, 0.5)
+    with pytest.raises(ShapeError, match=r"Train at `grid\.times`"):
+        boundary_shares(trained, uniform_grid(2, "left"), 0)
