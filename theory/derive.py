@@ -5,8 +5,9 @@ from __future__ import annotations
 from ..errors import ModelError
 from .document.derivation import limit_html, system_latex
 from .limit import Limit, Phase
-from .models.model import Model
+from .models.model import Model, Modes
 from .models.schedule import check_schedule
+from .modes.phase import ModesLimit, ModesPhase, check_network
 from .symbols.system import System
 from .windows.dilation import make_dilation
 from .windows.search import find_windows, window_names
@@ -43,14 +44,18 @@ def derive(model: Model) -> Limit:
             f"`derive` takes a `dilaton.Model`, but was given a "
             f"{type(model).__name__}. A spec has one: `spec.model`."
         )
+    kinds: tuple[type[Phase], type[Limit]] = Phase, Limit
+    if isinstance(model.target, Modes):
+        check_network(model)
+        kinds = ModesPhase, ModesLimit
     windows = find_windows(model)
     check_schedule(model.interpolant.alpha, model.interpolant.beta)
     names = window_names(windows)
     decided: tuple[int, ...] = ()
     phases = []
     for name, window in zip(names, windows, strict=True):
-        phases.append(Phase(name, window, model, decided))
+        phases.append(kinds[0](name, window, model, decided))
         decided += window.features
     for phase in phases:
         _ = phase.learned  # what cannot be derived is said at once
-    return Limit(model, make_dilation(windows), tuple(phases))
+    return kinds[1](model, make_dilation(windows), tuple(phases))

@@ -15,7 +15,7 @@ from .phases import sampling, saturation, training, variance, weights
 from .phases.denoiser import exact_flow, exact_mse
 from .phases.finite_d import correction
 from .phases.tied_score import tied_training
-from .symbols.system import Equation, System
+from .symbols.system import Equation, Step, System
 from .windows.dilation import Dilation
 from .windows.search import S_PHASE, Window, leading_rate
 
@@ -38,6 +38,16 @@ class Phase:
     def features(self) -> tuple[int, ...]:
         """The features decided here, counted from 1."""
         return self.window.features
+
+    @property
+    def groups(self) -> tuple | None:
+        """The groups of modes that part here; `None` for a target of signs."""
+        return None
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """What is decided here, in words."""
+        return tuple(f"feature {j}" for j in self.features)
 
     @property
     def variable(self) -> str:
@@ -153,6 +163,11 @@ class Limit:
             "mse": exact_mse(self.model),
             "tied": tied_training(self.model),
         }
+
+    @property
+    def story(self) -> dict[str, tuple[Step, ...]]:
+        """What a document says of the model in place of the usual, by heading."""
+        return {}
 
     @property
     def systems(self) -> tuple[System, ...]:

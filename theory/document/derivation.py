@@ -20,9 +20,9 @@ from ..phases.denoiser import exact_denoiser
 from ..symbols.gaussian import G2, Average, G
 from ..symbols.latex import equation, inline, latex, left_side, plain, prose
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, System
+from ..symbols.system import Equation, Step, System
 from ..windows.dilation import Segment, T
-from ..windows.search import Window, power_law
+from ..windows.search import power_law
 
 Form = Literal["text", "latex", "markdown", "json"]
 
@@ -52,7 +52,11 @@ def render(limit: Limit, form: Form) -> str:
 
 def blocks(limit: Limit) -> list[Block]:
     """The derivation, line by line."""
-    found = [*_setting(limit.model), *_windows(limit), *_dilation(limit)]
+    if limit.story:
+        found = [b for x, steps in limit.story.items() for b in (_head(x), *_told(steps))]
+    else:
+        found = [*_setting(limit.model), *_windows(limit)]
+    found += _dilation(limit)
     for phase in limit.phases:
         found += _phase(limit.model, phase)
     for system in limit.exact.values():
@@ -152,16 +156,17 @@ def _windows(limit: Limit) -> list[Block]:
             "set where `beta/alpha` is `O(1)`. Balancing the powers of `d`:"
         )
     )
-    return found + [_say(_window_text(p.window)) for p in limit.phases]
+    return found + [_say(_window_text(p)) for p in limit.phases]
 
 
-def _window_text(window: Window) -> str:
+def _window_text(phase: Phase) -> str:
+    window = phase.window
     place = (
         "`tau = O(1)`"
         if window.exponent == 0
         else f"`{window.variable} ~ d^(-{window.exponent})`"
     )
-    what = [f"feature {j}" for j in window.features]
+    what = [*phase.subjects]
     what += ["the bulk variance"] if window.variance else []
     verb = "is decided" if window.features else "is set"
     return f"- {' and '.join(what) or 'nothing'} {verb} at {place}"
@@ -211,7 +216,7 @@ def _phase(model: Model, phase: Phase) -> list[Block]:
     found = [
         _head(f"Phase {phase.name}"),
         _say(
-            f"Here {_window_text(window)[2:]}. Inside it, in units of "
+            f"Here {_window_text(phase)[2:]}. Inside it, in units of "
             f"{_size(window.alpha_size)} and {_size(window.beta_size)},"
         ),
         _formula("alpha", window.alpha),
@@ -223,14 +228,7 @@ def _phase(model: Model, phase: Phase) -> list[Block]:
 
 
 def _system(system: System, title: str, level: int = 1) -> list[Block]:
-    found = [_head(title, level)]
-    for step in system.steps:
-        found.append(_say(step.text))
-        if isinstance(step.formula, sp.Equality):
-            found.append(_formula(step.formula.lhs, step.formula.rhs, step.label))
-        elif step.formula is not None:
-            name = "loss" if (step.label or " ")[0] in "LK" else "value"
-            found.append(_formula(name, step.formula, step.label))
+    found = [_head(title, level), *_told(system.steps)]
     found += _equations(system)
     for branch in system.branches:
         found.append(
@@ -242,6 +240,19 @@ def _system(system: System, title: str, level: int = 1) -> list[Block]:
         found.append(_say("Solved in closed form:"))
         found += [_formula(e.lhs, e.rhs, e.label) for e in system.solution]
     return abbreviated(found)
+
+
+def _told(steps: tuple[Step, ...]) -> list[Block]:
+    """The lines of a derivation, each with the formula it led to."""
+    found = []
+    for step in steps:
+        found += [_say(step.text)] if step.text else []
+        if isinstance(step.formula, sp.Equality):
+            found.append(_formula(step.formula.lhs, step.formula.rhs, step.label))
+        elif step.formula is not None:
+            name = "loss" if (step.label or " ")[0] in "LK" else "value"
+            found.append(_formula(name, step.formula, step.label))
+    return found
 
 
 def _equations(system: System) -> list[Block]:
@@ -333,6 +344,7 @@ def summary(limit: Limit) -> dict:
             {
                 "name": phase.name,
                 "features": list(phase.features),
+                **({} if phase.groups is None else {"groups": phase.groups}),
                 "variable": phase.variable,
                 "exponent": float(phase.exponent),
                 "equations": [_row(s, e) for s in phase.systems for e in _all(s)],
@@ -390,7 +402,7 @@ def _aligned(block: Block) -> str:
 def limit_html(limit: Limit) -> str:
     """The phases of `limit` as a table, with its dilation."""
     rows = [
-        f"<tr><td>{phase.name}</td><td>{_typeset(_window_text(phase.window)[2:])}</td>"
+        f"<tr><td>{phase.name}</td><td>{_typeset(_window_text(phase)[2:])}</td>"
         f"<td>{', '.join(s.name.split('/')[1] for s in phase.systems)}</td></tr>"
         for phase in limit.phases
     ]

@@ -7,8 +7,10 @@ A `Model` holds structure and symbols, never numbers: numbers are given to
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import sympy as sp
@@ -16,6 +18,7 @@ from sympy.core.function import AppliedUndef
 
 from ...errors import ModelError, did_you_mean, shown
 from ..symbols.notation import symbol
+from .modes import check_apart, check_loadings, factored, check_gram, levels, Level
 
 Activation = Literal["tanh", "erf", "sign"]
 
@@ -83,6 +86,50 @@ class Target:
             )
         _typed("sigma", self.sigma, sp.Expr, "a sympy expression", make)
 
+    @property
+    def decisions(self) -> dict[int, sp.Rational]:
+        """The exponents of what has a window, by number: here, of the features."""
+        return {j: f.exponent for j, f in enumerate(self.features, 1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modes(Target):
+    r"""$x_1 = \sum_j \sqrt d\, d^{-\delta_j} L_{kj} e_j + \sigma z$ with
+    probability $p_k$: any modes, orthonormal directions $e_j$, no signs.
+
+    `loadings` has a row for each mode and a column for each direction, `exponents`
+    a $\delta_j$ for each direction. Both are structure: they fix the tree in which
+    the modes part. The weights ``p_1, p_2, ...`` are numbers, given to `solve`.
+    """
+
+    loadings: tuple[tuple[float, ...], ...]
+    exponents: tuple[sp.Rational, ...]
+    features: tuple[Feature, ...] = field(default=(), init=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what is no matrix of loadings, and modes that are all equal."""
+        rows = check_loadings("loadings", self.loadings)
+        given = isinstance(self.exponents, tuple) and len(self.exponents) == len(rows[0])
+        if not given or not all(isinstance(e, sp.Rational) for e in self.exponents):
+            raise ModelError(
+                f"`exponents` must list one fraction for each of the {len(rows[0])} "
+                f"directions, but is {shown(self.exponents)}. Make targets with `modes`."
+            )
+        check_apart(rows, self.exponents)
+        make = "Make targets with `modes`."
+        _typed("sigma", self.sigma, sp.Expr, "a sympy expression", make)
+
+    @cached_property
+    def levels(self) -> tuple[Level, ...]:
+        """What each window decides: the tree, coarse to fine."""
+        return levels(self.loadings, self.exponents)
+
+    @property
+    def decisions(self) -> dict[int, sp.Rational]:
+        """The exponents of the directions that tell modes apart, by number."""
+        told = (j for level in self.levels for j in level.directions)
+        return {j: self.exponents[j - 1] for j in sorted(told)}
+
 
 def two_modes() -> Target:
     r"""$p N(\mu, \sigma^2 I) + (1-p) N(-\mu, \sigma^2 I)$ with $|\mu|^2 = d$."""
@@ -106,6 +153,36 @@ def product(*exponents: sp.Rational | int | str | float) -> Target:
             for j, delta in enumerate(deltas, 1)
         )
     )
+
+
+def modes(
+    loadings: Sequence[Sequence[float]],
+    exponents: Sequence[sp.Rational | int | str | float],
+) -> Modes:
+    r"""A mixture of any modes: row k of `loadings` is mode k, in the directions $e_j$.
+
+    Examples
+    --------
+    >>> [level.branches for level in modes([[1, 0], [-1, 1], [-1, -1]], [0, "1/4"]).levels]
+    [(((1,), (2, 3)),), (((2,), (3,)),)]
+    """
+    rows = check_loadings("loadings", loadings)
+    if not isinstance(exponents, list | tuple) or len(exponents) != len(rows[0]):
+        raise ModelError(
+            f"`exponents` must list one exponent for each of the {len(rows[0])} "
+            f"directions, but is {shown(exponents)}. Column j of `loadings` has the j-th."
+        )
+    deltas = tuple(_exponent(e, j) for j, e in enumerate(exponents, 1))
+    return Modes(loadings=tuple(map(tuple, rows)), exponents=deltas)
+
+
+def modes_of_gram(
+    gram: Sequence[Sequence[float]], exponent: sp.Rational | int | str | float
+) -> Modes:
+    r"""Modes with the products $\mu_k\cdot\mu_l = C_{kl}\, d^{1-2\delta}$."""
+    size = len(gram) if isinstance(gram, list | tuple) else 0
+    rows = factored("gram", check_gram("gram", gram, size))
+    return modes(rows, [exponent] * len(rows[0]))
 
 
 def _exponent(value: sp.Rational | int | str | float, j: int) -> sp.Rational:
@@ -258,7 +335,7 @@ class Model:
 
 
 PARTS = (
-    ("target", Target, "Make one with `two_modes` or `product`."),
+    ("target", Target, "Make one with `two_modes`, `product` or `modes`."),
     ("interpolant", Interpolant, "`LINEAR` is one; `parse_schedule` reads text."),
     ("autoencoder", Autoencoder, 'Write it as in `Autoencoder("tanh")`.'),
     ("data", Data, "Write `Data(samples=True)` for n samples."),
@@ -268,6 +345,8 @@ PARTS = (
 
 def suffix(model: Model, j: int) -> str:
     """``"_j"`` for the features of a product mixture, nothing for the paper's model."""
+    if not model.target.features:
+        return ""
     return "" if model.target.features[j - 1].p == symbol("p") else f"_{j}"
 
 

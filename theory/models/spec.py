@@ -23,6 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import ModelError, StoreError, did_you_mean, printable, shown
+from .modes import (
+    check_apart,
+    check_gram,
+    check_loadings,
+    check_weights,
+    factored,
+    levels,
+)
 
 if TYPE_CHECKING:
     from .model import Model
@@ -104,7 +112,7 @@ def rule_of(name: str) -> Rule | None:
 
 
 SECTIONS = ("target", "interpolant", "dilation", "data", "network")
-KINDS = ("two-modes", "product")
+KINDS = ("two-modes", "product", "modes")
 ACTIVATIONS = ("tanh", "erf", "sign")
 FRACTION = re.compile(r"0|[0-9]{1,4}/[1-9][0-9]{0,3}", re.ASCII)
 FEATURES = "Write one table `[[target.features]]` for each feature."
@@ -129,7 +137,7 @@ class Spec:
 
     @property
     def kind(self) -> str:
-        """``"two-modes"`` or ``"product"``."""
+        """``"two-modes"``, ``"product"`` or ``"modes"``."""
         return self.tables["target"]["kind"]
 
     @property
@@ -146,7 +154,8 @@ class Spec:
     def values(self) -> dict[str, Any]:
         """The finite numbers, by the names of the notation table.
 
-        A product target has ``p_1, rho_1, p_2, ...``; a list of kappas gives
+        A product target has ``p_1, rho_1, p_2, ...``, modes have their weights ``p_1,
+        p_2, ...`` (loadings are structure); a list of kappas gives
         ``kappa_1, kappa_2, ...``. The samples of a product target are counted by
         sign, ``n_pp, n_pm, ...``, where there are any. What is infinite (the
         population, fresh noise) is structure of the model and has no number.
@@ -157,21 +166,24 @@ class Spec:
             numbers["p"] = target["p"]
         for j, feature in enumerate(target.get("features", ()), 1):
             numbers |= {f"p_{j}": feature["p"], f"rho_{j}": feature["scale"]}
+        numbers |= {f"p_{k}": x for k, x in enumerate(target.get("weights", ()), 1)}
         numbers["sigma"] = target["sigma"]
         numbers |= _numbered("kappa", self.tables["dilation"]["kappa"])
         numbers |= {k: v for k, v in data.items() if v != "inf" and k != "counts"}
         if "counts" in data:
             del numbers["n"]
-            numbers |= {_count_name(k): v for k, v in data["counts"].items() if v}
+            numbers |= {_count_name(k): v for k, v in self._counts.items() if v}
         return numbers
 
     @property
     def structure(self) -> dict[str, Any]:
         """What the derivation depends on: everything but the numbers."""
         target = self.tables["target"]
+        features = target.get("features", ())
+        own = {"exponents": [str(f["exponent"]) for f in features]}
         return {
             "kind": self.kind,
-            "exponents": [str(f["exponent"]) for f in target.get("features", ())],
+            **(_placed(target) if self.kind == "modes" else own),
             **self.tables["interpolant"],
             "samples": not self.population,
             "frozen_noise": self.frozen_noise,
@@ -181,8 +193,11 @@ class Spec:
 
     @property
     def _counts(self) -> dict[str, int]:
-        """The samples by the signs of their features; none for other targets."""
-        return self.tables["data"].get("counts", {})
+        """The samples by the signs of their features, or by mode; else none."""
+        counts = self.tables["data"].get("counts", {})
+        if isinstance(counts, list):
+            return {str(k): x for k, x in enumerate(counts, 1)}
+        return counts
 
     @property
     def digest(self) -> str:
@@ -198,7 +213,9 @@ class Spec:
         """Return a copy with other numbers, checked again.
 
         Names are those of `values`; ``n="inf"`` drops the keys that go with samples,
-        and going back to samples needs all of them. A new ``n_pm`` changes `n`.
+        and going back to samples needs all of them. A new ``n_pm`` changes `n`. The
+        weights of modes must sum to 1 afterwards; their loadings are ``L_1_2`` (mode 1,
+        direction 2).
 
         Examples
         --------
@@ -312,18 +329,20 @@ def _checked(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "interpolant": _interpolant(raw["interpolant"]),
         "dilation": _dilation(raw["dilation"], target),
         "data": _data(raw["data"], target),
-        "network": _network(raw.get("network", {})),
+        "network": _network(raw.get("network", {}), target["kind"]),
     }
 
 
 def _target(raw: dict[str, Any]) -> dict[str, Any]:
-    every = ("kind", "p", "sigma", "features")
+    every = ("kind", "p", "sigma", "features", "weights", "loadings", "exponents")
     if "kind" not in raw:
         _keys(raw, "target", every, required=("kind",))
     kind = _choice("target.kind", raw["kind"], KINDS)
     if kind == "two-modes":
         _keys(raw, "target", ("kind", "p", "sigma"))
         return {"kind": kind, **_numbers(raw, "target", ("p", "sigma"))}
+    if kind == "modes":
+        return _modes(raw)
     _keys(raw, "target", ("kind", "sigma", "features"))
     features = raw["features"]
     if not isinstance(features, list):
@@ -338,6 +357,42 @@ def _target(raw: dict[str, Any]) -> dict[str, Any]:
         **_numbers(raw, "target", ("sigma",)),
         "features": [_feature(f, j) for j, f in enumerate(features, 1)],
     }
+
+
+def _modes(raw: dict[str, Any]) -> dict[str, Any]:
+    shape = "gram" if "gram" in raw and "loadings" not in raw else "loadings"
+    _keys(raw, "target", ("kind", "weights", shape, "exponents", "sigma"))
+    weights = check_weights("target.weights", raw["weights"])
+    where, given = f"target.{shape}", raw[shape]
+    if shape == "gram":
+        rows = check_gram(where, given, len(weights))
+        width, what = 1, "a Gram matrix is of means of one size"
+        placed = factored(where, rows)
+    else:
+        placed = rows = check_loadings(where, given, len(weights))
+        width, what = len(rows[0]), "one for each column of the loadings"
+    exponents = raw["exponents"]
+    if not isinstance(exponents, list) or len(exponents) != width:
+        raise _wrong(
+            "target.exponents", exponents, f"a list of {width} ({what})", "Add or drop."
+        )
+    found = [_exponent(f"target.exponents[{j}]", e) for j, e in enumerate(exponents, 1)]
+    check_apart(placed, found if shape == "loadings" else found * len(placed[0]))
+    return {
+        "kind": "modes",
+        "weights": weights,
+        shape: rows,
+        "exponents": found,
+        **_numbers(raw, "target", ("sigma",)),
+    }
+
+
+def _placed(target: Mapping[str, Any]) -> dict[str, Any]:
+    """The loadings of modes, a row each, and the exponents of their columns."""
+    if "loadings" in target:
+        return {"loadings": target["loadings"], "exponents": target["exponents"]}
+    rows = factored("target.gram", target["gram"])
+    return {"loadings": rows, "exponents": target["exponents"] * len(rows[0])}
 
 
 def _feature(raw: Any, j: int) -> dict[str, Any]:
@@ -380,7 +435,7 @@ def _dilation(raw: dict[str, Any], target: dict[str, Any]) -> dict[str, Any]:
     kappa = raw["kappa"]
     if not isinstance(kappa, list):
         return {"kappa": _number("dilation.kappa", kappa, RULES["kappa"])}
-    windows = len({f["exponent"] for f in target.get("features", [{"exponent": "0"}])})
+    windows = _window_count(target)
     if len(kappa) != windows:
         raise ModelError(
             f"`dilation.kappa` must be one number or a list of {windows}, one for each "
@@ -393,6 +448,12 @@ def _dilation(raw: dict[str, Any], target: dict[str, Any]) -> dict[str, Any]:
             for i, k in enumerate(kappa, 1)
         ]
     }
+
+
+def _window_count(target: dict[str, Any]) -> int:
+    if target["kind"] == "modes":
+        return len(levels(*_placed(target).values()))
+    return len({f["exponent"] for f in target.get("features", [{"exponent": "0"}])})
 
 
 def _data(raw: dict[str, Any], target: dict[str, Any]) -> dict[str, Any]:
@@ -409,12 +470,38 @@ def _data(raw: dict[str, Any], target: dict[str, Any]) -> dict[str, Any]:
         return {"n": "inf"}
     n = _number("data.n", raw["n"], RULES["n"])
     _keys(raw, "data", ("n", *finite))
-    known = _n_plus(raw, n) if split == "n_plus" else _counts(raw["counts"], n, target)
+    known = _split(raw, n, target)
     draws = raw["noise_draws"]
     if draws != "inf":
         draws = _number("data.noise_draws", draws, RULES["noise_draws"])
     ridges = _numbers(raw, "data", ("ridge_u", "ridge_w"))
     return {"n": n, split: known, "noise_draws": draws, **ridges}
+
+
+def _split(raw: dict[str, Any], n: int, target: dict[str, Any]) -> Any:
+    """How the samples divide: `n_plus`, counts by sign pattern, or counts by mode."""
+    if target["kind"] == "two-modes":
+        return _n_plus(raw, n)
+    if target["kind"] == "modes":
+        return _mode_counts(raw["counts"], n, len(target["weights"]))
+    return _counts(raw["counts"], n, target)
+
+
+def _mode_counts(raw: Any, n: int, modes: int) -> list[int]:
+    """Return how many samples each mode has; every mode needs one."""
+    rule = RULES["n_plus"]._replace(
+        words="a whole number from 1 to 10^9",
+        remedy="Without samples a mode cannot be learned: leave it out.",
+    )
+    if not isinstance(raw, list) or len(raw) != modes:
+        raise _wrong("data.counts", raw, f"a list of {modes}, one a mode", "Add some.")
+    counts = [_number(f"data.counts[{k}]", x, rule) for k, x in enumerate(raw, 1)]
+    if sum(counts) != n:
+        raise ModelError(
+            f"`data.counts` must add up to `data.n` = {n}, but the sum is "
+            f"{sum(counts)}. Change one of them."
+        )
+    return counts
 
 
 def _n_plus(raw: dict[str, Any], n: int) -> int:
@@ -461,9 +548,15 @@ def _count_name(pattern: str) -> str:
     return "n_" + pattern.replace("+", "p").replace("-", "m")
 
 
-def _network(raw: dict[str, Any]) -> dict[str, Any]:
+def _network(raw: dict[str, Any], kind: str) -> dict[str, Any]:
     _keys(raw, "network", tuple(NETWORK), required=())
     full = NETWORK | raw
+    if kind == "modes" and full != NETWORK:
+        key = next(k for k in full if full[k] != NETWORK[k])
+        raise ModelError(
+            "Modes are learned by softmax units with biases, so `[network]` must be "
+            f"left out, but `network.{key}` is {_show(full[key])}. Remove it."
+        )
     _choice("network.activation", full["activation"], ACTIVATIONS)
     for key in ("tied", "bias"):
         if not isinstance(full[key], bool):
@@ -576,6 +669,9 @@ def _put(tables: dict[str, Any], name: str, value: Any, known: Mapping) -> None:
     """Set the entry of `tables` that `Spec.values` calls `name`."""
     base, _, index = name.rpartition("_")
     data = ("n", "n_plus", "noise_draws", "ridge_u", "ridge_w")
+    modes = tables["target"]["kind"] == "modes"
+    if modes and _put_mode(tables, name, value):
+        return
     if name == "n" and value == "inf":
         tables["data"] = {"n": "inf"}
     elif name in data:
@@ -599,6 +695,26 @@ def _put(tables: dict[str, Any], name: str, value: Any, known: Mapping) -> None:
         tables["target"]["features"][int(index) - 1][key] = value
     else:
         tables["target"][name] = value
+
+
+def _put_mode(tables: dict[str, Any], name: str, value: Any) -> bool:
+    """Set a weight, a loading or a count of modes; return whether the name is one."""
+    base, *index = name.split("_")
+    target, data = tables["target"], tables["data"]
+    places = {"p": target["weights"], "n": data.get("counts", [])}
+    row = places.get(base, target.get("loadings", []) if base == "L" else [])
+    if not index or not all(re.fullmatch(r"[1-9][0-9]{0,2}", i) for i in index):
+        return False
+    for i in index[:-1]:
+        row = row[int(i) - 1] if int(i) <= len(row) else []
+    last = int(index[-1])
+    if len(index) != (2 if base == "L" else 1) or last > len(row):
+        return False
+    row[last - 1] = value
+    if base == "n":
+        whole = all(type(x) is int for x in row)
+        data["n"] = sum(row) if whole else data["n"]
+    return True
 
 
 def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
@@ -700,12 +816,17 @@ def _plain_tables(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str
 def _model(structure: Mapping[str, Any]) -> Model:
     import sympy as sp
 
-    from .model import Autoencoder, Data, Interpolant, Model, product, two_modes
+    from .model import Autoencoder, Data, Interpolant, Model, modes, product, two_modes
     from .schedule import parse_schedule
 
     exponents = [sp.Rational(e) for e in structure["exponents"]]
+    targets = {
+        "two-modes": two_modes,
+        "product": lambda: product(*exponents),
+        "modes": lambda: modes(structure["loadings"], exponents),
+    }
     return Model(
-        target=two_modes() if structure["kind"] == "two-modes" else product(*exponents),
+        target=targets[structure["kind"]](),
         interpolant=Interpolant(
             *(parse_schedule(structure[key], key) for key in ("alpha", "beta"))
         ),

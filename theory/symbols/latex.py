@@ -65,6 +65,10 @@ def left_side(lhs: sp.Basic | str) -> str:
         return latex(lhs)
     if lhs in _WORDS:
         return _WORDS[lhs]
+    if indexed := re.fullmatch(r"(\w+)\[([\w, ]+)\]('?)", lhs):
+        name = latex_name(indexed[1])
+        name = rf"\dot{{{name}}}" if indexed[3] else name
+        return f"{name}_{{{indexed[2].replace(', ', ' ')}}}"
     if lhs.endswith("'"):
         return rf"\dot{{{latex_name(lhs[:-1])}}}"
     if lhs.startswith("dJ/d"):

@@ -73,6 +73,15 @@ TABLE: dict[str, Quantity] = {
         r"\Delta\mathrm{mse}", "drop at tau = 0+ without dilation", "O(1)", "real"
     ),
     "S": Quantity("S", "sign kept from the feature window", "-1 or 1", "real"),
+    # modes
+    "K": Quantity("K", "number of modes, or of groups that part", "O(1)", "positive"),
+    "R": Quantity("R", "number of directions of a window", "O(1)", "positive"),
+    "L": Quantity("L", "loading: mu_k.e_j = L_kj d^(1/2 - delta_j)", "O(1)", "real"),
+    "delta": Quantity(r"\delta", "exponent of a direction", "[0, 1/2)", "real"),
+    "y": Quantity("y", "e_j.X, projection on a direction", "O(1)", "real"),
+    "xi": Quantity(r"\xi", "log posterior of a mode, up to a shift", "O(1)", "real"),
+    "pi": Quantity(r"\pi", "posterior probability of a mode", "[0, 1]", "positive"),
+    "share": Quantity("P", "generated share of a mode", "[0, 1]", "real"),
     "share_plus": Quantity(r"p^\kappa", "P(nu > 0) after the window", "[0, 1]", "real"),
 }
 

@@ -143,6 +143,9 @@ class System:
         """Raise `ModelError` unless every symbol is declared; return the system."""
         known = {*self.unknowns, *self.parameters, *self.inputs}
         known |= {self.time} if self.time is not None else set()
+        # a family brings its name and its indices: y[j], pi[k]
+        heads = [e.lhs for e in self.equations + self.observables]
+        known = known.union(*(x.free_symbols for x in heads if x.is_Indexed))
         for eq in self.equations + self.observables:
             stray = free_symbols(eq.rhs) - known
             if stray:

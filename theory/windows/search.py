@@ -139,8 +139,9 @@ def _ends(interpolant: Interpolant) -> _Ends:
 def _groups(target: Target, ends: _Ends) -> dict[tuple[End, sp.Expr], list[int]]:
     """Feature numbers by place of their window; number 0 stands for the variance."""
     places: dict[tuple[End, sp.Expr], list[int]] = {}
-    gains = [sp.S.Zero] + [sp.Rational(1, 2) - f.exponent for f in target.features]
-    for j, gain in enumerate(gains):
+    half = sp.Rational(1, 2)
+    gains = {0: sp.S.Zero} | {j: half - e for j, e in target.decisions.items()}
+    for j, gain in gains.items():
         places.setdefault(_locate(ends, gain), []).append(j)
     return places
 

@@ -1,0 +1,192 @@
+r"""The systems of a mixture of modes: learned, sampling, errors, in indexed form.
+
+In a window every branch of the tree has the same equations, with its own groups: `K`
+groups of weights `p` (of their modes, added up, as shares of the branch) and loadings
+`L` in the `R` directions of the window.
+"""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from ..models.model import TAU, D, Model
+from ..phases.denoiser import velocity_coefficients
+from ..symbols.indexed import DIRECTION, MODE, OTHER, family, over_directions, over_modes
+from ..symbols.notation import symbol
+from ..symbols.system import Equation, Step, System
+from ..windows.search import S_PHASE, Window
+from .posterior import (
+    DELTA,
+    LOADING,
+    P,
+    POSTERIOR,
+    SIZES,
+    Y,
+    exact_scales,
+    mean_square,
+    second_moment,
+    sharpness,
+    skip_limit,
+    window_scales,
+)
+
+FAMILIES = (symbol("p"), symbol("L"))
+
+
+def _kappas(window: Window) -> tuple[sp.Symbol, ...]:
+    return () if window.kappa is None else (window.kappa,)
+
+
+def learned(model: Model, window: Window) -> System:
+    r"""What softmax units learn of the population: the Bayes denoiser. (W1)-(W5)
+
+    $f(x) = c\,x + \sum_k u_k\,\mathrm{softmax}_k(w_k\cdot x/\sqrt d + b_k)$, one unit
+    for each group that the window tells apart, or `u` is not unique. The softmax does
+    not see a common shift of all fields, so `omega` and `b` are those less their mean
+    over the branch. For two modes $\pm\mu$ they are those of the tanh unit.
+    """
+    scales = window_scales(model, window)
+    loading = LOADING[MODE, DIRECTION]
+    half = scales.slope * scales.shift / 2
+    bias = sp.log(P[MODE]) - half * over_directions(loading**2)
+    values = {
+        symbol("c"): sp.S.Zero,
+        symbol("c_hat"): skip_limit(model, window),
+        family("m")[MODE, DIRECTION]: scales.kept * loading,
+        family("omega")[MODE, DIRECTION]: scales.slope * _centred(loading),
+        family("b")[MODE]: _centred(bias),
+    }
+    return System(
+        name="learned",
+        kind="closed",
+        time=S_PHASE,
+        equations=tuple(
+            Equation(f"W{i}", x, value) for i, (x, value) in enumerate(values.items(), 1)
+        ),
+        parameters=(*SIZES, *FAMILIES, model.target.sigma, *_kappas(window)),
+        steps=(
+            Step(
+                "Softmax units with biases, one for each group that is told apart, "
+                "contain the Bayes denoiser (D1), so the population minimum is (D1) "
+                "itself. A common shift of all `w_k` and `b_k` changes nothing: `omega` "
+                "and `b` are less their mean over the branch."
+            ),
+        ),
+    ).check()
+
+
+def _centred(expr: sp.Expr) -> sp.Expr:
+    """Return `expr` of mode k less its mean over the modes of the branch."""
+    return expr - over_modes(expr.subs(MODE, OTHER), OTHER) / symbol("K")
+
+
+def sampling(model: Model, window: Window) -> System:
+    r"""The flow of the projections within a branch that earlier windows chose. (S1)
+
+    $\dot y_j = (\dot\alpha/\alpha) y_j + \zeta \sum_k L_{kj}\pi_k$ from
+    $N(0, \alpha_0^2)$; its law at time `s` is $\sum_k p_k N(\beta L_k, \alpha^2 I)$.
+    Groups of other branches are no rivals any more: their fields are infinitely lower.
+    """
+    scales = window_scales(model, window)
+    rate, drive = velocity_coefficients(window.alpha, window.beta, S_PHASE, sp.S.Zero)
+    push = over_modes(LOADING[MODE, DIRECTION] * POSTERIOR[MODE])
+    y = Y[DIRECTION]
+    return System(
+        name="sampling",
+        kind="flow",
+        time=S_PHASE,
+        equations=(Equation("S1", y, rate * y + drive * scales.kept * push),),
+        observables=scales.posterior(),
+        parameters=(*SIZES, *FAMILIES, model.target.sigma, *_kappas(window)),
+        steps=(
+            Step(
+                "Project the velocity on the directions of the window. Modes that "
+                "earlier windows parted from the branch have fields that are lower by "
+                "powers of `d`, modes that differ in later windows only have one field: "
+                "the sum runs over the groups of the branch."
+            ),
+            Step(
+                "The law at time `s` is `sum_k p_k N(beta L_k, alpha^2 I)`, the "
+                "interpolant's. A sample is counted to the nearest mean: the group with "
+                "the largest `beta L_k.y - beta^2 |L_k|^2/2`."
+            ),
+        ),
+    ).check()
+
+
+def mse(model: Model, window: Window, moment: str) -> System:
+    r"""Bayes error per dimension inside a window, ``d -> oo``. (E2)
+
+    $$ \sigma^2 + \mathbb E|L_k|^2 - \mathbb E\Big|\sum_k L_k\pi_k\Big|^2 $$
+
+    over the directions of exponent 0, the only ones whose means are of order d.
+    `moment` says where the window is to theirs: ``before`` it nothing is known of the
+    mode, ``after`` it all. `mse_jump` is the drop at $\tau = 0^+$ of the undilated
+    error, $\mathbb E|L_k|^2 - |\mathbb E L_k|^2$.
+    """
+    sigma2, one = model.target.sigma**2, sp.S.One
+    jump = second_moment(one) - mean_square(one)
+    value = {"before": sigma2 + jump, "after": sigma2}.get(moment)
+    if value is None:
+        scales = window_scales(model, window)
+        value = sigma2 + second_moment(one) - sharpness(scales, window.alpha, one)
+    return System(
+        name="mse",
+        kind="closed",
+        time=S_PHASE,
+        equations=(Equation("E2", symbol("mse"), value),),
+        observables=(Equation("E3", symbol("mse_jump"), jump),),
+        parameters=(*SIZES, *FAMILIES, model.target.sigma, *_kappas(window)),
+    ).check()
+
+
+def exact_flow(model: Model) -> System:
+    r"""The flow of the projections and of the bulk, at finite `d`. (D3)
+
+    With $\gamma = \dot\alpha/\alpha + \zeta c$, $\mu_{kj} = L_{kj} d^{1/2-\delta_j}$,
+
+    $$ \dot y_j = \gamma y_j + \zeta (1-c\beta) \sum_k \mu_{kj}\pi_k, \qquad
+       \dot V = 2\gamma V . $$
+
+    `K` counts all modes and `R` all directions. Status: exact at every `d`.
+    """
+    bayes, scales, size = exact_scales(model)
+    gamma, drive = velocity_coefficients(bayes.alpha, bayes.beta, TAU, bayes.skip)
+    push = over_modes(LOADING[MODE, DIRECTION] * POSTERIOR[MODE])
+    y, bulk = Y[DIRECTION], symbol("V")
+    start = bayes.alpha.subs(TAU, 0)
+    return System(
+        name="exact/sampling",
+        kind="flow",
+        time=TAU,
+        equations=(
+            Equation("D3", y, gamma * y + drive * bayes.kept * size * push, "exact"),
+            Equation("D4", bulk, 2 * gamma * bulk, "exact"),
+        ),
+        observables=scales.posterior("exact"),
+        parameters=(*SIZES, *FAMILIES, DELTA.label, model.target.sigma, D),
+        initial=((bulk, start**2),),
+        status="exact",
+    ).check()
+
+
+def exact_mse(model: Model) -> System:
+    r"""Mean squared error of the Bayes denoiser per dimension, at finite `d`. (E1)
+
+    $$ \frac{\sigma^2\alpha^2}{\Delta} + \Big(\frac{\alpha^2}{\Delta}\Big)^2 \frac1d
+       \Big(\mathbb E|\mu_k|^2 - \mathbb E\Big|\sum_k\mu_k\pi_k\Big|^2\Big) . $$
+    """
+    bayes, scales, size = exact_scales(model)
+    spread = sp.sqrt(bayes.delta)
+    known = second_moment(size) - sharpness(scales, spread, size)
+    skip = model.target.sigma**2 * bayes.alpha**2 / bayes.delta
+    return System(
+        name="exact/mse",
+        kind="closed",
+        time=TAU,
+        equations=(
+            Equation("E1", symbol("mse"), skip + bayes.kept**2 * known / D, "exact"),
+        ),
+        parameters=(*SIZES, *FAMILIES, DELTA.label, model.target.sigma, D),
+        status="exact",
+    ).check()
