@@ -53,7 +53,9 @@ def render(limit: Limit, form: Form) -> str:
 def blocks(limit: Limit) -> list[Block]:
     """The derivation, line by line."""
     if limit.story:
-        found = [b for x, steps in limit.story.items() for b in (_head(x), *_told(steps))]
+        found = [
+            b for x, steps in limit.story.items() for b in (_head(x), *_told(steps))
+        ]
     else:
         found = [*_setting(limit.model), *_windows(limit)]
     found += _dilation(limit)

@@ -18,7 +18,7 @@ from sympy.core.function import AppliedUndef
 
 from ...errors import ModelError, did_you_mean, shown
 from ..symbols.notation import symbol
-from .modes import check_apart, check_loadings, factored, check_gram, levels, Level
+from .modes import Level, check_apart, check_gram, check_loadings, factored, levels
 
 Activation = Literal["tanh", "erf", "sign"]
 
@@ -109,11 +109,13 @@ class Modes(Target):
     def __post_init__(self) -> None:
         """Refuse what is no matrix of loadings, and modes that are all equal."""
         rows = check_loadings("loadings", self.loadings)
-        given = isinstance(self.exponents, tuple) and len(self.exponents) == len(rows[0])
+        given = isinstance(self.exponents, tuple) and len(self.exponents) == len(
+            rows[0]
+        )
         if not given or not all(isinstance(e, sp.Rational) for e in self.exponents):
             raise ModelError(
                 f"`exponents` must list one fraction for each of the {len(rows[0])} "
-                f"directions, but is {shown(self.exponents)}. Make targets with `modes`."
+                f"directions, but is {shown(self.exponents)}. Use `modes`."
             )
         check_apart(rows, self.exponents)
         make = "Make targets with `modes`."
@@ -163,14 +165,16 @@ def modes(
 
     Examples
     --------
-    >>> [level.branches for level in modes([[1, 0], [-1, 1], [-1, -1]], [0, "1/4"]).levels]
+    >>> target = modes([[1, 0], [-1, 1], [-1, -1]], [0, "1/4"])
+    >>> [level.branches for level in target.levels]
     [(((1,), (2, 3)),), (((2,), (3,)),)]
     """
     rows = check_loadings("loadings", loadings)
     if not isinstance(exponents, list | tuple) or len(exponents) != len(rows[0]):
         raise ModelError(
             f"`exponents` must list one exponent for each of the {len(rows[0])} "
-            f"directions, but is {shown(exponents)}. Column j of `loadings` has the j-th."
+            f"directions, but is {shown(exponents)}. Column j of `loadings` is "
+            "direction j."
         )
     deltas = tuple(_exponent(e, j) for j, e in enumerate(exponents, 1))
     return Modes(loadings=tuple(map(tuple, rows)), exponents=deltas)

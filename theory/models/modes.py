@@ -50,7 +50,8 @@ def levels(loadings: Rows, exponents: Sequence[Any]) -> tuple[Level, ...]:
     """
     every = [Fraction(str(e)) for e in exponents]
     whole: Cluster = tuple(range(1, len(loadings) + 1))
-    found, groups = [], (whole,)
+    found: list[Level] = []
+    groups: tuple[Cluster, ...] = (whole,)
     for exponent in sorted(set(every)):
         seen = tuple(j for j, e in enumerate(every, 1) if e == exponent)
         parts = [_parted(group, loadings, seen) for group in groups]
@@ -67,7 +68,9 @@ def _parted(group: Cluster, loadings: Rows, seen: tuple[int, ...]) -> Parting:
     parts: list[list[int]] = []
     for k in group:
         for part in parts:
-            pairs = ((loadings[k - 1][j - 1], loadings[part[0] - 1][j - 1]) for j in seen)
+            pairs = (
+                (loadings[k - 1][j - 1], loadings[part[0] - 1][j - 1]) for j in seen
+            )
             if all(abs(a - b) <= SAME * size for a, b in pairs):
                 part.append(k)
                 break
@@ -76,11 +79,11 @@ def _parted(group: Cluster, loadings: Rows, seen: tuple[int, ...]) -> Parting:
     return tuple(map(tuple, parts))
 
 
-# ---------------------------------------------------------------------- what they must be
+# ----------------------------------------------------------------- what they must be
 
 
 def check_weights(where: str, given: Any) -> list[float]:
-    """Return the weights of at least two modes; raise `ModelError` for anything else."""
+    """Return the weights of two or more modes; raise `ModelError` for others."""
     rule = f"`{where}` must list the weights of 2 to {MOST_MODES} modes"
     if not isinstance(given, list | tuple) or not 2 <= len(given) <= MOST_MODES:
         fact = f"has {len(given)}" if isinstance(given, list) else f"is {shown(given)}"
@@ -158,7 +161,7 @@ def check_apart(loadings: Rows, exponents: Sequence[Any]) -> None:
         )
 
 
-# ------------------------------------------------------------------------- Gram matrices
+# --------------------------------------------------------------------- Gram matrices
 
 
 def check_gram(where: str, given: Any, modes: int) -> list[list]:
@@ -217,5 +220,3 @@ def factored(where: str, gram: Rows) -> list[list[float]]:
 def _transposed(columns: list[list[float]], size: int) -> Iterator[tuple[float, ...]]:
     for k in range(size):
         yield tuple(column[k] for column in columns) or (0.0,)
-
-

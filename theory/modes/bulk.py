@@ -15,7 +15,7 @@ from ..symbols.indexed import DIRECTION, MODE, family, over_directions, over_mod
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
 from ..windows.search import S_PHASE, Window
-from .posterior import LOADING, P, SIZES
+from .posterior import LOADING, SIZES
 
 ALPHA, BETA, A, B, SKIP = sp.symbols("alpha beta A B c", positive=True)
 COUNT = family("n")
@@ -73,7 +73,7 @@ def mode_minimum(model: Model) -> tuple[dict[str, sp.Expr], sp.Expr, sp.Expr]:
 
 
 def unexplained(model: Model) -> tuple[sp.Expr, sp.Expr]:
-    """What the indicators leave of ``x1`` and of ``x0``, per row and dimension. (L10)"""
+    """What the indicators leave of ``x1``, ``x0`` per row and dimension. (L10)"""
     _, a, b = mode_minimum(model)
     if not model.data.samples:
         return model.target.sigma**2, sp.S.One
@@ -121,7 +121,8 @@ def bulk_learned(model: Model, window: Window) -> System:
         kind="closed",
         time=S_PHASE,
         equations=tuple(
-            Equation(f"V{i}", x, here(value)) for i, (x, value) in enumerate(values.items(), 1)
+            Equation(f"V{i}", x, here(value))
+            for i, (x, value) in enumerate(values.items(), 1)
         ),
         parameters=bulk_parameters(model, window),
         steps=_steps(model),
@@ -203,7 +204,7 @@ def bulk_sampling(model: Model, window: Window) -> System:
 
 
 def not_derived(name: str) -> System:
-    """What stands for the learned overlaps of a window that samples do not have. (W0)"""
+    """What stands for the overlaps that n samples learn in a window: nothing."""
     return System(
         name="learned",
         kind="closed",

@@ -68,12 +68,16 @@ class Scales:
 def exact_scales(model: Model) -> tuple[Denoiser, Scales, sp.Expr]:
     r"""The denoiser, the scales at `d`, and $|\mu|$ of a unit loading. (D1)
 
-    $E[x_1|x] = (\beta\sigma^2/\Delta)\,x + (\alpha^2/\Delta) \sum_k \mu_k \pi_k(x)$ with
+    $E[x_1|x] = (\beta\sigma^2/\Delta)\,x + (\alpha^2/\Delta) \sum_k\mu_k\pi_k(x)$ with
     $\pi_k \propto p_k \exp(\beta\mu_k\cdot x/\Delta - \beta^2|\mu_k|^2/(2\Delta))$.
     """
     bayes = exact_denoiser(model)
     size = D ** (HALF - DELTA[DIRECTION])
-    return bayes, Scales(bayes.beta * size / bayes.delta, bayes.beta * size, bayes.kept), size
+    return (
+        bayes,
+        Scales(bayes.beta * size / bayes.delta, bayes.beta * size, bayes.kept),
+        size,
+    )
 
 
 def window_scales(model: Model, window: Window) -> Scales:

@@ -84,9 +84,7 @@ def words(branch: Parting) -> str:
     return " | ".join("{" + ", ".join(map(str, group)) + "}" for group in branch)
 
 
-def _say(
-    text: str, left: sp.Expr, right: sp.Expr, label: str | None = None
-) -> Step:
+def _say(text: str, left: sp.Expr, right: sp.Expr, label: str | None = None) -> Step:
     return Step(text, _equal(left, right), label)
 
 

@@ -11,16 +11,23 @@ import sympy as sp
 
 from ..models.model import TAU, D, Model
 from ..phases.denoiser import velocity_coefficients
-from ..symbols.indexed import DIRECTION, MODE, OTHER, family, over_directions, over_modes
+from ..symbols.indexed import (
+    DIRECTION,
+    MODE,
+    OTHER,
+    family,
+    over_directions,
+    over_modes,
+)
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
 from ..windows.search import S_PHASE, Window
 from .posterior import (
     DELTA,
     LOADING,
-    P,
     POSTERIOR,
     SIZES,
+    P,
     Y,
     exact_scales,
     mean_square,
@@ -61,15 +68,16 @@ def learned(model: Model, window: Window) -> System:
         kind="closed",
         time=S_PHASE,
         equations=tuple(
-            Equation(f"W{i}", x, value) for i, (x, value) in enumerate(values.items(), 1)
+            Equation(f"W{i}", x, value)
+            for i, (x, value) in enumerate(values.items(), 1)
         ),
         parameters=(*SIZES, *FAMILIES, model.target.sigma, *_kappas(window)),
         steps=(
             Step(
                 "Softmax units with biases, one for each group that is told apart, "
                 "contain the Bayes denoiser (D1), so the population minimum is (D1) "
-                "itself. A common shift of all `w_k` and `b_k` changes nothing: `omega` "
-                "and `b` are less their mean over the branch."
+                "itself. A common shift of all `w_k` and `b_k` changes nothing: "
+                "`omega` and `b` are less their mean over the branch."
             ),
         ),
     ).check()
@@ -102,13 +110,13 @@ def sampling(model: Model, window: Window) -> System:
             Step(
                 "Project the velocity on the directions of the window. Modes that "
                 "earlier windows parted from the branch have fields that are lower by "
-                "powers of `d`, modes that differ in later windows only have one field: "
-                "the sum runs over the groups of the branch."
+                "powers of `d`, modes that differ in later windows only have one "
+                "field: the sum runs over the groups of the branch."
             ),
             Step(
                 "The law at time `s` is `sum_k p_k N(beta L_k, alpha^2 I)`, the "
-                "interpolant's. A sample is counted to the nearest mean: the group with "
-                "the largest `beta L_k.y - beta^2 |L_k|^2/2`."
+                "interpolant's. A sample is counted to the nearest mean: the group "
+                "with the largest `beta L_k.y - beta^2 |L_k|^2/2`."
             ),
         ),
     ).check()

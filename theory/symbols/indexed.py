@@ -33,7 +33,7 @@ def over_directions(expr: sp.Expr, index: sp.Symbol = DIRECTION) -> sp.Expr:
 
 
 class Softmax(sp.Expr):
-    r"""$e^{\xi_k}/\sum_l e^{\xi_l}$ for a family of fields: a posterior probability. (G8)
+    r"""$e^{\xi_k}/\sum_l e^{\xi_l}$ of a family of fields: a posterior. (G8)
 
     Arguments: the field in the index, and the index.
 
@@ -72,7 +72,7 @@ class Softmax(sp.Expr):
 
 
 class NormalAverage(sp.Expr):
-    r"""$\mathbb{E}\,f(g_1, \dots, g_R)$ over a family of standard normals, unevaluated. (G9)
+    r"""$\mathbb{E}\,f(g_1, \dots, g_R)$ over a family of standard normals. (G9)
 
     Arguments: the integrand, and the family.
     """
