@@ -32,7 +32,7 @@ def ridge_of(model: Model) -> sp.Expr:
 
 
 def mode_loss(model: Model, rho: sp.Expr, size: sp.Expr) -> sp.Expr:
-    r"""Loss per dimension and row of one mode with $|\mu|^2/d = \rho$. (L9)
+    r"""Loss per dimension and row of one mode with $|\mu|^2/d = \rho$. (L11)
 
     $$ (1-c\beta)^2(\rho+\sigma^2) + c^2\alpha^2 - 2(1-c\beta)(\rho m + \sigma a)
        + 2c\alpha e + \Big(1+\frac{\lambda}{N}\Big)(\rho m^2 + n a^2 + N e^2), $$
@@ -54,7 +54,7 @@ def mode_loss(model: Model, rho: sp.Expr, size: sp.Expr) -> sp.Expr:
 
 
 def mode_minimum(model: Model) -> tuple[dict[str, sp.Expr], sp.Expr, sp.Expr]:
-    r"""Minimise (L9) over `u`: overlaps at a given skip, and what is left of the loss.
+    r"""Minimise (L11) over `u`: overlaps at a given skip, and what is left of the loss.
 
     The minimum is $(1-c\beta)^2 A_k + c^2\alpha^2 B_k$: returns the overlaps (in `c`),
     $A_k$ and $B_k$, in plain `rho` and `n`.
@@ -73,7 +73,7 @@ def mode_minimum(model: Model) -> tuple[dict[str, sp.Expr], sp.Expr, sp.Expr]:
 
 
 def unexplained(model: Model) -> tuple[sp.Expr, sp.Expr]:
-    """What the indicators leave of ``x1``, ``x0`` per row and dimension. (L10)"""
+    """What the indicators leave of ``x1``, ``x0`` per row and dimension. (L12)"""
     _, a, b = mode_minimum(model)
     if not model.data.samples:
         return model.target.sigma**2, sp.S.One
@@ -136,12 +136,12 @@ def _steps(model: Model) -> tuple[Step, ...]:
             "Every field diverges, so unit `k` is 1 on the rows of mode `k` and 0 on "
             "all others. The loss per row of a mode with `|mu|^2 = rho d` is",
             mode_loss(model, symbol("rho"), symbol("n")),
-            "L9",
+            "L11",
         ),
         Step(
             "Minimised over `u`, per row and dimension, it leaves of `x1`",
             sp.Eq(A, a, evaluate=False),
-            "L10",
+            "L12",
         ),
         Step("and of `x0`", sp.Eq(B, b, evaluate=False)),
         Step("so that the skip is `c = beta A/(alpha^2 B + beta^2 A)`."),
