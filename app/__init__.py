@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     )
     from .numerics.codegen.known import derive
     from .numerics.solve import solve
+    from .numerics.times.table import (
+        bulk_times,
+        learning_times,
+        shared_flow,
+        time_exponents,
+    )
     from .show.display import plot
     from .theory.derive import Limit, Phase, System
     from .theory.models.model import (
@@ -67,6 +73,12 @@ _HOME = {
     ),
     "numerics.codegen.known": ("derive",),
     "numerics.solve": ("solve",),
+    "numerics.times.table": (
+        "bulk_times",
+        "learning_times",
+        "shared_flow",
+        "time_exponents",
+    ),
     "theory.models.spec": ("Spec", "default_spec", "load_spec"),
     "theory.derive": ("Limit", "Phase", "System"),
     "theory.models.model": (
@@ -115,15 +127,19 @@ __all__ = [
     "System",
     "Target",
     "__version__",
+    "bulk_times",
     "default_spec",
     "derive",
+    "learning_times",
     "load_spec",
     "modes",
     "modes_of_gram",
     "parse_schedule",
     "plot",
     "product",
+    "shared_flow",
     "solve",
+    "time_exponents",
     "two_modes",
 ]
 

@@ -56,7 +56,7 @@ def learn(
     limit = derive(spec.model)
     point = complete(limit, spec.values)
     check_choice("network", network, ("untied", "tied"))
-    times = _training_times(times)
+    times = training_times(times)
     if network == "tied":
         system: System | None = limit.exact["tied"]
         _check_halves(limit, point)
@@ -71,7 +71,7 @@ def learn(
             "activation or data."
         )
     names = [str(x) for x in system.unknowns]
-    _check_init(system, names, init)
+    check_init(system, names, init)
     grid = np.array(sorted({0.0, *times} if any(times) else {0.0, 1.0}))
     found = integrate(
         system,
@@ -88,7 +88,8 @@ def learn(
     return {"times": times, **rows}
 
 
-def _training_times(given: Iterable[float]) -> list[float]:
+def training_times(given: Iterable[float]) -> list[float]:
+    """Return times of training from 0, at least one; raise `ModelError` on others."""
     try:
         times = reals(given if hasattr(given, "__array__") else list(given))
     except (TypeError, ValueError):
@@ -111,7 +112,8 @@ def _check_halves(limit: Limit, point: Mapping[str, float]) -> None:
         )
 
 
-def _check_init(system: System, names: list[str], init: Mapping[str, float]) -> None:
+def check_init(system: System, names: list[str], init: Mapping[str, float]) -> None:
+    """Raise unless initial overlaps are given by name and some network has them."""
     for name in (*init, *names):
         if name not in init or name not in names:
             hint = did_you_mean(name, names)

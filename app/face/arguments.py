@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ModelError
@@ -18,6 +19,26 @@ def numbers(text: str, option: str) -> list[float]:
             f"them as in `{option} 0.25,0.5,1`."
         )
     return values
+
+
+def words(text: str, option: str) -> list[str]:
+    """Read a comma-separated list of texts, none of them empty."""
+    found = [part.strip() for part in text.split(",")]
+    if not all(found):
+        raise ModelError(
+            f"`{option}` must be texts separated by commas, but is {text!r}. Leave no "
+            "place empty."
+        )
+    return found
+
+
+def only(values: Sequence[Any], option: str) -> Any:
+    """Return the one value of an option that may not be a list here."""
+    if len(values) != 1:
+        raise ModelError(
+            f"`{option}` must be one value for a flow, but has {len(values)}. Give one."
+        )
+    return values[0]
 
 
 def unit_times(text: str, option: str) -> list[float]:

@@ -23,6 +23,7 @@ from .commands.run import run
 from .commands.solve import solve
 from .commands.steps import steps
 from .commands.sweep import sweep
+from .commands.times import times
 from .commands.windows import windows
 
 COMMANDS = (
@@ -32,6 +33,7 @@ COMMANDS = (
     learn,
     mse,
     steps,
+    times,
     converge,
     sweep,
     windows,
@@ -127,6 +129,7 @@ for _command in (
     learn,
     mse,
     steps,
+    times,
     converge,
     sweep,
     windows,

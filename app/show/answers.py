@@ -50,6 +50,16 @@ def table(columns: Mapping[str, Iterable[Any]]) -> str:
     )
 
 
+def ragged(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as tables, a new one where the columns change."""
+    parts: list[list[Mapping[str, Any]]] = []
+    for row in rows:
+        if not parts or list(parts[-1][0]) != list(row):
+            parts.append([])
+        parts[-1].append(row)
+    return "\n\n".join(_rows(part, part[0]) for part in parts)
+
+
 def _cell(value: Any) -> str:
     value = plain(value)
     if value is None:

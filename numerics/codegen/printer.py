@@ -269,7 +269,7 @@ class _Printer(PythonCodePrinter):
             return f"(1.0/{self._factor(sp.Pow(base, -exponent, evaluate=False))})"
         if exponent == sp.S.Half:
             return f"sqrt({self._print(base)})"
-        if exponent.is_Integer and 2 <= exponent <= 4 and base.is_Symbol:
+        if exponent.is_Integer and 2 <= exponent <= 6 and base.is_Symbol:
             return "(" + "*".join([self._print(base)] * int(exponent)) + ")"
         power = int(exponent) if exponent.is_Integer else self._print(exponent)
         return f"({self._print(base)})**{power}"

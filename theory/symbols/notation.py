@@ -40,6 +40,18 @@ TABLE: dict[str, Quantity] = {
     "noise_draws": Quantity("n_0", "noise draws a sample and time", "O(1)", "positive"),
     "ridge_u": Quantity(r"\lambda", "ridge on u", "O(1)", "positive"),
     "ridge_w": Quantity(r"\ell", "ridge on w", "O(1)", "positive"),
+    "snr": Quantity(
+        r"\Lambda", "beta^2 |mu|^2/Delta, signal to noise", "O(1)", "positive"
+    ),
+    # the training of one network for all times
+    "rate": Quantity(r"\eta", "learning rate: a step is rate/d", "O(1)", "positive"),
+    "batch": Quantity("B", "fresh samples a training step", "O(1)", "positive"),
+    "steepness": Quantity(
+        r"\varsigma", "standard deviation of a field", "O(1)", "positive"
+    ),
+    "kink_plus": Quantity("k_+", "normal at which a + field is 0", "O(1)", "real"),
+    "kink_minus": Quantity("k_-", "normal at which a - field is 0", "O(1)", "real"),
+    "spread": Quantity("v", "sigma^2 as the skip has learned it", "O(1)", "positive"),
     # the autoencoder and its overlaps
     "c": Quantity("c", "skip strength", "O(1), 0 in feature windows", "real"),
     "c_hat": Quantity(r"\hat c", "sqrt(d) c in a feature window", "O(1)", "real"),

@@ -1,0 +1,108 @@
+"""`dilaton times`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..arguments import check_range, needed, numbers, only, pairs, unused, words
+from .options import Json, SpecFile
+
+if TYPE_CHECKING:
+    from ...theory.models.spec import Spec
+
+
+def times(
+    spec: SpecFile,
+    density: Annotated[
+        str, typer.Option(help="Densities of training times, as uniform,shift:3.")
+    ],
+    d: Annotated[str | None, typer.Option(help="Dimensions, as 256,1024.")] = None,
+    loss: Annotated[
+        str, typer.Option(help="Loss weights, as data,velocity,noise.")
+    ] = "data",
+    within: Annotated[
+        float, typer.Option(help="Distance from p at which a weight is learned.")
+    ] = 0.02,
+    exponents: Annotated[
+        bool, typer.Option("--exponents", help="Add the powers of d.")
+    ] = False,
+    init: Annotated[
+        str | None, typer.Option(help="Overlaps at time 0: print the flow instead.")
+    ] = None,
+    times: Annotated[str | None, typer.Option(help="Training times (flow).")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Learning rate; 0 if left out (flow).")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Samples a step, with --rate (flow).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Tell how long training takes at times drawn from a density.
+
+    One tied network serves all times. Prints the time in which each feature's weight
+    is learned, with the units held at the means; with --init, the flow of the
+    overlaps. A step of SGD with learning rate eta takes a training time eta/d.
+
+    Densities: uniform, shift:A, logit-normal:M:S, dilated, window:LOW:HIGH:MASS,
+    log-normal:M:S (EDM), mode:G, cosine, log-snr, ddpm:FIRST:LAST:COUNT, formula:F;
+    maps compose with +. Loss weights: data, velocity, noise, min-snr:G, p2:K:G,
+    sigmoid:B, edm:S, formula:F. Numbers may be formulas in d, as sqrt(d).
+
+    \b
+    Example:
+      dilaton times my.toml --d 256,1024 --density "uniform,shift:sqrt(d),dilated" \\
+        --loss data,noise --exponents --json
+      dilaton times my.toml --d 400 --density dilated --init m=0.3,q=1,b=0 \\
+        --times 3,6,9,12 --rate 2 --batch 4 --json
+    """
+    from ...show import answers
+    from ...theory.models.spec import load_spec
+
+    densities, losses = words(density, "--density"), words(loss, "--loss")
+    dims = None if d is None else numbers(d, "--d")
+    for size in dims or ():
+        check_range("--d", size, 2.0)
+    chosen = load_spec(spec)
+    if init is None:
+        unused({"--times": times, "--rate": rate, "--batch": batch}, "learning times")
+        if not exponents:
+            needed({"--d": d}, "learning times")
+        rows = _rows(chosen, dims or [], densities, losses, within, exponents)
+        print(answers.to_json(rows) if json else answers.ragged(rows))
+        return
+    needed({"--d": d, "--times": times}, "a flow")
+    unused({"--exponents": exponents or None}, "a flow")
+    from ...numerics.times.table import shared_flow
+
+    flow = shared_flow(
+        chosen,
+        only(dims or [], "--d"),
+        only(densities, "--density"),
+        only(losses, "--loss"),
+        pairs(init, "--init"),
+        numbers(times or "", "--times"),
+        rate=rate,
+        batch=batch,
+    )
+    print(answers.to_json(flow) if json else answers.table(flow))
+
+
+def _rows(
+    spec: Spec,
+    dims: list[float],
+    densities: list[str],
+    losses: list[str],
+    within: float,
+    exponents: bool,
+) -> list[dict[str, Any]]:
+    """Rows of learning times, then rows of their exponents if these are wanted."""
+    from ...numerics.times.table import learning_times, time_exponents
+
+    rows = learning_times(spec, dims, densities, losses, within=within)
+    if exponents:
+        powers = time_exponents(spec, densities, losses, within=within)
+        rows += [{k: v for k, v in row.items() if k != "law"} for row in powers]
+    return rows

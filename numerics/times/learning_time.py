@@ -1,0 +1,80 @@
+r"""Learning times: how long a weight takes under a density of training times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+
+from ...theory.models.model import Model
+from ...theory.times.held import bulk_training, weight_training
+from ...theory.times.weights import loss_weight
+from .nodes import TimeNodes, gauss_legendre
+from .training_mean import time_mean
+
+POINTS = 24
+"""Nodes of the integral over the bias; it is analytic in log |p - P|."""
+
+
+@lru_cache(maxsize=64)
+def weight_system(model: Model, j: int, loss: str):
+    """Return the flow of the weight of feature `j` under a loss weight, kept."""
+    return weight_training(model, j, loss_weight(loss, model.interpolant))
+
+
+@lru_cache(maxsize=16)
+def bulk_system(model: Model, loss: str):
+    """Return the flow of the learned variance under a loss weight, kept."""
+    return bulk_training(model, loss_weight(loss, model.interpolant))
+
+
+def bias_path(p: float, within: float) -> tuple[np.ndarray, np.ndarray]:
+    r"""Return biases from 0 to where $P=\mathrm{sigmoid}(2b)$ is `within` of p.
+
+    With the weights of an integral over them: Gauss-Legendre in $\log|p - P|$.
+    """
+    x, w = gauss_legendre(POINTS)
+    side = np.sign(p - 0.5)
+    low, high = np.log(within), np.log(abs(p - 0.5))
+    away = np.exp(high + (low - high) * x)
+    share = p - side * away
+    db = (high - low) * w * away / (2 * share * (1 - share))
+    return np.log(share / (1 - share)) / 2, side * db
+
+
+def learning_time(
+    model: Model, j: int, loss: str, nodes: TimeNodes, point: Mapping[str, float]
+) -> float:
+    r"""Return the training time in which the weight of feature `j` is learned. (R17)
+
+    $w_j = \mu_j$ is held and the bias starts at 0; the weight is learned when
+    $\mathrm{sigmoid}(2b)$ is within ``point["within"]`` of $p_j$:
+
+    $$ t = \int \frac{db}{\int\rho\,\dot b\,d\tau} . $$
+
+    Exact at every `d`. Infinite where the mean rate is below the smallest number.
+    """
+    p, within = point[str(model.target.features[j - 1].p)], point["within"]
+    if abs(p - 0.5) <= within:
+        return 0.0
+    b, db = bias_path(p, within)
+    system = weight_system(model, j, loss)
+    mean = time_mean(system, nodes, point, [0.0], [np.array([0.0, b[-1]])])
+    (speed,) = mean([b])
+    with np.errstate(divide="ignore"):
+        return float(np.sum(db / speed))
+
+
+def bulk_time(
+    model: Model, loss: str, nodes: TimeNodes, point: Mapping[str, float]
+) -> float:
+    r"""Return the time in which the error of the learned variance falls by e. (R18)
+
+    The inverse of $\int\rho\lambda\,\alpha^4\beta^2/\Delta^3\,d\tau$, close to
+    $\sigma^2$: what a density costs beside what it gains.
+    """
+    true = point["sigma"] ** 2
+    mean = time_mean(bulk_system(model, loss), nodes, point, [true], [2 * true])
+    slope = mean([true], "jacobian")
+    return float(-1 / np.squeeze(slope))

@@ -1,0 +1,181 @@
+r"""Nodes of training time: a mean over a density as a finite sum.
+
+Windows of every scale lie on the axis of log-odds, $x = \log\frac{\tau}{1-\tau}$, where
+a feature's is about as wide as its neighbours': panels of width one half resolve any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+import sympy as sp
+
+from ...errors import ModelError
+from ...theory.models.model import TAU, Interpolant
+from ...theory.symbols.system import Equation, System
+from ...theory.times.densities import Density
+from ...theory.windows.dilation import T
+from ..codegen.kernel import make_kernel
+from ..codegen.quadrature import trapezoid
+
+LOW, HIGH, PANEL, ORDER = -40.0, 32.0, 1.0, 8
+"""Log-odds covered (below 0 less ``log d``), width of a panel and points in it."""
+
+MASS = 1e-6
+"""How far the whole of a density may be from 1: a test of its nodes."""
+
+HALVINGS = 60
+"""Bisections of the log-odds: to 1e-16 of them."""
+
+VALUE = sp.Symbol("value", real=True)
+
+
+@dataclass(frozen=True)
+class TimeNodes:
+    """Times in (0, 1), increasing, and their weights, which sum to 1."""
+
+    tau: np.ndarray
+    weight: np.ndarray
+
+    def mass(self, low: float, high: float) -> float:
+        """Return the share of times in [low, high]."""
+        return float(self.weight[(self.tau >= low) & (self.tau <= high)].sum())
+
+
+def time_nodes(
+    density: Density, point: Mapping[str, float], interpolant: Interpolant
+) -> TimeNodes:
+    """Return nodes and weights for means over a density at one point.
+
+    `point` has ``d`` and the parameters of the density; the interpolant places the
+    levels of a discrete one. Raises `ModelError` for a density that is negative or has
+    no mass, or whose parameters are missing.
+    """
+    if density.levels:
+        return _level_nodes(density, point, interpolant)
+    edges = np.array([value_of(e, point) for e in density.edges])
+    if density.pdf is None:
+        x, w = _panels(np.array([0.0, 1.0]), point["d"])
+        tau = curve(density.quantile, T)(_expit(x), point)
+        weight = w * _expit(x) * _expit(-x)
+    else:
+        x, w = _panels(_increasing(edges, density), point["d"])
+        tau = _expit(x)
+        weight = w * tau * _expit(-x) * curve(density.pdf, TAU)(tau, point)
+    return TimeNodes(tau, _normalised(weight, density))
+
+
+def _level_nodes(
+    density: Density, point: Mapping[str, float], interpolant: Interpolant
+) -> TimeNodes:
+    """Return the times at which beta/alpha has given values, by bisection."""
+    ratio = curve(interpolant.beta / interpolant.alpha, TAU)
+    wanted = np.array(density.levels)
+    low, high = (
+        np.full(wanted.size, LOW - np.log(point["d"])),
+        np.full(wanted.size, HIGH),
+    )
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        above = ratio(_expit(middle), point) > wanted
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return TimeNodes(_expit(middle), np.full(wanted.size, 1 / wanted.size))
+
+
+def _normalised(weight: np.ndarray, density: Density) -> np.ndarray:
+    total = weight.sum()
+    fault = (
+        "is negative somewhere"
+        if np.any(weight < 0)
+        else "has no finite mass"
+        if not 0 < total < np.inf
+        else f"has mass {total:.6g}"
+        if density.normalised and abs(total - 1) > MASS
+        else ""
+    )
+    if fault:
+        raise ModelError(
+            f"A density must be positive with a mass of 1, but `{density}` {fault} on "
+            "the times that are resolved. Check it at this d."
+        )
+    return weight / total
+
+
+def _increasing(edges: np.ndarray, density: Density) -> np.ndarray:
+    if np.any(np.diff(edges) <= 0) or edges[0] < 0 or edges[-1] > 1:
+        raise ModelError(
+            f"The edges of a density must increase in [0, 1], but those of `{density}` "
+            f"are {', '.join(f'{e:.4g}' for e in edges)}. Raise d or lower kappa."
+        )
+    return edges
+
+
+def _expit(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def _panels(edges: np.ndarray, d: float) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Legendre nodes and weights on the log-odds between the edges."""
+    low, high = LOW - np.log(d), HIGH
+    with np.errstate(divide="ignore"):
+        odds = np.log(edges) - np.log1p(-edges)
+    ends = np.clip(odds, low, high)
+    knots = [
+        np.linspace(a, b, 1 + int(np.ceil((b - a) / PANEL))) for a, b in _pairs(ends)
+    ]
+    starts = np.concatenate([k[:-1] for k in knots])
+    widths = np.concatenate([np.diff(k) for k in knots])
+    x, w = gauss_legendre(ORDER)
+    at = starts[:, None] + widths[:, None] * x
+    return at.ravel(), (widths[:, None] * w).ravel()
+
+
+def _pairs(ends: np.ndarray):
+    return [(a, b) for a, b in pairwise(ends) if b > a]
+
+
+@lru_cache(maxsize=8)
+def gauss_legendre(order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return nodes and weights on [0, 1]."""
+    x, w = np.polynomial.legendre.leggauss(order)
+    return (x + 1) / 2, w / 2
+
+
+@lru_cache(maxsize=256)
+def curve(expr: sp.Expr, variable: sp.Symbol):
+    """Return a formula in `variable` and parameters as ``f(x, point)``."""
+    names = sorted(expr.free_symbols - {variable}, key=str)
+    system = System(
+        name="times/curve",
+        kind="closed",
+        time=variable,
+        equations=(Equation("R15", VALUE, expr, "exact"),),
+        parameters=tuple(names),
+    )
+    kernel = make_kernel(system, "numpy")
+
+    def value(x, point: Mapping[str, float]) -> np.ndarray:
+        given = [_given(point, str(name)) for name in names]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            (found,), _ = kernel["values"](x, [], [], given, *trapezoid())
+        return np.where(np.isfinite(found), found, 0.0)
+
+    return value
+
+
+def _given(point: Mapping[str, float], name: str) -> float:
+    if name not in point:
+        raise ModelError(
+            f"A density or weight may use {', '.join(point)}, but uses `{name}`, which "
+            "has no value. Give it; there is no default."
+        )
+    return point[name]
+
+
+def value_of(expr: sp.Expr, point: Mapping[str, float]) -> float:
+    """Return the value of a formula in parameters."""
+    return float(curve(sp.sympify(expr), TAU)(0.5, point))

@@ -1,0 +1,209 @@
+"""Tables of learning times, their growth with `d`, and training flows of a spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import AdmissibilityError, DerivationError, ModelError
+from ...theory.models.model import Model
+from ...theory.times.densities import Density, parse_density
+from ...theory.times.exponents import time_law
+from ...theory.times.held import check_trainable
+from ...theory.times.weights import loss_weight
+from ..codegen.parameters import dimension
+from ..learn import check_init, training_times
+from .flow import flow_system, follow
+from .learning_time import bulk_time, learning_time
+from .nodes import time_nodes
+
+if TYPE_CHECKING:
+    from ...theory.models.spec import Spec
+
+Densities = Sequence[str | Density]
+
+
+def point_of(spec: Spec, d: float, density: Density) -> dict[str, float]:
+    """Return the numbers of a spec with `d`; one kappa serves every window."""
+    point = {k: float(v) for k, v in spec.values.items()} | {"d": dimension(d)}
+    for x in map(str, density.parameters):
+        if x.startswith("kappa_") and "kappa" in point:
+            point.setdefault(x, point["kappa"])
+    return point
+
+
+def density_of(chosen: str | Density, model: Model) -> Density:
+    """Return a density, read from text if it is text."""
+    return chosen if isinstance(chosen, Density) else parse_density(chosen, model)
+
+
+def learning_times(
+    spec: Spec,
+    d: Iterable[float],
+    densities: Densities,
+    losses: Sequence[str],
+    *,
+    within: float,
+) -> list[dict[str, Any]]:
+    r"""Return how long each feature's weight takes to be learned, as rows. (R17)
+
+    One network with units held at the means, $w_j = \mu_j$, is trained at all times at
+    once, at times drawn from a density, by gradient flow on the population; the bias
+    starts at 0 and the weight is learned when it is `within` of p. Exact at each `d`.
+
+    Parameters
+    ----------
+    spec
+        Of the population.
+    d
+        Dimensions.
+    densities
+        Densities of training times: text for `parse_density`, or made in Python.
+    losses
+        Loss weights: text for `loss_weight`.
+    within
+        In (0, 1/2).
+
+    Returns
+    -------
+    list of dict
+        With `d`, `density`, `loss`, `feature` (from 1), `time` (in train_time; infinite
+        for a rate below the smallest number) and `within`.
+    """
+    model = spec.model
+    check_trainable(model)
+    _check_within(within)
+    rows = []
+    for chosen in densities:
+        density = density_of(chosen, model)
+        for size in d:
+            point = point_of(spec, size, density) | {"within": within}
+            nodes = time_nodes(density, point, model.interpolant)
+            for loss in losses:
+                for j in range(1, len(model.target.features) + 1):
+                    time = learning_time(model, j, loss, nodes, point)
+                    about = {"d": _whole(size), "density": str(chosen), "loss": loss}
+                    rows.append(about | {"feature": j, "time": time, "within": within})
+    return rows
+
+
+def _whole(d: float) -> float:
+    return int(d) if d == int(d) else d
+
+
+def _check_within(within: float) -> None:
+    if not 0 < within < 0.5:
+        raise ModelError(
+            "`within` must be between 0 and 1/2, the distance from p at which a weight "
+            f"counts as learned, but is {within:g}. 0.02 is a good start."
+        )
+
+
+def time_exponents(
+    spec: Spec, densities: Densities, losses: Sequence[str], *, within: float
+) -> list[dict[str, Any]]:
+    r"""Return the power of `d` of each learning time, as rows. (R21)
+
+    With `density`, `loss`, `feature`, `exponent` (text such as ``"1/2"``; ``"inf"``
+    when the time grows faster than any power) and `law`, the growth in full.
+    """
+    model = spec.model
+    check_trainable(model)
+    _check_within(within)
+    rows = []
+    for chosen in densities:
+        density = density_of(chosen, model)
+        for loss in losses:
+            weight = loss_weight(loss, model.interpolant)
+            for j, feature in enumerate(model.target.features, 1):
+                about = {"density": str(chosen), "loss": loss, "feature": j}
+                if abs(spec.values[str(feature.p)] - 0.5) <= within:
+                    rows.append(about | {"exponent": "0", "law": "0"})
+                    continue
+                law = time_law(model, j, density, weight)
+                rows.append(about | {"exponent": str(law), "law": law.text})
+    return rows
+
+
+def bulk_times(
+    spec: Spec, d: Iterable[float], densities: Densities, losses: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return what densities cost: the time in which the variance is learned. (R18)
+
+    Rows with `d`, `density`, `loss` and `time`, in which the error falls by e.
+    """
+    model = spec.model
+    check_trainable(model)
+    rows = []
+    for chosen in densities:
+        density = density_of(chosen, model)
+        for size in d:
+            point = point_of(spec, size, density)
+            nodes = time_nodes(density, point, model.interpolant)
+            for loss in losses:
+                time = bulk_time(model, loss, nodes, point)
+                about = {"d": _whole(size), "density": str(chosen), "loss": loss}
+                rows.append(about | {"time": time})
+    return rows
+
+
+def shared_flow(
+    spec: Spec,
+    d: float,
+    density: str | Density,
+    loss: str,
+    init: Mapping[str, float],
+    times: Iterable[float],
+    *,
+    rate: float | None = None,
+    batch: float | None = None,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+) -> dict[str, list[float]]:
+    r"""Follow the overlaps of one network for all times in training time. (R3), (R20)
+
+    Gradient flow on the population under a density of times and a loss weight, exact at
+    `d`; with `rate` and `batch`, with the noise of one-pass SGD, steps of `rate`/d on
+    `batch` fresh samples. Returns ``{"times", "m", "q", "b"}``.
+    """
+    model = spec.model
+    check_trainable(model)
+    if len(model.target.features) > 1:
+        raise DerivationError(
+            "The flow of a network shared by all times is solved for one feature, but "
+            f"this model has {len(model.target.features)}, whose units couple through "
+            "the means of one another. Ask for learning times, which hold the units."
+        )
+    if (rate is None) != (batch is None):
+        raise ModelError(
+            "The noise of SGD needs both `rate` and `batch`, but only one is given. "
+            "Give both, or none for a vanishing rate."
+        )
+    chosen = density_of(density, model)
+    point = point_of(spec, d, chosen)
+    if rate is not None and batch is not None:
+        point |= {"rate": _positive("rate", rate), "batch": _positive("batch", batch)}
+    system = flow_system(model, loss, rate is not None)
+    names = [str(x) for x in system.unknowns]
+    check_init(system, names, init)
+    asked = training_times(times)
+    nodes = time_nodes(chosen, point, model.interpolant)
+    start = [float(init[name]) for name in names]
+    if start[0] ** 2 + start[1] == 0:
+        raise AdmissibilityError(
+            "The initial vector must not vanish, or nothing moves it, but m = q = 0 is "
+            "given. Raise m or q."
+        )
+    found = follow(system, nodes, point, start, asked, rtol, atol)
+    plain = (name.partition("_")[0] for name in names)
+    return {"times": asked, **dict(zip(plain, np.array(found).T.tolist(), strict=True))}
+
+
+def _positive(name: str, value: float) -> float:
+    if not 0 < value < np.inf:
+        raise ModelError(
+            f"`{name}` must be positive and finite, but is {value:g}. Change it."
+        )
+    return float(value)

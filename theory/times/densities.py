@@ -1,0 +1,238 @@
+r"""Densities of training times: $\rho(\tau)$ at finite `d`, as symbols.
+
+A density is what equal steps of a map become, $\rho = du/d\tau$, or a formula, steps
+of constant height, or the levels of a discrete noise schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import sympy as sp
+
+from ...errors import ModelError, shown
+from ..models.model import TAU, Interpolant, Model
+from ..models.schedule import parse_schedule
+from ..windows.dilation import T
+from .maps import TimeMap, parse_map
+
+UNIT = (sp.S.Zero, sp.S.One)
+MOST_LEVELS = 100_000
+
+
+@dataclass(frozen=True)
+class Density:
+    r"""A density of training times on [0, 1]; make one with `parse_density`.
+
+    Attributes
+    ----------
+    text
+        What `parse_density` reads back as this density.
+    pdf
+        $\rho$ as an expression in ``tau``; `None` where only `quantile` is known.
+    quantile
+        $\tau$ as an expression in ``t``, uniform on [0, 1]; `None` where `pdf` is used.
+    edges
+        Where the density starts, jumps or has a kink, and ends.
+    levels
+        Values of $\beta/\alpha$, all equally frequent, of a discrete density.
+    normalised
+        Whether `pdf` integrates to 1; else it is a density up to its constant.
+    """
+
+    text: str
+    pdf: sp.Expr | None
+    quantile: sp.Expr | None = None
+    edges: tuple[sp.Expr, ...] = UNIT
+    levels: tuple[float, ...] = ()
+    normalised: bool = True
+
+    @property
+    def parameters(self) -> tuple[sp.Symbol, ...]:
+        """The symbols (``d``, window scales) that fix the density."""
+        parts = [x for x in (self.pdf, self.quantile, *self.edges) if x is not None]
+        found = set().union(*(x.free_symbols for x in parts))
+        return tuple(sorted(found - {T, TAU}, key=str))
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def of_map(chosen: TimeMap) -> Density:
+    r"""Return the law of $\tau(u)$, `u` uniform: $\rho = du/d\tau$. (R15)"""
+    if chosen.backward is None:
+        return Density(chosen.text, None, chosen.forward)
+    back = chosen.backward
+    if back.has(sp.Piecewise):
+        pieces = [(sp.diff(e, TAU), c) for e, c in back.args]
+        inner = tuple(_bound(c) for _, c in back.args[:-1])
+        pdf: sp.Expr = sp.Piecewise(*pieces)
+    else:
+        pdf, inner = _tidy(sp.diff(back, TAU)), ()
+    return Density(chosen.text, pdf, edges=(chosen.ends[0], *inner, chosen.ends[1]))
+
+
+def _tidy(pdf: sp.Expr) -> sp.Expr:
+    """Return a density with its rational part in lowest terms."""
+    parts = sp.Mul.make_args(pdf)
+    rest = sp.Mul(*(x for x in parts if not x.has(sp.exp)))
+    return sp.factor(sp.simplify(rest)) * sp.Mul(*(x for x in parts if x.has(sp.exp)))
+
+
+def _bound(condition: sp.Basic) -> sp.Expr:
+    """Return the value that ``tau`` is compared with."""
+    low, high = condition.args
+    return high if low == TAU else low
+
+
+def steps(
+    text: str,
+    edges: Sequence[sp.Expr | float],
+    masses: Sequence[sp.Expr | float],
+) -> Density:
+    """Return the density with a constant height between neighbouring edges."""
+    edges, masses = ([sp.sympify(x) for x in row] for row in (edges, masses))
+    heights = [m / (b - a) for m, (a, b) in zip(masses, pairwise(edges), strict=True)]
+    pieces = [(h, b >= TAU) for h, b in zip(heights, edges[1:], strict=True)]
+    inside = [(sp.S.Zero, edges[0] > TAU)] if edges[0] != 0 else []
+    pdf = sp.Piecewise(*inside, *pieces, (sp.S.Zero, True))
+    return Density(text, pdf, edges=tuple(edges))
+
+
+def window(low: sp.Expr, high: sp.Expr, mass: sp.Expr) -> Density:
+    """Return `mass` spread evenly over [low, high] and the rest over the rest."""
+    for name, value, least, most in (
+        ("LOW", low, 0, 1),
+        ("HIGH", high, 0, 1),
+        ("MASS", mass, 0, 1),
+    ):
+        if value.is_number and not least <= value <= most:
+            raise ModelError(
+                f"`window:LOW:HIGH:MASS` must have {name} in [0, 1], but it is "
+                f"{value}. Write it as in `window:0.1:0.4:0.5`."
+            )
+    outside = 1 - high + low
+    if (high - low).is_number and (not low < high or (outside == 0 and mass != 1)):
+        raise ModelError(
+            "`window:LOW:HIGH:MASS` must have LOW below HIGH and room outside, but "
+            f"[{low}, {high}] has mass {mass}. Write it as in `window:0.1:0.4:0.5`."
+        )
+    rest = (1 - mass) / outside if outside != 0 else sp.S.Zero
+    parts = [(sp.S.Zero, low, rest * low), (low, high, mass)]
+    parts += [(high, sp.S.One, rest * (1 - high))]
+    kept = [(a, b, m) for a, b, m in parts if a != b]
+    text = ":".join(["window", *map(sp.sstr, (low, high, mass))])
+    return steps(text, [kept[0][0], *(b for _, b, _ in kept)], [m for *_, m in kept])
+
+
+def table(times: Sequence[float], heights: Sequence[float], text: str) -> Density:
+    """Return the density that is linear between given points, up to its constant."""
+    if len(times) != len(heights) or len(times) < 2 or min(heights, default=-1) < 0:
+        raise ModelError(
+            "A table of a density must have at least two times and a height that is "
+            f"not negative for each, but has {len(times)} times and the heights "
+            f"{shown(list(heights))}. Mend it."
+        )
+    if not all(0 <= a < b <= 1 for a, b in pairwise(times)) or not max(heights) > 0:
+        raise ModelError(
+            "A table of a density must have increasing times in [0, 1] and a positive "
+            f"height, but has the times {shown(list(times))}. Sort them."
+        )
+    x, y = ([sp.Float(v) for v in row] for row in (times, heights))
+    pieces = [
+        (y[i] + (y[i + 1] - y[i]) * (TAU - x[i]) / (x[i + 1] - x[i]), x[i + 1] >= TAU)
+        for i in range(len(x) - 1)
+    ]
+    pdf = sp.Piecewise((sp.S.Zero, x[0] > TAU), *pieces, (sp.S.Zero, True))
+    return Density(text, pdf, edges=tuple(x), normalised=False)
+
+
+def log_normal(interpolant: Interpolant, mean: sp.Expr, spread: sp.Expr) -> Density:
+    r"""Return the law with $\log(\alpha/\beta)\sim N(m, s^2)$, EDM's for training.
+
+    Karras et al. 2022 use $m = -1.2$, $s = 1.2$ for the noise level
+    $\sigma = \alpha/\beta$.
+    """
+    level = sp.log(interpolant.alpha / interpolant.beta)
+    z = (level - mean) / spread
+    pdf = -sp.diff(level, TAU) * sp.exp(-(z**2) / 2) / (spread * sp.sqrt(2 * sp.pi))
+    return Density(f"log-normal:{sp.sstr(mean)}:{sp.sstr(spread)}", pdf)
+
+
+def ddpm(first: float, last: float, count: int) -> Density:
+    r"""Return the levels of a DDPM whose noise rises linearly, all equally frequent.
+
+    $\bar\alpha_k = \prod_{i\le k}(1-\beta_i)$; the loss depends on a level only through
+    $\beta/\alpha = \sqrt{\bar\alpha/(1-\bar\alpha)}$. Ho et al. 2020: 1e-4, 0.02, 1000.
+    """
+    if not (0 < first <= last < 1 and 2 <= count <= MOST_LEVELS):
+        raise ModelError(
+            "`ddpm:FIRST:LAST:COUNT` must have 0 < FIRST <= LAST < 1 and COUNT from 2 "
+            f"to {MOST_LEVELS}, but is ddpm:{first:g}:{last:g}:{count}. Write it as in "
+            "`ddpm:0.0001:0.02:1000`."
+        )
+    kept, ratios = 1.0, []
+    for i in range(count):
+        kept *= 1 - first - (last - first) * i / (count - 1)
+        ratios.append((kept / (1 - kept)) ** 0.5)
+    text = f"ddpm:{first:g}:{last:g}:{count}"
+    return Density(text, None, levels=tuple(reversed(ratios)))
+
+
+def of_formula(text: str) -> Density:
+    """Return the density, up to its constant, that a formula in `tau` and `d` gives."""
+    pdf = parse_schedule(text, "density")
+    return Density(f"formula:{text}", pdf, normalised=False)
+
+
+TAKES = {"window": 3, "log-normal": 2, "ddpm": 3, "formula": 1}
+"""Densities that are no map, and how many numbers they take."""
+
+
+def parse_density(text: str, model: Model) -> Density:
+    """Return the density written as `text`, which is parsed and never evaluated.
+
+    ``window:LOW:HIGH:MASS``, ``log-normal:MEAN:STD``, ``ddpm:FIRST:LAST:COUNT``,
+    ``formula:EXPRESSION``, or a map of time as `parse_map` reads it: ``uniform``,
+    ``shift:3``, ``shift:sqrt(d)``, ``logit-normal:0:1+shift:3``, ``dilated``, ...
+
+    Raises
+    ------
+    ModelError
+        With the piece at fault.
+    """
+    name, _, rest = text.strip().partition(":")
+    if name not in TAKES:
+        return of_map(parse_map(text, model))
+    parts = [part.strip() for part in rest.split(":")]
+    if len(parts) != TAKES[name] or not all(parts):
+        raise ModelError(
+            f"The density `{name}` must have {TAKES[name]} numbers after colons, "
+            f"but is {shown(text)}. Write it as in `window:0.1:0.4:0.5`."
+        )
+    if name == "formula":
+        return of_formula(parts[0])
+    values = [number(part, name) for part in parts]
+    if name == "window":
+        return window(*values)
+    if name == "log-normal":
+        return log_normal(model.interpolant, *values)
+    if any(x.free_symbols for x in values) or values[2] != int(values[2]):
+        raise ModelError(
+            f"`ddpm:FIRST:LAST:COUNT` must have two numbers and a whole one, but is "
+            f"{shown(text)}. Write it as in `ddpm:0.0001:0.02:1000`."
+        )
+    return ddpm(float(values[0]), float(values[1]), int(values[2]))
+
+
+def number(text: str, what: str) -> sp.Expr:
+    """Return a number, or an expression in `d`, of the grammar of schedules."""
+    value = parse_schedule(text, what)
+    if TAU in value.free_symbols:
+        raise ModelError(
+            f"`{what}` must have numbers or formulas in d, but has {shown(text)}, "
+            "which contains tau. Only `formula:...` may contain it."
+        )
+    return value

@@ -1,0 +1,216 @@
+r"""One tied network for all times: the flow that training at one time drives.
+
+$D(x) = \frac{\beta\sigma^2}{\Delta} x + \frac{\alpha^2}{\Delta} \sum_j w_j
+\tanh(\frac{\beta}{\Delta} w_j\cdot x + b_j)$, $\Delta = \alpha^2+\sigma^2\beta^2$:
+the time enters as in the Bayes denoiser, and one set $(w_j, b_j)$ serves all times.
+The loss at a time is a function of the overlaps alone, so the flow under a density of
+times is the mean over these times of the systems derived here. Exact at every `d`.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import sympy as sp
+
+from ...errors import DerivationError
+from ..models.model import TAU, D, Feature, Model, named, norm
+from ..phases.denoiser import exact_denoiser, parameters_of
+from ..phases.loss import gram_flow
+from ..symbols.gaussian import H2, FieldAverage, H, to_averages
+from ..symbols.notation import symbol
+from ..symbols.system import Equation, Step, System
+
+T, T2 = sp.tanh(H), sp.tanh(H2)
+
+
+def check_trainable(model: Model) -> None:
+    """Raise `DerivationError` unless one network for all times closes."""
+    facts = (
+        (
+            model.data.samples,
+            "n samples: the field of a sample then depends on the time through the "
+            "sample's own noise, an overlap for each time",
+            'Write `n = "inf"`',
+        ),
+        (
+            model.autoencoder.activation != "tanh",
+            f"`activation` = `{model.autoencoder.activation}`: the posterior mean of "
+            "two modes is a tanh",
+            'Write `activation = "tanh"`',
+        ),
+        (
+            not model.autoencoder.bias,
+            "no bias: the weights p are then not learned",
+            "Write `bias = true`",
+        ),
+    )
+    for refused, fact, remedy in facts:
+        if refused:
+            raise DerivationError(
+                "Training one network for all times is derived for tanh units with a "
+                f"bias on the population, but the model has {fact}. {remedy}."
+            )
+
+
+def square_norm(feature: Feature) -> sp.Expr:
+    r"""$|\mu_j|^2/d = \rho_j d^{-2\delta_j}$."""
+    return norm(feature) ** 2 / D
+
+
+def shared_loss(model: Model, gram: sp.Matrix) -> sp.Expr:
+    r"""The part of the loss per dimension at one time that training changes. (R1)
+
+    $x_1 - \frac{\beta\sigma^2}{\Delta}x$ is $\frac{\alpha^2}{\Delta}\sum_j s_j\mu_j$
+    plus noise independent of $x$, so that with $M_{jk} = w_j\cdot\mu_k/d$, $Q_{jk} =
+    w_j\cdot w_k/d$, and `gram` over $(w_1, \dots, \mu_1, \dots)$,
+
+    $$ \Big(\frac{\alpha^2}{\Delta}\Big)^2 \Big[\sum_{jk} Q_{jk}\mathbb E T_jT_k - 2
+       \sum_{jk} M_{jk}\mathbb E s_kT_j\Big], $$
+
+    with fields of mean $\Lambda\sum_k s_kM_{jk} + b_j$ and covariance $\Lambda
+    Q_{jk}$, $\Lambda = \beta^2d/\Delta$. Exact at every `d`.
+    """
+    bayes, count = exact_denoiser(model), len(model.target.features)
+    gain = bayes.beta**2 * D / bayes.delta
+    units, total = range(count), sp.S.Zero
+    for signs in product((1, -1), repeat=count):
+        share = _share(model, signs)
+        overlap = [
+            sum(s * gram[j, count + k] for k, s in enumerate(signs)) for j in units
+        ]
+        mean = [gain * overlap[j] + named(model, "b", j + 1) for j in units]
+        for j, k in product(units, units):
+            cov = [gain * gram[a, b] for a, b in ((j, j), (j, k), (k, k))]
+            fields = (T**2, mean[j : j + 1], cov[:1])
+            if j != k:
+                fields = (T * T2, [mean[j], mean[k]], cov)
+            total += share * gram[j, k] * FieldAverage(*fields)
+        for j in units:
+            both = FieldAverage(T, mean[j : j + 1], [gain * gram[j, j]])
+            total -= 2 * share * overlap[j] * both
+    return bayes.kept**2 * total
+
+
+def _share(model: Model, signs: tuple[int, ...]) -> sp.Expr:
+    """The probability of a pattern of signs."""
+    pairs = zip(signs, model.target.features, strict=True)
+    return sp.Mul(*(f.p if s == 1 else 1 - f.p for s, f in pairs))
+
+
+def gram_of(model: Model) -> sp.Matrix:
+    """Return the Gram matrix per `d` of the units' and the means' vectors."""
+    features = model.target.features
+    count = len(features)
+    gram = sp.zeros(2 * count, 2 * count)
+    for j, k in product(range(count), range(count)):
+        low, high = sorted((j + 1, k + 1))
+        gram[j, k] = sp.Dummy(f"Q_{low}_{high}") if j <= k else gram[k, j]
+        gram[j, count + k] = gram[count + k, j] = sp.Dummy(f"M_{j + 1}_{k + 1}")
+    for k, feature in enumerate(features):
+        gram[count + k, count + k] = square_norm(feature)
+    return gram
+
+
+def overlaps_of(model: Model, gram: sp.Matrix) -> dict[sp.Symbol, sp.Expr]:
+    r"""Return the overlaps in units of the means' lengths, for the Gram entries.
+
+    One feature: $m = w\cdot\mu/|\mu|^2$ and $q = |w_\perp|^2/|\mu|^2$. Several:
+    $m_{jk} = w_j\cdot\mu_k/(|\mu_j||\mu_k|)$ and $r_{jk} = w_j\cdot w_k/(|\mu_j|
+    |\mu_k|)$, with $m_j = m_{jj}$ and $r_j = r_{jj}$.
+    """
+    features = model.target.features
+    count = len(features)
+    if count == 1:
+        size, m, q = (
+            square_norm(features[0]),
+            named(model, "m", 1),
+            named(model, "q", 1),
+        )
+        return {gram[0, 1]: size * m, gram[0, 0]: size * (m**2 + q)}
+    root = [sp.sqrt(square_norm(f)) for f in features]
+    held: dict[sp.Symbol, sp.Expr] = {}
+    for j, k in product(range(count), range(count)):
+        held[gram[j, count + k]] = root[j] * root[k] * pair("m", j + 1, k + 1)
+        if j <= k:
+            held[gram[j, k]] = root[j] * root[k] * pair("r", j + 1, k + 1)
+    return held
+
+
+def pair(name: str, j: int, k: int) -> sp.Symbol:
+    """``m_1`` for unit 1 with mean 1, ``m_1_2`` for unit 1 with mean 2."""
+    return symbol(f"{name}_{j}" if j == k else f"{name}_{j}_{k}")
+
+
+def flow_equations(model: Model) -> dict[sp.Symbol, sp.Expr]:
+    r"""Return the right-hand sides of the flow at one time. (R2)
+
+    $\dot w_j = -\frac d2\nabla_{w_j}$ and $\dot b_j = -\frac12\partial_{b_j}$ of
+    (R1), by the Gram rule (G5).
+    """
+    count, gram = len(model.target.features), gram_of(model)
+    loss, held = shared_loss(model, gram), overlaps_of(model, gram)
+    flow = gram_flow(loss, gram, count, (sp.S.One,) * count)
+    speed = {
+        entry: flow[i, k].xreplace(held)
+        for i in range(count)
+        for k in range(i, 2 * count)
+        for entry in [gram[i, k]]
+    }
+    rows: dict[sp.Symbol, sp.Expr] = {}
+    if count == 1:
+        m, q = named(model, "m", 1), named(model, "q", 1)
+        size = square_norm(model.target.features[0])
+        rows[m] = speed[gram[0, 1]] / size
+        rows[q] = speed[gram[0, 0]] / size - 2 * m * rows[m]
+    else:
+        for entry, value in held.items():
+            (x,) = [s for s in value.free_symbols if str(s)[:2] in ("m_", "r_")]
+            rows[x] = speed[entry] / value.coeff(x)
+    for j in range(1, count + 1):
+        b = named(model, "b", j)
+        rows[b] = -sp.diff(loss, b).xreplace(held) / 2
+    return rows
+
+
+def shared_training(model: Model, weight: sp.Expr) -> System:
+    r"""Training flow of the shared network if all times were `tau`. (R3)
+
+    `weight` is the loss weight, an expression in `tau`. Under a density of times the
+    right-hand side is the mean of this one; see `numerics.times`. Exact at every `d`.
+    """
+    check_trainable(model)
+    rows = flow_equations(model)
+    return System(
+        name="shared/training",
+        kind="flow",
+        time=symbol("train_time"),
+        equations=tuple(
+            Equation(f"R{i}", x, to_averages(weight * rhs), "exact")
+            for i, (x, rhs) in enumerate(rows.items(), 3)
+        ),
+        parameters=(*parameters_of(model), D, TAU),
+        domain=tuple(x >= 0 for x in rows if str(x)[0] in "qr"),
+        observables=_fields(model),
+        status="exact",
+        steps=(
+            Step(
+                "Differentiate the loss (R1) in the overlaps and apply the Gram rule "
+                "(G5); the density of times averages the result over `tau`.",
+            ),
+        ),
+    ).check()
+
+
+def _fields(model: Model) -> tuple[Equation, ...]:
+    """How steep a field is in its normal, and where it crosses zero, for each sign."""
+    if len(model.target.features) > 1:
+        return ()
+    m, q, b = (named(model, x, 1) for x in ("m", "q", "b"))
+    snr = exact_denoiser(model).snr(1)
+    steep = sp.sqrt(snr * (m**2 + q))
+    return (
+        Equation("R6", symbol("steepness"), steep, "exact"),
+        Equation("R7", symbol("kink_plus"), -(b + snr * m) / steep, "exact"),
+        Equation("R8", symbol("kink_minus"), -(b - snr * m) / steep, "exact"),
+    )
