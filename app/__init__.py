@@ -27,8 +27,15 @@ if TYPE_CHECKING:
         SolveError,
         StoreError,
     )
+    from .numerics.batch import solve_rows
+    from .numerics.codegen.kernel import Kernel, make_kernel
     from .numerics.codegen.known import derive
+    from .numerics.learn import learn, mse
+    from .numerics.ode.inputs import Inputs
+    from .numerics.ode.integrate import integrate
+    from .numerics.share.euler import steps
     from .numerics.solve import solve
+    from .numerics.sweep.job import sweep
     from .numerics.times.table import (
         bulk_times,
         learning_times,
@@ -56,11 +63,15 @@ if TYPE_CHECKING:
     )
     from .theory.models.schedule import parse_schedule
     from .theory.models.spec import Spec, default_spec, load_spec
+    from .torchcheck.real_data.denoisers import generate
+    from .torchcheck.real_data.training_times import TrainingTimes
+    from .torchcheck.real_data.uturn import mse_curve, uturn
+    from .torchcheck.real_data.windows import find_window
+    from .torchcheck.study.converge import converge
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "show.display": ("plot",),
     "errors": (
         "AdmissibilityError",
         "DerivationError",
@@ -71,16 +82,33 @@ _HOME = {
         "SolveError",
         "StoreError",
     ),
+    "numerics.batch": ("solve_rows",),
+    "numerics.codegen.kernel": (
+        "Kernel",
+        "make_kernel",
+    ),
     "numerics.codegen.known": ("derive",),
+    "numerics.learn": (
+        "learn",
+        "mse",
+    ),
+    "numerics.ode.inputs": ("Inputs",),
+    "numerics.ode.integrate": ("integrate",),
+    "numerics.share.euler": ("steps",),
     "numerics.solve": ("solve",),
+    "numerics.sweep.job": ("sweep",),
     "numerics.times.table": (
         "bulk_times",
         "learning_times",
         "shared_flow",
         "time_exponents",
     ),
-    "theory.models.spec": ("Spec", "default_spec", "load_spec"),
-    "theory.derive": ("Limit", "Phase", "System"),
+    "show.display": ("plot",),
+    "theory.derive": (
+        "Limit",
+        "Phase",
+        "System",
+    ),
     "theory.models.model": (
         "LINEAR",
         "TRIGONOMETRIC",
@@ -99,6 +127,19 @@ _HOME = {
         "two_modes",
     ),
     "theory.models.schedule": ("parse_schedule",),
+    "theory.models.spec": (
+        "Spec",
+        "default_spec",
+        "load_spec",
+    ),
+    "torchcheck.real_data.denoisers": ("generate",),
+    "torchcheck.real_data.training_times": ("TrainingTimes",),
+    "torchcheck.real_data.uturn": (
+        "mse_curve",
+        "uturn",
+    ),
+    "torchcheck.real_data.windows": ("find_window",),
+    "torchcheck.study.converge": ("converge",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -113,7 +154,9 @@ __all__ = [
     "DerivationError",
     "DilatonError",
     "Feature",
+    "Inputs",
     "Interpolant",
+    "Kernel",
     "Limit",
     "MissingExtra",
     "Model",
@@ -126,21 +169,34 @@ __all__ = [
     "StoreError",
     "System",
     "Target",
+    "TrainingTimes",
     "__version__",
     "bulk_times",
+    "converge",
     "default_spec",
     "derive",
+    "find_window",
+    "generate",
+    "integrate",
+    "learn",
     "learning_times",
     "load_spec",
+    "make_kernel",
     "modes",
     "modes_of_gram",
+    "mse",
+    "mse_curve",
     "parse_schedule",
     "plot",
     "product",
     "shared_flow",
     "solve",
+    "solve_rows",
+    "steps",
+    "sweep",
     "time_exponents",
     "two_modes",
+    "uturn",
 ]
 
 
@@ -154,4 +210,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *globals()})
+    """Return the public names and nothing else."""
+    return sorted(__all__)

@@ -9,8 +9,12 @@ import secrets
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import StoreError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def room(dotted: str) -> Path:
@@ -36,6 +40,25 @@ def source_digest(*folders: Path) -> str:
             name = path.relative_to(folder).as_posix()
             total.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()
+
+
+def write_netcdf(result: xr.Dataset, path: Path) -> None:
+    """Write a result as netCDF, whole or not at all.
+
+    Raises `StoreError` when the folder cannot be written or has no space.
+    """
+    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        result.to_netcdf(temp, engine="scipy")
+        temp.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"The result must be written to a folder with space, but `{path}` could "
+            f"not be: {error.strerror or error}. Free space and run the command again; "
+            "what was finished before is kept."
+        ) from error
+    finally:
+        temp.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -7,7 +7,7 @@ of a spec file, which have them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,9 +39,7 @@ class Asked:
             raise _wrong(self.given)
         if not isinstance(self.given, Spec):
             return self.given
-        from .codegen.known import derive
-
-        return derive(self.given.model)
+        return _derived(self.given)
 
     @property
     def spec(self) -> Spec:
@@ -91,14 +89,24 @@ def _wrong(given: Any) -> ModelError:
     )
 
 
-_LIMITS: dict[str, PrintedLimit] = {}
+_LIMITS: dict[tuple[str, str], Any] = {}
 _DERIVING = threading.Lock()
 
 
 def known_limit(spec: Spec) -> PrintedLimit:
     """Return the limit of a spec, derived at most once in a process."""
-    key = repr(spec.structure)
+    return _once(("numbers", repr(spec.structure)), lambda: limit_of(spec))
+
+
+def _derived(spec: Spec) -> Limit:
+    """Return the limit of a spec with its equations, at most once in a process."""
+    from .codegen.known import derive
+
+    return _once(("equations", repr(spec.structure)), lambda: derive(spec.model))
+
+
+def _once(key: tuple[str, str], make: Callable[[], Any]) -> Any:
     with _DERIVING:
         if key not in _LIMITS:
-            _LIMITS[key] = limit_of(spec)
+            _LIMITS[key] = make()
         return _LIMITS[key]

@@ -15,8 +15,9 @@ from ..errors import (
     did_you_mean,
     shown,
 )
-from ..theory.derive import Limit, derive
+from ..theory.derive import Limit
 from ..theory.symbols.system import System
+from .asked import asked
 from .codegen.parameters import (
     check_choice,
     closed_values,
@@ -29,6 +30,9 @@ from .codegen.parameters import (
 from .ode.integrate import integrate
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..theory.models.model import Model
     from ..theory.models.spec import Spec
 
 LONG = 1e3
@@ -36,7 +40,7 @@ LONG = 1e3
 
 
 def learn(
-    spec: Spec,
+    spec: Spec | Model | Limit | str | Path,
     phase: str,
     s: float | None,
     init: Mapping[str, float],
@@ -47,14 +51,49 @@ def learn(
     tau: float | None = None,
     rtol: float = 1e-9,
     atol: float = 1e-11,
+    **values: float,
 ) -> dict[str, list[float]]:
     """Follow the overlaps in training time at a fixed time (G6), (K2)-(K5).
 
-    Returns ``{"times": ..., name: ...}``. The untied flow is the limit at time `s` of
-    `phase`; the tied one is exact at dimension `d` and base time `tau`.
+    The untied flow is the limit at time `s` of `phase`; the tied one is exact at
+    dimension `d` and base time `tau`.
+
+    Parameters
+    ----------
+    spec
+        A spec, the path of a spec file, or a model or a limit with its values.
+    phase, s
+        The phase and the time in it (untied).
+    init
+        The overlaps at training time 0 by name.
+    times
+        Training times from 0.
+    network
+        ``untied`` or ``tied``.
+    d, tau
+        Dimension and base time (tied).
+    rtol, atol
+        Tolerances of the flow.
+    **values
+        The values of a model or a limit by name; beside a spec, they replace its own.
+
+    Returns
+    -------
+    dict
+        ``{"times": ..., name: ...}``, lists of one length.
+
+    Raises
+    ------
+    ModelError
+        A missing, unknown or inadmissible argument.
+    DerivationError
+        A phase without a training flow.
+    AdmissibilityError
+        Initial overlaps that no network has.
     """
-    limit = derive(spec.model)
-    point = complete(limit, spec.values)
+    question = asked(spec, values)
+    limit = question.limit
+    point = complete(limit, question.values)
     check_choice("network", network, ("untied", "tied"))
     times = training_times(times)
     if network == "tied":
@@ -136,15 +175,34 @@ def check_init(system: System, names: list[str], init: Mapping[str, float]) -> N
 
 
 def mse(
-    spec: Spec,
+    spec: Spec | Model | Limit | str | Path,
     phase: str | None = None,
     s: Sequence[float] | None = None,
     d: float | None = None,
     tau: Sequence[float] | None = None,
+    **values: float,
 ) -> dict[str, list[float]]:
-    """Error of the Bayes denoiser per dimension: (E2), (E4) or, at finite `d`, (E1)."""
-    limit = derive(spec.model)
-    point = complete(limit, spec.values)
+    """Error of the Bayes denoiser per dimension: (E2), (E4) or, at finite `d`, (E1).
+
+    Parameters
+    ----------
+    spec
+        A spec, the path of a spec file, or a model or a limit with its values.
+    phase, s
+        In the limit: the phase and the times in it, in [0, 1].
+    d, tau
+        At finite dimension: `d` and base times in [0, 1].
+    **values
+        The values of a model or a limit by name; beside a spec, they replace its own.
+
+    Returns
+    -------
+    dict
+        ``{"s": ..., "mse": ...}``, or ``tau`` in place of ``s``.
+    """
+    question = asked(spec, values)
+    limit = question.limit
+    point = complete(limit, question.values)
     if d is None:
         times = unit_times("s", s)
         rows = closed_values(limit.phase(str(phase)).mse, times, point)

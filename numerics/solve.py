@@ -211,11 +211,14 @@ class Solution:
 
     def _coordinates(self) -> dict[str, tuple[tuple[str], np.ndarray]]:
         names = [phase.name for phase in self.limit.phases]
+        features = len(self.sample["share_plus"])
         coords = {
             "t": (("t",), self.t.ravel()),
             "s": (("t",), np.tile(self.s, len(names))),
             "phase": (("t",), np.repeat(names, len(self.s))),
         }
+        if features > 1:
+            coords["feature"] = ("feature",), np.arange(1, features + 1)
         return coords if self.nu0 is None else coords | {"nu0": (("nu0",), self.nu0)}
 
 

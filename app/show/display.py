@@ -142,9 +142,19 @@ def _trajectory_figure(data: xr.Dataset, names: tuple[str, ...]) -> Figure:
     return figure
 
 
+def _by_feature(values: xr.DataArray) -> list[xr.DataArray]:
+    """Return a quantity, or what it is for each feature, as ``share_plus_1``."""
+    if "feature" not in values.dims:
+        return [values]
+    return [
+        values.sel(feature=j).rename(f"{values.name}_{j}")
+        for j in values["feature"].values
+    ]
+
+
 @plots.styled
 def _sweep_figure(data: xr.Dataset, swept: list[Any], names: tuple[str, ...]) -> Figure:
-    chosen = [data[n] for n in names or ("share_plus",)]
+    chosen = [x for n in names or ("share_plus",) for x in _by_feature(data[n])]
     width = 5.6 * len(chosen)
     figure, axes = plots.new_figure(1, len(chosen), width, 4.0)
     for ax, values in zip(axes.flat, chosen, strict=True):

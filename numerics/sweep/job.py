@@ -13,7 +13,6 @@ import contextlib
 import gc
 import json
 import math
-import os
 import platform
 import re
 import sys
@@ -36,10 +35,17 @@ from ...errors import (
     StoreError,
     shown,
 )
-from ...files import code_digest
-from ...theory.models.spec import Spec, load_spec
+from ...files import code_digest, write_netcdf
+from ...theory.models.spec import Spec
 from ...theory.symbols.notation import TABLE
-from ..codegen.parameters import check_choice, increasing_times, tolerance, whole_number
+from ..asked import asked, known_limit
+from ..codegen.parameters import (
+    BACKENDS,
+    check_choice,
+    increasing_times,
+    tolerance,
+    whole_number,
+)
 from ..codegen.threads import one_thread
 from ..codegen.threads import workers as threads_here
 from .axes import Axis, axes_of, check_axes, follows_p, inadmissible
@@ -47,6 +53,9 @@ from .store import Damaged, Store
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from ...theory.derive import Limit
+    from ...theory.models.model import Model
 
 Columns = Mapping[str, np.ndarray]
 RowFunction = Callable[[Spec, Columns, Mapping[str, Any]], dict[str, np.ndarray]]
@@ -242,7 +251,7 @@ def _blank(array: np.ndarray) -> Any:
 
 
 def sweep(
-    spec: Spec | str | Path,
+    spec: Spec | Model | Limit | str | Path,
     over: Mapping[str, Any] | Iterable[Any],
     out: str | Path,
     *,
@@ -256,13 +265,14 @@ def sweep(
     workers: int | None = None,
     progress: bool = False,
     rows: RowFunction | None = None,
+    **values: float,
 ) -> xr.Dataset:
     """Solve a spec at every point of a grid; what was finished is never redone.
 
     Parameters
     ----------
     spec
-        A `Spec`, or the path of a spec file.
+        A `Spec`, the path of a spec file, or a model or a limit with its values.
     over
         The axes: texts such as ``"p=0.5:0.95:64"``, tuples such as
         ``("p", 0.5, 0.95, 64)``, or a mapping from names to values. With n samples
@@ -290,11 +300,14 @@ def sweep(
         Show a progress bar on standard error.
     rows
         Another row function in place of the solver.
+    **values
+        The values of a model or a limit by name; beside a spec, they replace its own.
 
     Returns
     -------
     Dataset
-        Dimensions are the axes in order, then ``t`` for overlaps; `status` and
+        Dimensions are the axes in order, then ``t`` for overlaps and ``feature`` for
+        the shares and means of several features; `status` and
         `reason` are text; the attribute ``json`` holds the recipe.
 
     Raises
@@ -304,7 +317,9 @@ def sweep(
     StoreError
         If the folder cannot be written or read.
     """
-    job = make_job(spec, over, rows, rows_per_chunk, backend, device, s, rtol)
+    settings = {"backend": backend, "device": device, "s": s, "rtol": rtol}
+    asked_for = asked(spec, values).spec
+    job = make_job(asked_for, over, rows, rows_per_chunk, settings)
     if progress and follows_p(job.spec.values, job.axes):
         say("n_plus = round(p*n) in each row, since p is swept and n_plus is not.")
     folder, wanted = _folder(out), _wanted(job, chunk_index)
@@ -325,27 +340,14 @@ def sweep(
 
 
 def make_job(
-    spec: Spec | str | Path,
+    spec: Spec,
     over: Mapping[str, Any] | Iterable[Any],
     rows: RowFunction | None,
     rows_per_chunk: int | None,
-    backend: str,
-    device: str,
-    s: Sequence[float],
-    rtol: float,
+    settings: Mapping[str, Any],
 ) -> Job:
     """Check what the user asked for and return it as a `Job`."""
-    check_choice("backend", backend, ("numba", "jax", "scipy"))
-    check_choice("device", device, ("cpu", "gpu"))
-    if device == "gpu" and backend != "jax":
-        raise ModelError(
-            f"`device` must be `cpu` for the backend `{backend}`, but is `gpu`. Only "
-            "`jax` runs on a GPU."
-        )
-    if device == "gpu":
-        _check_gpu()
-    times, rtol = increasing_times("s", s).tolist(), tolerance("rtol", rtol)
-    spec = _read(spec)
+    checked = _checked_settings(**settings)
     if not (rows is None or callable(rows)):
         raise ModelError(
             "`rows` must be a function of a spec, columns and settings, but is "
@@ -363,29 +365,32 @@ def make_job(
     per_chunk = min(max(-(-size // 64), 64), 4096)
     if rows_per_chunk is not None:
         per_chunk = whole_number("rows_per_chunk", rows_per_chunk)
-    settings = {"backend": backend, "device": device, "s": times, "rtol": rtol}
-    return Job(spec, axes, rows or _solver(spec), per_chunk, settings)
+    return Job(spec, axes, rows or _solver(spec), per_chunk, checked)
+
+
+def _checked_settings(
+    backend: str, device: str, s: Sequence[float], rtol: float
+) -> dict[str, Any]:
+    """Return the settings of the row function, or say which cannot be used."""
+    check_choice("backend", backend, BACKENDS)
+    check_choice("device", device, ("cpu", "gpu"))
+    if device == "gpu" and backend != "jax":
+        raise ModelError(
+            f"`device` must be `cpu` for the backend `{backend}`, but is `gpu`. Only "
+            "`jax` runs on a GPU."
+        )
+    if device == "gpu":
+        _check_gpu()
+    times, rtol = increasing_times("s", s).tolist(), tolerance("rtol", rtol)
+    return {"backend": backend, "device": device, "s": times, "rtol": rtol}
 
 
 def _solver(spec: Spec) -> RowFunction:
     """Return the solver; a limit that cannot be derived is refused here, at once."""
-    from ..asked import known_limit
     from .rows import sweep_rows
 
     known_limit(spec)
     return sweep_rows
-
-
-def _read(spec: Any) -> Spec:
-    """Return a spec that is given, or whose file is."""
-    if isinstance(spec, str | Path):
-        return load_spec(spec)
-    if not isinstance(spec, Spec):
-        raise ModelError(
-            "`spec` must be a `dilaton.Spec` or the path of a spec file, but is "
-            f"{shown(spec)}. `default_spec()` is one."
-        )
-    return spec
 
 
 def _folder(out: Any) -> Path:
@@ -592,15 +597,38 @@ def _dataset(job: Job, store: Store, table: Mapping[str, np.ndarray]) -> xr.Data
         a.name: (a.name, np.asarray(a.values), _about(a.name)) for a in job.axes
     }
     data: dict[str, Any] = {}
-    for name, array in table.items():
+    for name, (tail, array) in _columns(table).items():
         if name.startswith("@"):
-            coords[name[1:]] = ("t", array)
+            coords[name[1:]] = (tail, array)
             continue
-        tail = ("t",) if array.ndim == 2 else ()
         shape = job.shape + array.shape[1:]
         data[name] = ((*dims, *tail), array.reshape(shape), _about(name))
     about = {"key": store.key, **job.recipe()}
     return xr.Dataset(data, coords, {"json": json.dumps(about, sort_keys=True)})
+
+
+BY_FEATURE = ("share_plus", "share_plus_error", "mode_mean")
+"""Columns with a number for each feature, ``_1``, ``_2``, where there are several."""
+
+
+def _columns(
+    table: Mapping[str, np.ndarray],
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Return columns with their dimensions beside the row; one for all features."""
+    found: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+    features: dict[str, list[np.ndarray]] = {}
+    for name, array in table.items():
+        base, _, index = name.rpartition("_")
+        if base in BY_FEATURE and index.isdigit():
+            features.setdefault(base, []).append(array)
+            found[base] = ("feature",), np.stack(features[base], axis=-1)
+        else:
+            along = array.ndim == 2 or name.startswith("@")
+            found[name] = ("t",) if along else (), array
+    if features:
+        count = max(map(len, features.values()))
+        found["@feature"] = ("feature",), np.arange(1, count + 1)
+    return found
 
 
 def _about(name: str) -> dict[str, str]:
@@ -635,29 +663,20 @@ def _make_room(path: Path, key: str) -> None:
         path.replace(path.with_name(f"sweep-{other[:16]}.nc"))
 
 
-def write_netcdf(result: xr.Dataset, path: Path) -> None:
-    """Write a Dataset as netCDF, whole or not at all."""
-    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        result.to_netcdf(temp, engine="scipy")
-        temp.replace(path)
-    except OSError as error:
-        temp.unlink(missing_ok=True)
-        raise StoreError(
-            f"The result must be written to a folder with space, but `{path}` could "
-            f"not be: {error.strerror or error}. Free space and run the command again; "
-            "the chunks are kept."
-        ) from error
-
-
 def summary(result: xr.Dataset) -> dict[str, Any]:
     """Return what ``dilaton sweep --json`` prints: axes, scalars, counts of rows."""
     states, counts = np.unique(result.status.values, return_counts=True)
-    scalars = {
-        str(name): values.values
-        for name, values in result.data_vars.items()
-        if "t" not in values.dims and values.dtype.kind in "fi"
-    }
+    scalars = {}
+    for name, values in result.data_vars.items():
+        if "t" in values.dims or values.dtype.kind not in "fi":
+            continue
+        if "feature" not in values.dims:
+            scalars[str(name)] = values.values
+        elif name == "mode_mean":
+            scalars[name] = values.isel(feature=0).values
+        else:
+            for j, each in enumerate(np.moveaxis(values.values, -1, 0), 1):
+                scalars[f"{name}_{j}"] = each
     return {
         "axes": {str(name): result[name].values for name in result.status.dims},
         "rows": dict(zip(states.tolist(), counts.tolist(), strict=True)),

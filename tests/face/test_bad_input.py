@@ -919,8 +919,8 @@ SWEEPS = {  # arguments of a sweep: name: (call, (rule, fact, remedy))
     "workers text": (lambda: swept(workers="2"), (WHOLES, "'2'", "Change it")),
     "sweep backend": (lambda: swept(backend=None), ("one of numba", "`None`", "Use")),
     "sweep device": (lambda: swept(device=None), ("one of cpu, gpu", "`None`", "Use")),
-    "sweep spec None": (lambda: swept(spec=None), ("`dilaton.Spec`", "None", "is one")),
-    "sweep spec {}": (lambda: swept(spec={}), ("`dilaton.Spec`", "is {}", "is one")),
+    "sweep spec None": (lambda: swept(spec=None), ("must be a spec", "is None", "T")),
+    "sweep spec {}": (lambda: swept(spec={}), ("must be a spec", "is {}", "Take")),
     "rows text": (lambda: swept(rows="rows"), ("a function of a spec", "'rows'", "Le")),
 }  # fmt: skip
 CALLS |= {k: (call, ModelError, parts) for k, (call, parts) in SWEEPS.items()}
@@ -990,7 +990,6 @@ CALLS |= {k: (call, ModelError, parts) for k, (call, parts) in PLOTS.items()}
 @pytest.fixture
 def quick(monkeypatch):
     """Derive each model once: the messages do not depend on the derivation."""
-    monkeypatch.setattr(learning, "derive", derived)
     monkeypatch.setattr(stepping, "derive", derived)
 
 

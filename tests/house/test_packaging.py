@@ -34,11 +34,21 @@ def test_every_requirement_is_pinned():
 
 
 def test_public_names_load_and_are_listed():
-    assert set(dilaton.__all__) <= set(dir(dilaton))
     for name in dilaton.__all__:
         assert getattr(dilaton, name) is not None
+    assert dir(dilaton) == sorted(dilaton.__all__)
+    listed = {name for names in dilaton._HOME.values() for name in names}
+    assert listed | {"__version__"} == set(dilaton.__all__)
     with pytest.raises(AttributeError, match="no attribute 'modle'"):
         dilaton.modle
+
+
+def test_what_users_need_is_there():
+    needed = "derive solve sweep converge integrate learn steps mse plot make_kernel"
+    data = "TrainingTimes uturn find_window mse_curve generate"
+    assert set(f"{needed} {data}".split()) <= set(dir(dilaton))
+    for name in dilaton._MODULE_OF:
+        assert getattr(dilaton, name).__doc__ or name.isupper()
 
 
 def _loaded(code):

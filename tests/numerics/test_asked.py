@@ -5,7 +5,9 @@ from dilaton import Autoencoder, Data, Model, default_spec, derive, product, two
 from dilaton.errors import ModelError, StoreError
 from dilaton.numerics.asked import asked
 from dilaton.numerics.codegen.snapshot import limit_of as printed_of
+from dilaton.numerics.learn import learn, mse
 from dilaton.numerics.solve import solve
+from dilaton.numerics.sweep.job import summary, sweep
 from dilaton.theory.models.spec import parse_spec
 
 from ..cases import PRODUCT
@@ -73,9 +75,47 @@ def test_values_beside_a_spec_replace_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("given", [None, 3, {"p": 0.8}])
-def test_neither_a_model_nor_a_spec_is_said(given):
-    with pytest.raises(ModelError, match="a spec, the path of a spec file, or a model"):
-        solve(given, **TOLERANCES)
+def test_neither_a_model_nor_a_spec_is_said(given, tmp_path):
+    start = dict.fromkeys(("m", "q", "omega", "r", "b"), 0.5)
+    for ask in (
+        lambda: solve(given, **TOLERANCES),
+        lambda: learn(given, "weights", 0.5, start, [1.0]),
+        lambda: mse(given, "weights", [0.5]),
+        lambda: sweep(given, ["p=0.5,0.6"], tmp_path),
+    ):
+        with pytest.raises(ModelError, match="a spec, the path of a spec file, or a m"):
+            ask()
+
+
+def test_all_forms_learn_alike_and_have_the_same_error(tmp_path):
+    spec = default_spec().replace(n="inf")
+    start = {"m": 0.3, "q": 0.5, "omega": 0.2, "r": 0.4, "b": 0.0}
+    asks = [x for x in forms(spec, tmp_path / "s.toml") if x[0] != printed_of(spec)]
+    flows = [learn(x, "weights", 0.75, start, [2.0], **v) for x, v in asks]
+    errors = [mse(x, "weights", [0.5], **v) for x, v in asks]
+    assert all(x == flows[0] for x in flows)
+    assert all(x == errors[0] for x in errors)
+    assert flows[0] != learn(spec, "weights", 0.75, start, [2.0], p=0.7)
+    assert errors[0] != mse(spec, "weights", [0.5], p=0.7)
+
+
+def test_all_forms_are_swept_alike_and_features_have_a_dimension(tmp_path):
+    spec, values = parse_spec(PRODUCT), {"over": ["p_1=0.6,0.8"], "s": [1.0]}
+    found = [
+        sweep(given, out=tmp_path / str(i), **values, **numbers)
+        for i, (given, numbers) in enumerate(forms(spec, tmp_path / "s.toml"))
+        if given != printed_of(spec)
+    ]
+    assert all(other.equals(found[0]) for other in found)
+    assert found[0].share_plus.dims == ("p_1", "feature")
+    point = solve(spec, **TOLERANCES | {"rtol": 1e-8, "s": [1.0]}, p_1=0.6)
+    for name in ("share_plus", "share_plus_error", "mode_mean"):
+        assert found[0][name].isel(p_1=0, drop=True).equals(point[name].drop_attrs()), (
+            name
+        )
+    told = summary(found[0])
+    assert [told["share_plus_1"][0], told["share_plus_2"][0]] == list(point.share_plus)
+    assert told["mode_mean"].shape == (2,)
 
 
 def test_a_missing_file_and_a_missing_value_are_said(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -30,6 +30,7 @@ def solve(
     Example:
       dilaton solve my.toml --at 0.25,0.5,1 --json
     """
+    from ...files import write_netcdf
     from ...show import answers
     from ...theory.models.spec import load_spec
 
@@ -63,15 +64,3 @@ def check_output_file(path: Path, *inputs: Path) -> None:
         f"`--output` must be a file to write, but `{path}` is not: {fact}. Choose "
         "another name."
     )
-
-
-def write_netcdf(trajectory: Any, path: Path) -> None:
-    """Write a trajectory to `path`, whole or not at all."""
-    import os
-
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        trajectory.to_netcdf(temporary, engine="scipy")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

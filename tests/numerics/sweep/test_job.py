@@ -20,6 +20,7 @@ from dilaton.numerics.sweep.job import make_job, summary_text, sweep
 from dilaton.numerics.sweep.store import Store
 from dilaton.theory.models.spec import default_spec
 
+SETTINGS = {"backend": "numba", "device": "cpu", "s": (0.5, 1.0), "rtol": 1e-8}
 POPULATION = {"n": "inf"}
 
 
@@ -523,7 +524,7 @@ def test_a_chunk_of_another_content_is_said_and_redone(
 ):
     settings = {"rows": rows, "rows_per_chunk": 2}
     whole = sweep(spec, ["p=0.2:0.9:4"], tmp_path, **settings)
-    job = make_job(spec, ["p=0.2:0.9:4"], rows, 2, "numba", "cpu", (0.5, 1.0), 1e-8)
+    job = make_job(spec, ["p=0.2:0.9:4"], rows, 2, SETTINGS)
     store = Store(tmp_path, job.recipe())
     held, (wrong, said) = store.load(0), case
     held.pop(name, None)
@@ -536,7 +537,7 @@ def test_a_chunk_of_another_content_is_said_and_redone(
 def test_a_worker_with_other_code_is_refused(spec):
     from dilaton.numerics.sweep.job import run_checked
 
-    job = make_job(spec, ["p=0.2,0.3"], rows, None, "numba", "cpu", (1.0,), 1e-8)
+    job = make_job(spec, ["p=0.2,0.3"], rows, None, SETTINGS | {"s": (1.0,)})
     known = job.recipe()["versions"]
     assert run_checked(job, 0, known)[0] == 0
     with pytest.raises(SolveError, match="differs in sources"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import pickle
 import subprocess
@@ -221,27 +220,28 @@ def test_a_writer_whose_temporary_file_was_tidied_accepts_the_finished_one(
     assert_same(store.load(0), chunk)
 
 
-def _hammer(root, seed):
-    store = Store(Path(root), RECIPE).open()
-    rng = np.random.default_rng(seed)
-    for _ in range(30):
-        index = int(rng.integers(4))
-        store.save(index, {"x": np.full(2000, float(index))})
-        found = store.load(int(rng.integers(4)))
-        if found is not None:
-            assert np.ptp(found["x"]) == 0
+HAMMER = f"""
+import sys
+from pathlib import Path
+import numpy as np
+from dilaton.numerics.sweep.store import Store
+store = Store(Path(sys.argv[1]), {RECIPE!r}).open()
+rng = np.random.default_rng(int(sys.argv[2]))
+for _ in range(30):
+    index = int(rng.integers(4))
+    store.save(index, {{"x": np.full(2000, float(index))}})
+    found = store.load(int(rng.integers(4)))
+    if found is not None:
+        assert np.ptp(found["x"]) == 0
+"""
 
 
 def test_two_processes_may_share_a_store(tmp_path):
-    context = multiprocessing.get_context("spawn")
     workers = [
-        context.Process(target=_hammer, args=(str(tmp_path), seed)) for seed in (1, 2)
+        subprocess.Popen([sys.executable, "-c", HAMMER, str(tmp_path), str(seed)])
+        for seed in (1, 2)
     ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert [worker.wait(60) for worker in workers] == [0, 0]
     store = Store(tmp_path, RECIPE)
     for index in range(4):
         np.testing.assert_array_equal(store.load(index)["x"], index)
