@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..errors import ModelError
 from .document.derivation import limit_html, system_latex
 from .limit import Limit, Phase
+from .models.cases import case_of
 from .models.model import Model, Modes
 from .models.schedule import check_schedule
 from .modes.phase import ModesLimit, ModesPhase, check_network
@@ -48,6 +49,8 @@ def derive(model: Model) -> Limit:
     if isinstance(model.target, Modes):
         check_network(model)
         kinds = ModesPhase, ModesLimit
+    else:
+        case_of(model)  # refuses what is not derived
     windows = find_windows(model)
     check_schedule(model.interpolant.alpha, model.interpolant.beta)
     names = window_names(windows)

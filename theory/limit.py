@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import ModuleType
 
 import sympy as sp
 
 from ..errors import ModelError, did_you_mean
-from .models.classes import has_patterns
 from .models.model import D, Model
-from .phases import sampling, saturation, training, variance, weights
+from .phases import bulk, weights
 from .phases.denoiser import exact_flow, exact_mse
-from .phases.finite_d import correction
+from .phases.roles import Derivation, Following, Roles, roles_of
 from .phases.tied_score import tied_training
 from .symbols.system import Equation, Step, System
 from .windows.dilation import Dilation
@@ -60,46 +58,37 @@ class Phase:
         return self.window.exponent
 
     @cached_property
+    def _roles(self) -> Roles:
+        return roles_of(self.model)
+
+    @cached_property
     def learned(self) -> System:
         """The learned overlaps: closed, or a stationarity problem."""
-        derived = weights.learned if self.features else _bulk(self.model).learned
+        derived = self._roles.learned if self.features else bulk.learned
         return self._named(derived(self.model, self.window))
 
     @cached_property
     def sampling(self) -> System | None:
         """The flow of a sample's overlaps; `None` where nothing is decided."""
-        if not self.features:
-            every = len(self.decided) == len(self.model.target.features)
-            bulk = _bulk(self.model).sampling
-            flow = bulk(self.model, self.window) if every else None
-            return flow and self._named(flow)
-        flow = sampling.sampling(self.model, self.window, self.learned)
-        return flow and self._named(flow)
+        if self.features:
+            return self._following(self._roles.sampling)
+        every = len(self.decided) == len(self.model.target.features)
+        return self._named(bulk.sampling(self.model, self.window)) if every else None
 
     @cached_property
     def projected(self) -> System | None:
         """The sampling flow of n samples in one dimension."""
-        if not self.features:
-            return None
-        flow = sampling.projected(self.model, self.window)
-        return flow and self._named(flow)
+        return self._derived(self._roles.projected)
 
     @cached_property
     def training(self) -> System | None:
         """Gradient flow of the overlaps in training time."""
-        if not self.features or has_patterns(self.model):
-            return None
-        flow = training.training(self.model, self.window)
-        return flow and self._named(flow)
+        return self._derived(self._roles.training)
 
     @cached_property
     def correction(self) -> System | None:
         """The leading finite-d correction of the learned overlaps."""
-        if has_patterns(self.model):
-            return None
-        rate = leading_rate(self.model, self.window)
-        found = correction(self.model, self.window, self.learned, rate)
-        return found and self._named(found)
+        return self._following(self._roles.correction)
 
     @cached_property
     def levels(self) -> System:
@@ -118,7 +107,7 @@ class Phase:
     def mse(self) -> System:
         """The Bayes error per dimension."""
         if self.window.variance and not self.features:
-            return self._named(variance.mse(self.model, self.window))
+            return self._named(bulk.mse(self.model, self.window))
         return self._named(weights.mse(self.model, self.window, self.decided))
 
     @property
@@ -127,6 +116,18 @@ class Phase:
         roles = (self.learned, self.sampling, self.projected, self.training, self.mse)
         closed = self.learned.kind == "closed"
         return tuple(s for s in (*roles, closed and self.correction) if s)
+
+    def _derived(self, derive: Derivation | None) -> System | None:
+        """The system of a role that only windows of features have."""
+        if derive is None or not self.features:
+            return None
+        return self._named(derive(self.model, self.window))
+
+    def _following(self, derive: Following | None) -> System | None:
+        """The same, for a role that follows from what is learned."""
+        if derive is None or not self.features:
+            return None
+        return self._named(derive(self.model, self.window, self.learned))
 
     def _named(self, system: System) -> System:
         whole = replace(system, name=f"{self.name}/{system.name}")
@@ -187,11 +188,6 @@ class Limit:
             for x in system.parameters
         }
         return tuple(sorted(x for x in found if x[0] != "S"))
-
-
-def _bulk(model: Model) -> ModuleType:
-    """The module that derives the variance phase."""
-    return saturation if has_patterns(model) else variance
 
 
 def _labelled(system: System, model: Model, window: Window) -> System:

@@ -75,7 +75,9 @@ def lipschitz_parts(model: Model) -> System:
     for j, feature in enumerate(model.target.features, 1):
         nu, slope = named(model, "nu", j), bayes.slope(j)
         bend = 1 - sp.tanh(slope * nu + feature.log_odds) ** 2
-        found[f"slope_{j}"] = gamma + drive * bayes.kept * norm(feature) * slope * bend
+        found[f"slope_{j}"] = (
+            gamma + drive * bayes.residual_gain * norm(feature) * slope * bend
+        )
         found[f"center_{j}"] = bayes.beta * norm(feature)
         projections.append(nu)
     parts = tuple(Equation("U3", sp.Symbol(k), v, "exact") for k, v in found.items())

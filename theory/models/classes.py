@@ -1,8 +1,10 @@
-r"""Samples of a product mixture, grouped by the signs of their features.
+r"""Samples grouped by the signs of their features, and the names that go with them.
 
 Samples with one sign pattern $c$ are alike: $x_i = \sum_k s_{ck}\mu_k + \sigma z_i$,
 $n_c$ of them. Everything a network learns from them in the limit depends on the class
-means $\bar x_c$ and on overlaps that the samples of a class share.
+means $\bar x_c$ and on overlaps that the samples of a class share. The two modes of the
+paper are the case of one feature, with names of their own: the counts are `n_plus` and
+`n - n_plus`, the overlaps of the noises `zeta_plus` and `zeta_minus`.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ from itertools import combinations, product
 
 import sympy as sp
 
-from ...errors import DerivationError, ModelError, did_you_mean
+from ...errors import ModelError, did_you_mean
 from ..symbols.notation import symbol
-from .model import Model, suffix
+from .model import Model, named, suffix
 
 Pattern = tuple[int, ...]
 
@@ -45,10 +47,19 @@ def every_pattern(features: int) -> tuple[Pattern, ...]:
 
 @dataclass(frozen=True)
 class Classes:
-    r"""The classes of samples of a model that are not empty, and their symbols."""
+    r"""The classes of samples of a model that are not empty, and every name they need.
+
+    `counted` classes have a number of samples each (`n_pm`) and numbered units; the
+    others are the two modes, whose names carry no number.
+    """
 
     model: Model
     patterns: tuple[Pattern, ...]
+
+    @property
+    def counted(self) -> bool:
+        """Whether each class has its own count: samples of a product mixture."""
+        return has_patterns(self.model)
 
     @property
     def units(self) -> range:
@@ -73,29 +84,27 @@ class Classes:
         r"""$\sum_k\rho_k + \sigma^2 = |x_i|^2/d$."""
         return sp.Add(*(self.rho(j) for j in self.units)) + self.sigma**2
 
-    def sign(self, c: Pattern, j: int) -> int:
-        """The sign of feature `j` in class `c`."""
-        return c[j - 1]
-
-    def count(self, c: Pattern) -> sp.Symbol:
-        """``n_pm``: how many samples class `c` has."""
-        return symbol(f"n_{mark(c)}")
+    def count(self, c: Pattern) -> sp.Expr:
+        """The number of samples of class `c`: ``n_pm``, or ``n_plus`` and the rest."""
+        if self.counted:
+            return symbol(f"n_{mark(c)}")
+        return symbol("n_plus") if c[0] > 0 else symbol("n") - symbol("n_plus")
 
     @property
     def counts(self) -> tuple[sp.Symbol, ...]:
-        """The numbers of samples, class by class."""
-        return tuple(map(self.count, self.patterns))
+        """The symbols that the numbers of samples are written in."""
+        if not self.counted:
+            return (symbol("n"), symbol("n_plus"))
+        return tuple(symbol(f"n_{mark(c)}") for c in self.patterns)
 
     @property
     def size(self) -> sp.Expr:
         """The number of samples."""
-        return sp.Add(*self.counts)
+        return sp.Add(*self.counts) if self.counted else symbol("n")
 
     def agreement(self, j: int, k: int) -> sp.Expr:
         r"""$T_{jk} = \sum_i s_{ij}s_{ik}$."""
-        return sp.Add(
-            *(self.count(c) * c[j - 1] * c[k - 1] for c in self.patterns),
-        )
+        return sp.Add(*(self.count(c) * c[j - 1] * c[k - 1] for c in self.patterns))
 
     @property
     def tied(self) -> bool:
@@ -112,11 +121,24 @@ class Classes:
 
     def bias(self, j: int) -> sp.Expr:
         """The bias of unit `j`; 0 for units without one."""
-        return symbol(f"b_{j}") if self.model.autoencoder.bias else sp.S.Zero
+        return self.of("b", j) if self.model.autoencoder.bias else sp.S.Zero
+
+    def of(self, name: str, j: int) -> sp.Symbol:
+        """``b_1``: a quantity of unit or feature 1; ``b`` for two modes."""
+        return named(self.model, name, j)
+
+    def pair(self, name: str, j: int, k: int) -> sp.Symbol:
+        """``m_1_2``: overlap of unit 1 with mean 2; ``m`` for two modes."""
+        return pair(name, j, k) if self.counted else symbol(name)
 
     def own(self, name: str, j: int, c: Pattern) -> sp.Symbol:
-        """``zeta_1_pm``: overlap of unit 1 with the noise of a sample of a class."""
-        return symbol(f"{name}_{j}_{mark(c)}")
+        """``zeta_1_pm``: overlap of unit 1 with the noise of a sample of a class.
+
+        It is ``zeta_plus`` or ``zeta_minus`` for two modes.
+        """
+        if self.counted:
+            return symbol(f"{name}_{j}_{mark(c)}")
+        return symbol(f"{name}_plus" if c[0] > 0 else f"{name}_minus")
 
     def each(self, *names: str) -> Iterator[sp.Symbol]:
         """Yield the symbols of overlaps with the means (`m, omega`) or the noises.
@@ -126,7 +148,7 @@ class Classes:
         for name in names:
             for j in self.units:
                 if name in ("m", "omega"):
-                    yield from (pair(name, j, k) for k in self.units)
+                    yield from (self.pair(name, j, k) for k in self.units)
                 elif name == "b":
                     yield from self.bias(j).free_symbols
                 else:
@@ -195,30 +217,3 @@ def classes_of(model: Model) -> Classes:
                 f"{j} have one sign. Leave fewer classes empty."
             )
     return Classes(model, found)
-
-
-def check_patterns(model: Model) -> None:
-    """Refuse the product mixtures whose n samples have no derived limit."""
-    auto, features = model.autoencoder, model.target.features
-    for j, feature in enumerate(features, 1):
-        if feature.exponent != 0:
-            raise DerivationError(
-                "With n samples a feature needs exponent 0: a sample's own noise has "
-                "norm sqrt(d) and is resolved at tau ~ d^(-1/2), before feature "
-                f"{j} with exponent {feature.exponent}. There a unit can fit any "
-                "split of the samples at the same leading loss; the labels change it "
-                f"by O(d^(-{2 * feature.exponent})) alone, the chance overlaps of the "
-                'noises by O(d^(-1/2)). Set the exponent to 0, or n = "inf".'
-            )
-    if len(features) > MOST_UNITS:
-        raise DerivationError(
-            f"With n samples the engine derives up to {MOST_UNITS} features of one "
-            f"exponent, 2^K classes of samples with K overlaps each, but the model has "
-            f'{len(features)} features. Use fewer features, or n = "inf".'
-        )
-    if auto.activation == "sign":
-        raise DerivationError(
-            "With n samples of a product mixture the engine derives tanh or erf units, "
-            "whose products are smooth functions of two correlated fields, but the "
-            "model has activation 'sign'. Use a smooth unit, or kind = \"two-modes\"."
-        )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sympy as sp
 
 from ..models.model import D, Model
+from ..phases.bulk import regular
 from ..phases.loss import at_large_d
-from ..phases.variance import regular
 from ..symbols.indexed import DIRECTION, MODE, family, over_directions, over_modes
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
@@ -171,9 +171,7 @@ def bulk_sampling(model: Model, window: Window) -> System:
     skip = _skip(window)
     kept = sp.factor(1 - skip * BETA) if window.variance else sp.S.One
     plain = {x: sp.Symbol(str(x), positive=True) for x in (A, B)}
-    gamma, drive = (
-        e.subs(plain).subs(known) for e in regular({"c": skip, "m": kept}, window)
-    )
+    gamma, drive = (e.subs(plain).subs(known) for e in regular(skip, kept, window))
     mean, bulk = family("M")[MODE], symbol("V")
     variance = window.alpha**2
     variance += window.beta**2 * (A / B).subs(known) if window.variance else 0

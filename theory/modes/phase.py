@@ -9,7 +9,7 @@ from ...errors import ModelError
 from ..limit import Limit, Phase
 from ..models.model import Model, Modes
 from ..models.modes import Level, Parting
-from ..phases import variance
+from ..phases.bulk import mse as bulk_mse
 from ..symbols.system import System
 from . import bulk, systems
 from .story import Chapters, chapters, words
@@ -79,7 +79,7 @@ class ModesPhase(Phase):
     def mse(self) -> System:
         """The Bayes error per dimension."""
         if self.window.variance and not self.features:
-            return self._named(variance.mse(self.model, self.window))
+            return self._named(bulk_mse(self.model, self.window))
         return self._named(systems.mse(self.model, self.window, self._moment))
 
     @property

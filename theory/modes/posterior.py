@@ -75,7 +75,7 @@ def exact_scales(model: Model) -> tuple[Denoiser, Scales, sp.Expr]:
     size = D ** (HALF - DELTA[DIRECTION])
     return (
         bayes,
-        Scales(bayes.beta * size / bayes.delta, bayes.beta * size, bayes.kept),
+        Scales(bayes.beta * size / bayes.delta, bayes.beta * size, bayes.residual_gain),
         size,
     )
 
@@ -87,7 +87,7 @@ def window_scales(model: Model, window: Window) -> Scales:
     x = window.alpha_size
     slope = in_window(bayes.beta * D ** (gain + x) / bayes.delta, window, gain)
     shift = in_window(bayes.beta * D ** (gain - x), window, gain)
-    return Scales(slope, shift, in_window(bayes.kept, window, gain))
+    return Scales(slope, shift, in_window(bayes.residual_gain, window, gain))
 
 
 def skip_limit(model: Model, window: Window) -> sp.Expr:

@@ -25,7 +25,7 @@ def setting(model: Model) -> tuple[Step, ...]:
     mean = sp.IndexedBase("mu")
     product = over_directions(LOADING[MODE, DIRECTION] * LOADING[OTHER, DIRECTION])
     vector = sp.Symbol("x")
-    denoiser = bayes.skip * vector + bayes.kept * over_modes(
+    denoiser = bayes.skip * vector + bayes.residual_gain * over_modes(
         mean[MODE] * POSTERIOR[MODE]
     )
     who = "`n_k` samples of mode k" if model.data.samples else "the population"

@@ -168,7 +168,9 @@ def exact_flow(model: Model) -> System:
         kind="flow",
         time=TAU,
         equations=(
-            Equation("D3", y, gamma * y + drive * bayes.kept * size * push, "exact"),
+            Equation(
+                "D3", y, gamma * y + drive * bayes.residual_gain * size * push, "exact"
+            ),
             Equation("D4", bulk, 2 * gamma * bulk, "exact"),
         ),
         observables=scales.posterior("exact"),
@@ -193,7 +195,9 @@ def exact_mse(model: Model) -> System:
         kind="closed",
         time=TAU,
         equations=(
-            Equation("E1", symbol("mse"), skip + bayes.kept**2 * known / D, "exact"),
+            Equation(
+                "E1", symbol("mse"), skip + bayes.residual_gain**2 * known / D, "exact"
+            ),
         ),
         parameters=(*SIZES, *FAMILIES, DELTA.label, model.target.sigma, D),
         status="exact",

@@ -42,8 +42,8 @@ class Denoiser:
         return self.model.target.sigma**2 * self.beta / self.delta
 
     @property
-    def kept(self) -> sp.Expr:
-        r"""$1 - c\beta = \alpha^2/\Delta$: what the skip leaves of a mean."""
+    def residual_gain(self) -> sp.Expr:
+        r"""Residual gain of a mean past the skip, $1 - c\beta = \alpha^2/\Delta$."""
         return self.alpha**2 / self.delta
 
     def slope(self, j: int) -> sp.Expr:
@@ -92,7 +92,7 @@ def exact_flow(model: Model) -> System:
     for j, feature in enumerate(model.target.features, 1):
         nu = named(model, "nu", j)
         unit = sp.tanh(bayes.slope(j) * nu + feature.log_odds)
-        rhs = gamma * nu + drive * bayes.kept * norm(feature) * unit
+        rhs = gamma * nu + drive * bayes.residual_gain * norm(feature) * unit
         equations.append(Equation(f"D{2 + j}", nu, rhs, "exact"))
     label = f"D{3 + len(equations)}"
     equations.append(Equation(label, symbol("V"), 2 * gamma * symbol("V"), "exact"))
@@ -154,7 +154,7 @@ def exact_mse(model: Model) -> System:
     """
     bayes = exact_denoiser(model)
     sigma2 = model.target.sigma**2
-    value = sigma2 * bayes.alpha**2 / bayes.delta + bayes.kept**2 * sum(
+    value = sigma2 * bayes.alpha**2 / bayes.delta + bayes.residual_gain**2 * sum(
         norm(f) ** 2 / D * (1 - posterior_sharpness(f, bayes.snr(j)))
         for j, f in enumerate(model.target.features, 1)
     )

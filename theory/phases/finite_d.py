@@ -12,14 +12,15 @@ from dataclasses import replace
 import sympy as sp
 
 from ...errors import DerivationError
+from ..models.cases import Case, case_of
 from ..models.model import TAU, D, Model
 from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
 from ..windows.dilation import make_dilation
-from ..windows.search import S_PHASE, Window, find_windows
+from ..windows.search import S_PHASE, Window, find_windows, leading_rate
 from .stationary import Stationary
-from .weights import bayes_values, holds_bayes
+from .weights import bayes_values
 
 SMALL = sp.Dummy("delta", positive=True)
 """The power of `d` in which the window's equations are expanded."""
@@ -30,9 +31,7 @@ def shift(name: str) -> sp.Symbol:
     return symbol(f"{name}_shift")
 
 
-def correction(
-    model: Model, window: Window, learned: System, rate: sp.Expr
-) -> System | None:
+def correction(model: Model, window: Window, learned: System) -> System:
     r"""Return the coefficients of $d^{-\rm rate}$ in the learned overlaps. (C1)-(C12)
 
     With $x$ the unknowns, $G(x, \delta) = 0$ their equations and $O(x, \delta)$ an
@@ -49,14 +48,12 @@ def correction(
     $d^{-1/2}$, have mean zero. The system's parameters include the unknowns
     and the overlaps of `u`, at their limits. Status: asymptotic, rate $d^{-\rm rate}$.
 
-    `None` where the engine has no such expansion: frozen noise, a tied network, several
-    features with samples, a window without features. Raises `DerivationError` where a
-    schedule has terms between its leading power and this one.
+    Raises `DerivationError` where a schedule has terms between its leading power and
+    this one.
     """
-    if not _expands(model, window):
-        return None
+    rate = leading_rate(model, window)
     moved = _moved(model, window, rate)
-    if holds_bayes(model):
+    if case_of(model) is Case.BAYES:
         values, unknowns = _closed_response(model, moved), ()
     else:
         parts = Stationary(model, moved)
@@ -80,12 +77,6 @@ def _scales(model: Model, equations: tuple[Equation, ...]) -> tuple[sp.Symbol, .
     """The scales of other windows, where the phase begins."""
     used = set().union(*(eq.rhs.free_symbols for eq in equations))
     return tuple(w.kappa for w in find_windows(model) if w.kappa in used)
-
-
-def _expands(model: Model, window: Window) -> bool:
-    several = model.data.samples and len(model.target.features) > 1
-    lost = model.data.frozen_noise or model.autoencoder.tied
-    return bool(window.features) and not several and not lost
 
 
 def _moved(model: Model, window: Window, rate: sp.Expr) -> Window:

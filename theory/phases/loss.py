@@ -13,7 +13,7 @@ from math import lcm
 
 import sympy as sp
 
-from ..models.classes import classes_of, has_patterns
+from ..models.classes import classes_of
 from ..models.model import Autoencoder, D, Feature, Model, suffix
 from ..symbols import gaussian
 from ..symbols.notation import symbol
@@ -236,9 +236,6 @@ def gram_flow(
     return -(pull * gram + gram * pull.T) / 2
 
 
-SAMPLES = tuple(symbol(x) for x in ("n", "n_plus", "ridge_u", "ridge_w"))
-
-
 def gain(feature: Feature) -> sp.Expr:
     r"""$\frac12-\delta$: the power of `d` by which a feature beats one coordinate."""
     return HALF - feature.exponent
@@ -252,10 +249,8 @@ def window_parameters(model: Model, window: Window) -> tuple[sp.Symbol, ...]:
         own += [x for x in (feature.p, feature.rho) if isinstance(x, sp.Symbol)]
     own.append(model.target.sigma)
     own += [window.kappa] if window.kappa is not None else []
-    if has_patterns(model):
+    if model.data.samples:
         own += [*classes_of(model).counts, symbol("ridge_u"), symbol("ridge_w")]
-    elif model.data.samples:
-        own += SAMPLES
     own += [symbol("noise_draws")] if model.data.frozen_noise else []
     return tuple(own)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from ..models.classes import Classes, Pattern, check_patterns, classes_of, mark, pair
+from ..models.classes import Classes, Pattern, classes_of, mark, pair
 from ..models.model import D, Model
 from ..symbols.gaussian import (
     mean_phi,
@@ -144,7 +144,6 @@ def learned(model: Model, window: Window) -> System:
     $q, r, v$ follow from the overlaps, which minimise (L6). (R2) leaves $2^K$ numbers
     and a bias for each unit, (R1) one less; a tied `u` follows from `w`.
     """
-    check_patterns(model)
     data = classes_of(model)
     total = window_loss(data, window)
     known = overlaps(data, window)
@@ -379,7 +378,7 @@ def closed_relations(data: Classes, j: int) -> dict[str, sp.Equality]:
 # ------------------------------------------------------------------------- sampling
 
 
-def sampling(model: Model, window: Window) -> System:
+def sampling(model: Model, window: Window, _solved: System) -> System:
     r"""The flow of a sample's overlaps with the means and the class noises. (S1)-...
 
     $$ \dot\nu_k = \frac{\dot\alpha}\alpha\nu_k + \zeta\sum_j\sqrt{\rho_j}\,m_{jk}

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import sympy as sp
 
-from ..models.classes import has_patterns
 from ..models.model import Model, named
 from ..symbols.gaussian import phi
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
 from ..windows.search import S_PHASE, Window
-from . import sampled as classes
 from .denoiser import HALF, velocity_coefficients
 from .loss import window_parameters
 from .stationary import mean_difference
 
 
-def sampling(model: Model, window: Window, solved: System) -> System | None:
+def population(model: Model, window: Window, solved: System) -> System:
     r"""The flow of the sample's overlaps through the window. (S1)-(S3)
 
     $$ \dot\nu = \frac{\dot\alpha}{\alpha}\nu + \zeta\sqrt\rho\, m\,\varphi(H), \qquad
        H = \omega\nu + b, \qquad \zeta = \dot\beta - \dot\alpha\beta/\alpha, $$
 
-    and, with samples, the same for $g_\pm$ with $\sqrt{n_\pm} a_\pm$ for `m`, and
-    $H = \omega\nu + \sqrt{n_+}\zeta_+ g_+ + \sqrt{n_-}\zeta_- g_- + b$.
+    for each feature of the window. `solved` is what is learned there.
     """
-    if model.data.frozen_noise:
-        return None
-    if has_patterns(model):
-        return classes.sampling(model, window)
     rate, drive = velocity_coefficients(window.alpha, window.beta, S_PHASE, sp.S.Zero)
-    if model.data.samples:
-        return _sample_flow(model, window, rate, drive)
     closed = solved.kind == "closed"
     equations, inputs = [], []
     for i, j in enumerate(window.features, 1):
@@ -77,7 +68,15 @@ def _population_shares(model: Model, window: Window) -> tuple[Equation, ...]:
     return tuple(found)
 
 
-def _sample_flow(model: Model, window: Window, rate: sp.Expr, drive: sp.Expr) -> System:
+def two_modes(model: Model, window: Window, _solved: System) -> System:
+    r"""The flow of the sample's overlaps with the mean and both noises. (S1)-(S3)
+
+    $$ \dot\nu = \frac{\dot\alpha}{\alpha}\nu + \zeta\, m\,\varphi(H), \qquad
+       \dot g_\pm = \frac{\dot\alpha}{\alpha} g_\pm + \zeta\sqrt{n_\pm}\,
+       a_\pm\varphi(H), \qquad
+       H = \omega\nu + \sqrt{n_+}\zeta_+ g_+ + \sqrt{n_-}\zeta_- g_- + b . $$
+    """
+    rate, drive = velocity_coefficients(window.alpha, window.beta, S_PHASE, sp.S.Zero)
     names = ("omega", "b", "m", "a_plus", "a_minus", "zeta_plus", "zeta_minus")
     omega, b, m, a_p, a_m, z_p, z_m = (symbol(x) for x in names)
     root_p, root_m = class_roots()
@@ -110,7 +109,7 @@ def class_roots() -> tuple[sp.Expr, sp.Expr]:
     return sp.sqrt(n_plus), sp.sqrt(n - n_plus)
 
 
-def projected(model: Model, window: Window) -> System | None:
+def projected(model: Model, window: Window) -> System:
     r"""The three-dimensional sampling flow of n samples, reduced to one dimension. (S4)
 
     With a bias `w` keeps one direction, so the field is $H = \omega Y + b$ with
@@ -119,13 +118,6 @@ def projected(model: Model, window: Window) -> System | None:
     $\nu(s) = \nu(0)\cdot$(free flow) $+ F(s)$ and $\nu(0)|Y(0) \sim N(Y/\Gamma,
     1-1/\Gamma)$: the share of the + mode is a one-dimensional integral. Exact.
     """
-    auto = model.autoencoder
-    if not model.data.samples or model.data.frozen_noise:
-        return None
-    if has_patterns(model):
-        return classes.projected(model, window)
-    if auto.tied or not auto.bias:
-        return None
     omega, b, big_y = symbol("omega"), symbol("b"), symbol("Y")
     root_p, root_m = class_roots()
     slopes = [e / omega for e in mean_difference(model)]
@@ -134,7 +126,7 @@ def projected(model: Model, window: Window) -> System | None:
     push = (
         symbol("m") + k_p * root_p * symbol("a_plus") + k_m * root_m * symbol("a_minus")
     )
-    unit = phi(auto.activation, omega * big_y + b)
+    unit = phi(model.autoencoder.activation, omega * big_y + b)
     gamma = sp.factor(1 + k_p**2 + k_m**2)
     return System(
         name="projected",

@@ -15,15 +15,12 @@ from .loss import gram_flow, tidy, window_loss, window_parameters
 from .sampling import class_roots
 
 
-def training(model: Model, window: Window) -> System | None:
+def training(model: Model, window: Window) -> System:
     r"""Gradient flow of the overlaps in training time, at a fixed `s`. (G6)
 
     $\dot u = -\frac d2\nabla_u$, $\dot w = -\frac d2\nabla_w$, $\dot b = -\frac12
     \partial_b$ of the loss per dimension; the overlaps close by the Gram rule (G5).
     """
-    auto = model.autoencoder
-    if model.data.frozen_noise or auto.tied or auto.activation == "sign":
-        return None
     if len(window.features) > 1:
         return _several_units(model, window)
     j = window.features[0]
@@ -43,7 +40,7 @@ def training(model: Model, window: Window) -> System | None:
         dummy, root = scaled.get(x, (x, sp.S.One))
         entry = next(e for e, y in zip(flow, gram, strict=True) if y == dummy)
         rows[x] = tidy(to_averages(sp.expand(entry.subs(back) / root)))
-    if auto.bias:
+    if model.autoencoder.bias:
         rows[b] = tidy(to_averages(-rho * sp.diff(total, b) / 2))
     domain = () if model.data.samples else (m**2 <= q, omega**2 <= r)
     return _training_system(model, window, rows, domain)

@@ -60,7 +60,7 @@ def time_law(model: Model, j: int, density: Density, weight: sp.Expr) -> Law:
         )
     if density.levels:
         return Law(sp.oo, MISSED)
-    seen = weight * exact_denoiser(model).kept ** 2
+    seen = weight * exact_denoiser(model).residual_gain ** 2
     best = _largest(window.exponent, density, seen)
     if best is None or best[1].decay == sp.oo:
         return Law(sp.oo, MISSED)

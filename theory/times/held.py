@@ -36,7 +36,7 @@ def weight_training(model: Model, j: int, weight: sp.Expr) -> System:
     b = named(model, "b", j)
     snr = sp.Dummy("Lambda", positive=True)
     slope = _common_field(feature.p, b, snr)
-    before = square_norm(feature) * weight * bayes.kept**2
+    before = square_norm(feature) * weight * bayes.residual_gain**2
     rhs = before * slope.subs(snr, bayes.snr(j))
     return System(
         name=f"shared/weight-{j}",

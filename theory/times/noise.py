@@ -45,15 +45,15 @@ def shared_noise(model: Model) -> sp.Expr:
     m, q, b = (named(model, x, 1) for x in ("m", "q", "b"))
     unit, norm2 = sp.tanh(H), m**2 + q
     snr = bayes.snr(1)
-    residual = model.target.sigma**2 * bayes.kept
+    residual = model.target.sigma**2 * bayes.residual_gain
     near = far = sp.S.Zero
     for s, share in ((1, feature.p), (-1, 1 - feature.p)):
         field = ((snr * s * m + b,), (snr * norm2,))
         pull = sp.diff(unit, H) ** 2 * (s * m - norm2 * unit) ** 2
         near += share * FieldAverage(sp.expand(pull), *field)
         far += share * FieldAverage(unit**2, *field)
-    near *= bayes.kept**4 * snr * size**2 / size
-    far *= bayes.kept**2 * residual / D
+    near *= bayes.residual_gain**4 * snr * size**2 / size
+    far *= bayes.residual_gain**2 * residual / D
     return RATE / BATCH * (near + far) / size
 
 

@@ -89,7 +89,7 @@ def shared_loss(model: Model, gram: sp.Matrix) -> sp.Expr:
         for j in units:
             both = FieldAverage(T, mean[j : j + 1], [gain * gram[j, j]])
             total -= 2 * share * overlap[j] * both
-    return bayes.kept**2 * total
+    return bayes.residual_gain**2 * total
 
 
 def _share(model: Model, signs: tuple[int, ...]) -> sp.Expr:

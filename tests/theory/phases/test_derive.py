@@ -7,6 +7,7 @@ import pytest
 import sympy as sp
 from dilaton import Autoencoder, Data, Interpolant, Model
 from dilaton.errors import DerivationError, ModelError
+from dilaton.theory.models.cases import case_of
 from dilaton.theory.models.model import (
     LINEAR,
     TAU,
@@ -16,7 +17,8 @@ from dilaton.theory.models.model import (
     product,
     two_modes,
 )
-from dilaton.theory.phases import sampling, weights
+from dilaton.theory.phases import sampling
+from dilaton.theory.phases.roles import roles_of
 from dilaton.theory.symbols.gaussian import Average, G
 from dilaton.theory.symbols.notation import symbol
 from dilaton.theory.windows.search import find_windows
@@ -54,7 +56,7 @@ NUMBERS = {"p": 0.8, "sigma": 1.3, "kappa": 2.0}
 def learned(model):
     """The learned system of the only feature window, derived alone."""
     window = next(w for w in find_windows(model) if w.features)
-    return weights.learned(model, window)
+    return roles_of(model).learned(model, window)
 
 
 # --------------------------------------------------------------------- population
@@ -461,11 +463,11 @@ def test_n_samples_with_free_sample_overlaps(auto):
 def sample_flow(derive):
     model = Model(two_modes(), data=Data(samples=True))
     window = find_windows(model)[0]
-    return derive(model, window, *([None] if derive is sampling.sampling else []))
+    return derive(model, window, *([None] if derive is sampling.two_modes else []))
 
 
 def test_the_sampling_flow_of_n_samples():
-    flow = sample_flow(sampling.sampling)
+    flow = sample_flow(sampling.two_modes)
     names = "omega b m a_plus a_minus zeta_plus zeta_minus nu g_plus g_minus n n_plus"
     omega, b, m, a_p, a_m, z_p, z_m, nu, g_p, g_m, n, n_p = map(symbol, names.split())
     n_m = n - n_p
@@ -482,7 +484,7 @@ def test_the_sampling_flow_of_n_samples():
 
 def test_the_projected_flow_is_the_field_of_the_whole_one():
     """H = omega Y + b, so Y' = nu' + k_plus g_plus' + k_minus g_minus'."""
-    whole, flat = sample_flow(sampling.sampling), sample_flow(sampling.projected)
+    whole, flat = sample_flow(sampling.two_modes), sample_flow(sampling.projected)
     rng = np.random.default_rng(1)
     at = {**OTHER_POINT, "omega": 1.2, "b": 0.3, "m": 0.9, "a_plus": 0.2}
     at |= {"a_minus": -0.1, "nu": 0.4, "g_plus": rng.normal(), "g_minus": -0.5}
@@ -576,7 +578,7 @@ def test_models_beyond_the_engine_are_refused_with_a_remedy():
     ]
     for model in cases:
         with pytest.raises(DerivationError, match=r"Use|Set"):
-            weights.learned(model, find_windows(model)[0])
+            case_of(model)
 
 
 def test_a_sign_unit_without_bias_is_in_closed_form_and_has_no_rival():

@@ -101,7 +101,7 @@ def denoised(model, x, mu, d, tau, sign=1):
         field = number(bayes.slope(j), **at) * (x @ unit)
         h = sign * number(feature.log_odds)
         step = np.tanh(field + h)
-        out = out + number(bayes.kept, **at) * step[:, None] * mu[j - 1]
+        out = out + number(bayes.residual_gain, **at) * step[:, None] * mu[j - 1]
     return out
 
 

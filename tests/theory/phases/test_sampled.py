@@ -34,7 +34,8 @@ from dilaton.theory.models.model import (
     two_modes,
 )
 from dilaton.theory.models.spec import parse_spec, to_toml
-from dilaton.theory.phases import saturation, variance, weights
+from dilaton.theory.phases import bulk
+from dilaton.theory.phases.roles import roles_of
 from dilaton.theory.symbols.notation import symbol
 from dilaton.theory.windows.search import find_windows
 
@@ -94,11 +95,16 @@ def window_of(model, index=0):
 # ------------------------------------------------------------- one feature: two modes
 
 
+def learned(model):
+    """What is learned in the feature window, derived alone."""
+    return roles_of(model).learned(model, window_of(model))
+
+
 @pytest.fixture(scope="module")
 def reduced():
     """The systems of one counted feature and of two modes, learned in the window."""
     one, two = Model(product(0), data=SAMPLES), Model(two_modes(), data=SAMPLES)
-    return weights.learned(one, window_of(one)), weights.learned(two, window_of(two))
+    return learned(one), learned(two)
 
 
 def test_one_feature_is_the_two_mode_problem(reduced):
@@ -145,30 +151,6 @@ def test_one_feature_saturates_as_two_modes_do(reduced):
     assert exactly_zero(two.objective - as_two_modes(one.objective))
 
 
-@pytest.mark.parametrize(
-    ("frozen", "tied"),
-    [(False, False), (True, False), (False, True)],
-    ids=["fresh", "frozen", "tied"],
-)
-def test_one_feature_has_the_variance_phase_of_two_modes(frozen, tied):
-    data, auto = replace(SAMPLES, frozen_noise=frozen), Autoencoder(tied=tied)
-    one = Model(product(0), autoencoder=auto, data=data)
-    two = Model(two_modes(), autoencoder=auto, data=data)
-    ours = saturation.learned(one, window_of(one, 1))
-    known = variance.learned(two, window_of(two, 1))
-    match = {"c": "c", "m_1": "m", "q_1": "q", "a_1_p": "a"}
-    match |= {"e_1_p": "e"} if frozen else {}
-    for name, other in match.items():
-        assert exactly_zero(as_two_modes(ours[name]) - known[other])
-    mine = saturation.sampling(one, window_of(one, 1))
-    theirs = variance.sampling(two, window_of(two, 1))
-    for left, right in zip(
-        mine.solution + mine.equations, theirs.solution + theirs.equations, strict=True
-    ):
-        rhs = left.rhs.subs(symbol("M_1"), symbol("M"))
-        assert exactly_zero(as_two_modes(rhs) - right.rhs)
-
-
 COUNTED = {"omega": "omega_1", "zeta_plus": "zeta_1_p", "zeta_minus": "zeta_1_m"}
 COUNTED |= {"m": "m_1", "a_plus": "a_1_p", "a_minus": "a_1_m", "b": "b_1"}
 COUNTED |= {"r": "r_1", "q": "q_1", "v": "v_1", "c_hat": "c_hat"}
@@ -203,7 +185,7 @@ def solves_two_modes(found, two, times):
 @pytest.mark.parametrize("auto", FAST)
 def test_one_feature_solves_the_equations_of_two_modes(auto):
     one, model = one_and_two(auto)
-    two = weights.learned(model, window_of(model))
+    two = learned(model)
     ours, times = printed_phase(derive(one).phase("weights")), np.array([0.3, 1.0])
     found = minimise_classes(ours, "tanh", times, STRONG | LABELS)
     solves_two_modes(found, two, times)
@@ -659,7 +641,7 @@ def variance_by_regression(system, draws):
 @pytest.mark.parametrize("draws", [None, 1, 3])
 def test_the_variance_phase_is_a_regression_on_the_signs(draws):
     model = Model(product(0, 0), data=Data(samples=True, frozen_noise=bool(draws)))
-    system = saturation.learned(model, window_of(model, 1))
+    system = bulk.learned(model, window_of(model, 1))
     variance_by_regression(system, draws)
     for name in ("c", "m_1_2", "a_2_pm"):
         with pytest.raises(AssertionError):
@@ -687,13 +669,14 @@ def at_small_beta(system, draws, alpha, beta, **more):
 
 def test_a_window_of_frozen_noise_is_a_regression_of_much_noise():
     model = Model(product(0, 0), data=FROZEN)
-    system = weights.learned(model, window_of(model))
+    system = learned(model)
     c, at = at_small_beta(system, 3, 1.0, DEEP, s=0.4)
     beta = at["kappa"] * at["s"]
     assert value(system["c_hat"], **at) == pytest.approx(c / DEEP * beta, rel=1e-8)
     assert system.status == "degenerate"
     assert system["omega_1"] == system["r_2"] == 0
     assert system["b_1"] is sp.nan
+    assert system["v_2"] == 0
     wrong = system.replaced("m_1_2", -system["m_1_2"])
     with pytest.raises(AssertionError):
         at_small_beta(wrong, 3, 1.0, DEEP, s=0.4)
@@ -705,11 +688,11 @@ def test_a_bridge_of_samples_is_a_regression_of_much_noise():
     bridge = window_of(model, 1)
     assert not bridge.features
     assert not bridge.variance
-    system = saturation.learned(model, bridge)
+    system = bulk.learned(model, bridge)
     c, _ = at_small_beta(system, None, 0.6 / DEEP, 0.4, s=0.4)
     assert system["c"] == 0
     assert c < DEEP
-    flow = saturation.sampling(model, bridge)
+    flow = bulk.sampling(model, bridge)
     closed = {str(e.lhs): e.rhs for e in flow.solution}
     assert closed["V"] == (1 - flow.time) ** 2
     at = POINT | {"s": 0.4, "S_1": 1.0, "S_2": -1.0}

@@ -1,0 +1,109 @@
+r"""Which case of the theory a model is: decided once, by `case_of`.
+
+| case | trained on | network | what is learned in a feature window |
+|---|---|---|---|
+| `BAYES` | the population | tanh units with a bias, one a feature | (D1) itself |
+| `POPULATION` | the population | any other single unit | a minimum, `u` eliminated |
+| `TWO_MODES` | n samples of two modes | a single unit | a minimum, `u` eliminated |
+| `CLASSES` | samples of a product mixture | a smooth unit a feature | a minimum |
+| `FROZEN` | samples with frozen noise draws | untied units | labels alone: degenerate |
+
+Ask ``case_of(model) is Case.FROZEN`` or ``case_of(model).samples`` in place of looking
+at the fields of a model; the derivation that serves each role in each case is in
+`theory.phases.roles`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import cache
+
+from ...errors import DerivationError
+from .classes import MOST_UNITS, has_patterns
+from .model import Model
+
+
+class Case(Enum):
+    """The case of a model; see the module's table."""
+
+    BAYES = "bayes"
+    POPULATION = "population"
+    TWO_MODES = "two-modes"
+    CLASSES = "classes"
+    FROZEN = "frozen"
+
+    @property
+    def samples(self) -> bool:
+        """Whether the network is trained on samples and not on the population."""
+        return self not in (Case.BAYES, Case.POPULATION)
+
+
+@cache
+def case_of(model: Model) -> Case:
+    """Return the case of `model`; raise `DerivationError` where none is derived."""
+    auto, data = model.autoencoder, model.data
+    if not data.samples and auto.activation == "tanh" and auto.bias:
+        return Case.BAYES
+    if data.samples:
+        _check_exponents(model)
+    if has_patterns(model):
+        _check_units(model)
+    elif len(model.target.features) > 1:
+        raise DerivationError(
+            "With several features the engine derives the population with a tanh unit "
+            f"and a bias for each, but the model has activation {auto.activation!r} "
+            f"and bias {auto.bias}. Use one feature, or tanh units with a bias."
+        )
+    _check_undetermined(model)
+    if data.frozen_noise:
+        return Case.FROZEN
+    if has_patterns(model):
+        return Case.CLASSES
+    return Case.TWO_MODES if data.samples else Case.POPULATION
+
+
+def _check_exponents(model: Model) -> None:
+    """Refuse samples of features that are resolved after the samples' own noises."""
+    for j, feature in enumerate(model.target.features, 1):
+        if feature.exponent != 0:
+            raise DerivationError(
+                "With n samples a feature needs exponent 0: a sample's own noise has "
+                "norm sqrt(d) and is resolved at tau ~ d^(-1/2), before feature "
+                f"{j} with exponent {feature.exponent}. There a unit can fit any "
+                "split of the samples at the same leading loss; the labels change it "
+                f"by O(d^(-{2 * feature.exponent})) alone, the chance overlaps of the "
+                'noises by O(d^(-1/2)). Set the exponent to 0, or n = "inf".'
+            )
+
+
+def _check_units(model: Model) -> None:
+    """Refuse the product mixtures whose n samples have no derived limit."""
+    features = model.target.features
+    if len(features) > MOST_UNITS:
+        raise DerivationError(
+            f"With n samples the engine derives up to {MOST_UNITS} features of one "
+            f"exponent, 2^K classes of samples with K overlaps each, but the model has "
+            f'{len(features)} features. Use fewer features, or n = "inf".'
+        )
+    if model.autoencoder.activation == "sign":
+        raise DerivationError(
+            "With n samples of a product mixture the engine derives tanh or erf units, "
+            "whose products are smooth functions of two correlated fields, but the "
+            "model has activation 'sign'. Use a smooth unit, or kind = \"two-modes\"."
+        )
+
+
+def _check_undetermined(model: Model) -> None:
+    """A sign unit does not see the size of `w`; a tied `u` is that size."""
+    auto, data = model.autoencoder, model.data
+    if auto.activation == "sign" and (auto.tied or (data.samples and not auto.bias)):
+        raise DerivationError(
+            "A sign unit is derived untied, and with a bias where there are samples: "
+            f"the size of w must not matter, but the model has tied {auto.tied}, bias "
+            f"{auto.bias} and samples {data.samples}. Use a tanh or an erf unit."
+        )
+    if auto.tied and data.frozen_noise:
+        raise DerivationError(
+            "With frozen noise the labels are fitted by a w that is not along u, but "
+            'the network is tied. Untie it, or set noise_draws = "inf".'
+        )
