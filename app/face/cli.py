@@ -20,6 +20,7 @@ from .commands.explore import explore
 from .commands.learn import learn
 from .commands.mse import mse
 from .commands.run import run
+from .commands.schedules import schedules
 from .commands.solve import solve
 from .commands.steps import steps
 from .commands.sweep import sweep
@@ -35,6 +36,7 @@ COMMANDS = (
     steps,
     times,
     converge,
+    schedules,
     sweep,
     windows,
     explore,
@@ -131,6 +133,7 @@ for _command in (
     steps,
     times,
     converge,
+    schedules,
     sweep,
     windows,
     explore,

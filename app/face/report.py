@@ -21,17 +21,16 @@ from .. import __version__
 from ..errors import MissingExtra, StoreError
 from ..show import plots
 from ..show.answers import plain, to_json
-from . import page
-from .experiment import (
+from ..torchcheck.study.confirm import (
     Confirmation,
-    Plan,
+    ReportSettings,
     confirm,
-    decided_law,
     distances,
-    histogram,
-    plan_for,
+    settings_for,
     untrainable,
 )
+from . import page
+from .laws import compared_laws
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 
 RTOL, ATOL = 1e-9, 1e-11
 FINE = 60  # cells of the curves in each phase
-LAW_PATHS = 100_000
 PANELS = ("m", "q", "c", "c_hat", "omega", "b", "r", "v")
 PACKAGES = ("sympy", "numpy", "scipy", "numba", "matplotlib", "xarray", "torch")
 
@@ -56,7 +54,7 @@ class Run:
     population: Limit
     curves: Dataset
     population_curves: Dataset
-    plan: Plan | None = None
+    plan: ReportSettings | None = None
     found: Confirmation = field(default_factory=Confirmation)
     laws: dict[str, Any] = field(default_factory=dict)
     digits: dict[str, Any] = field(default_factory=dict)
@@ -156,7 +154,7 @@ def _work(spec: Spec, quick: bool, seed: int, device: str, folder: Path) -> Run:
     from tqdm import tqdm
 
     reason = untrainable(spec)
-    plan = None if reason else plan_for(spec, quick)
+    plan = None if reason else settings_for(spec, quick)
     total = 5 + (plan.ticks if plan else 0)
     seconds: dict[str, float] = {}
     with tqdm(total=total, file=sys.stderr, unit="step", leave=False) as bar:
@@ -172,7 +170,9 @@ def _work(spec: Spec, quick: bool, seed: int, device: str, folder: Path) -> Run:
             with _timed(seconds, "train and sample"):
                 run.found = confirm(spec, run.limit, plan, seed, device, tick)
             with _timed(seconds, "laws"):
-                run.laws = _laws(run)
+                run.laws = compared_laws(
+                    spec, run.limit, seed, plan.dims[-1], run.found.generated
+                )
         with _timed(seconds, "digits"):
             run.digits = _digits(folder, quick, device)
         tick("digits")
@@ -187,7 +187,7 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = round(time.perf_counter() - begin, 3)
 
 
-def _derived(spec: Spec, seed: int, plan: Plan | None, tick: Any) -> Run:
+def _derived(spec: Spec, seed: int, plan: ReportSettings | None, tick: Any) -> Run:
     from ..theory.derive import derive
 
     whole = spec if spec.population else spec.replace(n="inf")
@@ -219,57 +219,6 @@ def _solved(limit: Limit, times: np.ndarray, spec: Spec) -> Dataset:
     return solve(
         limit, s=times.tolist(), rtol=RTOL, atol=ATOL, backend="scipy", **spec.values
     )
-
-
-def _laws(run: Run) -> dict[str, Any]:
-    """Histograms of what was generated, and what they are compared with."""
-    p, sigma = run.spec.values["p"], run.spec.values["sigma"]
-    mean, spread = _window_end(run)
-    edge = mean + 4 * spread
-    grid = np.linspace(-edge, edge, 241)
-    plus, minus = (_normal((grid - sign * mean) / spread) for sign in (1, -1))
-    target = (p * plus + (1 - p) * minus) / spread
-    drawn = run.found.generated
-    law = decided_law(run.limit, run.curves, run.spec.values, run.seed, LAW_PATHS)
-    d = run.plan.dims[-1] if run.plan else 0
-    rng = np.random.default_rng([run.seed, 31])
-    sign = np.where(rng.random(LAW_PATHS) < p, 1.0, -1.0)
-    wanted = sign + sigma / d**0.5 * rng.standard_normal(LAW_PATHS)
-    wide = 1.1 * max(1.1, *(np.abs(x).max() for x in _ends(drawn).values()))
-    return {
-        "d": d,
-        "decided": {
-            f"generated, d = {d}": histogram(drawn["decided"], -edge, edge),
-            "limit": histogram(law, -edge, edge),
-        },
-        "target": {"nu": grid.tolist(), "density": target.tolist()},
-        "finished": {
-            f"generated, d = {d}": histogram(drawn["dilated"], -wide, wide),
-            "target": histogram(wanted, -wide, wide),
-        },
-        "undilated": {k: histogram(v, -wide, wide) for k, v in _ends(drawn).items()},
-        "shares": {k: float(np.mean(v > 0)) for k, v in _ends(drawn).items()},
-        "law_share_plus": float(np.mean(law > 0)),
-    }
-
-
-def _ends(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {k: v for k, v in drawn.items() if k != "decided"}
-
-
-def _window_end(run: Run) -> tuple[float, float]:
-    """Return the interpolant's beta and alpha where the weights phase ends."""
-    from ..theory.symbols.notation import symbol
-
-    window = next(phase.window for phase in run.limit.phases if phase.features)
-    values = run.spec.values
-    at = {symbol(k): values[k] for k in values if k.startswith("kappa")}
-    ends = (window.beta, window.alpha)
-    return tuple(float(x.subs({**at, symbol("s"): 1})) for x in ends)  # type: ignore[return-value]
-
-
-def _normal(x: np.ndarray) -> np.ndarray:
-    return np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
 
 
 # ------------------------------------------------------------------------- the folder
@@ -546,7 +495,8 @@ def _sampling(run: Run) -> str:
 
 def _network_parts(run: Run, shown: dict[str, str]) -> list[str]:
     found = run.found
-    columns = ("phase", "quantity", "slope", "slope_low", "slope_high", "verdict")
+    slopes = ("slope", "slope_low", "slope_high")
+    columns = ("phase", "quantity", *slopes, "resolution", "verdict")
     fits = {name: [row[name] for row in found.fits] for name in columns}
     shares = {
         "schedule": [r["schedule"] for r in found.shares],

@@ -142,6 +142,14 @@ def _percent(size: float | None) -> str:
     return f"{100 * math.ceil(size / unit - 1e-9) * unit:.6g} %"
 
 
+def schedules_text(found: Mapping[str, Any]) -> str:
+    """Return what `dilaton schedules` prints: the limit, then the share at every d."""
+    limit = ", ".join(f"{name} {_cell(x)}" for name, x in found["limit"].items())
+    columns = ("schedule", "rule", "d", "times", "share_plus", "stderr", "mode_mean")
+    made = [found["experiment"], *found["schedules"]]
+    return f"In the limit: {limit}\n\n{_rows(made, (*columns, 'bulk_variance'))}"
+
+
 def _rows(rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> str:
     held = list(rows)
     return table({name: [row[name] for row in held] for name in names})

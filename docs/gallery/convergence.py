@@ -1,9 +1,9 @@
 """Trained networks come closer to the limit as one over the root of d."""
 
 import dilaton
-from dilaton.face.experiment import distances
 from dilaton.show import plots
 from dilaton.show.display import axis_label
+from dilaton.torchcheck.study.confirm import distances
 from dilaton.torchcheck.study.converge import converge
 
 SHOWN = ("m", "omega", "b", "q")

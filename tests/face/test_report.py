@@ -15,9 +15,12 @@ import pytest
 import sympy as sp
 import xarray as xr
 from dilaton.errors import StoreError
-from dilaton.face import experiment, page, report
-from dilaton.face.experiment import Plan, decided_law, distances, histogram, plan_for
+from dilaton.face import page, report
+from dilaton.face.laws import histogram
 from dilaton.show import plots
+from dilaton.torchcheck.study import confirm
+from dilaton.torchcheck.study.confirm import ReportSettings, distances, settings_for
+from dilaton.torchcheck.study.law import decided_law
 from scipy.stats import kstest
 
 from ..oracles import mixture, mixture_share
@@ -25,7 +28,7 @@ from ..oracles import mixture, mixture_share
 QUADRATURE = 1e-9  # the report solves at rtol 1e-9
 PVALUE = 1e-3  # a KS test at a fixed seed; the perturbed law is refused at 1e-12
 COARSE = 0.1  # six cells, 2,000 paths, d from 100
-TINY = Plan((100, 200, 400), 3, (0.5, 1.0), 3, 2_000, (50,), 5, 2)
+TINY = ReportSettings((100, 200, 400), 3, (0.5, 1.0), 3, 2_000, (50,), 5, 2)
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def run_folder(tmp_path_factory):
     """A finished run of the population, with networks, at the smallest size."""
     output = tmp_path_factory.mktemp("run") / "report"
     patch = pytest.MonkeyPatch()
-    patch.setattr(experiment, "QUICK", TINY)
+    patch.setattr(confirm, "QUICK", TINY)
     patch.setattr(report, "_digits", _no_digits)
     spec = dilaton.default_spec().replace(n="inf")
     report.write_report(spec, output, quick=True, force=False, seed=1, device="cpu")
@@ -155,21 +158,21 @@ def test_a_target_without_networks_is_reported_without_them(tmp_path, population
     tied = dilaton.theory.models.spec.parse_spec(
         population.text.replace("tied = false", "tied = true")
     )
-    assert "untied" in experiment.untrainable(tied)
+    assert "untied" in confirm.untrainable(tied)
     frozen = dilaton.default_spec().replace(noise_draws=1)
-    assert "degenerate" in experiment.untrainable(frozen)
+    assert "degenerate" in confirm.untrainable(frozen)
     exploding = dilaton.theory.models.spec.parse_spec(
         population.text.replace('"1 - tau"', '"sqrt(d)*(1 - tau)"')
     )
-    assert "alpha(0) = 1" in experiment.untrainable(exploding)
-    assert experiment.untrainable(population) is None
+    assert "alpha(0) = 1" in confirm.untrainable(exploding)
+    assert confirm.untrainable(population) is None
 
 
 def test_the_plan_has_room_for_the_training_set():
     spec = dilaton.default_spec().replace(n=1000, n_plus=800)
-    plan = plan_for(spec, quick=False)
+    plan = settings_for(spec, quick=False)
     assert min(plan.sampled_dims) > 1001
-    assert plan_for(dilaton.default_spec(), quick=True).dims == experiment.QUICK.dims
+    assert settings_for(dilaton.default_spec(), quick=True).dims == confirm.QUICK.dims
 
 
 def test_the_target_is_the_interpolants_law_where_the_phase_ends(record):
@@ -324,13 +327,7 @@ def test_histogram_is_a_density_of_all_values():
 
 def test_the_law_of_the_limit_is_the_interpolants_own(population):
     """For the population nu at the end of the window is p N(k, 1) + (1-p) N(-k, 1)."""
-    limit = dilaton.derive(population.model)
-    times = np.linspace(0, 1, 41).tolist()
-    values = population.values
-    curves = dilaton.solve(
-        limit, s=times, rtol=1e-9, atol=1e-11, backend="scipy", **values
-    )
-    law = decided_law(limit, curves, values, seed=3, paths=4000)
+    law = decided_law(population)
     assert kstest(law, mixture, (2, 0.8)).pvalue > PVALUE
     assert kstest(law, mixture, (2, 0.7)).pvalue < 1e-12  # the oracle can refuse
 

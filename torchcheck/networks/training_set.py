@@ -131,6 +131,10 @@ class TrainingSet:
         """Whether vectors are given by all their d coordinates."""
         return self.means.shape[1] == self.d
 
+    def double(self) -> TrainingSet:
+        """The same in double precision, as the exact average needs."""
+        return _to(self, torch.float64, str(self.x1.device))
+
 
 def value(values: Values, name: str) -> float:
     """Return a number by name; raise `ModelError` when it was not given."""

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...show import plots
 from ...theory.symbols.notation import TABLE
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from .dynamics import Descent, Story
 
 _MOST_LINES = 12
 
@@ -50,43 +45,6 @@ def draw_study(
         shown = _farthest(slopes, errors)
         figure = plots.convergence(errors, shown, _titles(rows))
         plots.save(figure, folder / "convergence")
-
-
-@plots.styled
-def draw_story(story: Story) -> Figure:
-    """Overlaps and bias along training, in the window and at a fixed time.
-
-    Lines are the limiting flow, dots gradient descent at finite d.
-    """
-    names = ("m", "omega", "r", "b")
-    figure, axes = plots.new_figure(1, len(names) + 1, 2.6 * (len(names) + 1), 2.9)
-    for ax, name in zip(axes.flat, names, strict=False):
-        ax.plot(story.limit["times"], story.limit[name], color="black", label="limit")
-        _descents(ax, story.dilated, name)
-        ax.set_title(f"${TABLE[name].latex}$, dilated")
-    last = axes[0, -1]
-    _descents(last, story.undilated, "b")
-    last.set_title(f"$b$ at $\\tau = {story.undilated[0].tau:g}$")
-    for ax in (axes[0, names.index("b")], last):
-        ax.axhline(story.log_odds, color=plots.GREY, ls="--", lw=1.2, label="log-odds")
-        ax.set_ylim(-0.1, 1.15 * max(story.log_odds, 0.1))
-    for ax in axes.flat:
-        ax.set_xlabel("training time")
-    axes[0, names.index("b")].legend(fontsize=7)
-    return figure
-
-
-def _descents(ax: Any, runs: Sequence[Descent], name: str) -> None:
-    for i, run in enumerate(runs):
-        ax.plot(
-            run.train_time,
-            run.overlaps[name],
-            color=plots.COLOURS[i % len(plots.COLOURS)],
-            marker=plots.MARKERS[i % len(plots.MARKERS)],
-            ls="none",
-            ms=3.5,
-            label=f"$d={run.d}$",
-        )
 
 
 def _titles(rows: Sequence[Row]) -> dict[str, str]:

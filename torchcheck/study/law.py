@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...theory.windows.search import S_PHASE, Window
+from ...numerics.codegen.parameters import Solver, complete
+from ...numerics.codegen.snapshot import limit_of
+from ...theory.windows.search import S_PHASE, Window, find_windows
 from ..networks.grid import fades
 
 if TYPE_CHECKING:
     from ...numerics.codegen.snapshot import PrintedPhase
     from ...numerics.ode.inputs import Inputs
+    from ...theory.models.spec import Spec
 
 LEVELS = np.arange(1, 8) / 8
 """Where the laws are compared."""
@@ -43,6 +46,7 @@ def limit_law(
     values: Mapping[str, float],
     s: float,
     activation: str,
+    backend: str = "numba",
 ) -> dict[str, np.ndarray]:
     r"""Sorted draws of every $\nu$ of `phase` at the time `s`, in the limit.
 
@@ -50,8 +54,7 @@ def limit_law(
     """
     from scipy.stats import norm, qmc
 
-    from ...numerics.codegen.parameters import params_of
-    from ...numerics.ode.integrate import integrate
+    from ...numerics.share.sampled_starts import carried
 
     flow = phase.sampling
     if flow is None:
@@ -59,22 +62,30 @@ def limit_law(
     names = list(flow.unknowns)
     unit = qmc.Sobol(len(names), seed=0).random(_DRAWS)
     start = norm.ppf(np.clip(unit, 1e-12, 1 - 1e-12)) * _first_spread(window, values)
-    found = integrate(
-        flow.make(),
-        init=dict(zip(names, start.T, strict=True)),
-        params=params_of(flow, values),
-        t=[0.0, s],
-        rtol=_TOLERANCE,
-        atol=_TOLERANCE,
-        inputs=_inputs(phase, values, activation) if flow.inputs else None,
-    )
+    inputs = _inputs(phase, values, activation, backend) if flow.inputs else None
+    solver = Solver(backend, _TOLERANCE, _TOLERANCE)
+    ends = carried(flow, start, inputs, values, s, solver)
     return {
-        name: np.sort(found[name][:, -1]) for name in names if name.startswith("nu")
+        name: np.sort(end)
+        for name, end in zip(names, ends.T, strict=True)
+        if name.startswith("nu")
     }
 
 
+def decided_law(spec: Spec) -> np.ndarray:
+    r"""Sorted draws of $\nu$ at the end of the weights phase of the two modes."""
+    limit = limit_of(spec)
+    pairs = zip(limit.phases, find_windows(spec.model), strict=True)
+    phase, window = next(x for x in pairs if x[0].features)
+    values, kind = complete(limit, spec.values), limit.about["activation"]
+    return limit_law(phase, window, values, 1.0, kind, "scipy")["nu"]
+
+
 def _inputs(
-    phase: PrintedPhase, values: Mapping[str, float], activation: str
+    phase: PrintedPhase,
+    values: Mapping[str, float],
+    activation: str,
+    backend: str,
 ) -> Inputs:
     """The learned overlaps as functions of `s`."""
     from ...numerics.minima.continuation import minimise_classes
@@ -83,7 +94,7 @@ def _inputs(
     from ...numerics.share.several_features import as_inputs
 
     if not counted(phase.learned):
-        return learned_inputs(phase, values)
+        return learned_inputs(phase, values, backend)
     return as_inputs(minimise_classes(phase, activation, np.ones(1), values))
 
 

@@ -1,8 +1,8 @@
-r"""The published experiment, and the same without the dilation.
+"""One schedule against another: networks at dilated times, and at even ones.
 
-``python -m dilaton.torchcheck.study.schedules -o published/`` trains the networks of
-``published.toml`` at full size, d = 5000 with 80 times, lays their overlaps over the
-limit, generates samples, and repeats all of it with equally many undilated steps.
+``dilaton schedules published.toml`` trains the published experiment at full size,
+d = 5000 with 80 times, lays the overlaps over the limit, generates samples, and
+compares with equally many undilated steps as d grows.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from ...errors import ModelError
 from ..networks.grid import Grid, Rule, dilated_grid, uniform_grid
-from ..networks.network import measure
 from ..networks.sample import Samples, sample
 from ..networks.train import Method, Trained, train
 from .compare import versions
@@ -25,39 +24,54 @@ from .compare import versions
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
 
-D, TIMES, DECAY = 5000, 80, 1e-5
-"""Dimension, number of times and weight decay of the published experiment."""
+D, TIMES = 5000, 80
+"""Dimension and number of times of the published experiment."""
 
 
-def ridge_from_weight_decay(
-    decay: float, *, d: int, times: int, samples: int = 1
-) -> float:
-    r"""The ridge that a weight decay in the optimiser means.
+@dataclass(frozen=True)
+class Schedule:
+    """At which times networks are trained, one each, and how a step uses them.
 
-    An optimiser with weight decay $l$ minimises its loss plus $\frac l2(|u|^2+|w|^2)$.
-    Where its loss is the squared error averaged over d coordinates and T times, the
-    squared error of one time, summed, meets
-
-    $$\lambda = \ell = \tfrac12\, l\, d\, T, \tag{N3}$$
-
-    and n times as much where the loss is averaged over n samples too.
-
-    Parameters
+    Attributes
     ----------
-    decay
-        $l$, as given to the optimiser (coupled, as in Adam; AdamW decays otherwise).
-    d, times
-        Numbers of coordinates and of times that the optimiser's loss averages over.
-    samples
-        Number of samples that it averages over; 1 if it sums over them.
+    dilated
+        Whether the phases share the times equally, or they are equally spaced in tau.
+    rule
+        ``"left"`` or ``"midpoint"``.
+    times
+        Number of times; with a dilation a multiple of the number of phases.
+    grading
+        See `dilated_grid`.
     """
-    if not (decay >= 0 and d >= 1 and times >= 1 and samples >= 1):
-        raise ModelError(
-            "A weight decay must not be negative and sizes must be positive, but they "
-            f"are decay = {decay}, d = {d}, times = {times}, samples = {samples}. "
-            "Change them."
+
+    dilated: bool
+    rule: Rule
+    times: int
+    grading: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """``dilated`` or ``undilated``."""
+        return "dilated" if self.dilated else "undilated"
+
+    def grid(self, spec: Spec, d: int) -> Grid:
+        """The cells of time at dimension d."""
+        if not self.dilated:
+            return uniform_grid(self.times, self.rule)
+        return dilated_grid(
+            spec.model, spec.values, d, self.times, self.rule, grading=self.grading
         )
-    return decay * d * times * samples / 2
+
+
+@dataclass(frozen=True)
+class Training:
+    """How networks are trained, see `train`; `steps` are Adam's if sampled."""
+
+    method: Method = "averaged"
+    steps: int = 2000
+    device: str = "cpu"
+    batch: int | None = None
+    dtype: torch.dtype = torch.float64
 
 
 @dataclass(frozen=True)
@@ -94,58 +108,35 @@ class Outcome:
 def run_schedule(
     spec: Spec,
     d: int,
-    times: int,
-    *,
-    dilated: bool,
-    rule: Rule,
+    schedule: Schedule,
     paths: int,
     seed: int,
-    method: Method = "averaged",
-    steps: int = 2000,
-    device: str = "cpu",
+    training: Training,
 ) -> Outcome:
-    """Train at `times` times of one schedule, measure, and generate `paths` samples.
+    """Train at the times of one schedule, measure, and generate `paths` samples.
 
     Parameters
     ----------
     spec
         The experiment; its ridges are used as they are.
-    d, times
-        Dimension, and number of times (networks).
-    dilated
-        Whether half of the times lie in the window, or all are equally spaced.
-    rule
-        ``"left"`` or ``"midpoint"``.
+    d, schedule
+        Dimension, and the times of the networks.
     paths, seed
         Number of generated samples; seed of every random number.
-    method, steps
-        How to train, see `train`; `steps` is the number of Adam's steps if sampled.
+    training
+        How to train.
     """
-    if dilated:
-        grid = dilated_grid(spec.model, spec.values, d, times, rule)
-    else:
-        grid = uniform_grid(times, rule)
-    trained = train(
-        spec.model,
-        spec.values,
-        grid.times,
-        d,
-        seed,
-        method=method,
-        steps=steps,
-        device=device,
-    )
+    grid = schedule.grid(spec, d)
+    trained = train(spec.model, spec.values, grid.times, d, seed, **vars(training))
     made = sample(trained, grid, paths, seed)
-    overlaps = measure(trained.network, trained.data)
-    name = "dilated" if dilated else "undilated"
-    return Outcome(name, grid, trained, overlaps, made)
+    overlaps = trained.network.overlaps(trained.data)
+    return Outcome(schedule.name, grid, trained, overlaps, made)
 
 
 def compare_schedules(
     spec: Spec,
     dims: Sequence[int],
     times: int,
-    *,
     paths: int,
     seed: int,
     progress: Callable[[Any], Any] = iter,
@@ -155,32 +146,35 @@ def compare_schedules(
     Undilated, Euler's rule sends everything to the heavier mode as d grows and the
     midpoint rule forgets p; with the dilation both keep it.
     """
+    rules: tuple[Rule, ...] = ("left", "midpoint")
     jobs = [
-        (d, dilated, rule)
+        (d, Schedule(dilated, rule, times))
         for d in dims
         for dilated in (True, False)
-        for rule in ("left", "midpoint")
+        for rule in rules
     ]
     return [
-        run_schedule(
-            spec, d, times, dilated=dilated, rule=rule, paths=paths, seed=seed
-        ).row
-        for d, dilated, rule in progress(jobs)
+        run_schedule(spec, d, schedule, paths, seed, Training()).row
+        for d, schedule in progress(jobs)
     ]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The size of an experiment: one schedule at `d`, and both at each of `dims`."""
+
+    d: int = D
+    times: int = TIMES
+    dims: tuple[int, ...] = (500, 5000, 50_000, 500_000)
+    paths: int = 20_000
+    seed: int = 0
+    training: Training = Training()
 
 
 def write_experiment(
     spec: Spec,
     output: Path,
-    *,
-    d: int = D,
-    times: int = TIMES,
-    dims: Sequence[int] = (500, 5000, 50_000, 500_000),
-    paths: int = 20_000,
-    seed: int = 0,
-    method: Method = "averaged",
-    steps: int = 2000,
-    device: str = "cpu",
+    size: Experiment,
     progress: Callable[[Any], Any] = iter,
 ) -> dict[str, Any]:
     """Run the experiment and write ``published.json`` and its figures to `output`.
@@ -188,26 +182,11 @@ def write_experiment(
     Returns what the JSON holds: one row for the experiment itself, the rows of both
     schedules against d, and every overlap beside its limit.
     """
-    from ...files import write_atomic
-    from ...show import plots
-    from ...show.answers import plain
-
-    made = run_schedule(
-        spec,
-        d,
-        times,
-        dilated=True,
-        rule="midpoint",
-        paths=paths,
-        seed=seed,
-        method=method,
-        steps=steps,
-        device=device,
-    )
+    paths, seed = size.paths, size.seed
+    whole = Schedule(True, "midpoint", size.times)
+    made = run_schedule(spec, size.d, whole, paths, seed, size.training)
     limit, curves = _limit(spec, made.grid)
-    rows = compare_schedules(
-        spec, dims, times, paths=paths, seed=seed, progress=progress
-    )
+    rows = compare_schedules(spec, size.dims, size.times, paths, seed, progress)
     answer = {
         "spec": spec.text,
         "versions": versions(),
@@ -220,17 +199,23 @@ def write_experiment(
         "curves": curves,
         "schedules": rows,
     }
+    _write(spec, made, answer, output)
+    return answer
+
+
+def _write(spec: Spec, made: Outcome, answer: dict[str, Any], output: Path) -> None:
+    from ...files import write_atomic
+    from ...show import plots
+    from ...show.answers import plain
+
     output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(plain(answer), indent=1, allow_nan=False)
     write_atomic(output / "published.json", text.encode())
-    levels = {
-        "target": spec.values["p"],
-        "limit": limit["share_plus"],
-        "samples": spec.values["n_plus"] / spec.values["n"],
-    }
-    plots.save(plots.shares(rows, levels), output / "shares")
-    plots.save(_overlap_figure(made, curves), output / "overlaps")
-    return answer
+    levels = {"target": spec.values["p"], "limit": answer["limit"]["share_plus"]}
+    if not spec.population:
+        levels["samples"] = spec.values["n_plus"] / spec.values["n"]
+    plots.save(plots.shares(answer["schedules"], levels), output / "shares")
+    plots.save(_overlap_figure(made, answer["curves"]), output / "overlaps")
 
 
 def _limit(spec: Spec, grid: Grid) -> tuple[dict[str, float], dict[str, Any]]:
@@ -264,45 +249,3 @@ def _overlap_figure(made: Outcome, curves: dict[str, Any]) -> Any:
     lines = {name: (t, curves[name]) for name in names}
     titles = {name: f"${TABLE[name].latex}$" for name in names}
     return plots.overlaps(lines, {}, dots, titles, [0.5])
-
-
-def main() -> None:
-    """Run the experiment from the command line."""
-    import argparse
-
-    from tqdm import tqdm
-
-    from ...errors import DilatonError
-    from ...theory.models.spec import published_spec
-
-    parser = argparse.ArgumentParser(
-        prog="python -m dilaton.torchcheck.study.schedules"
-    )
-    parser.add_argument("-o", "--output", type=Path, default=Path("published"))
-    parser.add_argument("--d", type=int, default=D)
-    parser.add_argument("--times", type=int, default=TIMES)
-    parser.add_argument("--method", choices=("averaged", "sampled"), default="averaged")
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    given = parser.parse_args()
-    spec = published_spec()
-    try:
-        answer = write_experiment(
-            spec,
-            given.output,
-            d=given.d,
-            times=given.times,
-            method=given.method,
-            steps=given.steps,
-            seed=given.seed,
-            device=given.device,
-            progress=lambda jobs: tqdm(jobs, disable=None),
-        )
-    except DilatonError as error:
-        parser.exit(2, f"{error}\n")
-    print(json.dumps(answer["experiment"], indent=1))
-
-
-if __name__ == "__main__":
-    main()

@@ -7,16 +7,16 @@ import dilaton
 import numpy as np
 import pytest
 import torch
-from dilaton.errors import ModelError
 from dilaton.show import plots
 from dilaton.torchcheck.networks.train import train
 from dilaton.torchcheck.networks.training_set import draw_training_set
 from dilaton.torchcheck.study.schedules import (
-    DECAY,
     TIMES,
     D,
+    Experiment,
+    Schedule,
+    Training,
     compare_schedules,
-    ridge_from_weight_decay,
     run_schedule,
     write_experiment,
 )
@@ -27,9 +27,21 @@ FILE = Path(dilaton.theory.models.__file__).with_name("published.toml")
 SPEC = dilaton.load_spec(FILE)
 SMALL = SPEC.replace(n=16, n_plus=13, ridge_u=0.2, ridge_w=0.2)
 
+DECAY = 1e-5  # the published weight decay
 SAMPLED = ("kappa", "n", "n_plus", "sigma", "ridge_u", "ridge_w")
 SIGMAS = 5.0  # standard errors of a generated share
 LIKE_SCIPY = 1e-4  # BFGS stops where its differences are rounding
+
+
+def ridge_from_weight_decay(decay, *, d, times, samples=1):
+    r"""The ridge that a weight decay in the optimiser means.
+
+    An optimiser with weight decay $l$ minimises its loss plus $\frac l2(|u|^2+|w|^2)$.
+    Where its loss is the squared error averaged over d coordinates and T times, the
+    squared error of one time, summed, meets l d T/2, and n times as much where the loss
+    is averaged over n samples too.
+    """
+    return decay * d * times * samples / 2
 
 
 def test_the_spec_is_the_published_experiment():
@@ -84,9 +96,7 @@ def only_png(figure, stem):
 
 def test_reduced_experiment_follows_its_limit(tmp_path, monkeypatch):
     monkeypatch.setattr("dilaton.show.plots.save", only_png)
-    answer = write_experiment(
-        SMALL, tmp_path, d=2000, times=16, dims=(200,), paths=2000
-    )
+    answer = write_experiment(SMALL, tmp_path, Experiment(2000, 16, (200,), 2000))
     stored = json.loads((tmp_path / "published.json").read_text())
     assert stored["experiment"]["d"] == 2000
     assert stored["settings"]["method"] == "averaged"
@@ -128,21 +138,7 @@ def test_the_share_is_lost_without_the_dilation():
 
 
 def test_sampled_training_runs_the_same_experiment():
-    made = run_schedule(
-        SMALL,
-        200,
-        4,
-        dilated=True,
-        rule="midpoint",
-        paths=100,
-        seed=0,
-        method="sampled",
-        steps=5,
-    )
+    schedule = Schedule(True, "midpoint", 4)
+    made = run_schedule(SMALL, 200, schedule, 100, 0, Training("sampled", 5))
     assert made.trained.data.full
     assert made.row["gradient_norm"] > 1e-3  # five steps: said, not hidden
-
-
-def test_messages():
-    with pytest.raises(ModelError, match="must not be negative"):
-        ridge_from_weight_decay(-1.0, d=10, times=10)

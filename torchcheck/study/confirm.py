@@ -1,0 +1,281 @@
+"""The confirming half of a report: networks trained at several d and measured.
+
+Two ways to train, side by side: by the exact average over the noise (many seeds, large
+d, for rates) and on sampled noise (as practitioners do, at smaller d).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...theory.models.model import TAU
+from ..device import need_torch
+from .plan import phases
+
+if TYPE_CHECKING:
+    from ...theory.derive import Limit
+    from ...theory.models.spec import Spec
+    from .schedules import Schedule
+
+Row = dict[str, Any]
+Tick = Callable[[str], None]
+
+GRADING = 2.0  # cells are finer where a phase begins, by this power
+MEASURED = ("c_hat", "m", "omega", "b", "q", "r", "c")
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """How much is computed. Nothing here changes what is computed."""
+
+    dims: tuple[int, ...]  # dimensions trained by the exact average
+    seeds: int
+    times: tuple[float, ...]  # times in each phase at which overlaps are compared
+    cells: int  # networks in each phase for sampling
+    paths: int  # generated samples
+    sampled_dims: tuple[int, ...]  # dimensions trained on sampled noise
+    sampled_steps: int
+    sampled_cells: int
+
+    @property
+    def ticks(self) -> int:
+        """Number of trainings, for a progress bar."""
+        return len(self.dims) * (self.seeds + 3) + 2 * len(self.sampled_dims)
+
+
+EIGHTHS = tuple(k / 8 for k in range(1, 9))
+FULL = ReportSettings(
+    (1000, 3000, 10_000, 30_000), 8, EIGHTHS, 12, 20_000, (200, 400, 800), 800, 6
+)
+QUICK = ReportSettings(
+    (1000, 3000, 10_000), 3, EIGHTHS[1::2], 6, 10_000, (150, 300), 200, 3
+)
+
+
+def untrainable(spec: Spec) -> str | None:
+    """Return why no networks are trained for `spec`, or None."""
+    if spec.kind != "two-modes":
+        return (
+            "The report draws networks of the two-modes target alone; `dilaton "
+            "converge` trains and judges those of a product mixture."
+        )
+    if spec.frozen_noise:
+        return (
+            "With frozen noise the weights are not learned (the phase is degenerate), "
+            "so that there is no limit to compare networks with."
+        )
+    if spec.tables["network"]["activation"] == "sign" or spec.tables["network"]["tied"]:
+        return "Networks are trained untied, with an activation that has a gradient."
+    if spec.model.interpolant.alpha.subs(TAU, 0) != 1:
+        return "Networks are sampled from N(0, I), for schedules with alpha(0) = 1."
+    return None
+
+
+def settings_for(spec: Spec, quick: bool) -> ReportSettings:
+    """Return the amount of work, with dimensions that hold the training set."""
+    chosen = QUICK if quick else FULL
+    need = 1 if spec.population else spec.values["n"] + 2
+    scale = max(1, math.ceil(need / chosen.sampled_dims[0]))
+    return replace(
+        chosen,
+        dims=tuple(d * scale for d in chosen.dims),
+        sampled_dims=tuple(d * scale for d in chosen.sampled_dims),
+    )
+
+
+@dataclass
+class Confirmation:
+    """What the networks say, as rows that a report prints and plots.
+
+    `dots` are overlaps against the limit and `fits` their rates and verdicts, from the
+    convergence study; `sampled` are overlaps of training on sampled noise; `shares`
+    what was generated; `generated` the samples themselves at the largest d.
+    """
+
+    dots: list[Row] = field(default_factory=list)
+    fits: list[Row] = field(default_factory=list)
+    verdict: str = ""
+    resolution: float = math.nan
+    gradient_norm: float = math.nan
+    sampled: list[Row] = field(default_factory=list)
+    shares: list[Row] = field(default_factory=list)
+    trainings: list[Row] = field(default_factory=list)
+    generated: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def confirm(
+    spec: Spec,
+    limit: Limit,
+    settings: ReportSettings,
+    seed: int,
+    device: str,
+    tick: Tick,
+) -> Confirmation:
+    """Train, measure and sample at every dimension of `settings`."""
+    need_torch()
+    work = _Work(spec, settings, seed, device, tick, Confirmation())
+    work.study(limit)
+    for d in settings.dims:
+        work.generate(d)
+    for d in settings.sampled_dims:
+        work.sampled(d)
+    return work.found
+
+
+@dataclass
+class _Work:
+    """What the parts of a confirmation share."""
+
+    spec: Spec
+    settings: ReportSettings
+    seed: int
+    device: str
+    tick: Tick
+    found: Confirmation
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the phases."""
+        return [x.name for x in phases(self.spec.model)]
+
+    def study(self, limit: Limit) -> None:
+        """Run the convergence study: overlaps at every d and seed."""
+        from .converge import converge
+
+        def progress(jobs: Iterable[Any]) -> Iterator[Any]:
+            for d, k in jobs:
+                yield d, k
+                self.tick(f"d = {d}, training set {k + 1} of {self.settings.seeds}")
+
+        study = converge(
+            self.spec,
+            self.settings.dims,
+            self.settings.seeds,
+            limit=limit,
+            progress=progress,
+            times=self.settings.times,
+            paths=0,
+            seed=self.seed,
+            device=self.device,
+        )
+        for row in study.rows:
+            t = (self.names.index(row["phase"]) + row["s"]) / len(self.names)
+            self.found.dots.append(row | {"t": t})
+        self.found.fits = list(study.fits)
+        self.found.verdict, self.found.resolution = study.verdict, study.resolution
+        self.found.gradient_norm = study.gradient_norm
+
+    def generate(self, d: int) -> None:
+        """Sample with the dilation, and through as many networks spread evenly."""
+        from .schedules import Schedule
+
+        cells = len(self.names) * self.settings.cells
+        drawn = self.run(d, Schedule(True, "midpoint", cells, GRADING))
+        names = {"decided": drawn.decided_nu, "dilated": drawn.nu[-1] / d**0.5}
+        for rule in ("left", "midpoint"):
+            plain = self.run(d, Schedule(False, rule, cells))
+            names[f"undilated {rule}"] = plain.nu[-1] / d**0.5
+        if d == self.settings.dims[-1]:
+            self.found.generated = names
+
+    def run(self, d: int, schedule: Schedule) -> Any:
+        """Train and sample one schedule, and note its rows; return the samples."""
+        from .schedules import Training, run_schedule
+
+        made = run_schedule(
+            self.spec,
+            d,
+            schedule,
+            self.settings.paths,
+            self.seed,
+            Training(device=self.device),
+        )
+        named = schedule.name
+        if named == "undilated":
+            named = f"{named}, {schedule.rule}"
+        self.note(made.trained, named, d)
+        self.found.shares.append(made.row)
+        self.tick(f"d = {d}, {named}")
+        return made.samples
+
+    def note(self, trained: Any, schedule: str, d: int) -> None:
+        """Note how a training went."""
+        self.found.trainings.append(
+            {
+                "schedule": schedule,
+                "d": d,
+                "seed": self.seed,
+                "times": len(trained.times),
+                "gradient_norm": float(trained.gradient_norm.max()),
+                "seconds": trained.seconds,
+                **trained.settings,
+            }
+        )
+
+    def sampled(self, d: int) -> None:
+        """Train on sampled noise, and by the exact average on the same samples."""
+        import torch
+
+        from .schedules import Schedule, Training, run_schedule
+
+        schedule = Schedule(
+            True, "midpoint", len(self.names) * self.settings.sampled_cells, GRADING
+        )
+        training = Training(
+            "sampled",
+            self.settings.sampled_steps,
+            self.device,
+            128 if self.spec.population else None,
+            torch.float32,
+        )
+        made = run_schedule(
+            self.spec, d, schedule, self.settings.paths, self.seed, training
+        )
+        self.tick(f"d = {d}, sampled noise")
+        self.note(made.trained, "dilated", d)
+        row = made.row | {"schedule": "dilated, sampled noise"}
+        self.found.shares.append(row)
+        self.found.sampled += self.beside(made, d)
+        self.tick(f"d = {d}, the same samples, exact average")
+
+    def beside(self, made: Any, d: int) -> list[Row]:
+        """Overlaps of sampled training beside those of the exact average."""
+        from ..networks.train import train
+        from ..networks.training_set import in_span
+        from .gauge import signs, turned
+
+        model, values, times = self.spec.model, self.spec.values, made.grid.times
+        data = in_span(made.trained.data.double())
+        exact = train(model, values, times, d, self.seed, data=data, device=self.device)
+        reference = exact.network.overlaps(exact.data)
+        chosen = signs(made.overlaps, reference)
+        return [
+            {
+                "phase": self.names[j // self.settings.sampled_cells],
+                "tau": float(times[j]),
+                "quantity": name,
+                "d": d,
+                "mean": float(turned(name, made.overlaps[name], chosen)[j]),
+                "exact": float(reference[name][j]),
+            }
+            for j in range(len(times))
+            for name in MEASURED
+        ]
+
+
+def distances(dots: Sequence[Row]) -> list[Row]:
+    """Return the root mean square distance from the limit by phase, quantity and d."""
+    groups: dict[tuple[str, str, int], list[float]] = {}
+    for row in dots:
+        key = (row["phase"], row["quantity"], row["d"])
+        square = (row["mean"] - row["limit"]) ** 2 + row["variance"]
+        groups.setdefault(key, []).append(square)
+    return [
+        {"phase": p, "quantity": q, "d": d, "error": float(np.sqrt(np.mean(x)))}
+        for (p, q, d), x in groups.items()
+    ]
