@@ -16,6 +16,7 @@ from ..errors import (
     shown,
 )
 from ..theory.derive import Limit
+from ..theory.models.model import Modes
 from ..theory.symbols.system import System
 from .asked import asked
 from .codegen.parameters import (
@@ -27,6 +28,9 @@ from .codegen.parameters import (
     reals,
     unit_times,
 )
+from .codegen.snapshot import printed, printed_limit
+from .modes.evaluate import mse_modes
+from .modes.tree_shares import Placed
 from .ode.integrate import integrate
 
 if TYPE_CHECKING:
@@ -198,11 +202,14 @@ def mse(
     Returns
     -------
     dict
-        ``{"s": ..., "mse": ...}``, or ``tau`` in place of ``s``.
+        ``{"s": ..., "mse": ...}``, or ``tau`` in place of ``s``; for modes also
+        `mse_error`, the error of the average.
     """
     question = asked(spec, values)
     limit = question.limit
     point = complete(limit, question.values)
+    if isinstance(limit.model.target, Modes):
+        return _mse_of_modes(limit, point, phase, s, d, tau)
     if d is None:
         times = unit_times("s", s)
         rows = closed_values(limit.phase(str(phase)).mse, times, point)
@@ -210,3 +217,23 @@ def mse(
     times = unit_times("tau", tau)
     rows = closed_values(limit.exact["mse"], times, point | {"d": dimension(d)})
     return {"tau": times.tolist(), "mse": rows["mse"].tolist()}
+
+
+def _mse_of_modes(
+    limit: Limit,
+    point: Mapping[str, float],
+    phase: str | None,
+    s: Sequence[float] | None,
+    d: float | None,
+    tau: Sequence[float] | None,
+) -> dict[str, list[float]]:
+    """The error of modes, whose averages have an error of their own: `mse_error`."""
+    placed = Placed.of(printed_limit(limit).about["modes"])
+    name, given = ("s", s) if d is None else ("tau", tau)
+    times = unit_times(name, given)
+    if d is None:
+        system, size = limit.phase(str(phase)).mse, None
+    else:
+        system, size = limit.exact["mse"], dimension(d)
+    values, errors = mse_modes(printed(system), placed, point, times, d=size)
+    return {name: times.tolist(), "mse": values, "mse_error": errors}

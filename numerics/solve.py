@@ -28,6 +28,7 @@ from .codegen.parameters import (
 )
 from .codegen.snapshot import PrintedLimit, PrintedPhase, printed_limit
 from .minima.result import Minima, alone
+from .modes.evaluate import solve_modes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,6 +118,8 @@ def solve_point(
     question = asked(limit, values)
     held = printed_limit(question.printed)
     point = complete(held, question.values)
+    if "modes" in held.about:
+        return _solved_modes(held, times, point, solver, starts)
     parts = solved_phases(held, point, times, solver)
     for part in parts:
         _speak(part, solver)
@@ -127,6 +130,33 @@ def solve_point(
         "model": dict(held.about),
     }
     return Solution(held, times, rows, _sample(held, point, parts), starts, about)
+
+
+def _solved_modes(
+    limit: PrintedLimit,
+    times: np.ndarray,
+    point: Mapping[str, float],
+    solver: Solver,
+    nu0: np.ndarray | None,
+) -> Solution:
+    """Solve a mixture of modes: all is closed or an average, no flow is followed."""
+    if nu0 is not None:
+        raise ModelError(
+            "`nu0` draws trajectories along one mean, but modes have several "
+            "directions. Leave it out."
+        )
+    if limit.about["samples"]:
+        warnings.warn(NO_SHARES, stacklevel=3)
+    rows, sample = solve_modes(limit, times, point)
+    about = {"values": point, "solver": asdict(solver), "model": dict(limit.about)}
+    return Solution(limit, times, rows, sample, None, about)
+
+
+NO_SHARES = (
+    "With n samples the weights phases of modes are not derived, so no share is given: "
+    "the averages of a softmax over the fields of K units and the samples' own noises "
+    "have no quadrature with a known error. The variance phase is."
+)
 
 
 def _computed_by(parts: list[SolvedPhase]) -> dict[str, dict[str, str]]:
@@ -169,7 +199,7 @@ class Solution:
     limit: PrintedLimit
     s: np.ndarray
     rows: list[dict[str, np.ndarray]]
-    sample: dict[str, list[float]]
+    sample: dict[str, Any]
     nu0: np.ndarray | None
     about: dict[str, Any]
 
@@ -182,6 +212,8 @@ class Solution:
     @property
     def scalars(self) -> dict[str, Any]:
         """What describes the generated sample; a number if there is one feature."""
+        if "shares" in self.sample:
+            return dict(self.sample)
         several = len(self.sample["share_plus"]) > 1
         found = {k: np.array(v) if several else v[0] for k, v in self.sample.items()}
         return found | {"bulk_variance": self.sample["bulk_variance"][0]}
@@ -196,22 +228,26 @@ class Solution:
             # made this way xarray does not import dask, where that is installed
             return xr.Variable(dims, np.asarray(value), about, fastpath=True)
 
+        own: tuple[str, ...] = ("feature",)
+        axes: tuple[str, ...] = ("t", "nu0")
+        if "shares" in self.sample:
+            own, axes = ("mode",), ("t", "mode", "direction")
         names = list(dict.fromkeys(name for part in self.rows for name in part))
         data: dict[str, Any] = {}
         for name in names:
             known = [part[name] for part in self.rows if name in part]
             none = np.full_like(known[0], np.nan)
             column = np.concatenate([part.get(name, none) for part in self.rows])
-            data[name] = labelled(("t", "nu0")[: column.ndim], column, _about(name))
+            data[name] = labelled(axes[: column.ndim], column, _about(name))
         for name, value in self.scalars.items():
             about = _about("V") if name == "bulk_variance" else {}
-            data[name] = labelled(("feature",)[: np.ndim(value)], value, about)
+            data[name] = labelled(own[: np.ndim(value)], value, about)
         coords = {k: labelled(*v) for k, v in self._coordinates().items()}
         return xr.Dataset(data, coords, {"json": json.dumps(self.about)})
 
     def _coordinates(self) -> dict[str, tuple[tuple[str], np.ndarray]]:
         names = [phase.name for phase in self.limit.phases]
-        features = len(self.sample["share_plus"])
+        features = len(self.sample.get("share_plus", ()))
         coords = {
             "t": (("t",), self.t.ravel()),
             "s": (("t",), np.tile(self.s, len(names))),
@@ -219,6 +255,9 @@ class Solution:
         }
         if features > 1:
             coords["feature"] = ("feature",), np.arange(1, features + 1)
+        if "shares" in self.sample:
+            modes = np.arange(1, len(self.sample["shares"]) + 1)
+            coords["mode"] = ("mode",), modes
         return coords if self.nu0 is None else coords | {"nu0": (("nu0",), self.nu0)}
 
 

@@ -35,7 +35,8 @@ def solution(found: Any) -> dict[str, Any]:
     phases = []
     for phase, t, rows in zip(found.limit.phases, found.t, found.rows, strict=True):
         entry: dict[str, Any] = {"name": phase.name, "s": found.s, "t": t}
-        phases.append(entry | {name: rows[name] for name in phase.learned.names})
+        names = (name.partition("[")[0] for name in phase.learned.names)
+        phases.append(entry | {name: rows[name] for name in names})
     return {"phases": phases, "sample": found.scalars}
 
 

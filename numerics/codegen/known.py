@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...theory import derive as engine
-from ...theory.models.model import Model
+from ...theory.models.model import Model, Modes
 from .cache import remembered
 from .snapshot import key_of
 
@@ -57,6 +57,8 @@ def derive(model: Model) -> engine.Limit:
     """
     if not isinstance(model, Model):
         return engine.derive(model)  # says what is wrong
+    if isinstance(model.target, Modes):
+        return engine.derive(model)  # in indexed form, which is done at once
     found: list[engine.Limit] = []
 
     def names() -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import ModelError, did_you_mean, shown
+from ...theory.models.modes import check_sum
 from ...theory.models.spec import RULES, Rule, rule_of
 from .kernel import make_kernel
 from .snapshot import Printed, PrintedLimit, printed, printed_limit
@@ -38,6 +39,8 @@ def complete(
                 f"given{did_you_mean(name, names)}"
             )
     _admissible(point)
+    if "modes" in held.about:
+        check_sum("p_1, p_2, ...", [v for k, v in point.items() if k[:2] == "p_"])
     return point
 
 

@@ -298,8 +298,14 @@ def _facts(phase: Phase) -> dict[str, Any]:
 
 
 def _about(limit: Limit) -> dict[str, Any]:
+    from ...theory.models.model import Modes
+
     model = limit.model
-    return {
+    own: dict[str, Any] = {}
+    if isinstance(model.target, Modes):
+        exponents = [str(e) for e in model.target.exponents]
+        own["modes"] = {"loadings": model.target.loadings, "exponents": exponents}
+    return own | {
         "alpha": str(model.interpolant.alpha),
         "beta": str(model.interpolant.beta),
         "exponents": [str(f.exponent) for f in model.target.features],

@@ -14,16 +14,13 @@ import numpy as np
 from scipy.special import ndtr
 
 from ...errors import ModelError
-from ...theory.derive import Limit
-from ..asked import Asked, asked
+from ...theory.derive import Limit, derive
 from ..codegen.parameters import check_choice, complete, dimension
 from ..times.grid import TimeGrid, make_grid
+from .modes_flow import ModesFlow
 from .rules import RULES, ExactFlow, Times
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ...theory.models.model import Model
     from ...theory.models.spec import Spec
 
 GRID = 4001
@@ -39,12 +36,7 @@ NAMES = {"uniform": "undilated"}
 
 
 def steps(
-    spec: Spec | Model | Limit | str | Path,
-    d: float,
-    steps: Sequence[int],
-    grid: str | Sequence[str],
-    rule: str,
-    **values: float,
+    spec: Spec, d: float, steps: Sequence[int], grid: str | Sequence[str], rule: str
 ) -> list[dict[str, Any]]:
     r"""Shares and bulk spread after `steps` steps on the exact flow, at dimension `d`.
 
@@ -53,17 +45,17 @@ def steps(
     ``shift:sqrt(d)`` is a shift. A step from $\tau_k$ to $\tau_{k+1}$ asks for the
     velocity at $X_k$ and at its left end (``left``) or at the middle (``midpoint``) of
     its interval; ``heun``, ``exponential`` and ``dpm++2m`` are `RULES` of their own.
-    All are of the exact flow (D3). `spec` is a spec, the path of a spec file, or a
-    model or a limit, with its `values` by name.
+    All are of the exact flow (D3).
 
     Returns rows ``{"d", "steps", "schedule", "grid", "rule", "share_plus",
     "bulk_std"}``, grid by grid; `share_plus` is a list when there are several features.
+    Modes have `shares` with `shares_error`, a standard error, in its place.
     """
     if not steps or not all(count == int(count) and count >= 1 for count in steps):
         raise ModelError(
             f"`steps` must be whole numbers from 1, but is {list(steps)}. Change it."
         )
-    flow, grids = _prepared(asked(spec, values), d, grid, rule)
+    flow, grids = _prepared(spec, d, grid, rule)
     return [
         {
             "d": float(d),
@@ -77,27 +69,25 @@ def steps(
 
 
 def smallest_steps(
-    spec: Spec | Model | Limit | str | Path,
+    spec: Spec,
     d: float,
     grid: str | Sequence[str],
     rule: str,
     tried: Sequence[int] = TRIED,
-    **values: float,
 ) -> list[dict[str, Any]]:
     """Return the fewest steps that keep the weights to .02 and the spread to .1.
 
     Rows ``{"d", "schedule", "grid", "rule", "smallest"}``; `smallest` is `None` where
     none of the numbers `tried` (in increasing order) does.
     """
-    question = asked(spec, values)
-    flow, grids = _prepared(question, d, grid, rule)
-    target = question.limit.model.target
-    wanted = [float(question.values[str(f.p)]) for f in target.features]
-    sigma = float(question.values[str(target.sigma)])
+    flow, grids = _prepared(spec, d, grid, rule)
+    weights = [k for k in spec.values if k == "p" or k.startswith("p_")]
+    wanted = [float(spec.values[k]) for k in weights]
+    sigma = float(spec.values[str(spec.model.target.sigma)])
 
     def kept(times: Times) -> bool:
         got = sample(flow, times, rule)
-        shares = np.atleast_1d(got["share_plus"])
+        shares = np.atleast_1d(got["shares" if "shares" in got else "share_plus"])
         near = np.abs(shares - wanted) <= KEEP_SHARE
         return bool(near.all()) and abs(got["bulk_std"] - sigma) <= KEEP_SPREAD
 
@@ -116,10 +106,10 @@ def _named(text: str, rule: str) -> dict[str, str]:
 
 
 def _prepared(
-    question: Asked, d: float, grid: str | Sequence[str], rule: str
+    spec: Spec, d: float, grid: str | Sequence[str], rule: str
 ) -> tuple[ExactFlow, list[tuple[str, TimeGrid]]]:
-    limit = question.limit
-    point = complete(limit, question.values) | {"d": dimension(d)}
+    limit = derive(spec.model)
+    point = complete(limit, spec.values) | {"d": dimension(d)}
     check_choice("rule", rule, tuple(RULES))
     texts = [grid] if isinstance(grid, str) else list(grid)
     if not texts:
@@ -128,7 +118,8 @@ def _prepared(
             '"dilated", for one.'
         )
     made = [make_grid(text, limit, point) for text in texts]
-    return ExactFlow(limit, point), [(g.text, g) for g in made]
+    kind = ModesFlow if spec.kind == "modes" else ExactFlow
+    return kind(limit, point), [(g.text, g) for g in made]
 
 
 def time_grid(
@@ -145,6 +136,8 @@ def euler(limit: Limit, point: Mapping[str, float], times: Times) -> dict[str, A
 
 def sample(flow: ExactFlow, times: Times, rule: str) -> dict[str, Any]:
     """Follow every projection and the bulk through the steps of `times` by `rule`."""
+    if isinstance(flow, ModesFlow):
+        return flow.counted(lambda first: RULES[rule](flow, first, times))
 
     def end(nu: np.ndarray) -> np.ndarray:
         first = flow.start * np.stack([*[nu] * flow.features, np.ones_like(nu)])

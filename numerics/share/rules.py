@@ -38,13 +38,17 @@ class ExactFlow:
     """The exact flow (D3) of a model at given numbers, the bulk by its spread."""
 
     def __init__(self, limit: Limit, point: Mapping[str, float]) -> None:
-        flow, levels = limit.exact["sampling"], exact_levels(limit.model.interpolant)
+        flow = limit.exact["sampling"]
         self._kernel = make_kernel(flow, "numpy")
         self._params = [point[str(x)] for x in flow.parameters]
-        self._levels = make_kernel(levels, "numpy")
-        self._sizes = [point[str(x)] for x in levels.parameters]
+        self._read_levels(limit, point)
         self.features = len(flow.unknowns) - 1
         self.start = self.levels(0.0).alpha
+
+    def _read_levels(self, limit: Limit, point: Mapping[str, float]) -> None:
+        levels = exact_levels(limit.model.interpolant)
+        self._levels = make_kernel(levels, "numpy")
+        self._sizes = [point[str(x)] for x in levels.parameters]
 
     def levels(self, tau: float) -> Levels:
         """Return the interpolant's coefficients at `tau`."""

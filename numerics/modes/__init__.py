@@ -1,0 +1,1 @@
+"""Numbers for mixtures of modes: shares, softmax averages, rows of sweeps, steps."""

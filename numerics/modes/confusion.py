@@ -1,0 +1,340 @@
+r"""Which mode a sample is counted to: the confusion matrix of nearest means.
+
+A sample of mode `k` is $N(x_k, I)$ and is counted to the nearest of the points
+$x_1, \dots, x_K$. Only their distances matter. The matrix is closed on a line, one
+integral where the points can be placed at right angles (three of an acute triangle,
+orthogonal modes of any size), nested integrals in two and three dimensions, and
+randomised quasi-Monte Carlo beyond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import log_ndtr, ndtr, ndtri
+from scipy.stats import qmc
+
+REACH = 9.0  # standard deviations; a normal leaves 2e-19 outside
+NODES = 16  # Gauss-Legendre nodes of a panel
+TOLERANCE = 1e-11  # of a matrix by quadrature; panels are halved until it is met
+HALVINGS = 5
+FLAT = 1e-9  # of the largest: directions in which points differ less are dropped
+ROUNDING = 4e-16  # error of a closed entry, for each mode
+
+SCRAMBLES = 8
+COST = 4e8  # entries of arrays that quasi-Monte Carlo may fill
+MOST_SMOOTH = 40  # points whose cells are integrated along one direction
+MOST_NESTED = 12  # points in three dimensions that are integrated, not sampled
+
+
+class Confusion(NamedTuple):
+    """``matrix[k, l]`` is P(counted to l | mode k); `error` bounds each entry.
+
+    `standard` tells that the error is a standard error.
+    """
+
+    matrix: np.ndarray
+    error: np.ndarray
+    standard: bool = False
+
+
+def confusion(points: np.ndarray) -> Confusion:
+    """Return the confusion matrix of `points`, of shape (K, dimension)."""
+    size = len(points)
+    if not np.all(np.isfinite(points)):  # no noise is left
+        return Confusion(np.eye(size), np.zeros((size, size)))
+    reduced = in_span(points)
+    if reduced.shape[1] == 1:
+        return _on_line(reduced[:, 0])
+    legs = right_angles(reduced)
+    if legs is not None:
+        return _halved(lambda panels: _independent(legs, panels))
+    parts = _factors(points)
+    if parts is not None:
+        return _product(points, parts)
+    if reduced.shape[1] == 2:
+        return _halved(lambda panels: _planar(_turned(reduced), panels))
+    if reduced.shape[1] == 3 and size <= MOST_NESTED:
+        return _halved(lambda panels: _nested(reduced, panels), most=1)
+    return _sampled(reduced)
+
+
+def in_span(points: np.ndarray) -> np.ndarray:
+    """Coordinates of points in the span of their differences, largest spread first."""
+    centred = points - points.mean(0)
+    _, sizes, rows = np.linalg.svd(centred, full_matrices=False)
+    rank = max(1, int(np.sum(sizes > FLAT * sizes[0])))
+    return centred @ rows[:rank].T
+
+
+def right_angles(points: np.ndarray) -> np.ndarray | None:
+    """Squared legs D with ``|x_k - x_l|^2 = D_k + D_l``, or None if there are none."""
+    square = np.sum((points[:, None] - points) ** 2, axis=-1)
+    legs = np.empty(len(points))
+    for k in range(len(points)):
+        one, two = [i for i in range(len(points)) if i != k][:2]
+        legs[k] = (square[k, one] + square[k, two] - square[one, two]) / 2
+    wanted = legs[:, None] + legs
+    np.fill_diagonal(wanted, 0.0)
+    apart = np.abs(wanted - square).max() > FLAT * square.max()
+    return None if apart or legs.min() < -FLAT * square.max() else np.maximum(legs, 0)
+
+
+def _halved(
+    integrate: Callable[[float], np.ndarray], most: int = HALVINGS
+) -> Confusion:
+    """Halve the panels until two matrices agree; their difference is the error."""
+    width = 1.0
+    found = integrate(width)
+    for _ in range(most):
+        width /= 2
+        last, found = found, integrate(width)
+        error = np.abs(found - last)
+        if error.max() < TOLERANCE:
+            break
+    return Confusion(found, error + ROUNDING * len(found))
+
+
+def _panels(edges: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Legendre nodes and weights between `edges`, panels at most `width`."""
+    x, w = np.polynomial.legendre.leggauss(NODES)
+    cuts = [edges[:1]]
+    for low, high in pairwise(edges):
+        count = max(1, int(np.ceil((high - low) / width)))
+        cuts.append(np.linspace(low, high, count + 1)[1:])
+    cut = np.concatenate(cuts)
+    half = np.diff(cut)[:, None] / 2
+    return (cut[:-1, None] + half * (1 + x)).ravel(), (half * w).ravel()
+
+
+def _normal(x: np.ndarray) -> np.ndarray:
+    return np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+
+
+def _on_line(x: np.ndarray) -> Confusion:
+    """Closed: cells are intervals between midpoints."""
+    order = np.argsort(x)
+    inner = (x[order][1:] + x[order][:-1]) / 2
+    edges = np.concatenate([[-np.inf], inner, [np.inf]])
+    found = np.empty((len(x), len(x)))
+    found[:, order] = np.diff(ndtr(edges - x[:, None]), axis=1)
+    return Confusion(found, np.full_like(found, ROUNDING))
+
+
+def _independent(legs: np.ndarray, width: float) -> np.ndarray:
+    r"""One integral: the fields of the points are independent normals.
+
+    Given mode `k`, $a_l \sim N(\pm D_l/2, D_l)$ with the upper sign for `l = k`, and
+    $P(l|k) = E\prod_{m\ne l} P(a_m < a_l)$. A point with D = 0 has the field 0.
+    """
+    roots = np.sqrt(legs)
+    if np.ptp(roots) < FLAT * roots.max():
+        return _alike(len(roots), float(roots.mean()), width)
+    found = np.zeros((len(roots), len(roots)))
+    for point, leg in enumerate(roots):
+        for own in (True, False):
+            if leg == 0:
+                break
+            _fill(found, roots, point, own, width)
+    zero = np.flatnonzero(roots == 0)
+    found[:, zero] = 1 - found.sum(1, keepdims=True) if zero.size else 0
+    return found
+
+
+def _alike(size: int, root: float, width: float) -> np.ndarray:
+    r"""Orthogonal modes of one size: $P_c = E\,\Phi(g + \kappa)^{K-1}$."""
+    g, w = _panels(np.array([-REACH, REACH]), width)
+    right = float(np.sum(w * _normal(g) * ndtr(g + root) ** (size - 1)))
+    found = np.full((size, size), (1 - right) / (size - 1))
+    np.fill_diagonal(found, right)
+    return found
+
+
+def _fill(
+    found: np.ndarray, roots: np.ndarray, point: int, own: bool, width: float
+) -> None:
+    """Fill column `point`: its own entry, or those of all other modes."""
+    leg = roots[point]
+    shift = leg / 2 if own else -leg / 2
+    start = max(-REACH, -shift) if np.any(roots == 0) else -REACH
+    if start >= REACH:
+        return
+    g, w = _panels(np.array([start, REACH]), width)
+    field = leg * (g + shift)
+    rivals = [m for m in range(len(roots)) if m != point and roots[m] > 0]
+    below = np.array([log_ndtr(field / roots[m] + roots[m] / 2) for m in rivals])
+    total = below.sum(0) if rivals else np.zeros_like(g)
+    density = w * _normal(g)
+    if own:
+        found[point, point] = np.sum(density * np.exp(total))
+        return
+    for m in range(len(roots)):
+        if m == point:
+            continue
+        change = 0.0
+        if roots[m] > 0:
+            there = log_ndtr(field / roots[m] - roots[m] / 2)
+            change = there - below[rivals.index(m)]
+        found[m, point] = np.sum(density * np.exp(total + change))
+
+
+def _factors(points: np.ndarray) -> list[np.ndarray] | None:
+    """The levels of each coordinate if the points are all their combinations."""
+    levels = [np.unique(np.round(column, 12)) for column in points.T]
+    levels = [x for x in levels if len(x) > 1]
+    if len(levels) < 2 or np.prod([len(x) for x in levels]) != len(points):
+        return None
+    return levels
+
+
+def _product(points: np.ndarray, levels: list[np.ndarray]) -> Confusion:
+    """Closed: independent signs, or other levels, in each coordinate."""
+    columns = [c for c in points.T if np.ptp(np.round(c, 12)) > 0]
+    found = np.ones((len(points), len(points)))
+    for column, values in zip(columns, levels, strict=True):
+        part = _on_line(values).matrix
+        place = np.searchsorted(values, np.round(column, 12))
+        found *= part[np.ix_(place, place)]
+    return Confusion(found, np.full_like(found, ROUNDING * len(levels)))
+
+
+# ----------------------------------------------------------- two and three dimensions
+
+
+def _turned(points: np.ndarray) -> np.ndarray:
+    """Points of the plane turned by a generic angle, so that no edge is upright."""
+    angle = 0.7316
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return points @ turn
+
+
+def _planar(points: np.ndarray, width: float) -> np.ndarray:
+    """Measures of the cells of the plane under a normal around each point."""
+    found = np.empty((len(points), len(points)))
+    for cell in range(len(points)):
+        normals, offsets = _borders(points, cell)
+        found[:, cell] = _cell(normals, offsets, points, width)
+    return found
+
+
+def _borders(points: np.ndarray, cell: int) -> tuple[np.ndarray, np.ndarray]:
+    """Half-planes ``n.y <= c`` that make the cell of a point."""
+    rest = np.delete(points, cell, axis=0)
+    normals = rest - points[cell]
+    return normals, (np.sum(rest**2, 1) - np.sum(points[cell] ** 2)) / 2
+
+
+def _cell(
+    normals: np.ndarray, offsets: np.ndarray, centres: np.ndarray, width: float
+) -> np.ndarray:
+    """Measure of a polygon under a standard normal around each centre, (K,)."""
+    low, high = centres[:, 0].min() - REACH, centres[:, 0].max() + REACH
+    corners = _corners(normals, offsets)
+    edges = np.unique(np.concatenate([[low, high], np.clip(corners, low, high)]))
+    u, w = _panels(edges, width)
+    bound = (offsets[:, None] - normals[:, :1] * u) / normals[:, 1:]
+    up = normals[:, 1] > 0
+    top = bound[up].min(0, initial=np.inf)
+    bottom = bound[~up].max(0, initial=-np.inf)
+    inside = top > bottom
+    u, w, top, bottom = (x[inside] for x in (u, w, top, bottom))
+    shift = centres[:, 1:2]
+    height = ndtr(top - shift) - ndtr(bottom - shift)
+    return np.sum(w * _normal(u - centres[:, :1]) * height, axis=1)
+
+
+def _corners(normals: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """First coordinates of the corners of a polygon."""
+    one, two = np.triu_indices(len(offsets), 1)
+    a, b = normals[one], normals[two]
+    det = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+    good = np.abs(det) > 1e-14 * np.max(normals**2)
+    a, b, det, one, two = a[good], b[good], det[good], one[good], two[good]
+    c, e = offsets[one], offsets[two]
+    corner = np.stack([c * b[:, 1] - e * a[:, 1], a[:, 0] * e - b[:, 0] * c], 1)
+    corner /= det[:, None]
+    slack = offsets - corner @ normals.T
+    size = np.abs(offsets).max() + np.abs(corner).max(initial=0.0)
+    return corner[np.all(slack > -1e-9 * (1 + size), axis=1), 0]
+
+
+def _nested(points: np.ndarray, width: float) -> np.ndarray:
+    """Cells of space: slices along the first direction, each a polygon of the plane."""
+    low, high = points[:, 0].min() - REACH, points[:, 0].max() + REACH
+    nodes, weights = _panels(np.array([low, high]), 2 * width)
+    flat = np.column_stack([points[:, 0], _turned(points[:, 1:])])
+    found = np.zeros((len(points), len(points)))
+    borders = [_borders(flat, cell) for cell in range(len(points))]
+    for u, w in zip(nodes, weights, strict=True):
+        density = w * _normal(u - flat[:, 0])
+        if density.max() < 1e-18:
+            continue
+        for cell, (normals, offsets) in enumerate(borders):
+            there = offsets - normals[:, 0] * u
+            part = _cell(normals[:, 1:], there, flat[:, 1:], 2 * width)
+            found[:, cell] += density * part
+    return found
+
+
+# ------------------------------------------------------------------------------ beyond
+
+
+def _sampled(points: np.ndarray) -> Confusion:
+    """Randomised quasi-Monte Carlo, the direction of largest spread integrated."""
+    size = len(points)
+    count = int(np.clip(COST / (SCRAMBLES * size**3), 2**7, 2**14))
+    count = 2 ** int(np.log2(count))
+    make, count = (_scramble, count) if size <= MOST_SMOOTH else (_counted, 2**13)
+    rows = np.stack([make(points, count, seed) for seed in range(SCRAMBLES)])
+    error = rows.std(0, ddof=1) / np.sqrt(SCRAMBLES)
+    return Confusion(rows.mean(0), error + ROUNDING * size, standard=True)
+
+
+def _scramble(points: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """One estimate; given all other coordinates the first one's law is closed."""
+    size, width = points.shape
+    unit = qmc.Sobol(width - 1, seed=seed).random(count)
+    noise = ndtri(np.clip(unit, 1e-15, 1 - 1e-15))
+    slopes, rest = points[:, 0], points[:, 1:]
+    half = np.sum(points**2, 1) / 2
+    found = np.empty((size, size))
+    for source in range(size):
+        fields = (
+            rest[source] + noise
+        ) @ rest.T - half  # of each point, without the first
+        for cell in range(size):
+            low, high = _interval(fields, slopes, cell)
+            shift = slopes[source]
+            chance = ndtr(high - shift) - ndtr(low - shift)
+            found[source, cell] = np.mean(np.maximum(chance, 0.0))
+    return found
+
+
+def _counted(points: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """One estimate by counting, for very many points."""
+    size, width = points.shape
+    unit = qmc.Sobol(width, seed=seed).random(count)
+    noise = ndtri(np.clip(unit, 1e-15, 1 - 1e-15))
+    seen, half = noise @ points.T, np.sum(points**2, 1) / 2
+    shifts = points @ points.T - half
+    rows = [np.argmax(seen + shift, axis=1) for shift in shifts]
+    return np.stack([np.bincount(x, minlength=size) for x in rows]) / count
+
+
+def _interval(
+    fields: np.ndarray, slopes: np.ndarray, cell: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where along the first coordinate the field of `cell` is the largest."""
+    lead = fields[:, [cell]] - fields
+    steeper = slopes - slopes[cell]
+    level = np.abs(steeper) <= 1e-14 * max(1.0, np.abs(slopes).max())
+    level[cell] = False
+    up, down = (steeper > 0) & ~level, (steeper < 0) & ~level
+    up[cell] = down[cell] = False
+    high = np.min(lead[:, up] / steeper[up], axis=1, initial=np.inf)
+    low = np.max(lead[:, down] / steeper[down], axis=1, initial=-np.inf)
+    beaten = np.any(lead[:, level] < 0, axis=1)
+    return np.where(beaten, np.inf, low), high
