@@ -17,6 +17,7 @@ from .commands.converge import converge
 from .commands.derive import derive
 from .commands.doctor import doctor
 from .commands.explore import explore
+from .commands.grid import grid
 from .commands.learn import learn
 from .commands.mse import mse
 from .commands.run import run
@@ -35,6 +36,7 @@ COMMANDS = (
     mse,
     steps,
     times,
+    grid,
     converge,
     schedules,
     sweep,
@@ -132,6 +134,7 @@ for _command in (
     mse,
     steps,
     times,
+    grid,
     converge,
     schedules,
     sweep,

@@ -28,6 +28,7 @@ KNOTS = 6001  # knots in log(beta/alpha): a hundredth apart, the weights vary ov
 FAR = 1e-9  # of the thinnest window, and one over it: weights beyond are negligible
 SPARSE = 2001  # knots of a weight that takes an average at each
 REACH, NODES = 8.0, 201  # of a normal variable
+LAST = 1e-12  # of time, next to tau = 1
 LONGEST = 100_000  # times in a table
 
 
@@ -123,7 +124,9 @@ def mse_decrements(
 def lipschitz(limit: Limit, point: Mapping[str, float], given: Sequence[str]) -> Made:
     """Return the grid of least averaged squared Lipschitz constant (U3)."""
     ratios = _all_ratios(limit, point, SPARSE)
-    weight = _lipschitz_weight(limit, point, ratios.tau)
+    near = ratios.tau < 1 - LAST  # beyond, 1 - tau has too few digits
+    weight = np.zeros(SPARSE)
+    weight[near] = _lipschitz_weight(limit, point, ratios.tau[near])
     return ratios.made(ratios.shares(weight), low=True, high=True)
 
 

@@ -149,6 +149,8 @@ BAD = [  # (arguments, with SPEC for a good spec file; what the message says)
         ],
         "`--schedule` must be left out for grids that are named by --grid",
     ),
+    (["grid", "SPEC"], "`--grid` must be given for a verdict"),
+    (["grid", "SPEC", "--grid", "shft:3"], "did you mean `shift`"),
     (["nothing"], "No such command"),
 ]
 
@@ -317,3 +319,37 @@ def test_steps_take_many_grids(call, tmp_path):
     few = ["steps", path, "--d", "100", "--smallest", "--grid", "dilated", "--json"]
     (row,) = json.loads(call(*few)[1])
     assert (row["grid"], row["smallest"]) == ("dilated", 24)
+
+
+def test_grid_prints_a_verdict(call, tmp_path):
+    path = tmp_path / "spec.toml"
+    path.write_text(dilaton.default_spec().replace(n="inf").text)
+    words = ["grid", path, "--grid", "shift:sqrt(d),entropic+shift:3"]
+    code, out, err = call(*words, "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert rows[:2] == [
+        {
+            "grid": "shift:sqrt(d)",
+            "phase": "weights",
+            "kept": True,
+            "share": "1",
+            "steps": "1",
+        },
+        {
+            "grid": "shift:sqrt(d)",
+            "phase": "variance",
+            "kept": False,
+            "share": "d**(-1/2)",
+            "steps": "sqrt(d)",
+        },
+    ]
+    assert rows[2] == {
+        "grid": "entropic+shift:3",
+        "phase": "weights",
+        "kept": None,
+        "share": None,
+        "steps": None,
+    }
+    assert "a map without a formula is composed" in err
+    assert "(m/n)**(1/2)" in call(*words)[1]
