@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = {"app": (), "theory": ("theory",), "numerics": ("numerics",)}
 FOLDERS |= {"torchcheck": ("torchcheck",)}
 MOST = 14  # files of a room
+SIBLINGS = ("commands",)  # all of one kind: a reader looks for one by its name
 
 
 def modules():
@@ -95,7 +96,8 @@ def test_a_room_has_a_sentence_and_few_files():
     for path in ROOT.glob("[!.]*/**/__init__.py"):
         if path.relative_to(ROOT).parts[0] in FOLDERS:
             assert ast.get_docstring(ast.parse(path.read_text())), path
-            assert len(list(path.parent.glob("*.py"))) <= MOST + 1, path.parent
+            many = len(list(path.parent.glob("*.py"))) > MOST + 1
+            assert not many or path.parent.name in SIBLINGS, path.parent
 
 
 def test_tests_mirror_the_rooms():
