@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from .numerics.share.euler import steps
     from .numerics.solve import solve
     from .numerics.sweep.job import sweep
+    from .numerics.times.best import best_density
+    from .numerics.times.families import best_in_family
     from .numerics.times.table import (
-        bulk_times,
         learning_times,
+        other_times,
         shared_flow,
         time_exponents,
     )
@@ -97,9 +99,11 @@ _HOME = {
     "numerics.share.euler": ("steps",),
     "numerics.solve": ("solve",),
     "numerics.sweep.job": ("sweep",),
+    "numerics.times.best": ("best_density",),
+    "numerics.times.families": ("best_in_family",),
     "numerics.times.table": (
-        "bulk_times",
         "learning_times",
+        "other_times",
         "shared_flow",
         "time_exponents",
     ),
@@ -171,8 +175,9 @@ __all__ = [
     "Target",
     "TrainingTimes",
     "__version__",
-    "bulk_times",
     "converge",
+    "best_density",
+    "best_in_family",
     "default_spec",
     "derive",
     "find_window",
@@ -186,6 +191,7 @@ __all__ = [
     "modes_of_gram",
     "mse",
     "mse_curve",
+    "other_times",
     "parse_schedule",
     "plot",
     "product",

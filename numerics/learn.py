@@ -18,6 +18,7 @@ from ..errors import (
 from ..theory.derive import Limit
 from ..theory.models.model import Modes
 from ..theory.symbols.system import System
+from ..theory.times.noise import per_time_sgd
 from .asked import asked
 from .codegen.parameters import (
     check_choice,
@@ -53,6 +54,8 @@ def learn(
     network: str = "untied",
     d: float | None = None,
     tau: float | None = None,
+    rate: float | None = None,
+    batch: float | None = None,
     rtol: float = 1e-9,
     atol: float = 1e-11,
     **values: float,
@@ -76,6 +79,9 @@ def learn(
         ``untied`` or ``tied``.
     d, tau
         Dimension and base time (tied).
+    rate, batch
+        Of one-pass SGD, whose noise enters `r` (R21): steps of `rate`/d in training
+        time on `batch` samples (untied). Left out, the rate vanishes.
     rtol, atol
         Tolerances of the flow.
     **values
@@ -101,12 +107,22 @@ def learn(
     check_choice("network", network, ("untied", "tied"))
     times = training_times(times)
     if network == "tied":
+        if sgd_noise(rate, batch):
+            raise ModelError(
+                "The noise of SGD at one time is derived for the untied network, but "
+                f"`rate` = {rate:g} is given for the tied one. Leave it out, or use "
+                "`shared_flow`."
+            )
         system: System | None = limit.exact["tied"]
         _check_halves(limit, point)
         point |= {"d": dimension(d), "tau": float(unit_times("tau", tau)[0])}
     else:
         system = limit.phase(phase).training
         point |= {"s": float(unit_times("s", s)[0])}
+        noise = sgd_noise(rate, batch)
+        if noise and system is not None:
+            system = per_time_sgd(system, limit.model, limit.phase(phase).window)
+            point |= noise
     if system is None:
         raise DerivationError(
             "A training flow is derived for one untied unit or the tied score network, "
@@ -129,6 +145,24 @@ def learn(
     where = np.searchsorted(grid, times)
     rows = {name: found[name][0, where].tolist() for name in names}
     return {"times": times, **rows}
+
+
+def sgd_noise(rate: float | None, batch: float | None) -> dict[str, float]:
+    """Return the two numbers that set the noise of SGD, or none for the flow."""
+    given = {"rate": rate, "batch": batch}
+    if rate is None and batch is None:
+        return {}
+    for name, value in given.items():
+        if value is None:
+            raise ModelError(
+                "The noise of SGD needs both `rate` and `batch`, but "
+                f"`{name}` is missing. Give both, or none for a vanishing rate."
+            )
+        if not 0 < value < np.inf:
+            raise ModelError(
+                f"`{name}` must be positive and finite, but is {value:g}. Change it."
+            )
+    return {"rate": float(rate or 0), "batch": float(batch or 0)}
 
 
 def training_times(given: Iterable[float]) -> list[float]:

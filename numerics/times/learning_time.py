@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from ...theory.models.model import Model
-from ...theory.times.held import bulk_training, weight_training
+from ...theory.times.held import bulk_training, direction_training, weight_training
 from ...theory.times.weights import loss_weight
 from .nodes import TimeNodes, gauss_legendre
 from .training_mean import time_mean
@@ -27,6 +27,12 @@ def weight_system(model: Model, j: int, loss: str):
 def bulk_system(model: Model, loss: str):
     """Return the flow of the learned variance under a loss weight, kept."""
     return bulk_training(model, loss_weight(loss, model.interpolant))
+
+
+@lru_cache(maxsize=16)
+def direction_system(model: Model, j: int, loss: str):
+    """Return the flow of the direction of unit `j` near its end, kept."""
+    return direction_training(model, j, loss_weight(loss, model.interpolant))
 
 
 def bias_path(p: float, within: float) -> tuple[np.ndarray, np.ndarray]:
@@ -78,3 +84,16 @@ def bulk_time(
     mean = time_mean(bulk_system(model, loss), nodes, point, [true], [2 * true])
     slope = mean([true], "jacobian")
     return float(-1 / np.squeeze(slope))
+
+
+def direction_time(
+    model: Model, j: int, loss: str, nodes: TimeNodes, point: Mapping[str, float]
+) -> float:
+    r"""Return the time in which $|w_\perp|^2$ of unit `j` falls by e at its end. (R28)
+
+    Unlike a weight, a direction is not learned before the window, from pure noise.
+    """
+    system = direction_system(model, j, loss)
+    mean = time_mean(system, nodes, point, [1.0], [[1.0]])
+    with np.errstate(divide="ignore"):
+        return float(-1 / np.squeeze(mean([1.0])))

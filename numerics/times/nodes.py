@@ -6,7 +6,7 @@ a feature's is about as wide as its neighbours': panels of width one half resolv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -31,6 +31,9 @@ MASS = 1e-6
 HALVINGS = 60
 """Bisections of the log-odds: to 1e-16 of them."""
 
+GRID = 20_001
+"""Points of the log-odds between which a distribution is inverted."""
+
 VALUE = sp.Symbol("value", real=True)
 
 
@@ -47,15 +50,15 @@ class TimeNodes:
 
 
 def time_nodes(
-    density: Density, point: Mapping[str, float], interpolant: Interpolant
+    density: Density, point: Mapping[str, float], interpolant: Interpolant | None
 ) -> TimeNodes:
     """Return nodes and weights for means over a density at one point.
 
     `point` has ``d`` and the parameters of the density; the interpolant places the
-    levels of a discrete one. Raises `ModelError` for a density that is negative or has
-    no mass, or whose parameters are missing.
+    levels of a discrete one, and may be left out for others. Raises `ModelError` for a
+    density that is negative or has no mass, or whose parameters are missing.
     """
-    if density.levels:
+    if interpolant is not None and density.levels:
         return _level_nodes(density, point, interpolant)
     edges = np.array([value_of(e, point) for e in density.edges])
     if density.pdf is None:
@@ -67,6 +70,37 @@ def time_nodes(
         tau = _expit(x)
         weight = w * tau * _expit(-x) * curve(density.pdf, TAU)(tau, point)
     return TimeNodes(tau, _normalised(weight, density))
+
+
+def quantiles(
+    density: Density, point: Mapping[str, float], interpolant: Interpolant
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function that takes uniform numbers in (0, 1) to times.
+
+    The distribution is summed on a fine grid of log-odds and inverted between points.
+    """
+    if density.levels:
+        levels = _level_nodes(density, point, interpolant).tau
+        return lambda u: levels[(np.asarray(u) * levels.size).astype(int)]
+    if density.pdf is None:
+        given = curve(density.quantile, T)
+        return lambda u: given(np.asarray(u), point)
+    edges = _increasing(np.array([value_of(e, point) for e in density.edges]), density)
+    inner = _log_odds(edges)
+    x = np.linspace(LOW - np.log(point["d"]), HIGH, GRID)
+    x = np.unique(np.concatenate([x, inner, inner + 1e-9]))
+    x = x[(x >= inner[0]) & (x <= inner[-1])]
+    rho = curve(density.pdf, TAU)(_expit(x), point) * _expit(x) * _expit(-x)
+    mass = np.concatenate([[0], np.cumsum(np.diff(x) * (rho[1:] + rho[:-1]) / 2)])
+    rising = np.concatenate([[True], np.diff(mass) > 0])
+    known, at = mass[rising] / mass[-1], x[rising]
+    return lambda u: _expit(np.interp(u, known, at))
+
+
+def _log_odds(tau: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        odds = np.log(tau) - np.log1p(-tau)
+    return np.clip(odds, -700.0, 700.0)
 
 
 def _level_nodes(
@@ -121,9 +155,7 @@ def _expit(x: np.ndarray) -> np.ndarray:
 def _panels(edges: np.ndarray, d: float) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Legendre nodes and weights on the log-odds between the edges."""
     low, high = LOW - np.log(d), HIGH
-    with np.errstate(divide="ignore"):
-        odds = np.log(edges) - np.log1p(-edges)
-    ends = np.clip(odds, low, high)
+    ends = np.clip(_log_odds(edges), low, high)
     knots = [
         np.linspace(a, b, 1 + int(np.ceil((b - a) / PANEL))) for a, b in _pairs(ends)
     ]

@@ -14,9 +14,9 @@ from ...theory.times.exponents import time_law
 from ...theory.times.held import check_trainable
 from ...theory.times.weights import loss_weight
 from ..codegen.parameters import dimension
-from ..learn import check_init, training_times
+from ..learn import check_init, sgd_noise, training_times
 from .flow import flow_system, follow
-from .learning_time import bulk_time, learning_time
+from .learning_time import bulk_time, direction_time, learning_time
 from .nodes import time_nodes
 
 if TYPE_CHECKING:
@@ -127,12 +127,13 @@ def time_exponents(
     return rows
 
 
-def bulk_times(
+def other_times(
     spec: Spec, d: Iterable[float], densities: Densities, losses: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return what densities cost: the time in which the variance is learned. (R18)
+    """Return what densities gain and cost beside the weights. (R18), (R28)
 
-    Rows with `d`, `density`, `loss` and `time`, in which the error falls by e.
+    Rows with `d`, `density`, `loss`, `what` and `time`, in which an error falls by e:
+    that of each direction (``direction-1``, ...) and of the ``variance``.
     """
     model = spec.model
     check_trainable(model)
@@ -143,9 +144,12 @@ def bulk_times(
             point = point_of(spec, size, density)
             nodes = time_nodes(density, point, model.interpolant)
             for loss in losses:
-                time = bulk_time(model, loss, nodes, point)
                 about = {"d": _whole(size), "density": str(chosen), "loss": loss}
-                rows.append(about | {"time": time})
+                for j in range(1, len(model.target.features) + 1):
+                    time = direction_time(model, j, loss, nodes, point)
+                    rows.append(about | {"what": f"direction-{j}", "time": time})
+                time = bulk_time(model, loss, nodes, point)
+                rows.append(about | {"what": "variance", "time": time})
     return rows
 
 
@@ -176,16 +180,9 @@ def shared_flow(
             f"this model has {len(model.target.features)}, whose units couple through "
             "the means of one another. Ask for learning times, which hold the units."
         )
-    if (rate is None) != (batch is None):
-        raise ModelError(
-            "The noise of SGD needs both `rate` and `batch`, but only one is given. "
-            "Give both, or none for a vanishing rate."
-        )
-    chosen = density_of(density, model)
-    point = point_of(spec, d, chosen)
-    if rate is not None and batch is not None:
-        point |= {"rate": _positive("rate", rate), "batch": _positive("batch", batch)}
-    system = flow_system(model, loss, rate is not None)
+    chosen, noise = density_of(density, model), sgd_noise(rate, batch)
+    point = point_of(spec, d, chosen) | noise
+    system = flow_system(model, loss, bool(noise))
     names = [str(x) for x in system.unknowns]
     check_init(system, names, init)
     asked = training_times(times)
@@ -199,11 +196,3 @@ def shared_flow(
     found = follow(system, nodes, point, start, asked, rtol, atol)
     plain = (name.partition("_")[0] for name in names)
     return {"times": asked, **dict(zip(plain, np.array(found).T.tolist(), strict=True))}
-
-
-def _positive(name: str, value: float) -> float:
-    if not 0 < value < np.inf:
-        raise ModelError(
-            f"`{name}` must be positive and finite, but is {value:g}. Change it."
-        )
-    return float(value)

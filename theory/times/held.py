@@ -7,15 +7,17 @@ costs beside what it gains. Exact at every `d`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import sympy as sp
 
 from ...errors import DerivationError
-from ..models.model import TAU, D, Model, named
+from ..models.model import TAU, D, Feature, Model, named
 from ..phases.denoiser import exact_denoiser, parameters_of
 from ..symbols.gaussian import FieldAverage, H, to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
-from .shared import check_trainable, square_norm
+from .shared import check_trainable, gram_of, shared_loss, square_norm
 
 
 def weight_training(model: Model, j: int, weight: sp.Expr) -> System:
@@ -77,6 +79,43 @@ def _common_field(p: sp.Expr, b: sp.Symbol, snr: sp.Symbol) -> sp.Expr:
             f"{moved} does not. Report this as an error of the toolkit."
         )
     return lack * sp.exp(-snr / 2) * FieldAverage(sp.cosh(H) ** -3, (b,), (snr,))
+
+
+def direction_training(model: Model, j: int, weight: sp.Expr) -> System:
+    r"""Flow of the wrong part of unit `j`, $q = |w_\perp|^2/|\mu|^2$, at the end. (R24)
+
+    $\dot q = -2q\,\partial\mathcal L/\partial Q$ at $w = \mu$, $b = h$: the rate at
+    which SGD turns `w` into the direction of the mean. It vanishes before the window,
+    where the field is too weak; from there on all times serve, as $\mathbb E\,T^2$ is
+    then 1.
+    """
+    check_trainable(model)
+    feature = model.target.features[j - 1]
+    alone = replace(model, target=replace(model.target, features=(feature,)))
+    gram, size = gram_of(alone), square_norm(feature)
+    slope = sp.diff(shared_loss(alone, gram), gram[0, 0])
+    end = {gram[0, 0]: size, gram[0, 1]: size, named(alone, "b", 1): feature.log_odds}
+    q = named(model, "q", j)
+    rhs = -2 * q * weight * slope.xreplace(end)
+    return System(
+        name=f"shared/direction-{j}",
+        kind="flow",
+        time=symbol("train_time"),
+        equations=(Equation("R24", q, to_averages(rhs), "asymptotic"),),
+        observables=_direction_field(exact_denoiser(model).snr(j), feature),
+        parameters=(*parameters_of(model), D, TAU),
+        domain=(q >= 0,),
+        status="asymptotic",
+    ).check()
+
+
+def _direction_field(snr: sp.Expr, feature: Feature) -> tuple[Equation, ...]:
+    steep, h = sp.sqrt(snr), feature.log_odds
+    return (
+        Equation("R25", symbol("steepness"), steep, "exact"),
+        Equation("R26", symbol("kink_plus"), -(h + snr) / steep, "exact"),
+        Equation("R27", symbol("kink_minus"), -(h - snr) / steep, "exact"),
+    )
 
 
 def bulk_training(model: Model, weight: sp.Expr) -> System:

@@ -15,11 +15,13 @@ from dataclasses import replace
 
 import sympy as sp
 
+from ...errors import DerivationError
 from ..models.model import D, Model, named
 from ..phases.denoiser import exact_denoiser
-from ..symbols.gaussian import FieldAverage, H, to_averages
+from ..symbols.gaussian import FieldAverage, H, phi, to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Step, System
+from ..windows.search import Window
 from .shared import shared_training, square_norm
 
 RATE, BATCH = symbol("rate"), symbol("batch")
@@ -79,4 +81,47 @@ def shared_sgd(model: Model, weight: sp.Expr) -> System:
         parameters=(RATE, BATCH, *flow.parameters),
         status="asymptotic",
         steps=(*flow.steps, step),
+    ).check()
+
+
+def per_time_sgd(training: System, model: Model, window: Window) -> System:
+    r"""The flow of a network with its own parameters at each time, with noise. (R21)
+
+    `training` is (G6) of one unit. The slope of a sample's loss in `w` is $-\frac2d
+    (u\cdot e)\varphi'(h)x/\sqrt d$ with $u\cdot e/d = sm - q\varphi$ and $|x|^2/d =
+    \alpha^2$ in the window, so that
+
+    $$ \dot r \mathrel{+}= \frac\eta B\,\alpha^2\,\mathbb E[\varphi'(h)^2
+       (sm - q\varphi(h))^2] ; $$
+
+    the slope in `u` is shorter by $\sqrt d$, and the other overlaps are linear in `w`.
+    Raises `DerivationError` unless the model has the two modes of the population.
+    """
+    one = len(model.target.features) == 1 and model.target.features[0].rho == 1
+    if not one or model.data.samples:
+        raise DerivationError(
+            "The noise of SGD at a fixed time is derived for one unit, two modes with "
+            f"|mu|^2 = d and the population, but `{training.name}` is of another "
+            "model. Leave `rate` and `batch` out."
+        )
+    feature, kind = model.target.features[0], model.autoencoder.activation
+    m, q, omega, r = (named(model, x, 1) for x in ("m", "q", "omega", "r"))
+    b = named(model, "b", 1) if model.autoencoder.bias else sp.S.Zero
+    unit, gain = phi(kind, H), sp.S.Zero
+    for s, share in ((1, feature.p), (-1, 1 - feature.p)):
+        pull = sp.diff(unit, H) ** 2 * (s * m - q * unit) ** 2
+        field = ((window.beta * s * omega + b,), (window.alpha**2 * r,))
+        gain += share * FieldAverage(sp.expand(pull), *field)
+    gain = to_averages(RATE / BATCH * window.alpha**2 * gain)
+    rows = tuple(
+        replace(eq, rhs=eq.rhs + gain) if eq.lhs == r else eq
+        for eq in training.equations
+    )
+    step = Step("One batch adds to r, to second order in its step,", gain, "R21")
+    return replace(
+        training,
+        name=f"{training.name}/sgd",
+        equations=rows,
+        parameters=(RATE, BATCH, *training.parameters),
+        steps=(*training.steps, step),
     ).check()

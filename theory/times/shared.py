@@ -14,7 +14,7 @@ from itertools import product
 import sympy as sp
 
 from ...errors import DerivationError
-from ..models.model import TAU, D, Feature, Model, named, norm
+from ..models.model import TAU, D, Feature, Model, Modes, named, norm
 from ..phases.denoiser import exact_denoiser, parameters_of
 from ..phases.loss import gram_flow
 from ..symbols.gaussian import H2, FieldAverage, H, to_averages
@@ -27,6 +27,11 @@ T, T2 = sp.tanh(H), sp.tanh(H2)
 def check_trainable(model: Model) -> None:
     """Raise `DerivationError` unless one network for all times closes."""
     facts = (
+        (
+            isinstance(model.target, Modes),
+            "modes that are no product: its units are then a softmax",
+            "Write the target as two modes or a product",
+        ),
         (
             model.data.samples,
             "n samples: the field of a sample then depends on the time through the "

@@ -27,13 +27,20 @@ def learn(
     ] = "untied",
     d: Annotated[float | None, typer.Option(help="Dimension (tied).")] = None,
     tau: Annotated[float | None, typer.Option(help="Base time (tied).")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Learning rate of SGD; 0 if left out (untied).")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Samples a step, with --rate (untied).")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Follow the overlaps in training time.
 
     One time of the interpolant is held fixed.
 
-    Untied: gradient flow at time s of a phase, in the limit of large d. Tied: the
+    Untied: gradient flow at time s of a phase, in the limit of large d, or one-pass SGD
+    with steps of --rate/d in training time. Tied: the
     score model c x + w tanh(w.x + b) at finite d, by gradient flow on the population
     loss; with this tool's alpha (noise) and beta (data), m = w.mu/(beta d) and
     q = |w_perp|^2/(beta^2 d).
@@ -50,7 +57,8 @@ def learn(
 
     if network == "tied":
         needed({"--d": d, "--tau": tau}, "--network tied")
-        unused({"--s": s, "--phase": phase}, "--network tied")
+        noise = {"--rate": rate, "--batch": batch}
+        unused({"--s": s, "--phase": phase} | noise, "--network tied")
     else:
         needed({"--s": s}, "--network untied")
         unused({"--d": d, "--tau": tau}, "--network untied")
@@ -63,6 +71,15 @@ def learn(
     from ...numerics.learn import learn as learn_overlaps
 
     answer = learn_overlaps(
-        chosen, phase or "weights", s, start, when, network=network, d=d, tau=tau
+        chosen,
+        phase or "weights",
+        s,
+        start,
+        when,
+        network=network,
+        d=d,
+        tau=tau,
+        rate=rate,
+        batch=batch,
     )
     print(answers.to_json(answer) if json else answers.table(answer))

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 from dilaton.errors import DerivationError, ModelError
-from dilaton.numerics.times.table import bulk_times, learning_times, time_exponents
+from dilaton.numerics.times.table import (
+    learning_times,
+    other_times,
+    shared_flow,
+    time_exponents,
+)
 from dilaton.theory.models.spec import parse_spec
 from dilaton.theory.times.densities import steps, table
 from scipy.integrate import quad
@@ -197,10 +202,20 @@ def test_what_misses_the_window_takes_for_ever(spec):
 
 
 def test_the_variance_is_learned_at_late_times(spec):
-    rows = bulk_times(spec, [100], ["uniform", "shift:sqrt(d)"], ["data"])
+    rows = other_times(spec, [100], ["uniform", "shift:sqrt(d)"], ["data"])
+    rows = [row for row in rows if row["what"] == "variance"]
     rate = quad(lambda t: (1 - t) ** 4 * t**2 / ((1 - t) ** 2 + t**2) ** 3, 0, 1)[0]
     assert rows[0]["time"] == pytest.approx(1 / rate, rel=SAME)
     assert rows[1]["time"] > 1.5 * rows[0]["time"]
+
+
+def test_a_direction_is_learned_at_its_rate(spec):
+    """A small wrong part of w falls as the flow says, at w = mu and b = h."""
+    rows = other_times(spec, [100], ["uniform"], ["velocity"])
+    (time,) = (row["time"] for row in rows if row["what"] == "direction-1")
+    start = {"m": 1.0, "q": 1e-6, "b": np.log(4) / 2}
+    (q,) = shared_flow(spec, 100, "uniform", "velocity", start, [time])["q"]
+    assert q == pytest.approx(1e-6 / np.e, rel=1e-3)
 
 
 def test_what_is_refused(spec):

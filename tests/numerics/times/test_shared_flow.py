@@ -94,7 +94,7 @@ def test_steep_fields_are_resolved(spec):
 
 def test_what_is_refused(spec):
     args = (spec, 100, "uniform", "data")
-    with pytest.raises(ModelError, match="needs both `rate` and `batch`"):
+    with pytest.raises(ModelError, match="`batch` is missing"):
         shared_flow(*args, START, [1], rate=1.0)
     with pytest.raises(ModelError, match="`rate` must be positive and finite"):
         shared_flow(*args, START, [1], rate=-1.0, batch=1)

@@ -1,0 +1,103 @@
+"""SGD of a network for all times against the flow of its overlaps with noise."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+from dilaton.errors import ModelError
+from dilaton.theory.models.spec import parse_spec
+from dilaton.torchcheck.study.shared_times import compare_with_flow, train_networks
+
+from ...numerics.times.test_learning_times import SPEC
+
+FAR = 3.5  # standard errors: nine comparisons of one run with fixed seeds
+FINE = 0.008  # the largest standard error of a run of seconds
+START = {"m": 0.3, "q": 1.0, "b": 0.0}
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return parse_spec(SPEC).replace(p=0.7, sigma=0.8, kappa=2.5)
+
+
+@pytest.fixture(scope="module")
+def nets(spec):
+    run = {"rate": 4.0, "batch": 8, "networks": 24, "seed": 3}
+    return train_networks(spec, [256], "dilated", "data", START, (2, 5, 9), **run)
+
+
+def test_sgd_follows_the_flow_with_its_noise(nets):
+    study = compare_with_flow(nets)
+    assert study.verdict == "consistent"
+    for row in study.rows:
+        assert row["z"] < FAR, row
+        assert row["stderr"] < FINE
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"loss": "noise"}, {"density": "uniform"}, {"batch": 4}, {"batch": 16}],
+    ids=str,
+)
+def test_a_wrong_theory_is_found_out(nets, told):
+    assert compare_with_flow(nets, **told).verdict == "inconsistent"
+
+
+def test_few_networks_decide_nothing(spec):
+    run = {"rate": 4.0, "batch": 4, "networks": 2, "seed": 1}
+    few = train_networks(spec, [64], "uniform", "velocity", START, (1,), **run)
+    assert compare_with_flow(few).verdict == "undecided"
+
+
+def test_stratified_times_change_nothing(spec, nets):
+    run = {"rate": 4.0, "batch": 8, "networks": 24, "seed": 4, "stratified": True}
+    args = (spec, [256], "dilated", "data", START, (5, 9))
+    assert compare_with_flow(train_networks(*args, **run)).verdict == "consistent"
+
+
+def test_pairs_used_at_several_times_are_noisier(spec, nets):
+    """E a^2 becomes E a^2/k + (1 - 1/k) E[a_tau a_tau'] of k times as few pairs."""
+    run = {"rate": 4.0, "batch": 8, "networks": 16, "seed": 5, "repeats": 4}
+    args = (spec, [256], "dilated", "data", START, (9,))
+    q = train_networks(*args, **run).measured[256][0, 1]
+    fresh = nets.measured[256][2, 1]
+    gap = q.mean() - fresh.mean()
+    assert gap > 5 * np.hypot(q.std(), fresh.std()) / 4
+
+
+def test_repeats_divide_the_batch(spec):
+    run = {"rate": 1.0, "batch": 4, "networks": 2, "seed": 1, "repeats": 3}
+    with pytest.raises(ModelError, match="`batch` must be a multiple of `repeats`"):
+        train_networks(spec, [16], "uniform", "data", START, (1,), **run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("d", "rate", "batch", "networks"), [(256, 2.0, 4, 64), (1024, 4.0, 8, 24)]
+)
+def test_six_times_within_three_standard_errors(spec, d, rate, batch, networks):
+    run = {"rate": rate, "batch": batch, "networks": networks, "seed": 3}
+    times = (2, 4, 6, 8, 10, 12)
+    nets = train_networks(spec, [d], "dilated", "data", START, times, **run)
+    for row in compare_with_flow(nets).rows:
+        assert row["z"] < FAR, row
+        assert row["stderr"] < 0.005
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("values", "loss", "density", "rate", "batch", "times"),
+    [
+        ({"sigma": 6.0}, "data", "dilated", 4.0, 4, (10, 20)),
+        ({}, "data", "dilated", 1.0, 1, (8, 12)),
+        ({}, "data", "dilated", 8.0, 32, (8, 12)),
+        ({}, "noise", "uniform", 0.02, 4, (0.1, 0.2)),
+    ],
+)
+def test_plateaus_of_the_noise(spec, values, loss, density, rate, batch, times):
+    """Also where alpha^2/Delta is far from 1, and for noise prediction."""
+    run = {"rate": rate, "batch": batch, "networks": 24, "seed": 8}
+    start = START | {"m": 0.9, "q": 0.1}
+    args = (spec.replace(**values), [256], density, loss, start, times)
+    study = compare_with_flow(train_networks(*args, **run))
+    assert study.verdict == "consistent", study.rows
