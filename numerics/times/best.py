@@ -21,6 +21,7 @@ from ...theory.times.densities import steps
 from ...theory.times.held import check_trainable
 from ...theory.windows.dilation import make_dilation
 from ...theory.windows.search import find_windows
+from ..asked import asked
 from ..codegen.parameters import dimension
 from .learning_time import bias_path, bulk_system, direction_system, weight_system
 from .training_mean import evaluated, kernel_of, shrinking
@@ -191,6 +192,7 @@ def best_density(
     SolveError
         When the search ends farther from the optimum than `GAP`.
     """
+    spec = asked(spec).spec
     edges = _edges(d, points)
     tau = np.where(
         edges[1:] > 0.5, (edges[:-1] + edges[1:]) / 2, np.sqrt(edges[:-1] * edges[1:])

@@ -15,6 +15,7 @@ from ...theory.times.densities import Density, of_map, steps
 from ...theory.times.maps import logit_normal, shift
 from ...theory.windows.dilation import make_dilation
 from ...theory.windows.search import find_windows
+from ..asked import asked
 from ..codegen.parameters import check_choice, dimension
 from .best import Shares, TimeGoal, time_goal, worst
 from .nodes import curve, time_nodes, value_of
@@ -146,6 +147,7 @@ def best_in_family(
     """
     from scipy.optimize import minimize
 
+    spec = asked(spec).spec
     objective = family_goal(spec, d, name, loss, shares, within=within)
 
     def of_log(x: np.ndarray) -> tuple[float, np.ndarray]:

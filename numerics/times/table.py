@@ -13,6 +13,7 @@ from ...theory.times.densities import Density, parse_density
 from ...theory.times.exponents import time_law
 from ...theory.times.held import check_trainable
 from ...theory.times.weights import loss_weight
+from ..asked import asked
 from ..codegen.parameters import dimension
 from ..learn import check_init, sgd_noise, training_times
 from .flow import flow_system, follow
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ...theory.models.spec import Spec
 
 Densities = Sequence[str | Density]
+Given = Any
+"""A spec or the path of a spec file."""
 
 
 def point_of(spec: Spec, d: float, density: Density) -> dict[str, float]:
@@ -40,7 +43,7 @@ def density_of(chosen: str | Density, model: Model) -> Density:
 
 
 def learning_times(
-    spec: Spec,
+    spec: Given,
     d: Iterable[float],
     densities: Densities,
     losses: Sequence[str],
@@ -72,6 +75,7 @@ def learning_times(
         With `d`, `density`, `loss`, `feature` (from 1), `time` (in train_time; infinite
         for a rate below the smallest number) and `within`.
     """
+    spec = asked(spec).spec
     model = spec.model
     check_trainable(model)
     _check_within(within)
@@ -102,13 +106,14 @@ def _check_within(within: float) -> None:
 
 
 def time_exponents(
-    spec: Spec, densities: Densities, losses: Sequence[str], *, within: float
+    spec: Given, densities: Densities, losses: Sequence[str], *, within: float
 ) -> list[dict[str, Any]]:
     r"""Return the power of `d` of each learning time, as rows. (R21)
 
     With `density`, `loss`, `feature`, `exponent` (text such as ``"1/2"``; ``"inf"``
     when the time grows faster than any power) and `law`, the growth in full.
     """
+    spec = asked(spec).spec
     model = spec.model
     check_trainable(model)
     _check_within(within)
@@ -128,13 +133,14 @@ def time_exponents(
 
 
 def other_times(
-    spec: Spec, d: Iterable[float], densities: Densities, losses: Sequence[str]
+    spec: Given, d: Iterable[float], densities: Densities, losses: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return what densities gain and cost beside the weights. (R18), (R28)
 
     Rows with `d`, `density`, `loss`, `what` and `time`, in which an error falls by e:
     that of each direction (``direction-1``, ...) and of the ``variance``.
     """
+    spec = asked(spec).spec
     model = spec.model
     check_trainable(model)
     rows = []
@@ -154,7 +160,7 @@ def other_times(
 
 
 def shared_flow(
-    spec: Spec,
+    spec: Given,
     d: float,
     density: str | Density,
     loss: str,
@@ -172,6 +178,7 @@ def shared_flow(
     `d`; with `rate` and `batch`, with the noise of one-pass SGD, steps of `rate`/d on
     `batch` fresh samples. Returns ``{"times", "m", "q", "b"}``.
     """
+    spec = asked(spec).spec
     model = spec.model
     check_trainable(model)
     if len(model.target.features) > 1:
@@ -185,7 +192,7 @@ def shared_flow(
     system = flow_system(model, loss, bool(noise))
     names = [str(x) for x in system.unknowns]
     check_init(system, names, init)
-    asked = training_times(times)
+    when = training_times(times)
     nodes = time_nodes(chosen, point, model.interpolant)
     start = [float(init[name]) for name in names]
     if start[0] ** 2 + start[1] == 0:
@@ -193,6 +200,6 @@ def shared_flow(
             "The initial vector must not vanish, or nothing moves it, but m = q = 0 is "
             "given. Raise m or q."
         )
-    found = follow(system, nodes, point, start, asked, rtol, atol)
+    found = follow(system, nodes, point, start, when, rtol, atol)
     plain = (name.partition("_")[0] for name in names)
-    return {"times": asked, **dict(zip(plain, np.array(found).T.tolist(), strict=True))}
+    return {"times": when, **dict(zip(plain, np.array(found).T.tolist(), strict=True))}

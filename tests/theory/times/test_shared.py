@@ -5,7 +5,7 @@ import pytest
 import sympy as sp
 from dilaton import Model
 from dilaton.errors import DerivationError
-from dilaton.theory.models.model import Autoencoder, Data, product, two_modes
+from dilaton.theory.models.model import Autoencoder, Data, modes, product, two_modes
 from dilaton.theory.times.held import bulk_training, weight_training
 from dilaton.theory.times.noise import shared_sgd
 from dilaton.theory.times.shared import shared_training
@@ -113,6 +113,7 @@ def test_the_bulk_flow_ends_at_sigma():
     ("model", "fact"),
     [
         (Model(two_modes(), data=Data(samples=True)), "n samples"),
+        (Model(modes([[1.0], [0.0], [-1.0]], [0])), "no product"),
         (Model(two_modes(), autoencoder=Autoencoder("erf")), "`activation` = `erf`"),
         (Model(two_modes(), autoencoder=Autoencoder(bias=False)), "no bias"),
     ],
