@@ -26,7 +26,6 @@ from .commands.solve import solve
 from .commands.steps import steps
 from .commands.sweep import sweep
 from .commands.times import times
-from .commands.where import where
 from .commands.windows import windows
 
 COMMANDS = (
@@ -42,7 +41,6 @@ COMMANDS = (
     schedules,
     sweep,
     windows,
-    where,
     explore,
     doctor,
 )
@@ -128,7 +126,22 @@ def options(
     """
 
 
-for _command in COMMANDS:
+for _command in (
+    run,
+    derive,
+    solve,
+    learn,
+    mse,
+    steps,
+    times,
+    grid,
+    converge,
+    schedules,
+    sweep,
+    windows,
+    explore,
+    doctor,
+):
     app.command()(_command)
 
 

@@ -21,6 +21,7 @@ from .. import __version__
 from ..errors import MissingExtra, StoreError
 from ..show import plots
 from ..show.answers import plain, to_json
+from ..theory.models.modes import check_signs
 from ..torchcheck.study.confirm import (
     Confirmation,
     ReportSettings,
@@ -80,6 +81,7 @@ def write_report(
     StoreError
         Before any work, when `output` cannot be written or holds something else.
     """
+    check_signs(spec.kind, "A report")
     output = output.absolute()
     check_output(output, force)
     with _staged(output) as folder:

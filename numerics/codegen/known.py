@@ -1,4 +1,4 @@
-"""Cached `derive`: solving a known model skips the derivation."""
+"""`derive` with a memory: what was derived before is not derived to be solved."""
 
 from __future__ import annotations
 

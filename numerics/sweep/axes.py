@@ -165,10 +165,18 @@ def follows_p(values: Mapping[str, float], axes: Sequence[Axis]) -> bool:
     return "n" in values and "p" in names and "n_plus" not in names
 
 
+def loadings_of(spec: Spec) -> list[str]:
+    """Names of the loadings of modes, which may be swept: ``L_1_2``."""
+    rows = spec.tables["target"].get("loadings", ())
+    return [
+        f"L_{k}_{j}" for k, row in enumerate(rows, 1) for j in range(1, len(row) + 1)
+    ]
+
+
 def check_axes(spec: Spec, axes: Sequence[Axis]) -> None:
     """Raise `ModelError` unless each axis is a number of the spec, named once."""
     names = [axis.name for axis in axes]
-    known = sorted(spec.values)
+    known = sorted([*spec.values, *loadings_of(spec)])
     for name in names:
         if name not in known:
             raise ModelError(

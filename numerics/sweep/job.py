@@ -49,6 +49,7 @@ from ..codegen.parameters import (
 from ..codegen.threads import one_thread
 from ..codegen.threads import workers as threads_here
 from .axes import Axis, axes_of, check_axes, follows_p, inadmissible
+from .modes_rows import share_rows, shared_out
 from .store import Damaged, Store
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Job:
             values[axis.name] = np.asarray(axis.values)[where]
         if follows_p(self.spec.values, self.axes):
             values["n_plus"] = np.rint(values["p"] * values["n"])
-        return values
+        return shared_out(values, self.axes) if self.spec.kind == "modes" else values
 
     def recipe(self) -> dict[str, Any]:
         """Everything that fixes the numbers of the sweep, as JSON."""
@@ -356,7 +357,7 @@ def make_job(
     if rows is None and "counts" in spec.tables["data"]:
         raise ModelError(
             "A sweep solves thousands of points of two modes or of a population, but "
-            "this spec counts its samples by sign, and each such point takes seconds. "
+            "this spec counts its samples by class, and each such point takes seconds. "
             'Use `dilaton solve` for each, or n = "inf".'
         )
     axes = axes_of(over)
@@ -390,7 +391,7 @@ def _solver(spec: Spec) -> RowFunction:
     from .rows import sweep_rows
 
     known_limit(spec)
-    return sweep_rows
+    return share_rows if spec.kind == "modes" else sweep_rows
 
 
 def _folder(out: Any) -> Path:
@@ -607,8 +608,9 @@ def _dataset(job: Job, store: Store, table: Mapping[str, np.ndarray]) -> xr.Data
     return xr.Dataset(data, coords, {"json": json.dumps(about, sort_keys=True)})
 
 
-BY_FEATURE = ("share_plus", "share_plus_error", "mode_mean")
-"""Columns with a number for each feature, ``_1``, ``_2``, where there are several."""
+BY_NUMBER = dict.fromkeys(("share_plus", "share_plus_error", "mode_mean"), "feature")
+BY_NUMBER |= dict.fromkeys(("shares", "shares_error"), "mode")
+"""Columns ``_1``, ``_2`` with a number for each feature or mode, and its dimension."""
 
 
 def _columns(
@@ -616,18 +618,18 @@ def _columns(
 ) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """Return columns with their dimensions beside the row; one for all features."""
     found: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
-    features: dict[str, list[np.ndarray]] = {}
+    numbered: dict[str, list[np.ndarray]] = {}
     for name, array in table.items():
         base, _, index = name.rpartition("_")
-        if base in BY_FEATURE and index.isdigit():
-            features.setdefault(base, []).append(array)
-            found[base] = ("feature",), np.stack(features[base], axis=-1)
+        if base in BY_NUMBER and index.isdigit():
+            numbered.setdefault(base, []).append(array)
         else:
             along = array.ndim == 2 or name.startswith("@")
             found[name] = ("t",) if along else (), array
-    if features:
-        count = max(map(len, features.values()))
-        found["@feature"] = ("feature",), np.arange(1, count + 1)
+    for base, columns in numbered.items():
+        dim = BY_NUMBER[base]
+        found[base] = (dim,), np.stack(columns, axis=-1)
+        found[f"@{dim}"] = (dim,), np.arange(1, len(columns) + 1)
     return found
 
 
@@ -670,7 +672,7 @@ def summary(result: xr.Dataset) -> dict[str, Any]:
     for name, values in result.data_vars.items():
         if "t" in values.dims or values.dtype.kind not in "fi":
             continue
-        if "feature" not in values.dims:
+        if not {"feature", "mode"} & set(values.dims):
             scalars[str(name)] = values.values
         elif name == "mode_mean":
             scalars[name] = values.isel(feature=0).values

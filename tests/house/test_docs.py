@@ -15,7 +15,6 @@ import dilaton
 import numpy as np
 import pytest
 from dilaton.face import cli
-from dilaton.show.guards import GUARDS, NUMERICAL, SPECIAL
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -169,9 +168,8 @@ def test_a_printed_page_is_current(name):
 
 
 def test_every_guard_of_the_status_table_exists():
-    tables = (*GUARDS.values(), *SPECIAL.values())
-    guards = [test for tests in tables for test in tests]
-    guards += [test for _, test in NUMERICAL]
+    guards = [test for tests in build_pages().GUARDS.values() for test in tests]
+    guards += [test for _, test in build_pages().NUMERICAL]
     for guard in guards:
         path, _, name = guard.partition("::")
         assert f"def {name}(" in (ROOT / path).read_text(), guard

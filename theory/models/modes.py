@@ -220,3 +220,13 @@ def factored(where: str, gram: Rows) -> list[list[float]]:
 def _transposed(columns: list[list[float]], size: int) -> Iterator[tuple[float, ...]]:
     for k in range(size):
         yield tuple(column[k] for column in columns) or (0.0,)
+
+
+def check_signs(kind: str, what: str) -> None:
+    """Refuse modes where a function knows targets of independent signs only."""
+    if kind == "modes":
+        raise ModelError(
+            f"{what} takes two modes or a product mixture, whose features are signs, "
+            "but the target is of kind `modes`. Use `derive`, `solve`, `mse`, `steps` "
+            "or `sweep`."
+        )

@@ -33,7 +33,7 @@ from .modes import (
 )
 
 if TYPE_CHECKING:
-    from .model import Model
+    from .model import Model, Modes
 
 LARGEST_FILE = 65_536  # bytes; a spec has a few hundred
 MOST_PARTS = 32  # of a dotted key: tomllib takes a time quadratic in them
@@ -752,7 +752,7 @@ def spec_of(model: Model, values: Mapping[str, Any]) -> Spec:
     Raises `ModelError` for a value that a spec refuses, and for a model that no spec
     describes, as one with symbols of its own.
     """
-    from .model import two_modes
+    from .model import Modes, two_modes
 
     two, counts = model.target == two_modes(), _counted(values)
     features = [
@@ -778,6 +778,8 @@ def spec_of(model: Model, values: Mapping[str, Any]) -> Spec:
     }
     tables["target"]["sigma"] = values.get("sigma")
     tables["network"]["bias"] = unit.bias
+    if isinstance(model.target, Modes):
+        tables |= _tables_of_modes(model.target, values)
     found = Spec("", _checked(_plain_tables(tables)))
     found = Spec(to_toml(found.tables), found.tables)
     if found.model != model or any(found.values.get(k) != values[k] for k in values):
@@ -787,6 +789,24 @@ def spec_of(model: Model, values: Mapping[str, Any]) -> Spec:
             "and give that."
         )
     return found
+
+
+def _tables_of_modes(target: Modes, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the target, and the data of samples, as a spec has them."""
+    modes = range(1, len(target.loadings) + 1)
+    own: dict[str, Any] = {
+        "kind": "modes",
+        "weights": [values.get(f"p_{k}") for k in modes],
+        "loadings": [list(row) for row in target.loadings],
+        "exponents": [str(e) for e in target.exponents],
+        "sigma": values.get("sigma"),
+    }
+    if "n_1" not in values:
+        return {"target": own}
+    counts = [values.get(f"n_{k}", 0) for k in modes]
+    data = {k: values[k] for k in ("ridge_u", "ridge_w") if k in values}
+    data["noise_draws"] = values.get("noise_draws", "inf")
+    return {"target": own, "data": data | {"n": sum(counts), "counts": counts}}
 
 
 def _counted(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from dilaton import Data, Model, derive, modes, product, solve, two_modes
-from dilaton.errors import ModelError
+from dilaton.errors import DerivationError, ModelError
 from dilaton.numerics.codegen.indexed import indexed_functions
 from dilaton.numerics.codegen.parameters import complete
 from dilaton.numerics.codegen.snapshot import printed
@@ -294,3 +294,49 @@ def test_answers_of_the_command_line(capsys, tmp_path):
 def test_weights_that_do_not_sum_to_one_are_refused():
     with pytest.raises(ModelError, match=r"must sum to 1, but the sum is 0\.9"):
         solved(modes([[1], [-1]], [0]), (0.5, 0.4), sigma=1, kappa=2)
+
+
+def test_a_sweep_has_a_dimension_of_modes(tmp_path):
+    """Weights that are not swept share what is left; a row of too much is named."""
+    from dilaton.numerics.sweep.job import sweep
+
+    path = tmp_path / "three.toml"
+    path.write_text(SPEC)
+    found = sweep(path, ["kappa=2,3", "p_1=0.5,0.8"], tmp_path / "one")
+    assert found.shares.dims == ("kappa", "p_1", "mode")
+    one = found.shares.sel(p_1=0.5).values
+    assert (
+        np.abs(one - [[0.46644, 0.30671, 0.22685], [0.49220, 0.30156, 0.20624]]).max()
+        < PRINTED
+    )
+    eye = np.eye(3, dtype=int).tolist()
+    other = solved(modes(eye, [0] * 3), (0.8, 0.12, 0.08), sigma=1, kappa=2)
+    assert np.abs(found.shares.values[0, 1] - other.shares.values).max() < SAME
+    every = ["p_1=0.5", "p_2=0.3", "p_3=0.2,0.3"]
+    found = sweep(path, every, tmp_path / "two")
+    assert found.status.values.ravel().tolist() == ["ok", "inadmissible"]
+    moved = sweep(path, ["L_1_2=0,0.5"], tmp_path / "three").shares.values
+    rows = [[1, 0.5, 0], [0, 1, 0], [0, 0, 1]]
+    other = solved(modes(rows, [0] * 3), (0.5, 0.3, 0.2), sigma=1, kappa=2)
+    assert np.abs(moved[1] - other.shares.values).max() < SAME
+
+
+def test_a_model_of_modes_is_written_as_a_spec():
+    from dilaton.theory.models.spec import spec_of
+
+    spec = parse_spec(SPEC)
+    assert spec_of(spec.model, spec.values).values == spec.values
+
+
+def test_what_needs_signs_refuses_modes(tmp_path):
+    from dilaton.face.report import write_report
+    from dilaton.numerics.times.table import learning_times
+    from dilaton.torchcheck.networks.training_set import draw_training_set
+
+    spec = parse_spec(SPEC)
+    with pytest.raises(ModelError, match="A report takes two modes or a product"):
+        write_report(spec, tmp_path, quick=True, force=False, seed=0, device="cpu")
+    with pytest.raises(ModelError, match="Training takes two modes or a product"):
+        draw_training_set(spec.model, spec.values, 100, 0)
+    with pytest.raises(DerivationError, match="modes"):
+        learning_times(spec, [100], ["uniform"], ["data"], within=0.02)
