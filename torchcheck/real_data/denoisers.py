@@ -21,7 +21,13 @@ from .arrays import (
     normal_like,
     rows_of,
 )
-from .interpolants import LINEAR_PATH, NumericInterpolant, interpolant_of
+from .interpolants import (
+    LINEAR_PATH,
+    NumericInterpolant,
+    check_times,
+    interpolant_of,
+)
+from .training_times import Times
 
 Sampler = Literal["sde", "ode"]
 
@@ -63,15 +69,16 @@ def denoise(
     *,
     generator: Any,
     path: NumericInterpolant | None = None,
-    steps: int = 32,
+    steps: int | Times = 32,
     sampler: Sampler = "sde",
     last_ratio: float = LAST_RATIO,
 ) -> Any:
     r"""Take samples `x` at time `t` to time 1 with a denoiser.
 
-    The steps are even in log SNR. With the denoiser frozen over a step, the ODE step
-    is exact, and the SDE step is the posterior $p(x_{t'}|x_t, x_1)$ at
-    $x_1 = E[x_1|x_t]$; neither needs a velocity, so nothing diverges at time 1.
+    The steps are even in log SNR, or lead from time to time of a grid. With the
+    denoiser frozen over a step, the ODE step is exact, and the SDE step is the
+    posterior $p(x_{t'}|x_t, x_1)$ at $x_1 = E[x_1|x_t]$; neither needs a velocity, so
+    nothing diverges at time 1.
 
     Parameters
     ----------
@@ -83,8 +90,11 @@ def denoise(
         Of the same kind as `x`; used by the SDE only.
     path
         The interpolant; an adapted denoiser carries its own.
-    steps, sampler, last_ratio
-        How many steps, of the SDE or the ODE, up to which $\beta/\alpha$.
+    steps
+        How many steps; or the times of a grid (``TimeGrid.numpy(count)``), of which
+        those after `t` are taken.
+    sampler, last_ratio
+        The SDE or the ODE, up to which $\beta/\alpha$ where steps are counted.
 
     Raises
     ------
@@ -92,17 +102,26 @@ def denoise(
         When the denoiser returns another shape, or numbers that are not finite.
     """
     path = interpolant_of(denoiser, path)
-    check_count("steps", steps)
-    d = math.prod(x.shape[1:])
-    first = max(path.ratio(float(t)), math.sqrt(FIRST_SNR / d))
-    ratios = [path.ratio(float(t))]
-    if first < last_ratio:
-        ratios = list(np.geomspace(first, last_ratio, steps))
-    grid = [float(s) for s in path.time_of_ratio(ratios)]
+    grid = _times_from(float(t), steps, path, math.prod(x.shape[1:]), last_ratio)
     with no_grad(x):
         for now, then in itertools.pairwise(grid):
             x = _step(denoiser, x, now, then, path, sampler, generator)
         return ask(denoiser, x, min(grid[-1], 1.0))
+
+
+def _times_from(
+    t: float, steps: int | Times, path: NumericInterpolant, d: int, last_ratio: float
+) -> list[float]:
+    """The times at which a denoiser is asked on the way from `t` to 1."""
+    if isinstance(steps, np.ndarray | list | tuple):
+        given = check_times(steps, "steps")
+        return [t, *(float(s) for s in given if t < s < 1)]
+    steps = check_count("steps", steps)
+    first = max(path.ratio(t), math.sqrt(FIRST_SNR / d))
+    ratios = [path.ratio(t)]
+    if first < last_ratio:
+        ratios = list(np.geomspace(first, last_ratio, steps))
+    return [float(s) for s in path.time_of_ratio(ratios)]
 
 
 def _step(
@@ -129,7 +148,7 @@ def generate(
     *,
     generator: Any,
     path: NumericInterpolant | None = None,
-    steps: int = 32,
+    steps: int | Times = 32,
     sampler: Sampler = "ode",
 ) -> Any:
     """Make new samples of `shape` (batch first) from noise, like `denoise` from 0."""

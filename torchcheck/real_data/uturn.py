@@ -110,7 +110,7 @@ def uturn(
     *,
     generator: Any,
     path: NumericInterpolant | None = None,
-    steps: int = 32,
+    steps: int | Times = 32,
     sampler: Sampler = "sde",
     threshold: float | Sequence[float] | None = None,
     classes: Sequence[Any] | None = None,
@@ -141,7 +141,7 @@ def uturn(
     path
         The interpolant. An adapted denoiser carries its own, which is then used.
     steps, sampler
-        The denoising steps a U-turn, "sde" or "ode".
+        The denoising steps a U-turn, or the times of a grid; "sde" or "ode".
     threshold
         One or several increasing cuts for scores.
     classes

@@ -12,7 +12,12 @@ from dilaton.theory.models.model import (
     product,
     two_modes,
 )
-from dilaton.torchcheck.networks.grid import dilated_grid, phase_times, uniform_grid
+from dilaton.torchcheck.networks.grid import (
+    dilated_grid,
+    mapped_grid,
+    phase_times,
+    uniform_grid,
+)
 from dilaton.torchcheck.networks.lbfgs import minimise
 from dilaton.torchcheck.networks.network import Network, measure
 from dilaton.torchcheck.networks.train import make_loss, train
@@ -480,3 +485,16 @@ def test_grid_messages():
         uniform_grid(4, "right")
     with pytest.raises(ModelError, match="phases of this model are weights, variance"):
         phase_times(SAMPLES, VALUES, 400, "weight", [0.5])
+
+
+@pytest.mark.parametrize("rule", ["left", "midpoint"])
+def test_any_map_makes_a_grid(rule):
+    same = mapped_grid(SAMPLES, VALUES, 400, 8, rule, "dilated")
+    known = dilated_grid(SAMPLES, VALUES, 400, 8, rule)
+    np.testing.assert_allclose(same.edges, known.edges, rtol=1e-12)
+    np.testing.assert_allclose(same.times, known.times, rtol=1e-12)
+    plain = mapped_grid(SAMPLES, VALUES, 400, 4, rule, "uniform")
+    np.testing.assert_allclose(plain.times, uniform_grid(4, rule).times)
+    assert (plain.bounds, plain.phases) == ((4,), ("uniform",))
+    shifted = mapped_grid(SAMPLES, VALUES, 400, 2, rule, "shift:3")
+    np.testing.assert_allclose(shifted.edges, [0, 0.25, 1])

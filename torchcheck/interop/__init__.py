@@ -1,0 +1,1 @@
+"""Grids of time inside other libraries of samplers and trainers."""
