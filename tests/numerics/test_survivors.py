@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-import sympy as sp
 from dilaton import Data, Model, default_spec, derive, two_modes
 from dilaton.errors import ModelError
 from dilaton.numerics.codegen.parameters import complete
@@ -19,7 +18,7 @@ from dilaton.theory.models.schedule import (
     check_schedule_text,
     parse_schedule,
 )
-from dilaton.theory.phases.loss import ALPHA, in_window
+from dilaton.theory.phases.loss import ALPHA, Loss
 from dilaton.theory.symbols.notation import symbol
 from dilaton.theory.windows.search import find_windows
 
@@ -68,9 +67,10 @@ def test_a_dilation_is_written_segment_by_segment():
 
 def test_overlaps_of_w_absorb_the_size_of_the_noise_in_a_window():
     """Where alpha is of order sqrt(d), `v, omega` are of its inverse, `r` of 1/d."""
-    (window, _) = find_windows(Model(two_modes(), VARIANCE_EXPLODING))
+    loss = Loss(Model(two_modes(), VARIANCE_EXPLODING), (1,))
+    (window, _) = find_windows(loss.model)
     for name, power in (("v", 1), ("omega", 1), ("r", 2)):
-        held = in_window(ALPHA**power * symbol(name), window, sp.Rational(1, 2))
+        held = loss.within([ALPHA**power * symbol(name)], window)
         assert held == window.alpha**power * symbol(name)
 
 

@@ -129,7 +129,7 @@ class Classes:
 
     def pair(self, name: str, j: int, k: int) -> sp.Symbol:
         """``m_1_2``: overlap of unit 1 with mean 2; ``m`` for two modes."""
-        return pair(name, j, k) if self.counted else symbol(name)
+        return overlap(self.model, name, j, k)
 
     def own(self, name: str, j: int, c: Pattern) -> sp.Symbol:
         """``zeta_1_pm``: overlap of unit 1 with the noise of a sample of a class.
@@ -196,6 +196,11 @@ def subsets(features: int) -> list[tuple[int, ...]]:
 def pair(name: str, j: int, k: int) -> sp.Symbol:
     """``m_1`` for unit 1 with mean 1, ``m_1_2`` for unit 1 with mean 2."""
     return symbol(f"{name}_{j}" if j == k else f"{name}_{j}_{k}")
+
+
+def overlap(model: Model, name: str, j: int, k: int) -> sp.Symbol:
+    """The symbol of `pair` in a model; two modes have one unit and no numbers."""
+    return pair(name, j, k) if suffix(model, j) else symbol(name)
 
 
 def classes_of(model: Model) -> Classes:

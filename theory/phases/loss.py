@@ -8,13 +8,23 @@ the samples' noises are orthogonal up to d^(-1/2).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from math import lcm
 
 import sympy as sp
 
-from ..models.classes import classes_of
-from ..models.model import Autoencoder, D, Feature, Model, suffix
+from ..models.classes import (
+    Classes,
+    Pattern,
+    classes_of,
+    every_pattern,
+    mark,
+    overlap,
+)
+from ..models.model import D, Feature, Model, named
 from ..symbols import gaussian
 from ..symbols.notation import symbol
 from ..windows.search import Window
@@ -25,114 +35,214 @@ ALPHA, BETA = sp.symbols("alpha beta", positive=True)
 
 
 @dataclass(frozen=True)
-class Group:
-    """Samples alike: their share of the loss, label, and overlaps with their noise."""
-
-    share: sp.Expr
-    label: int
-    a: sp.Expr = sp.S.Zero
-    zeta: sp.Expr = sp.S.Zero
-
-
-def population_groups(feature: Feature) -> tuple[Group, Group]:
-    """The two modes in their true shares; the sample noise is averaged over."""
-    return Group(feature.p, 1), Group(1 - feature.p, -1)
-
-
-def sample_groups() -> tuple[Group, Group]:
-    """The `n_plus` and `n - n_plus` samples; the sample noise is part of the data."""
-    n, n_plus = symbol("n"), symbol("n_plus")
-    return (
-        Group(n_plus / n, 1, symbol("a_plus"), symbol("zeta_plus")),
-        Group(1 - n_plus / n, -1, symbol("a_minus"), symbol("zeta_minus")),
-    )
-
-
-@dataclass(frozen=True)
 class Loss:
-    r"""Loss per dimension at one time for one hidden unit. (L1)
+    r"""Loss per dimension at one time, in the overlaps of hidden units. (L1)
 
-    With $\varrho = |\mu|^2/d$, $\Delta = \alpha^2 + \sigma^2\beta^2$ and, for each
-    group with label $s$, the field $h \sim N(\beta(|\mu| \omega s + \sqrt d\,\sigma
-    \zeta) + b,\; \text{var})$,
+    Unit `j` sees the features of `units`. With $\varrho_k = |\mu_k|^2/d$ and, for each
+    class `c` of rows with signs $s_{ck}$ and share $\pi_c$, the jointly Gaussian fields
+
+    $$ h_{jc}: \quad \text{mean } \beta\sqrt d\,\Big(\sum_k\sqrt{\varrho_k}\,
+       s_{ck}\omega_{jk} + \sigma\zeta_{jc}\Big) + b_j, \qquad
+       \text{cov } \Delta\, r_{jl}, $$
 
     $$
-    \mathcal L = (1-c\beta)^2(\varrho+\sigma^2) + c^2\alpha^2 + \sum_{\rm groups}
-      \text{share}\,\big[ -2(1-c\beta)(\varrho s m + \sigma a)\,\mathbb E\varphi
-      - 2 v \sqrt{\varrho/d}\; k\,\mathbb E\varphi' + \varrho q\,\mathbb E\varphi^2
-      \big].
+    \mathcal L = (1-c\beta)^2\Big(\sum_k\varrho_k+\sigma^2\Big) + c^2\alpha^2
+      + \sum_c \pi_c\Big[ \sum_j\Big( -2(1-c\beta)\frac{u_j\cdot x_c}d\,
+      \mathbb E\varphi_{jc} - 2 v_j \sqrt{\tfrac{\varrho_j}d}\; k\,
+      \mathbb E\varphi'_{jc}\Big) + \sum_{jl} \sqrt{\varrho_j\varrho_l}\,q_{jl}\,
+      \mathbb E\varphi_{jc}\varphi_{lc} \Big]
     $$
 
-    Population: var = $\Delta r$, $k = \sigma^2\beta - c\Delta$ (Stein's lemma for the
-    noise and the sample noise together), exact at every $d$. Samples: the sample
-    noise is fixed, so var = $\alpha^2 r$ and $k = -c\alpha^2$; the Gram matrix of the
-    samples is replaced by its limit.
+    with $u_j\cdot x_c/d = \sum_k\sqrt{\varrho_j\varrho_k}\,s_{ck}m_{jk} +
+    \sigma a_{jc}$. Population: the classes are the signs in their true shares,
+    $\Delta = \alpha^2 + \sigma^2\beta^2$, $k = \sigma^2\beta - c\Delta$ (Stein's lemma
+    for the noise and the sample noise together), no $a, \zeta$: exact at every $d$.
+    Samples: the sample noise is fixed, so $\Delta = \alpha^2$ and $k = -c\alpha^2$; the
+    Gram matrix of the samples is replaced by its limit.
     """
 
-    autoencoder: Autoencoder
-    feature: Feature
-    sigma: sp.Expr
-    groups: tuple[Group, ...]
-    averaged_samples: bool
-    suffix: str = ""
+    model: Model
+    units: tuple[int, ...]
 
-    def var(self, name: str) -> sp.Symbol:
-        """Return the symbol of an overlap of this unit."""
-        return symbol(name + self.suffix)
+    @cached_property
+    def data(self) -> Classes | None:
+        """The classes of samples; `None` for the population."""
+        return classes_of(self.model) if self.model.data.samples else None
 
     @property
-    def norm2(self) -> sp.Expr:
-        r"""$\varrho = |\mu|^2/d = \rho\,d^{-2\delta}$."""
-        return self.feature.rho * D ** (-2 * self.feature.exponent)
+    def counted(self) -> bool:
+        """Whether classes are many, so that overlaps with their rows stay symbols."""
+        return self.data is not None and self.data.counted
 
-    def field(self, group: Group) -> tuple[sp.Expr, sp.Expr]:
-        """Mean and variance of the field of a group."""
-        spread = self.sigma**2 * BETA**2 if self.averaged_samples else sp.S.Zero
-        bias = self.var("b") if self.autoencoder.bias else sp.S.Zero
-        signal = sp.sqrt(self.norm2) * group.label * self.var("omega")
-        mean = BETA * sp.sqrt(D) * (signal + self.sigma * group.zeta) + bias
-        return mean, (ALPHA**2 + spread) * self.var("r")
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """The signs of the classes."""
+        return self.data.patterns if self.data else every_pattern(len(self.units))
 
-    def unit_part(self) -> sp.Expr:
-        """The part of the loss that contains the hidden unit."""
-        return sum(g.share * self._unit(g) for g in self.groups)
+    def signs(self, c: Pattern) -> dict[int, int]:
+        """The sign of each feature in class `c`."""
+        return dict(zip(self.units, c, strict=True))
 
-    def _unit(self, group: Group) -> sp.Expr:
-        kind, c = self.autoencoder.activation, symbol("c")
-        mean, variance = self.field(group)
-        fresh = self.sigma**2 * BETA if self.averaged_samples else sp.S.Zero
-        stein = (1 - c * BETA) * fresh - c * ALPHA**2
-        target = group.label * self.norm2 * self.var("m") + self.sigma * group.a
-        return (
-            -2 * (1 - c * BETA) * target * gaussian.mean_phi(kind, mean, variance)
-            - 2
-            * self.var("v")
-            * sp.sqrt(self.norm2 / D)
-            * stein
-            * gaussian.mean_slope(kind, mean, variance)
-            + self.norm2 * self.var("q") * gaussian.mean_phi2(kind, mean, variance)
+    def share(self, c: Pattern) -> sp.Expr:
+        """The share of class `c` among the rows."""
+        if self.data:
+            return self.data.count(c) / self.data.size
+        p = {k: self.model.target.features[k - 1].p for k in self.units}
+        return sp.Mul(*(p[k] if s > 0 else 1 - p[k] for k, s in self.signs(c).items()))
+
+    def norm2(self, k: int) -> sp.Expr:
+        r"""$\varrho_k = |\mu_k|^2/d = \rho_k\,d^{-2\delta_k}$."""
+        feature = self.model.target.features[k - 1]
+        return feature.rho * D ** (-2 * feature.exponent)
+
+    def root(self, k: int) -> sp.Expr:
+        r"""$\sqrt{\varrho_k}$."""
+        return sp.sqrt(self.norm2(k))
+
+    def pair(self, name: str, j: int, k: int) -> sp.Symbol:
+        """The symbol of an overlap; `q` and `r` are symmetric."""
+        return overlap(self.model, name, *sorted((j, k)) if name in "qr" else (j, k))
+
+    def own(self, name: str, j: int, c: Pattern) -> sp.Expr:
+        """The overlap of unit `j` with the noise of a sample; 0 in the population."""
+        return self.data.own(name, j, c) if self.data else sp.S.Zero
+
+    def bias(self, j: int) -> sp.Expr:
+        """The bias of unit `j`; 0 for units without one."""
+        return named(self.model, "b", j) if self.model.autoencoder.bias else sp.S.Zero
+
+    def seen(self, j: int, c: Pattern) -> sp.Expr:
+        r"""$w_j\cdot x_c/d$."""
+        signs = self.signs(c)
+        along = (self.root(k) * signs[k] * self.pair("omega", j, k) for k in self.units)
+        return sp.Add(*along) + self.model.target.sigma * self.own("zeta", j, c)
+
+    def hit(self, j: int, c: Pattern) -> sp.Expr:
+        r"""$u_j\cdot x_c/d$."""
+        signs = self.signs(c)
+        along = (self.root(k) * signs[k] * self.pair("m", j, k) for k in self.units)
+        return self.root(j) * sp.Add(*along) + self.model.target.sigma * self.own(
+            "a", j, c
         )
 
-    def full(self) -> sp.Expr:
-        """The whole loss per dimension, ridges left out."""
-        c = symbol("c")
-        rest = (1 - c * BETA) ** 2 * (self.norm2 + self.sigma**2) + c**2 * ALPHA**2
-        return rest + self.unit_part()
+    def held(self, name: str, j: int, c: Pattern) -> sp.Expr:
+        """`seen` or `hit`, as one symbol where sums over features would be long."""
+        if not self.counted:
+            return self.seen(j, c) if name == "seen" else self.hit(j, c)
+        return sp.Symbol(f"{name}_{j}_{mark(c)}", real=True)
 
-    def skip(self) -> sp.Expr:
-        """The `c` that minimises the loss for given overlaps: the loss is quadratic."""
-        c = symbol("c")
-        slope = sp.diff(self.full(), c)
-        return -slope.subs(c, 0) / sp.expand(sp.diff(slope, c))
+    def released(self) -> dict[sp.Expr, sp.Expr]:
+        """What the symbols of `held` stand for."""
+        return {
+            self.held(name, j, c): self.seen(j, c) if name == "seen" else self.hit(j, c)
+            for name in ("seen", "hit")
+            for j in self.units
+            for c in self.patterns
+        }
+
+    def mean(self, j: int, c: Pattern) -> sp.Expr:
+        """The mean of the field of unit `j` on class `c`."""
+        return BETA * sp.sqrt(D) * self.held("seen", j, c) + self.bias(j)
+
+    def cov(self, j: int, k: int) -> sp.Expr:
+        """The covariance of the fields of two units on any class."""
+        spread = sp.S.Zero if self.data else self.model.target.sigma**2 * BETA**2
+        return (ALPHA**2 + spread) * self.pair("r", j, k)
+
+    def product(self, j: int, k: int, c: Pattern) -> sp.Expr:
+        r"""$\mathbb E\varphi_{jc}\varphi_{kc}$."""
+        kind, variance = self.model.autoencoder.activation, self.cov(j, j)
+        if j == k:
+            return gaussian.mean_phi2(kind, self.mean(j, c), variance)
+        means = self.mean(j, c), self.mean(k, c)
+        cov = variance, self.cov(j, k), self.cov(k, k)
+        return gaussian.mean_product(kind, means, cov)
+
+    def rest(self) -> sp.Expr:
+        """The part of the loss without hidden units."""
+        c, sigma = symbol("c"), self.model.target.sigma
+        size = sp.Add(*map(self.norm2, self.units)) + sigma**2
+        return (1 - c * BETA) ** 2 * size + c**2 * ALPHA**2
+
+    def unit_terms(self) -> list[sp.Expr]:
+        """The terms of the loss that contain hidden units."""
+        kind, skip, found = self.model.autoencoder.activation, symbol("c"), []
+        fresh = sp.S.Zero if self.data else self.model.target.sigma**2 * BETA
+        stein = (1 - skip * BETA) * fresh - skip * ALPHA**2
+        for j, c in product(self.units, self.patterns):
+            share, field = self.share(c), (kind, self.mean(j, c), self.cov(j, j))
+            hit = (1 - skip * BETA) * self.held("hit", j, c)
+            lean = self.pair("v", j, j) * self.root(j) / sp.sqrt(D) * stein
+            found.append(-2 * share * hit * gaussian.mean_phi(*field))
+            found.append(-2 * share * lean * gaussian.mean_slope(*field))
+            for k in self.units[self.units.index(j) :]:
+                size = self.root(j) * self.root(k) * self.pair("q", j, k)
+                times = share * (1 if j == k else 2)
+                found.append(times * size * self.product(j, k, c))
+        return found
+
+    def within(self, terms: list[sp.Expr], window: Window) -> sp.Expr:
+        """The sum of `terms` inside a window; one by one where there are many."""
+        powers = {symbol: 1 for symbol in self._along_w()}
+        powers |= {self.pair("r", j, k): 2 for j in self.units for k in self.units}
+        width = gain(self.model.target.features[self.units[0] - 1])
+        many = self.counted or len(self.units) > 1
+        parts = terms if many else [sp.Add(*terms)]
+        return sp.Add(*(in_window(x, window, width, powers) for x in parts))
+
+    def _along_w(self) -> Iterator[sp.Expr]:
+        """The overlaps that are linear in `w`."""
+        for j in self.units:
+            yield self.pair("v", j, j)
+            yield from (self.pair("omega", j, k) for k in self.units)
+            for c in self.patterns if self.data else ():
+                yield (
+                    self.held("seen", j, c) if self.counted else self.own("zeta", j, c)
+                )
+
+    def skip(self, window: Window) -> sp.Expr:
+        """`c_hat`: the loss is quadratic in `c`, which is small in the window."""
+        c, terms = symbol("c"), [self.rest(), *self.unit_terms()]
+        bend = sp.expand(sp.diff(terms[0], c, 2))
+        feature = self.model.target.features[self.units[0] - 1]
+        power = D ** (gain(feature) + window.alpha_size)
+        slopes = [sp.diff(term, c).subs(c, 0) / bend for term in terms if term.has(c)]
+        return self.within([-power * slope for slope in slopes], window)
+
+
+def window_loss(loss: Loss, window: Window) -> sp.Expr:
+    r"""Limit of the loss (L1) in a window, ridges included. (L2)
+
+    Samples: the loss per sample and dimension. Population: in units of $d^{-2\delta}$,
+    $\sigma^2$ left out, and for a single unit in units of $|\mu|^2/d$.
+    """
+    rho = [loss.model.target.features[k - 1].rho for k in loss.units]
+    unit = loss.norm2(loss.units[0])
+    if loss.data is None and len(rho) == 1:
+        return 1 + loss.within([x / unit for x in loss.unit_terms()], window)
+    total = sp.Add(*rho) + loss.within(
+        [x / unit * rho[0] for x in loss.unit_terms()], window
+    )
+    if loss.data is None:
+        return total
+    ridges = sp.S.Zero
+    for size, j in zip(rho, loss.units, strict=True):
+        ridges += symbol("ridge_u") * size * loss.pair("q", j, j)
+        ridges += symbol("ridge_w") * loss.pair("r", j, j)
+    return total + loss.model.target.sigma**2 + ridges / loss.data.size
 
 
 def in_window(
-    expr: sp.Expr, window: Window, gain: sp.Expr, suffix: str = ""
+    expr: sp.Expr,
+    window: Window,
+    gain: sp.Expr,
+    powers: Mapping[sp.Expr, int] | None = None,
 ) -> sp.Expr:
     r"""Limit of `expr` for $d \to \infty$ inside a window, overlaps held at O(1).
 
     `gain` is $\frac12 - \delta$. The interpolant becomes $\alpha = \alpha_s d^x$,
-    $\beta = \beta_s d^{x - \text{gain}}$; the overlaps of `w` absorb $d^{-x}$.
+    $\beta = \beta_s d^{x - \text{gain}}$; what is of the given `powers` in `w`
+    absorbs $d^{-x}$ for each.
     """
     x = window.alpha_size
     scaled = {
@@ -140,11 +250,8 @@ def in_window(
         BETA: window.beta * D ** (x - gain),
         symbol("c"): symbol("c_hat") * D ** (-gain - x),
     }
-    for name, power in (("omega", 1), ("v", 1), ("r", 2)):
-        var = symbol(name + suffix)
+    for var, power in (powers or {}).items():
         scaled[var] = var * D ** (-power * x)
-    for name in ("zeta_plus", "zeta_minus"):
-        scaled[symbol(name)] = symbol(name) * D ** (-x)
     return at_large_d(expr.subs(scaled, simultaneous=True))
 
 
@@ -253,31 +360,3 @@ def window_parameters(model: Model, window: Window) -> tuple[sp.Symbol, ...]:
         own += [*classes_of(model).counts, symbol("ridge_u"), symbol("ridge_w")]
     own += [symbol("noise_draws")] if model.data.frozen_noise else []
     return tuple(own)
-
-
-def make_loss(model: Model, j: int) -> Loss:
-    """Return the loss (L1) of the unit that learns feature `j`."""
-    feature = model.target.features[j - 1]
-    samples = model.data.samples
-    groups = sample_groups() if samples else population_groups(feature)
-    return Loss(
-        model.autoencoder,
-        feature,
-        model.target.sigma,
-        groups,
-        averaged_samples=not samples,
-        suffix=suffix(model, j),
-    )
-
-
-def window_loss(model: Model, window: Window, j: int) -> sp.Expr:
-    """Limit of the loss of unit `j` per ``|mu|^2`` (population) or per sample. (L2)"""
-    loss = make_loss(model, j)
-    part = in_window(
-        loss.unit_part() / loss.norm2, window, gain(loss.feature), loss.suffix
-    )
-    total = 1 + part
-    if model.data.samples:
-        ridge = symbol("ridge_u") * symbol("q") + symbol("ridge_w") * symbol("r")
-        total = total + model.target.sigma**2 + ridge / symbol("n")
-    return total

@@ -9,130 +9,17 @@ from __future__ import annotations
 
 import sympy as sp
 
-from ..models.classes import Classes, Pattern, classes_of, mark, pair
-from ..models.model import D, Model
+from ..models.classes import Classes, classes_of, mark, pair
+from ..models.model import Model
 from ..symbols.gaussian import (
-    mean_phi,
-    mean_phi2,
-    mean_product,
-    mean_slope,
     phi,
     to_averages,
 )
 from ..symbols.notation import symbol
 from ..symbols.system import Branch, Equation, Step, System
 from ..windows.search import S_PHASE, Window
-from .denoiser import HALF, velocity_coefficients
-from .loss import ALPHA, BETA, at_large_d, window_parameters
-
-# --------------------------------------------------------------------------- the loss
-
-
-def seen(data: Classes, j: int, c: Pattern) -> sp.Expr:
-    r"""$w_j\cdot x_i/d = \sum_k\sqrt{\rho_k}\,s_{ck}\omega_{jk} + \sigma\zeta_{jc}$."""
-    kept = sum(data.root(k) * c[k - 1] * pair("omega", j, k) for k in data.units)
-    return kept + data.sigma * data.own("zeta", j, c)
-
-
-def gain(data: Classes, j: int, c: Pattern) -> sp.Expr:
-    r"""$u_j\cdot x_i/d = \sum_k \sqrt{\rho_j\rho_k}\,s_{ck} m_{jk} + \sigma a_{jc}$."""
-    kept = sum(data.root(k) * c[k - 1] * pair("m", j, k) for k in data.units)
-    return data.root(j) * kept + data.sigma * data.own("a", j, c)
-
-
-def _seen(j: int, c: Pattern) -> sp.Symbol:
-    """`seen`, held as one symbol while the window is inserted."""
-    return sp.Symbol(f"seen_{j}_{mark(c)}", real=True)
-
-
-def _gain(j: int, c: Pattern) -> sp.Symbol:
-    """`gain`, held as one symbol."""
-    return sp.Symbol(f"gain_{j}_{mark(c)}", real=True)
-
-
-def field(data: Classes, j: int, c: Pattern) -> sp.Expr:
-    r"""Mean of the field of unit `j` on class `c`, before the window is inserted.
-
-    $\beta\sqrt d\;w_j\cdot x_i/d + b_j$; the noise of the interpolant adds the
-    covariance $\alpha^2 r_{jl}$.
-    """
-    return BETA * sp.sqrt(D) * _seen(j, c) + data.bias(j)
-
-
-def _q(j: int, k: int) -> sp.Symbol:
-    return pair("q", *sorted((j, k)))
-
-
-def _r(j: int, k: int) -> sp.Symbol:
-    return pair("r", *sorted((j, k)))
-
-
-def products(data: Classes, kind: str, j: int, k: int) -> list[sp.Expr]:
-    r"""$n_c \mathbb E_c[\varphi_j\varphi_k]$ before the window is inserted."""
-    found = []
-    for c in data.patterns:
-        variance = ALPHA**2 * _r(j, j)
-        if j == k:
-            value = mean_phi2(kind, field(data, j, c), variance)
-        else:
-            cov = (variance, ALPHA**2 * _r(j, k), ALPHA**2 * _r(k, k))
-            value = mean_product(kind, (field(data, j, c), field(data, k, c)), cov)
-        found.append(data.count(c) * value)
-    return found
-
-
-def sample_loss(data: Classes) -> list[sp.Expr]:
-    r"""Terms of the loss per sample and dimension at one time, without ridges. (L5)
-
-    $$
-    (1-c\beta)^2 \frac{|x_i|^2}d + c^2\alpha^2
-      - \frac2n \sum_{jc} n_c\Big[(1-c\beta)\frac{u_j\cdot x_c}d\,\mathbb E\varphi_{jc}
-      - c\,\alpha^2 \sqrt{\tfrac{\rho_j}d}\; v_j\,\mathbb E\varphi'_{jc}\Big]
-      + \frac1n \sum_{jk} \sqrt{\rho_j\rho_k}\,q_{jk}
-        \sum_c n_c\,\mathbb E[\varphi_{jc}\varphi_{kc}] .
-    $$
-
-    The samples' noises are orthogonal up to $d^{-1/2}$; everything else is exact.
-    """
-    kind, c, n = data.model.autoencoder.activation, symbol("c"), data.size
-    terms = [(1 - c * BETA) ** 2 * data.norm2, c**2 * ALPHA**2]
-    for j in data.units:
-        variance = ALPHA**2 * _r(j, j)
-        for e in data.patterns:
-            share, mean = data.count(e) / n, field(data, j, e)
-            lean = c * ALPHA**2 * data.root(j) / sp.sqrt(D) * symbol(f"v_{j}")
-            hit = (1 - c * BETA) * _gain(j, e)
-            terms.append(-2 * share * hit * mean_phi(kind, mean, variance))
-            terms.append(2 * share * lean * mean_slope(kind, mean, variance))
-        for k in data.units[j - 1 :]:
-            size = (1 if j == k else 2) * data.root(j) * data.root(k) * _q(j, k)
-            terms += [size * x / n for x in products(data, kind, j, k)]
-    return terms
-
-
-def in_window(expr: sp.Expr, data: Classes, window: Window) -> sp.Expr:
-    r"""Limit $d\to\infty$ of `expr` inside the window, overlaps held at O(1)."""
-    x = window.alpha_size
-    scaled = {
-        ALPHA: window.alpha * D**x,
-        BETA: window.beta * D ** (x - HALF),
-        symbol("c"): symbol("c_hat") * D ** (-HALF - x),
-    }
-    for j in data.units:
-        scaled |= {_seen(j, e): _seen(j, e) * D**-x for e in data.patterns}
-        scaled[symbol(f"v_{j}")] = symbol(f"v_{j}") * D**-x
-        scaled |= {_r(j, k): _r(j, k) * D ** (-2 * x) for k in data.units}
-    return at_large_d(expr.subs(scaled, simultaneous=True))
-
-
-def window_loss(data: Classes, window: Window) -> sp.Expr:
-    r"""The loss (L5) in the window, ridges included. (L6)"""
-    parts = [in_window(term, data, window) for term in sample_loss(data)]
-    for j in data.units:
-        parts.append(symbol("ridge_u") * data.rho(j) * _q(j, j) / data.size)
-        parts.append(symbol("ridge_w") * _r(j, j) / data.size)
-    return sp.Add(*parts)
-
+from .denoiser import velocity_coefficients
+from .loss import Loss, window_loss, window_parameters
 
 # ------------------------------------------------------------------ what is learned
 
@@ -141,18 +28,19 @@ def learned(model: Model, window: Window) -> System:
     r"""The minimum of the window's loss over every overlap. (W1)-...
 
     $u_j$ and $w_j$ lie in the span of the means and of the classes' summed noises, so
-    $q, r, v$ follow from the overlaps, which minimise (L6). (R2) leaves $2^K$ numbers
+    $q, r, v$ follow from the overlaps, which minimise (L2). (R2) leaves $2^K$ numbers
     and a bias for each unit, (R1) one less; a tied `u` follows from `w`.
     """
     data = classes_of(model)
-    total = window_loss(data, window)
-    known = overlaps(data, window)
+    loss = Loss(model, tuple(data.units))
+    total = window_loss(loss, window)
+    known = overlaps(loss, data, window)
     slopes = gradient(data, total, known)
     equations = tuple(
         Equation(f"W{i}", x, slope) for i, (x, slope) in enumerate(slopes.items(), 1)
     )
     values = observed(data, window)
-    values |= {symbol("c"): sp.S.Zero, symbol("c_hat"): _skip(data, window)}
+    values |= {symbol("c"): sp.S.Zero, symbol("c_hat"): loss.skip(window)}
     observables = tuple(
         Equation(f"W{i}", x, to_averages(value.xreplace(known)))
         for i, (x, value) in enumerate(values.items(), len(slopes) + 1)
@@ -166,17 +54,14 @@ def learned(model: Model, window: Window) -> System:
         parameters=window_parameters(model, window),
         objective=to_averages(total.xreplace(known)),
         branches=(_closed_branch(data, window),),
-        steps=_steps(data, window, total),
+        steps=_steps(data, window, total.xreplace(loss.released())),
     ).check()
 
 
-def overlaps(data: Classes, window: Window) -> dict[sp.Symbol, sp.Expr]:
+def overlaps(loss: Loss, data: Classes, window: Window) -> dict[sp.Expr, sp.Expr]:
     """All that the loss is written in, from the overlaps that are varied."""
-    found = norms(data)
-    for j in data.units:
-        found |= {_seen(j, c): seen(data, j, c) for c in data.patterns}
-        found |= {_gain(j, c): gain(data, j, c) for c in data.patterns}
     tied = readout(data, window)
+    found = {**norms(data), **loss.released()}
     return {x: e.xreplace(tied) for x, e in found.items()}
 
 
@@ -215,9 +100,9 @@ def norms(data: Classes) -> dict[sp.Symbol, sp.Expr]:
     found: dict[sp.Symbol, sp.Expr] = {}
     for j, k in pairs:
         means, noises = _inner(data, u, u, j, k)
-        found[_q(j, k)] = means + noises / (root(j) * root(k))
+        found[pair("q", j, k)] = means + noises / (root(j) * root(k))
     for j, k in pairs:
-        found[_r(j, k)] = sum(_inner(data, w, w, j, k))
+        found[pair("r", j, k)] = sum(_inner(data, w, w, j, k))
     for j in units:
         means, noises = _inner(data, u, w, j, j)
         found[symbol(f"v_{j}")] = means + noises / root(j)
@@ -258,20 +143,6 @@ def gradient(
     }
 
 
-def _skip(data: Classes, window: Window) -> sp.Expr:
-    """`c_hat`: the loss is quadratic in `c`, which is small in the window."""
-    c, terms = symbol("c"), sample_loss(data)
-    bend = sp.expand(sum(sp.diff(term, c, 2) for term in terms[:2]))
-    power = D ** (HALF + window.alpha_size)
-    return sp.Add(
-        *(
-            in_window(-power * sp.diff(term, c).subs(c, 0) / bend, data, window)
-            for term in terms
-            if term.has(c)
-        )
-    )
-
-
 def _closed_branch(data: Classes, window: Window) -> Branch:
     r"""The minimum in which every unit is a constant.
 
@@ -306,16 +177,13 @@ def _branch(name: str, objective: sp.Expr, values: dict[sp.Symbol, sp.Expr]) -> 
 
 
 def _steps(data: Classes, window: Window, total: sp.Expr) -> tuple[Step, ...]:
-    units = [(j, c) for j in data.units for c in data.patterns]
-    shown = {_seen(j, c): seen(data, j, c) for j, c in units}
-    shown |= {_gain(j, c): gain(data, j, c) for j, c in units}
     found = [
         Step(
             "The samples form classes by the signs of their features, `n_pm` of them "
-            "with signs + and -. Insert the window into the loss (L5) and let `d` "
+            "with signs + and -. Insert the window into the loss (L1) and let `d` "
             "grow. The skip's share is of higher order, so the units see",
-            to_averages(total.xreplace(shown)),
-            "L6",
+            to_averages(total),
+            "L2",
         ),
         *_readout_steps(data, window),
         Step(_WEIGHTS[data.closed]),

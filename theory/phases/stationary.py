@@ -12,12 +12,12 @@ from functools import cached_property
 
 import sympy as sp
 
-from ..models.model import D, Model, named
+from ..models.model import Model, named
 from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Branch, Equation, Step, System
 from ..windows.search import S_PHASE, Window
-from .loss import gain, in_window, make_loss, tidy, window_loss, window_parameters
+from .loss import Loss, tidy, window_loss, window_parameters
 
 
 def stationary_learned(model: Model, window: Window) -> System:
@@ -65,7 +65,7 @@ class Stationary:
     @cached_property
     def total(self) -> sp.Expr:
         """The window's loss, ridges included. (L2)"""
-        return window_loss(self.model, self.window, 1)
+        return window_loss(Loss(self.model, (1,)), self.window)
 
     @cached_property
     def readout(self) -> dict[sp.Symbol, sp.Expr]:
@@ -247,7 +247,6 @@ def _overlaps(
     model: Model, window: Window, fixed: dict[sp.Symbol, sp.Expr]
 ) -> dict[sp.Symbol, sp.Expr]:
     """`v` and the skip from the overlaps of `u` and `w`."""
-    loss = make_loss(model, 1)
     names = _readout_names(model)
     pairs = dict(
         zip(
@@ -261,8 +260,7 @@ def _overlaps(
         size * fixed[u] * fixed.get(w, w)
         for size, (u, w) in zip(sizes, pairs.items(), strict=False)
     )
-    power = gain(loss.feature) + window.alpha_size
-    hat = in_window(loss.skip() * D**power, window, gain(loss.feature), loss.suffix)
+    hat = Loss(model, (1,)).skip(window)
     values = {**fixed, _own(model, "v")[0]: v}
     bias = {} if model.autoencoder.bias else {_own(model, "b")[0]: sp.S.Zero}
     return {

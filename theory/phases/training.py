@@ -2,82 +2,50 @@ r"""Gradient flow in training time, at one fixed time of the interpolant."""
 
 from __future__ import annotations
 
-from itertools import combinations, product
+from itertools import product
 
 import sympy as sp
 
-from ..models.model import Model, named
-from ..symbols.gaussian import mean_phi, mean_phi2, mean_product, to_averages
+from ..models.model import Model
+from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
 from ..windows.search import S_PHASE, Window
-from .loss import gram_flow, tidy, window_loss, window_parameters
-from .sampling import class_roots
+from .loss import Loss, gram_flow, tidy, window_loss, window_parameters
 
 
 def training(model: Model, window: Window) -> System:
     r"""Gradient flow of the overlaps in training time, at a fixed `s`. (G6)
 
-    $\dot u = -\frac d2\nabla_u$, $\dot w = -\frac d2\nabla_w$, $\dot b = -\frac12
-    \partial_b$ of the loss per dimension; the overlaps close by the Gram rule (G5).
+    $\dot u_j = -\frac d2\nabla_{u_j}$, $\dot w_j = -\frac d2\nabla_{w_j}$, $\dot b_j =
+    -\frac12 \partial_{b_j}$ of the loss per dimension, in units of $d^{-2\delta}$, of
+    the units of a window; the overlaps close by the Gram rule (G5).
     """
-    if len(window.features) > 1:
-        return _several_units(model, window)
-    j = window.features[0]
-    total = window_loss(model, window, j)
-    rho = model.target.features[j - 1].rho
-    names = ("m", "q", "omega", "r", "b")
-    m, q, omega, r, b = (named(model, x, j) for x in names)
-    gram = _symmetric([[q, sp.Dummy("v"), m], [0, r, omega], [0, 0, 1]])
-    scaled: dict[sp.Symbol, tuple[sp.Symbol, sp.Expr]] = {}
-    if model.data.samples:
-        gram, scaled = _sample_gram(gram)
-    raw = rho * total.subs({x: dummy / root for x, (dummy, root) in scaled.items()})
-    flow = gram_flow(raw, gram, 2, (1 / rho, sp.S.One))
+    loss = Loss(model, window.features)
+    alone = len(loss.units) == 1
+    total = window_loss(loss, window)
+    rho = [model.target.features[j - 1].rho for j in loss.units]
+    if alone:
+        total = rho[0] * total
+    gram, scaled = _gram(loss)
+    count = len(rho)
+    rates = (*(1 / x for x in rho), *(sp.S.One for _ in rho))
+    raw = total.subs({x: dummy / root for x, (dummy, root) in scaled.items()})
+    flow = gram_flow(raw, gram, 2 * count, rates)
+    names = {dummy: x for x, (dummy, _) in scaled.items()}
     back = {dummy: root * x for x, (dummy, root) in scaled.items()}
     rows: dict[sp.Symbol, sp.Expr] = {}
-    for x in (m, *_starting("a", scaled), q, omega, *_starting("z", scaled), r):
-        dummy, root = scaled.get(x, (x, sp.S.One))
-        entry = next(e for e, y in zip(flow, gram, strict=True) if y == dummy)
-        rows[x] = tidy(to_averages(sp.expand(entry.subs(back) / root)))
-    if model.autoencoder.bias:
-        rows[b] = tidy(to_averages(-rho * sp.diff(total, b) / 2))
-    domain = () if model.data.samples else (m**2 <= q, omega**2 <= r)
-    return _training_system(model, window, rows, domain)
-
-
-def _symmetric(upper: list[list]) -> sp.Matrix:
-    size = len(upper)
-    return sp.Matrix(size, size, lambda i, k: upper[min(i, k)][max(i, k)])
-
-
-def _starting(letter: str, names: dict) -> list[sp.Symbol]:
-    return [x for x in names if str(x).startswith(letter)]
-
-
-def _sample_gram(gram: sp.Matrix) -> tuple[sp.Matrix, dict]:
-    """Add the summed noises of the two classes as data vectors of norm sqrt(d)."""
-    roots = class_roots()
-    names = (("a_plus", "a_minus"), ("zeta_plus", "zeta_minus"))
-    scaled = {
-        symbol(name): (sp.Dummy(name), root)
-        for row in names
-        for name, root in zip(row, roots, strict=True)
-    }
-    wide = sp.eye(5)
-    wide[:3, :3] = gram
-    for i, row in enumerate(names):
-        for k, name in enumerate(row):
-            wide[i, 3 + k] = wide[3 + k, i] = scaled[symbol(name)][0]
-    return wide, scaled
-
-
-def _training_system(
-    model: Model,
-    window: Window,
-    rows: dict[sp.Symbol, sp.Expr],
-    domain: tuple[sp.Basic, ...] = (),
-) -> System:
+    for i in range(2 * count):
+        for k in (*range(2 * count, gram.cols), *range(i, 2 * count)):
+            entry = names.get(gram[i, k], gram[i, k])
+            if not isinstance(entry, sp.Dummy):
+                root = scaled[entry][1] if entry in scaled else sp.S.One
+                rows[entry] = flow[i, k].subs(back) / root
+    rows |= {b: -sp.diff(total, b) / 2 for b in map(loss.bias, loss.units) if b != 0}
+    if alone:  # short enough to be collected by their averages
+        rows = {x: tidy(to_averages(sp.expand(e))) for x, e in rows.items()}
+    else:
+        rows = {x: to_averages(e) for x, e in rows.items()}
     return System(
         name="training",
         kind="flow",
@@ -86,7 +54,7 @@ def _training_system(
             Equation(f"G{i}", x, rhs) for i, (x, rhs) in enumerate(rows.items(), 6)
         ),
         parameters=(*window_parameters(model, window), S_PHASE),
-        domain=domain,
+        domain=_domain(loss) if alone and not model.data.samples else (),
         steps=(
             Step(
                 "Differentiate the window's loss in the overlaps and apply the Gram "
@@ -96,77 +64,31 @@ def _training_system(
     ).check()
 
 
-def _several_units(model: Model, window: Window) -> System:
-    """Training flow of the units of a shared window, all overlaps between them kept."""
-    numbers, count = window.features, len(window.features)
-    loss = _several_loss(model, window)
-    gram = sp.eye(3 * count)
-    for (i, j), (k, n) in product(enumerate(numbers), repeat=2):
-        gram[i, k] = _pair("q", *sorted((j, n)))
-        gram[count + i, count + k] = _pair("r", *sorted((j, n)))
-        gram[i, count + k] = gram[count + k, i] = sp.Dummy(f"v_{j}_{n}")
-        gram[i, 2 * count + k] = gram[2 * count + k, i] = _pair("m", j, n)
-        gram[count + i, 2 * count + k] = gram[2 * count + k, count + i] = _pair(
-            "omega", j, n
-        )
-    rho = [model.target.features[j - 1].rho for j in numbers]
-    rates = tuple(1 / x for x in rho) + (sp.S.One,) * count
-    flow = gram_flow(loss, gram, 2 * count, rates)
-    rows = {
-        gram[i, k]: flow[i, k]
-        for i in range(2 * count)
-        for k in range(i, 3 * count)
-        if not isinstance(gram[i, k], sp.Dummy)
-    }
-    for j in numbers:
-        b = symbol(f"b_{j}")
-        rows[b] = -sp.diff(loss, b) / 2
-    rows = {x: to_averages(rhs) for x, rhs in rows.items()}
-    return _training_system(model, window, rows)
+def _gram(loss: Loss) -> tuple[sp.Matrix, dict]:
+    """The Gram matrix of all u, all w, the means and, of samples, the summed noises.
 
-
-def _pair(name: str, j: int, k: int) -> sp.Symbol:
-    """``m_1`` for unit 1 with mean 1, ``m_1_2`` for unit 1 with mean 2."""
-    return symbol(f"{name}_{j}" if j == k else f"{name}_{j}_{k}")
-
-
-def _several_loss(model: Model, window: Window) -> sp.Expr:
-    r"""Loss in units of $d^{1-2\delta}$ of the units of a shared window. (L3)
-
-    $$ \sum_l \rho_l + \mathbb E_s\Big[ -2\sum_{kl} \sqrt{\rho_k\rho_l}\, s_l
-       m_{kl}\, \mathbb E\varphi_k + \sum_{kl} \sqrt{\rho_k\rho_l}\, q_{kl}\,
-       \mathbb E\varphi_k\varphi_l \Big], $$
-
-    with correlated fields of mean $\beta\sum_l\sqrt{\rho_l}s_l\omega_{kl} + b_k$ and
-    covariance $\alpha^2 r_{kl}$, averaged over the sign patterns $s$.
+    The noises of a class are summed to a data vector of norm sqrt(d): its overlaps are
+    roots of counts times those of a single noise, which `scaled` returns by name.
     """
-    kind, numbers = model.autoencoder.activation, window.features
-    features = {j: model.target.features[j - 1] for j in numbers}
-    root = {j: sp.sqrt(f.rho) for j, f in features.items()}
-    total = sum(f.rho for f in features.values())
-    for signs in product((1, -1), repeat=len(numbers)):
-        s = dict(zip(numbers, signs, strict=True))
-        weight = sp.Mul(*(f.p if s[j] == 1 else 1 - f.p for j, f in features.items()))
-        mean = {
-            k: window.beta * sum(root[x] * s[x] * _pair("omega", k, x) for x in numbers)
-            + symbol(f"b_{k}")
-            for k in numbers
-        }
-        cov = {
-            (k, x): window.alpha**2 * _pair("r", *sorted((k, x)))
-            for k, x in product(numbers, repeat=2)
-        }
-        for k in numbers:
-            target = sum(root[x] * s[x] * _pair("m", k, x) for x in numbers)
-            total += weight * (
-                -2 * root[k] * target * mean_phi(kind, mean[k], cov[k, k])
-                + features[k].rho
-                * symbol(f"q_{k}")
-                * mean_phi2(kind, mean[k], cov[k, k])
-            )
-        for k, x in combinations(numbers, 2):
-            both = mean_product(
-                kind, (mean[k], mean[x]), (cov[k, k], cov[k, x], cov[x, x])
-            )
-            total += 2 * weight * root[k] * root[x] * _pair("q", k, x) * both
-    return total
+    units, count = loss.units, len(loss.units)
+    roots = {c: sp.sqrt(loss.data.count(c)) for c in loss.patterns} if loss.data else {}
+    gram, scaled = sp.eye(3 * count + len(roots)), {}
+    for (i, j), (k, n) in product(enumerate(units), repeat=2):
+        gram[i, k] = loss.pair("q", j, n)
+        gram[count + i, count + k] = loss.pair("r", j, n)
+        gram[i, count + k] = gram[count + k, i] = sp.Dummy(f"v_{j}_{n}")
+        for row, name in ((i, "m"), (count + i, "omega")):
+            entry = loss.pair(name, j, n)
+            gram[row, 2 * count + k] = gram[2 * count + k, row] = entry
+    for (i, j), (k, c) in product(enumerate(units), enumerate(roots)):
+        for row, name in ((i, "a"), (count + i, "zeta")):
+            x, dummy = loss.own(name, j, c), sp.Dummy(name)
+            scaled[x] = dummy, roots[c]
+            gram[row, 3 * count + k] = gram[3 * count + k, row] = dummy
+    return gram, scaled
+
+
+def _domain(loss: Loss) -> tuple[sp.Basic, ...]:
+    """Cauchy-Schwarz: an overlap with the mean is at most as long as the vector."""
+    m, omega, q, r = (loss.pair(x, *loss.units * 2) for x in ("m", "omega", "q", "r"))
+    return m**2 <= q, omega**2 <= r

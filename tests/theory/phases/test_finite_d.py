@@ -24,7 +24,7 @@ from dilaton.theory.models.model import (
     Interpolant,
     product,
 )
-from dilaton.theory.phases.loss import make_loss, window_loss
+from dilaton.theory.phases.loss import Loss, window_loss
 from dilaton.theory.symbols.notation import symbol
 from dilaton.theory.windows.search import S_PHASE
 from numpy.polynomial.hermite_e import hermegauss
@@ -187,10 +187,10 @@ def test_nothing_but_the_schedule_enters_at_first_order(samples):
 
 
 def _exact(model, d, values):
-    loss = make_loss(model, 1)
+    loss = Loss(model, (1,))
     tau = POINT["kappa"] * S / np.sqrt(d)
     point = POINT | values | {"alpha": 1 - tau, "beta": tau, "c": 0.7 / np.sqrt(d)}
-    return 1 + _number(loss.unit_part().subs(D, d), point)
+    return 1 + _number(sp.Add(*loss.unit_terms()).subs(D, d), point)
 
 
 def _limit(window, model, d, values):
@@ -201,7 +201,7 @@ def _limit(window, model, d, values):
     flat = dict.fromkeys(("ridge_u", "ridge_w"), 0.0)
     point = POINT | values | flat | {"s": S}
     less = POINT["sigma"] ** 2 if model.data.samples else 0.0
-    held = window_loss(model, replace(window, alpha=sp.Symbol("kept")), 1)
+    held = window_loss(Loss(model, (1,)), replace(window, alpha=sp.Symbol("kept")))
     return _number(held.subs("kept", kept.alpha).subs(D, d), point) - less
 
 
