@@ -13,67 +13,6 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 NOTE = "<!-- Printed by docs/build_pages.py; edit the code, not this page. -->\n\n"
 
-# Which test fails when the equations of a system are wrong, by the system's name.
-GUARDS = {
-    "weights/learned": (
-        "tests/torchcheck/networks/test_train.py::test_overlaps_approach_the_limit_as_one_over_root_d",
-        "tests/numerics/minima/test_minimise.py::test_the_published_values",
-    ),
-    "weights/sampling": (
-        "tests/numerics/ode/test_integrate.py::test_the_law_of_the_interpolant_is_reached",
-        "tests/torchcheck/networks/test_sample.py::test_the_law_at_the_end_of_the_window_is_the_mixture",
-    ),
-    "weights/projected": (
-        "tests/torchcheck/networks/test_sample.py::test_sixteen_samples_follow_the_flow_of_their_limit",
-    ),
-    "weights/training": (
-        "tests/numerics/ode/test_integrate.py::test_training_flow_reaches_the_known_values",
-    ),
-    "weights/mse": ("tests/house/test_docs.py::test_errors_agree_with_monte_carlo",),
-    "weights/correction": (
-        "tests/theory/phases/test_finite_d.py::test_networks_have_the_predicted_correction",
-    ),
-    "variance/learned": (
-        "tests/torchcheck/study/test_converge.py::test_overlaps_are_near_the_limit_with_the_rate_one_half",
-    ),
-    "variance/sampling": (
-        "tests/torchcheck/networks/test_sample.py::test_the_end_of_sampling_is_the_target",
-    ),
-    "variance/mse": ("tests/house/test_docs.py::test_errors_agree_with_monte_carlo",),
-    "exact/sampling": (
-        "tests/torchcheck/networks/test_sample.py::test_without_dilation_the_share_is_lost_by_rule",
-    ),
-    "exact/mse": (
-        "tests/torchcheck/real_data/test_windows.py::test_the_measured_error_is_the_exact_mmse",
-    ),
-    "tied/training": (
-        "tests/house/test_docs.py::test_the_tied_flow_follows_its_network",
-    ),
-}
-# The same for what no equation states.
-NUMERICAL = (
-    (
-        "Averages over Gaussian fields by quadrature, with an error bound",
-        "tests/numerics/codegen/test_quadrature.py::test_the_bound_holds_on_coarse_rules",
-    ),
-    (
-        "Flows within 100 times the relative tolerance",
-        "tests/numerics/ode/test_integrate.py::test_every_row_keeps_the_promise",
-    ),
-    (
-        "Stationary points are minima, and no lower one is overlooked",
-        "tests/numerics/minima/test_minimise.py::test_no_lower_minimum_is_overlooked",
-    ),
-    (
-        "A sweep that is killed loses nothing and repeats bit by bit",
-        "tests/numerics/sweep/test_job.py::test_kill_9_at_random_moments_loses_nothing",
-    ),
-    (
-        "The verdict of a convergence study rejects a wrong factor",
-        "tests/torchcheck/study/test_converge.py::test_a_wrong_factor_is_inconsistent",
-    ),
-)
-
 
 def notation() -> str:
     """The notation table."""
@@ -126,6 +65,8 @@ def derivation(samples: bool) -> str:
 
 def status() -> str:
     """What is claimed, how surely, and which test keeps it."""
+    from dilaton.show.guards import GUARDS, NUMERICAL
+
     rows = []
     for systems, case in _cases():
         for system in systems:

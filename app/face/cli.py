@@ -26,6 +26,7 @@ from .commands.solve import solve
 from .commands.steps import steps
 from .commands.sweep import sweep
 from .commands.times import times
+from .commands.where import where
 from .commands.windows import windows
 
 COMMANDS = (
@@ -41,6 +42,7 @@ COMMANDS = (
     schedules,
     sweep,
     windows,
+    where,
     explore,
     doctor,
 )
@@ -126,22 +128,7 @@ def options(
     """
 
 
-for _command in (
-    run,
-    derive,
-    solve,
-    learn,
-    mse,
-    steps,
-    times,
-    grid,
-    converge,
-    schedules,
-    sweep,
-    windows,
-    explore,
-    doctor,
-):
+for _command in COMMANDS:
     app.command()(_command)
 
 

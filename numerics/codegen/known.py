@@ -1,4 +1,4 @@
-"""`derive` with a memory: what was derived before is not derived to be solved."""
+"""Cached `derive`: solving a known model skips the derivation."""
 
 from __future__ import annotations
 

@@ -7,7 +7,9 @@ the finite-size checks are all printed from it.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
+from types import FrameType
 from typing import Literal
 
 import sympy as sp
@@ -19,8 +21,32 @@ Kind = Literal["closed", "flow", "stationary"]
 Status = Literal["exact", "asymptotic", "numerical", "degenerate"]
 
 
+class _Sourced:
+    """A record that remembers which function wrote it: ``module:function``.
+
+    A copy made by `replace` keeps the source of its original.
+    """
+
+    source: str
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            object.__setattr__(self, "source", _writer(sys._getframe(2)))
+
+
+def _writer(frame: FrameType | None) -> str:
+    """The function of a frame, past comprehensions, as ``theory.phases.bulk:mse``."""
+    while frame is not None and frame.f_code.co_name.startswith("<"):
+        frame = frame.f_back
+    if frame is None:
+        return ""
+    name = frame.f_code.co_qualname.partition(".<locals>")[0]
+    module = str(frame.f_globals.get("__name__", ""))
+    return f"{module.partition('.')[2] or module}:{name}"
+
+
 @dataclass(frozen=True)
-class Equation:
+class Equation(_Sourced):
     """One labelled equation ``lhs = rhs``.
 
     In a flow `lhs` is the state whose time derivative is `rhs`; in a stationary
@@ -33,15 +59,17 @@ class Equation:
     rhs: sp.Expr
     status: Status = "asymptotic"
     rate: sp.Expr | None = None  # relative size of what was dropped, e.g. d**(-1/2)
+    source: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(_Sourced):
     """One line of a derivation: what was done, and the formula it led to."""
 
     text: str
     formula: sp.Basic | None = None
     label: str | None = None
+    source: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True)

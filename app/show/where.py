@@ -1,0 +1,175 @@
+"""From a printed label to the code that derives it and the test that keeps it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ModelError, did_you_mean
+from .guards import guards_of
+
+if TYPE_CHECKING:
+    from ..theory.derive import Limit, System
+    from ..theory.models.model import Model
+    from ..theory.symbols.system import Equation, Step
+
+PAGES = {"bayes": "docs/derivation.md", "two-modes": "docs/derivation-samples.md"}
+"""The page on which the equations of two modes are printed, by the model's case."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one equation is derived, kept and printed; a rule has no system."""
+
+    label: str
+    equation: str
+    quantity: str | None
+    system: str | None
+    function: str
+    tests: tuple[str, ...]
+    docs: str
+
+
+def find_label(limit: Limit, label: str) -> list[Place]:
+    """Return every place of `label` in `limit`, or the rule that is called so.
+
+    Raises
+    ------
+    ModelError
+        When no equation of the model and no rule has that label.
+    """
+    wanted = label.strip().strip("()")
+    found = [
+        _place(limit.model, system, record)
+        for system in _systems(limit, wanted)
+        for record in labelled(system)
+        if record.label == wanted
+    ]
+    found = found or list(_rules(wanted))
+    if not found:
+        known = sorted({str(r.label) for s in limit.systems for r in labelled(s)})
+        raise ModelError(
+            f"A label must be one of the model's ({', '.join(known)}) or a rule's, but "
+            f"`{wanted}` is neither{did_you_mean(wanted, known)}"
+        )
+    return found
+
+
+def labelled(system: System) -> Iterator[Equation | Step]:
+    """Yield what a document prints with a label."""
+    yield from (step for step in system.steps if step.label)
+    yield from system.equations + system.observables + system.solution
+    for branch in system.branches:
+        yield from branch.equations
+
+
+def _systems(limit: Limit, label: str) -> Iterator[System]:
+    """The systems of the limit; long corrections are derived if asked for."""
+    yield from limit.systems
+    if label.startswith("C"):
+        known = {system.name for system in limit.systems}
+        for phase in limit.phases:
+            if phase.correction and phase.correction.name not in known:
+                yield phase.correction
+
+
+def _place(model: Model, system: System, record: Equation | Step) -> Place:
+    from ..theory.symbols.system import Equation
+
+    case = case_name(model)
+    module, _, function = record.source.partition(":")
+    quantity = str(record.lhs) if isinstance(record, Equation) else None
+    return Place(
+        label=str(record.label),
+        equation=_formula(system, record),
+        quantity=quantity,
+        system=system.name,
+        function=f"{module.replace('.', '/')}.py:{function}",
+        tests=guards_of(case, system.name),
+        docs=_docs(case, model, str(record.label)),
+    )
+
+
+def case_name(model: Model) -> str:
+    """The case of a model by name; targets of modes have their own."""
+    from ..theory.models.cases import case_of
+    from ..theory.models.model import Modes
+
+    return "modes" if isinstance(model.target, Modes) else case_of(model).value
+
+
+def _formula(system: System, record: Equation | Step) -> str:
+    """The equation on one line, as `dilaton derive` prints it."""
+    from ..theory.symbols.system import Equation
+
+    if not isinstance(record, Equation):
+        return str(record.formula)
+    own = record in system.equations
+    if own and system.kind == "stationary":
+        return f"dJ/d{record.lhs} = 0"
+    rate = "'" if own and system.kind == "flow" else ""
+    return f"{record.lhs}{rate} = {record.rhs}"
+
+
+def _docs(case: str, model: Model, label: str) -> str:
+    """The printed line: a page of two modes, or what the command prints."""
+    from ..theory.models.model import two_modes
+
+    page = PAGES.get(case) if model.target == two_modes() else None
+    if page is None:
+        return "dilaton derive SPEC --format markdown"
+    path = Path(__file__).resolve().parents[2] / page
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    tags = [i for i, line in enumerate(lines, 1) if rf"\tag{{{label}}}" in line]
+    return f"{page}:{tags[0]}" if tags else page
+
+
+def _rules(label: str) -> Iterator[Place]:
+    """The functions of theory/ whose docstring gives a rule the label."""
+    word = re.escape(label)
+    marks = re.compile(rf"\A[^\n]*\({word}\)|Label \({word}\)|\\tag\{{{word}\}}")
+    root = Path(__file__).resolve().parents[2] / "theory"
+    if not root.exists():  # installed, the folders lie beside one another
+        root = Path(__file__).parents[1] / "theory"
+    for path in sorted(root.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+                continue
+            text = ast.get_docstring(node) or ""
+            if marks.search(text):
+                where = path.relative_to(root.parent).as_posix()
+                yield Place(
+                    label,
+                    text.partition("\n")[0],
+                    None,
+                    None,
+                    f"{where}:{node.name}",
+                    (),
+                    "docs/design.md",
+                )
+
+
+def as_text(places: list[Place]) -> str:
+    """The places, one below the other, for reading."""
+    blocks = []
+    for place in places:
+        rows = {
+            "equation": place.equation,
+            "system": place.system or "a rule of the engine",
+            "function": place.function,
+            "tests": "\n            ".join(place.tests) or "those of its callers",
+            "docs": place.docs,
+        }
+        lines = [f"  {key:<9} {value}" for key, value in rows.items()]
+        head = f"({place.label})" + (f" {place.quantity}" if place.quantity else "")
+        blocks.append("\n".join([head, *lines]))
+    return "\n\n".join(blocks)
+
+
+def as_rows(places: list[Place]) -> list[dict]:
+    """The places as plain data."""
+    return [asdict(place) for place in places]
