@@ -880,7 +880,7 @@ def test_bad_counts_are_refused(old, new, message):
 def test_a_sweep_over_counted_samples_is_refused(tmp_path):
     from dilaton.numerics.sweep.job import sweep
 
-    with pytest.raises(ModelError, match=r"counts its samples by sign.*Use `dilaton"):
+    with pytest.raises(ModelError, match=r"counts its samples by class.*Use `dilaton"):
         sweep(parse_spec(SPEC), ["kappa=1:3:2"], tmp_path / "store")
 
 
