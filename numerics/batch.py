@@ -54,9 +54,7 @@ class SolvedPhase:
         """How far the minima may be from where they were left, in the unknowns."""
         if not isinstance(self.found, Minima):
             return 0.0
-        with np.errstate(all="ignore"):
-            step = self.found.residual / self.found.eigenvalue
-        return np.nan_to_num(step, nan=0.0).max(axis=1)
+        return np.where(self.lost, 0.0, self.found.flat)
 
 
 def solved_phases(
@@ -152,7 +150,7 @@ def solve_rows(
         several features), ``bulk_variance``, ``status`` and ``reason`` of shape
         (rows,); the learned overlaps, of shape (rows, phases * times); their
         coordinates ``@t``, ``@s``, ``@phase``; for n samples also ``branch`` (rows,
-        phases * times), ``switch``, ``minima`` and ``residual``.
+        phases * times), ``switch``, ``minima``, ``pieces`` and ``residual``.
     """
     times, held = np.asarray(s, dtype=float), printed_limit(limit)
     given = {k: np.asarray(v) for k, v in held.kappas(columns).items()}
@@ -176,6 +174,7 @@ def _searched(part: SolvedPhase, out: Rows) -> Rows:
     if not isinstance(found, Minima):
         return {}
     out["switch"], out["minima"] = found.switch, found.minima
+    out["pieces"] = found.pieces
     lost = found.branch == BRANCHES.index("lost")
     return {
         "branch": np.where(lost, np.nan, found.branch),

@@ -56,6 +56,7 @@ FUNCTIONS = (
     "newton",
     "branch",
     "observables",
+    "fields",
 )
 """What a kernel may hold; which of them depends on the kind of the system."""
 

@@ -17,7 +17,7 @@ import sympy as sp
 from sympy.printing.pycode import PythonCodePrinter
 
 from ...errors import ModelError
-from ...theory.symbols.gaussian import Average
+from ...theory.symbols.gaussian import Average, G
 from ...theory.symbols.system import Equation, System
 from .snapshot import SATURATED
 
@@ -51,11 +51,14 @@ def outputs_of(
     Closed: `values`. Flow: `rhs`, `jacobian` (row by row). Stationary: `objective`,
     `gradient`, `hessian` (row by row) and `newton`, the three together, and `branch`,
     every quantity on the closed branch. Flows and stationary systems have
-    `observables` when they declare some. `only` picks some.
+    `observables` when they declare some. `only` picks some; `fields`, the mean and the
+    width of each Gaussian field of a stationary system, is printed when it is picked.
     """
     if only == ("rhs",):
         return {"rhs": tuple(sp.sympify(eq.rhs) for eq in system.equations)}
     found = _outputs(system)
+    if "fields" in only:
+        found["fields"] = _fields(sp.sympify(system.objective))
     return {k: v for k, v in found.items() if not only or k in only}
 
 
@@ -96,6 +99,14 @@ def _on_branch(system: System, seen: tuple[sp.Expr, ...]) -> tuple[sp.Expr, ...]
     inserted = [known.get(eq.lhs, value.subs(values)) for eq, value in rest]
     objective = system.branches[0].objective if system.branches else sp.S.Zero
     return (*values.values(), *inserted, sp.sympify(objective))
+
+
+def _fields(objective: sp.Expr) -> tuple[sp.Expr, ...]:
+    """Mean and width of the field of each unit that the objective averages."""
+    averages, _ = _parts([objective])
+    units = set().union(*(x.integrand.atoms(sp.tanh, sp.erf) for x in averages))
+    fields = sorted({unit.args[0] for unit in units if unit.has(G)}, key=str)
+    return tuple(part for h in fields for part in (h.subs(G, 0), sp.diff(h, G)))
 
 
 def _slope(expr: sp.Expr, x: sp.Symbol) -> sp.Expr:

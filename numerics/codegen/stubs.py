@@ -78,7 +78,7 @@ def jets(t, y, params, c) -> None:
     raise NotImplementedError
 
 
-observables = branch = jacobian = objective = gradient = hessian = newton = rhs
+fields = observables = branch = jacobian = objective = gradient = hessian = newton = rhs
 extra = attempt
 
 
@@ -115,6 +115,7 @@ __all__ = [
     "dense",
     "empty",
     "exp",
+    "fields",
     "extra",
     "float64",
     "fused",

@@ -1,8 +1,8 @@
 """Minima of stationary systems for whole batches, continued in the time of a phase.
 
-The learned parameters of n samples minimise an objective that changes with s. Its
-basin is wide at s = 1, so the search starts there, from several guesses, and follows
-the lowest minimum downwards. At small s a closed branch competes: w = 0 with every
+The learned parameters of n samples minimise an objective that changes with s. All its
+minima are found on a grid at s = 1, where basins are wide, and followed downwards; the
+lowest is taken, piece by piece. At small s a closed branch competes: w = 0 with every
 unit saturated. Objectives decide, and each point says on which branch it lies.
 """
 
@@ -16,11 +16,11 @@ import numpy as np
 
 from ...errors import ModelError, did_you_mean
 from ..codegen.chebyshev import chebyshev
-from ..codegen.kernel import numba_module
+from ..codegen.kernel import make_kernel, numba_module
 from ..codegen.quadrature import START, trapezoid
 from ..codegen.snapshot import Printed, printed
 from ..codegen.threads import share_out
-from .result import BRANCHES, FLOOR, LEVELS, Minima, batch, guesses
+from .result import BRANCHES, FLOOR, LEVELS, PIECES, Minima, batch, guesses
 
 if TYPE_CHECKING:
     from ...theory.symbols.system import System
@@ -80,9 +80,7 @@ def minimise(
 
 def _follower(backend: str) -> Callable[..., tuple[np.ndarray, ...]]:
     if backend == "jax":
-        from .newton_jax import follow_jax
-
-        return follow_jax
+        return _follow_side_by_side
     if backend == "scipy":
         from .newton_scipy import follow_scipy
 
@@ -104,42 +102,164 @@ def rules(levels: int = LEVELS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return nodes, np.concatenate([rule.weights for rule in found]), starts
 
 
+def _follow_side_by_side(
+    system: Printed, times: np.ndarray, columns: np.ndarray, tol: float, points: int
+) -> tuple[np.ndarray, ...]:
+    """Follow rows on JAX; one by one those where several minima may compete."""
+    from .newton_jax import follow_jax
+
+    found = follow_jax(system, times, columns, tol, points)
+    summary = found[-1]
+    early = (summary[:, 0] == 1) & (found[EDGES][:, 1] <= FLOOR)
+    hard = (summary[:, 3] == BRANCHES.index("lost")) | (summary[:, 1] > 1)
+    hard |= early & (times < FLOOR).any() | _noisy(system, columns)
+    return _merged(found, np.flatnonzero(hard), system, times, columns, tol, points)
+
+
+def _noisy(system: Printed, columns: np.ndarray) -> np.ndarray:
+    """Return where much of `w` lies along the noise of the samples."""
+    if system.unknowns != ("omega", "b"):
+        return np.zeros(len(columns), dtype=bool)
+    kernel = make_kernel(system, "numpy")
+    seen, _ = kernel["observables"](1.0, [1.0, 0.0], [], [*columns.T], *kernel.rule)
+    size = seen[kernel.outputs("observables").index("r")]
+    return np.broadcast_to(size > 1 + NOISY, len(columns))
+
+
+def _merged(
+    found: tuple[np.ndarray, ...],
+    again: np.ndarray,
+    system: Printed,
+    times: np.ndarray,
+    columns: np.ndarray,
+    tol: float,
+    points: int,
+) -> tuple[np.ndarray, ...]:
+    """Put what the compiled loops find for some rows into the results."""
+    if not again.size:
+        return found
+    more = _follow(system, times, columns[again], tol, points)
+    return _put(found, again, more)
+
+
+def _put(
+    found: tuple[np.ndarray, ...], rows: np.ndarray, more: tuple[np.ndarray, ...]
+) -> tuple[np.ndarray, ...]:
+    """Put results of some rows into those of all; make room for their pieces."""
+    old, new = found[SMOOTH], more[SMOOTH]
+    room = max(old.shape[1], new.shape[1])
+    smooth = np.full((len(old), room, *old.shape[2:]), np.nan)
+    smooth[:, : old.shape[1]] = old
+    smooth[rows] = np.nan
+    smooth[rows, : new.shape[1]] = new
+    whole = (*found[:SMOOTH], smooth, *found[SMOOTH + 1 :])
+    for k, (all_rows, part) in enumerate(zip(whole, more, strict=True)):
+        if k != SMOOTH:
+            all_rows[rows] = part
+    return whole
+
+
+ROUGH = 16
+"""Nodes of the rule that a landscape is searched with."""
+
+SIZES, PLACES = (0.003, 12.0, 24), 25
+"""Sizes of the fields on a grid of the landscape, and how many biases there are."""
+
+THIN = 11
+"""Sizes, and biases, on the grid where one minimum is expected."""
+
+
+@lru_cache(maxsize=1)
+def _rough() -> tuple[np.ndarray, np.ndarray]:
+    """Return a Gauss-Hermite rule that is short, for fields that are not steep."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(ROUGH)
+    return nodes, weights / weights.sum()
+
+
+def _shapes(system: Printed) -> tuple[np.ndarray, ...]:
+    """Return the grids of the landscape, close and thin; empty ones if it has none."""
+    if system.unknowns != ("omega", "b"):
+        return (np.zeros(0),) * 4
+    found = []
+    for sizes, places in ((SIZES[2], PLACES), (THIN, THIN)):
+        found += [np.geomspace(*SIZES[:2], sizes), np.linspace(-1, 1, places)]
+    return tuple(found)
+
+
 @lru_cache(maxsize=16)
 def _module(system: Printed) -> Any:
-    from . import newton_numba as saddle_loops
+    from . import follow_numba, newton_numba
 
-    return numba_module(
-        system, (saddle_loops,), only=("newton", "branch", "observables")
-    )[1]
+    functions = ("newton", "branch", "observables", "objective", "fields")
+    return numba_module(system, (newton_numba, follow_numba), only=functions)[1]
 
 
 def _follow(
     system: Printed, times: np.ndarray, columns: np.ndarray, tol: float, points: int
 ) -> tuple[np.ndarray, ...]:
-    rows, names = len(columns), len(system.names)
-    values = np.full((rows, times.size, names), np.nan)
-    facts = np.full((rows, times.size, 4), np.nan)
-    codes = np.full((rows, times.size), BRANCHES.index("lost"))
-    smooth = np.full((rows, points, names), np.nan)
-    below = np.full((rows, names), np.nan)
-    summary = np.full((rows, 4), np.nan)
+    """Follow every row; rows of several pieces again, with room for all of them."""
+    found = _room(len(columns), times.size, 1, points, len(system.names))
+    _fill(system, times, columns, tol, found)
+    again = np.flatnonzero(found[-1][:, 3] == AGAIN)
+    if not again.size:
+        return found
+    pieces = int(found[-1][again, 0].max())
+    more = _room(again.size, times.size, pieces, points, len(system.names))
+    _fill(system, times, columns[again], tol, more)
+    return _put(found, again, more)
+
+
+SMOOTH, EDGES = 3, 4
+"""The places of the values at Chebyshev points, and of the ends of pieces."""
+
+NOISY = 0.2
+"""Share of the noise in |w|^2 from which on rows are searched everywhere."""
+
+AGAIN = 3
+"""The status of a row with more pieces than there was room for."""
+
+
+def _room(
+    rows: int, times: int, pieces: int, points: int, names: int
+) -> tuple[np.ndarray, ...]:
+    """Return arrays to fill; see `follow_row`."""
+    return (
+        np.full((rows, times, names), np.nan),
+        np.full((rows, times, 4), np.nan),
+        np.full((rows, times), BRANCHES.index("lost")),
+        np.full((rows, pieces, points, names), np.nan),
+        np.full((rows, PIECES + 1), np.nan),
+        np.full((rows, names), np.nan),
+        np.full((rows, 5), np.nan),
+    )
+
+
+def _fill(
+    system: Printed,
+    times: np.ndarray,
+    columns: np.ndarray,
+    tol: float,
+    results: tuple[np.ndarray, ...],
+) -> None:
     closed = CLOSED[system.branches[0]] if system.branches else 0
-    results = (values, facts, codes, smooth, below, summary)
-    common = (times, chebyshev(points), FLOOR, closed, guesses(system))
+    shapes = _shapes(system)
+    r_index = system.names.index("r") if shapes[0].size else -1
+    points = results[SMOOTH].shape[2]
+    common = (times, chebyshev(points), FLOOR, closed, guesses(system), shapes, r_index)
     follow = _module(system).follow
 
     def work(first: int, last: int) -> None:
-        v, f, c, sm, b, su = (x[first:last] for x in results)
-        follow(*common, columns[first:last], rules(), tol, (v, f, c, sm, b, su))
+        part = tuple(x[first:last] for x in results)
+        follow(*common, columns[first:last], (*rules(), *_rough()), tol, part)
 
-    share_out(rows, work, LEAST)
-    return results
+    share_out(len(columns), work, LEAST)
 
 
 def _minima(system: Printed, found: tuple[np.ndarray, ...]) -> Minima:
-    values, facts, codes, smooth, below, summary = found
+    values, facts, codes, smooth, edges, below, summary = found
     second = np.where(summary[:, 2] >= 1e300, np.inf, summary[:, 2])
     interior = codes == BRANCHES.index("interior")
+    pieces = summary[:, 0].astype(int)
     return Minima(
         names=system.names,
         values=values,
@@ -148,11 +268,13 @@ def _minima(system: Printed, found: tuple[np.ndarray, ...]) -> Minima:
         eigenvalue=np.where(interior, facts[..., 2], np.nan),
         quadrature=facts[..., 3],
         branch=codes,
-        switch=summary[:, 0],
+        edges=edges,
+        pieces=pieces,
         minima=summary[:, 1].astype(int),
         runner_up=second,
+        flat=summary[:, 4],
         status=np.array(["ok", "saturated", "lost"])[summary[:, 3].astype(int)],
-        grid=chebyshev(smooth.shape[1]),
+        grid=chebyshev(smooth.shape[2]),
         smooth=smooth,
         below=below,
     )

@@ -1,8 +1,8 @@
 """Minima on JAX: whole batches side by side, on a GPU where there is one.
 
-The same continuation as in `newton_numba`, for all rows at once: each iteration is
-one evaluation of the printed functions over the batch.
-Rows agree with numba's to the tolerance, not to the bit.
+Rows with one minimum, for all of them at once: each iteration is one evaluation of the
+printed functions over the batch. Rows agree with numba's to the tolerance, not to the
+bit; those where several minima may compete are left to the compiled loops.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..codegen.kernel import make_kernel
 from ..codegen.quadrature import START, trapezoid
 from ..codegen.snapshot import Printed
 from .newton_numba import ALIKE, FAR, LAST_STEP, MOST, RATIO, ROUGH_STEP, ROUNDING
-from .result import FLOOR, LEVELS, guesses
+from .result import FLOOR, LEVELS, PIECES, guesses
 
 BISECTIONS = 40  # of the switch, in log s
 
@@ -38,7 +38,33 @@ def follow_jax(
         values, facts, codes, smooth, below, summary, off = map(np.array, found)
         if off.max(initial=0.0) <= tol:
             break
-    return values, facts, codes, smooth, below, summary
+    rows, inside = len(columns), summary[:, 3] == 0
+    edges = np.full((rows, PIECES + 1), np.nan)
+    edges[:, 0] = 1.0
+    edges[inside, 1] = summary[inside, 0]
+    flat = np.where(inside, _flatness(system, columns, smooth, summary[:, 0]), 0.0)
+    summary[:, 0] = inside
+    summary = np.column_stack([summary, flat])
+    return values, facts, codes, smooth[:, None], edges, below, summary
+
+
+def _flatness(
+    system: Printed, columns: np.ndarray, smooth: np.ndarray, switch: np.ndarray
+) -> np.ndarray:
+    """Return the largest ratio of slope and curvature at some points of each row."""
+    kernel, size = make_kernel(system, "numpy"), len(system.unknowns)
+    z = chebyshev(smooth.shape[1])[:: smooth.shape[1] // 5 or 1]
+    x = np.moveaxis(smooth[:, :: smooth.shape[1] // 5 or 1, :size], -1, 0)
+    at = switch[:, None] ** ((1 - z) / 2)
+    params = [p[:, None] for p in columns.T]
+    with np.errstate(all="ignore"):
+        out, _ = kernel["newton"](at, x, [], params, *trapezoid(START * 4))
+    known = np.isfinite(out).all(axis=0)
+    hessian = np.where(known, out[1 + size :], np.eye(size).reshape(-1, 1, 1))
+    square = np.moveaxis(hessian, 0, -1).reshape(*at.shape, size, size)
+    curve = np.linalg.eigvalsh(square)[..., 0]
+    slope = np.abs(np.where(known, out[1 : 1 + size], 0.0)).max(axis=0)
+    return np.where(curve > 0, slope / np.where(curve > 0, curve, 1), np.inf).max(1)
 
 
 @lru_cache(maxsize=16)

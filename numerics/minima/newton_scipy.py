@@ -1,7 +1,8 @@
 """Minima by SciPy, one row and one time after another: the second judge.
 
-Nothing here is shared with the compiled loops but the printed functions: the minima
-come from a trust-region method, the switch from Brent's.
+Nothing here is shared with the compiled loops but the printed functions: minima come
+from a trust-region method, started from a wide grid of the landscape at each rung of
+a ladder and from every minimum that is known; crossings come from Brent's method.
 """
 
 from __future__ import annotations
@@ -16,10 +17,28 @@ from ..codegen.kernel import Kernel, make_kernel
 from ..codegen.quadrature import START, trapezoid
 from ..codegen.snapshot import Printed
 from .newton_numba import ALIKE, FAR
-from .result import FLOOR, LEVELS, guesses
+from .result import FLOOR, LEVELS, PIECES, guesses
 
 LADDER = 0.7
-"""Ratio of neighbouring times on the way down to the switch."""
+"""Ratio of neighbouring times on the way down."""
+
+WEIGHTS = np.geomspace(1e-4, 20, 40)
+"""Values of omega on the grid of a landscape."""
+
+BIASES = np.sinh(np.linspace(-3.2, 3.2, 41))
+"""Values of the bias there, closer around 0."""
+
+STRIDE = 1.0
+"""A branch that moves more between rungs is followed in smaller steps."""
+
+LEVEL = 1e-9
+"""Relative slope of a minimum, at most."""
+
+FAINT = 1e-6
+"""Weights smaller than this are none: the unit is closed."""
+
+MEETING = 1e-6
+"""Relative difference of two objectives at a crossing, at most."""
 
 
 @lru_cache(maxsize=16)
@@ -33,51 +52,103 @@ class _Row:
 
     def __init__(self, system: Printed, params: np.ndarray, tol: float) -> None:
         self.kernel: Kernel = array_kernel(system)
-        self.params, self.tol = params, tol
+        self.params, self.tol, self.system = params, tol, system
         self.size = len(self.kernel.states)
         self.rule = trapezoid(START)
         self.seen: tuple = None, None
-        self.has_closed, self.even = bool(system.branches), system.even
+        self.even, self.closes = system.even, bool(system.branches)
         self.saturates = "saturated" in system.branches
 
     def newton(self, at: float, x: np.ndarray) -> tuple[np.ndarray, float]:
         """Return the objective, its slopes and curvatures; once for one point."""
         key = (at, x.tobytes(), self.rule.nodes.size)
         if self.seen[0] != key:
-            values, off = self.kernel["newton"](at, x, [], self.params, *self.rule)
-            self.seen = key, (values, float(off))
+            with np.errstate(all="ignore"):
+                values, off = self.kernel["newton"](at, x, [], self.params, *self.rule)
+            self.seen = key, (np.nan_to_num(values, nan=1e300), float(off))
         return self.seen[1]
+
+    def height(self, at: float, x: np.ndarray) -> float:
+        """Return the objective."""
+        return float(self.newton(at, x)[0][0])
+
+    def hessian(self, at: float, x: np.ndarray) -> np.ndarray:
+        """Return the curvatures."""
+        return self.newton(at, x)[0][1 + self.size :].reshape(self.size, self.size)
+
+    def slope(self, at: float, x: np.ndarray) -> np.ndarray:
+        """Return the gradient."""
+        return self.newton(at, x)[0][1 : 1 + self.size]
 
     def settle(self, at: float, x: np.ndarray) -> np.ndarray | None:
         """Return the minimum below `x`, or None if it runs away."""
-        from scipy.optimize import minimize
-
-        size, first = self.size, x
+        first = x
         for level in range(LEVELS):
             self.rule = trapezoid(START * 2**level)
-            done = minimize(
-                lambda y: self.newton(at, y)[0][0],
-                x,
-                jac=lambda y: self.newton(at, y)[0][1 : 1 + size],
-                hess=lambda y: self.newton(at, y)[0][1 + size :].reshape(size, size),
-                method="trust-exact",
-                options={"gtol": 1e-11, "maxiter": 200},
-            )
-            values, off = self.newton(at, done.x)
-            x = done.x if np.abs(done.x).max() < FAR else first
+            found = self._descended(at, x)
+            off = self.newton(at, found)[1]
+            x = found if np.abs(found).max() < FAR else first
             if off <= self.tol:
                 break
-        x = done.x
-        slope, hessian = values[1 : 1 + size], values[1 + size :].reshape(size, size)
-        if not np.abs(x).max() < FAR or np.linalg.eigvalsh(hessian)[0] <= 0:
+        return self._polished(at, found)
+
+    def _descended(self, at: float, x: np.ndarray) -> np.ndarray:
+        """Return where the trust-region method ends; `x` where it is flat all around.
+
+        On a Hessian of zeros SciPy's method stops with an UnboundLocalError.
+        """
+        from scipy.optimize import minimize
+
+        try:
+            with np.errstate(all="ignore"):
+                return minimize(
+                    lambda y: self.height(at, y),
+                    x,
+                    jac=lambda y: self.slope(at, y),
+                    hess=lambda y: self.hessian(at, y),
+                    method="trust-exact",
+                    options={"gtol": 1e-11, "maxiter": 200},
+                ).x
+        except (UnboundLocalError, np.linalg.LinAlgError):
+            return x
+
+    def _polished(self, at: float, x: np.ndarray) -> np.ndarray | None:
+        """Return the minimum beside `x`, with omega >= 0; None if there is none."""
+        curves = self.hessian(at, x)
+        if not np.abs(x).max() < FAR or not np.abs(curves).max() < 1e200:
             return None
-        x = x - np.linalg.solve(hessian, slope)
+        if np.linalg.eigvalsh(curves)[0] <= 0:
+            return None
+        step = np.linalg.solve(curves, self.slope(at, x))
+        x = x - step if np.abs(step).max() < 1e-3 else x
         return -x if self.even and x[0] < 0 else x
 
+    def stationary(self, at: float, x: np.ndarray) -> bool:
+        """Whether a minimum is one, not the closed branch or on the way to it."""
+        flat = np.abs(self.slope(at, x)).max() < LEVEL * (1 + abs(self.height(at, x)))
+        return bool(flat and (not self.even or x[0] > FAINT))
+
+    def dips(self, at: float) -> list[np.ndarray]:
+        """Return where the landscape of a bias and a weight is lower than around."""
+        if self.system.unknowns != ("omega", "b"):
+            return list(guesses(self.system))
+        states = [*np.meshgrid(WEIGHTS, BIASES, indexing="ij")]
+        with np.errstate(all="ignore"):
+            (table,), _ = self.kernel["objective"](
+                at, states, [], self.params, *trapezoid(START)
+            )
+        wide = np.pad(table, 1, constant_values=np.inf)
+        beside = [
+            wide[1 + i : wide.shape[0] - 1 + i, 1 + j : wide.shape[1] - 1 + j]
+            for i in (-1, 0, 1)
+            for j in (-1, 0, 1)
+        ]
+        rows, columns = np.nonzero(table <= np.min(beside, axis=0))
+        return [np.array([WEIGHTS[i], BIASES[j]]) for i, j in zip(rows, columns)]
+
     def rival(self, at: float) -> float:
-        if not self.has_closed:
-            return np.inf
-        return self.branch(at)[-1]
+        """Return the objective of the closed branch, infinite where there is none."""
+        return float(self.branch(at)[-1]) if self.closes else np.inf
 
     def closed(self, at: float) -> np.ndarray:
         """Every unknown and observable on the closed branch."""
@@ -88,107 +159,223 @@ class _Row:
             return self.kernel["branch"](at, [], [], self.params, *self.rule)[0]
 
     def record(self, at: float, x: np.ndarray) -> np.ndarray:
-        seen, _ = self.kernel["observables"](at, x, [], self.params, *self.rule)
+        with np.errstate(all="ignore"):
+            seen, _ = self.kernel["observables"](at, x, [], self.params, *self.rule)
         return np.concatenate([x, seen])
 
     def facts(self, at: float, x: np.ndarray) -> list[float]:
         values, off = self.newton(at, x)
-        hessian = values[1 + self.size :].reshape(self.size, self.size)
-        steep = np.abs(values[1 : 1 + self.size]).max()
-        return [values[0], steep, np.linalg.eigvalsh(hessian)[0], off]
+        steep = np.abs(self.slope(at, x)).max()
+        return [values[0], steep, np.linalg.eigvalsh(self.hessian(at, x))[0], off]
+
+
+class _Branch:
+    """A minimum that is followed in time."""
+
+    def __init__(self, row: _Row, at: float, x: np.ndarray) -> None:
+        self.row, self.known, self.ends = row, {at: x}, set[float]()
+
+    def at(self, s: float) -> np.ndarray | None:
+        """Return the minimum at a time, from the nearest known one; None if gone."""
+        if s in self.known:
+            return self.known[s]
+        nearest = min(self.known, key=lambda t: abs(np.log(t / s)))
+        if any(min(nearest, s) <= e <= max(nearest, s) for e in self.ends):
+            return None
+        x = self._reached(nearest, s, depth=6)
+        if x is None:
+            self.ends.add(s)
+        else:
+            self.known[s] = x
+        return x
+
+    def _reached(self, near: float, s: float, depth: int) -> np.ndarray | None:
+        x = self.row.settle(s, self.known[near])
+        if x is not None and _apart(x, self.known[near]) < STRIDE:
+            return x
+        if not depth:
+            return None
+        middle = float(np.sqrt(near * s))
+        between = self._reached(near, middle, depth - 1)
+        if between is None:
+            return None
+        self.known[middle] = between
+        return self._reached(middle, s, depth - 1)
+
+    def height(self, s: float) -> float:
+        """Return the objective, infinite where the branch is gone."""
+        x = self.at(s)
+        return np.inf if x is None else self.row.height(s, x)
+
+
+def _apart(x: np.ndarray, y: np.ndarray) -> float:
+    """Return by how much points differ: the logarithm of omega, the bias as it is."""
+    away = float(np.abs(x - y).max())
+    if x[0] > 0 and y[0] > 0:
+        away = max(away, float(abs(np.log(x[0] / y[0]))))
+    return away
+
+
+class _Atlas:
+    """The minima of one row, and which is the lowest when."""
+
+    def __init__(self, row: _Row) -> None:
+        self.row, self.branches = row, list[_Branch]()
+        self.start: list[float] = []
+        self.edges, self.held = [1.0], list[_Branch]()
+        self.lost = False
+        self._survey(1.0)
+        self.start = sorted(b.height(1.0) for b in self.branches)
+        if self._lowest(1.0) is not None:
+            self._climb()
+
+    def _survey(self, s: float) -> None:
+        """Add the branches that are new at a time, and follow them up."""
+        for start in self.row.dips(s):
+            x = self.row.settle(s, start)
+            if x is None or not self.row.stationary(s, x):
+                continue
+            old = [b for b in self.branches if b.at(s) is not None]
+            if all(_apart(x, b.known[s]) > 1e-2 for b in old):
+                self.branches.append(_Branch(self.row, s, x))
+
+    def _lowest(self, s: float, now: _Branch | None = None) -> _Branch | None:
+        """Return the lowest branch at a time, `now` up to rounding, None if closed."""
+        heights = [b.height(s) for b in self.branches]
+        if not heights or min(heights) >= self.row.rival(s) - ALIKE:
+            return None
+        if now is not None and now.height(s) <= min(heights) + ALIKE:
+            return now
+        return self.branches[int(np.argmin(heights))]
+
+    def _climb(self) -> None:
+        high, now = 1.0, self._lowest(1.0)
+        while high > FLOOR and now is not None and not self.lost:
+            low = max(LADDER * high, FLOOR)
+            self._survey(low)
+            high, now = self._between(high, low, now)
+        if now is not None:
+            self.held.append(now)
+            self.edges.append(FLOOR)
+        self.lost |= len(self.held) > PIECES
+
+    def _between(
+        self, high: float, low: float, now: _Branch
+    ) -> tuple[float, _Branch | None]:
+        """Pass from one rung to the next; note which branches took over."""
+        for _ in range(PIECES):
+            heir = self._lowest(low, now)
+            if heir is now:
+                break
+            edge = self._crossing(now, heir, high, low)
+            third = self._lowest(edge * (1 - 1e-9), heir)
+            if third is not heir and third is not now:
+                heir, edge = third, self._crossing(now, third, high, edge)
+            self.held.append(now)
+            self.edges.append(edge)
+            if heir is None or self.lost:
+                return edge, heir
+            high, now = edge, heir
+        return low, now
+
+    def _crossing(
+        self, now: _Branch, heir: _Branch | None, high: float, low: float
+    ) -> float:
+        """Return the time at which the heir becomes the lower one."""
+        from scipy.optimize import brentq
+
+        def other(s: float) -> float:
+            return self.row.rival(s) - ALIKE if heir is None else heir.height(s)
+
+        def gap(log_s: float) -> float:
+            first, second = now.height(np.exp(log_s)), other(np.exp(log_s))
+            return float(np.clip(np.nan_to_num(first - second, nan=1.0), -1, 1))
+
+        ends = np.log(low), np.log(high)
+        if not gap(ends[1]) < 0 <= gap(ends[0]):
+            return high
+        edge = float(np.exp(brentq(gap, *ends, xtol=1e-11)))
+        up = edge * (1 + 1e-9)
+        apart = abs(now.height(up) - other(up))
+        self.lost |= not apart <= MEETING * (1 + abs(other(up)))
+        return edge
 
 
 def follow_scipy(
     system: Printed, times: np.ndarray, columns: np.ndarray, tol: float, points: int
 ) -> tuple[np.ndarray, ...]:
     """Follow every row; see `dilaton.numerics.minima.minimise` for what is returned."""
-    rows = [
-        _follow_row(_Row(system, params, tol), system, times, points)
-        for params in columns
-    ]
+    rows = [_follow_row(_Row(system, x, tol), system, times, points) for x in columns]
+    most = max(len(row[3]) for row in rows)
+    for row in rows:
+        room = np.full((most, points, len(system.names)), np.nan)
+        room[: len(row[3])] = row[3]
+        row[3] = room
     return tuple(np.stack(part) for part in zip(*rows, strict=True))
 
 
-def _follow_row(row: _Row, system: Printed, times: np.ndarray, points: int) -> tuple:
-    found = [x for g in guesses(system) if (x := row.settle(1.0, g)) is not None]
-    apart: list[np.ndarray] = []
-    for x in sorted(found, key=lambda x: row.newton(1.0, x)[0][0]):
-        if all(np.abs(x - y).max() > 1e-3 for y in apart):
-            apart.append(x)
-    heights = [row.newton(1.0, x)[0][0] for x in apart]
-    second = heights[1] if len(heights) > 1 else 1e300
-    smooth = np.full((points, len(system.names)), np.nan)
+def _follow_row(row: _Row, system: Printed, times: np.ndarray, points: int) -> list:
+    atlas = _Atlas(row)
+    pieces = len(atlas.held)
+    edges = np.full(PIECES + 1, np.nan)
+    second = atlas.start[1] if len(atlas.start) > 1 else 1e300
+    edges[: pieces + 1] = atlas.edges[: PIECES + 1]
+    smooth = np.full((max(pieces, 1), points, len(system.names)), np.nan)
+    z, flat = chebyshev(points), 0.0
+    for k, held in enumerate(atlas.held if not atlas.lost else []):
+        high, low = atlas.edges[k : k + 2]
+        for i, s in enumerate(high * (low / high) ** ((1 - z) / 2)):
+            x = _found(held, s, low)
+            smooth[k, i] = row.record(s, x)
+            *_, steep, curve, _off = row.facts(s, x)
+            flat = max(flat, steep / curve if curve > 0 else np.inf)
+    state = 2 if atlas.lost else (0 if pieces else (1 if row.closes else 2))
+    values, facts, codes = _at_times(atlas, times)
     below = row.closed(1.0)
-    if not apart or heights[0] >= row.rival(1.0):
-        state = 1 if row.has_closed else 2
-        values, facts, codes = _at_times(row, times, 1.1, None, state)
-        return values, facts, codes, smooth, below, [1.0, len(apart), second, state]
-    known, switch = _switch(row, apart[0])
-    if switch <= FLOOR:
-        below = row.record(FLOOR, _near(row, known, FLOOR))
-    z = chebyshev(points)
-    for k, at in enumerate(np.exp(0.5 * (1 - z) * np.log(switch))):
-        smooth[k] = row.record(at, _near(row, known, at))
-    # an even loss is flat at s = 0: there its unit is silent by the theory, not by luck
-    floor = 0.0 if switch <= FLOOR and not row.even else switch
-    values, facts, codes = _at_times(row, times, floor, known, 1)
-    return values, facts, codes, smooth, below, [switch, len(apart), second, 0]
+    if pieces and edges[pieces] <= FLOOR:
+        below = row.record(FLOOR, _found(atlas.held[-1], FLOOR, FLOOR))
+    summary = [pieces, len(atlas.start), second, state, flat]
+    return [values, facts, codes, smooth, edges, below, summary]
 
 
-def _near(row: _Row, known: dict[float, np.ndarray], at: float) -> np.ndarray:
-    """Return the minimum at a time, starting from the nearest known one."""
-    nearest = min(known, key=lambda s: abs(np.log(s) - np.log(max(at, 1e-300))))
-    x = row.settle(at, known[nearest])
+def _found(branch: _Branch, s: float, low: float) -> np.ndarray:
+    """Return a minimum at a time of its piece; at its very end it may have merged."""
+    x = branch.at(s)
     if x is None:
-        return np.full(row.size, np.nan)
-    if at > 0:
-        known[at] = x
+        x = branch.at(s * (1 + 1e-9))
+    if x is None:
+        nearest = min(branch.known, key=lambda t: abs(np.log(t / s)))
+        x = branch.known[nearest]
     return x
 
 
 def _at_times(
-    row: _Row, times: np.ndarray, floor: float, known: Any, state: int
+    atlas: _Atlas, times: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    row, pieces = atlas.row, len(atlas.held)
+    last = atlas.edges[-1] if pieces else 1.1
+    silent = row.closes and not row.saturates
     values, facts, codes = [], [], []
     for at in times:
-        if at < floor:
+        early = at < last and (last > FLOOR or silent)
+        if atlas.lost or (early and not row.closes) or not (pieces or row.closes):
+            values.append(np.full(len(row.closed(1.0)), np.nan))
+            facts.append([np.nan] * 4)
+            codes.append(2)
+        elif early:
             line = row.closed(at)
             if row.saturates:
                 line[row.size - 1] = np.inf
             values.append(line)
             facts.append([row.rival(at), 0.0, 0.0, 0.0])
-            codes.append(state)
-            continue
-        x = _near(row, known, at)
-        values.append(row.record(at, x))
-        facts.append(row.facts(at, x) if np.isfinite(x).all() else [np.nan] * 4)
-        codes.append(0 if np.isfinite(x).all() else 2)
+            codes.append(1)
+        else:
+            s = max(at, FLOOR)
+            inside = [k for k in range(pieces) if s >= atlas.edges[k + 1]]
+            x = _found(atlas.held[min(inside, default=pieces - 1)], s, last)
+            values.append(row.record(at, x))
+            facts.append(row.facts(at, x))
+            codes.append(0)
     shape = (len(times), len(row.closed(1.0)))
-    return (
-        np.reshape(values, shape),
-        np.reshape(facts, (len(times), 4)),
-        np.array(codes, dtype=int),
-    )
-
-
-def _switch(row: _Row, x: np.ndarray) -> tuple[dict[float, np.ndarray], float]:
-    """Follow the minimum down; return what was met and where the rival takes over."""
-    from scipy.optimize import brentq
-
-    known = {1.0: x}
-
-    def gap(log_s: float) -> float:
-        at = float(np.exp(log_s))
-        y = _near(row, known, at)
-        if not np.isfinite(y).all():
-            return 1.0  # gone: the other branch has it
-        return row.newton(at, y)[0][0] - row.rival(at) + ALIKE
-
-    high = 1.0
-    while high > FLOOR:
-        low = max(LADDER * high, FLOOR)
-        if gap(np.log(low)) >= 0:
-            root = brentq(gap, np.log(low), np.log(high), xtol=1e-11)
-            return known, float(np.exp(root))
-        high = low
-    return known, FLOOR
+    wide = np.reshape(values, shape), np.reshape(facts, (len(times), 4))
+    return *wide, np.array(codes, dtype=int)

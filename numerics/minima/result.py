@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 FLOOR = 1e-5
 """The continuation goes down to this s where no branch takes over before."""
 
+PIECES = 6
+"""Largest number of branches that are the lowest, one after another."""
+
 LEVELS = 7
 """Quadrature rules of 62 to 3968 intervals; a row takes the first that is fine."""
 
@@ -44,18 +47,23 @@ class Minima:
         closed branch); the bound on the error of the averages.
     branch
         Shape (rows, times), indices into `BRANCHES`.
-    switch
-        Shape (rows,): the s below which the closed branch has the lower objective,
-        1 if it has it everywhere, `FLOOR` if nowhere above.
+    edges, pieces
+        Shape (rows, 1 + most pieces) and (rows,): ends of the pieces on which one
+        branch is the lowest, from 1 down, nan beyond; how many pieces there are, none
+        where the closed branch is the lowest everywhere.
     minima, runner_up
         Shape (rows,): how many minima the search at s = 1 found, and the second
         lowest objective (infinite if there is none).
     status
         Shape (rows,): ``"ok"``, ``"saturated"`` (the closed branch everywhere) or
         ``"lost"``.
+    flat
+        Shape (rows,): the largest ratio of slope and curvature at the points of the
+        pieces, how far the minima may be from where they were left.
     grid, smooth
-        Chebyshev points z, from 1 to -1, and the values there, of shape (rows,
-        points, names): $s = \exp(\frac{1 - z}2 \log s_{\rm switch})$.
+        Chebyshev points z, from 1 to -1, and the values there, of shape (rows, pieces,
+        points, names): $s = s_k (s_{k+1}/s_k)^{(1 - z)/2}$ on the piece between the
+        edges $s_k > s_{k+1}$.
     below
         Shape (rows, names): what holds below the switch, that is the closed branch
         at s = 1 (untied, of its values only `c_hat` depends on s), or the minimum at
@@ -69,13 +77,33 @@ class Minima:
     eigenvalue: np.ndarray
     quadrature: np.ndarray
     branch: np.ndarray
-    switch: np.ndarray
+    edges: np.ndarray
+    pieces: np.ndarray
     minima: np.ndarray
     runner_up: np.ndarray
+    flat: np.ndarray
     status: np.ndarray
     grid: np.ndarray
     smooth: np.ndarray
     below: np.ndarray
+
+    @property
+    def switch(self) -> np.ndarray:
+        """Return the s below which the closed branch has the lower objective, (rows,).
+
+        It is 1 if it has it everywhere, and `FLOOR` if nowhere above.
+        """
+        rows = np.arange(len(self.edges))
+        return self.edges[rows, self.pieces]
+
+    @property
+    def switches(self) -> np.ndarray:
+        """Return the s at which another branch takes over, falling, padded with nan.
+
+        Shape (rows, most pieces); the end at `FLOOR` is none.
+        """
+        inner = self.edges[:, 1:]
+        return np.where(inner > FLOOR, inner, np.nan)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return an unknown or observable, of shape (rows, times)."""
@@ -95,10 +123,7 @@ def alone(found: Minima) -> Minima:
 
 
 def _lost_at(found: Minima) -> float:
-    known = np.isfinite(found.smooth[0]).all(axis=-1)
-    depth = np.log(found.switch[0])
-    z = found.grid[known][-1] if known.any() else 1.0
-    return float(np.exp(0.5 * (1 - z) * depth))
+    return float(np.nanmin(found.edges[0]))
 
 
 def batch(system: System | Printed, params: Mapping[str, Any]) -> np.ndarray:

@@ -30,22 +30,27 @@ def shares_jax(
     flow: Printed,
     smooth: np.ndarray,
     below: np.ndarray,
-    switch: np.ndarray,
+    edges: np.ndarray,
+    pieces: np.ndarray,
     gamma: np.ndarray,
     params: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the share, its error bound and the separatrix for every row."""
-    shoot = _shooter(flow, smooth.shape[1])
-    smooth = np.where((switch == 1)[:, None, None], 0.0, smooth)
+    shoot = _shooter(flow, smooth.shape[2])
+    count = smooth.shape[1]
+    last = np.take_along_axis(edges, pieces[:, None], axis=1)
+    inside = np.arange(count + 1) <= pieces[:, None]
+    edges = np.where(inside, edges[:, : count + 1], last)  # pieces of no length
+    smooth = np.where(inside[:, 1:, None, None], smooth, 0.0)
     spread = np.sqrt(np.maximum(1 - 1 / gamma, 0.0))
 
     def landing(
         ends: np.ndarray, steps: int, inputs: np.ndarray = smooth
     ) -> tuple[np.ndarray, np.ndarray]:
-        y, f = np.asarray(shoot(steps, ends, inputs, below, switch, params.T))
+        y, f = np.asarray(shoot(steps, ends, inputs, below, edges, params.T))
         return y / gamma[:, None] - f, y
 
-    low, high = _range(landing, REACH * spread, len(switch))
+    low, high = _range(landing, REACH * spread, len(gamma))
     ends = 0.5 * (low + high)[:, None] + 0.5 * (high - low)[:, None] * chebyshev(ENDS)
     fall, start = landing(ends, STEPS)
     rule, few = trapezoid(), ends[:, :: ENDS // 4]
@@ -63,9 +68,9 @@ def shares_jax(
 
 def _thinned(smooth: np.ndarray, stride: int) -> np.ndarray:
     """The inputs at all Chebyshev points, from every `stride`-th of them."""
-    grid = chebyshev(smooth.shape[1])
+    grid = chebyshev(smooth.shape[2])
     matrix = barycentric(grid, grid[::stride])
-    return np.einsum("pq,rqi->rpi", matrix, smooth[:, ::stride])
+    return np.einsum("pq,rkqi->rkpi", matrix, smooth[:, :, ::stride])
 
 
 def _range(landing: Any, reach: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -92,12 +97,12 @@ def _shooter(flow: Printed, points: int) -> Any:
     kernel = make_kernel(flow, "jax")
 
     @partial(jax.jit, static_argnums=0)
-    def shoot(steps: int, ends, smooth, below, switch, params):
+    def shoot(steps: int, ends, smooth, below, edges, params):
         at = (np.arange(steps)[:, None] + c) / steps
         matrix = barycentric(1 - 2 * at.ravel(), chebyshev(points))
-        table = jnp.einsum("xp,rpi->xir", matrix, smooth)
-        table = table.reshape(*at.shape, smooth.shape[2], smooth.shape[0], 1)
-        depth = jnp.log(switch)[:, None]
+        tables = jnp.einsum("xp,rkpi->kxir", matrix, smooth)
+        tables = tables.reshape(len(tables), *at.shape, *tables.shape[2:], 1)
+        switch = edges[:, -1]
         shaped = list(params[:, :, None])
 
         def rates(s: Any, x: Any, inputs: Any) -> Any:
@@ -111,11 +116,11 @@ def _shooter(flow: Printed, points: int) -> Any:
                 k.append(slopes(j, y))
             return x + width * sum(w * v for w, v in zip(b, k, strict=True) if w)
 
-        def above(x: Any, given: tuple) -> tuple:
+        def above(high: Any, depth: Any, x: Any, given: tuple) -> tuple:
             inputs, when = given
 
             def slopes(j: int, y: Any) -> Any:
-                s = jnp.exp(depth * when[j])
+                s = high * jnp.exp(depth * when[j])
                 return s * depth * rates(s, y, inputs[j])
 
             return one(x, 1.0 / steps, slopes), None
@@ -128,7 +133,10 @@ def _shooter(flow: Printed, points: int) -> Any:
             return one(x, 1.0 / LAST, slopes), None
 
         x = jnp.stack([ends, jnp.zeros_like(ends)])
-        x, _ = lax.scan(above, x, (table, jnp.asarray(at)))
+        for k, table in enumerate(tables):
+            high, depth = edges[:, k, None], jnp.log(edges[:, k + 1] / edges[:, k])
+            step = partial(above, high, depth[:, None])
+            x, _ = lax.scan(step, x, (table, jnp.asarray(at)))
         x, _ = lax.scan(under, x, jnp.arange(LAST))
         return x
 

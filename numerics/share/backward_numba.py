@@ -35,24 +35,27 @@ def stage_sum(k, weights, upto, x, h, y):
 def shoot(end, field, x):
     """Follow Y = `end`, F = 0 at s = 1 back to s = 0 and leave the state in `x`.
 
-    Down to the switch equal steps in log s, with the inputs of each stage in `table`;
-    from there equal steps in s with the inputs `below`.
+    On each piece between two edges equal steps in log s, with the inputs of each stage
+    in `table`; from the last edge on equal steps in s with the inputs `below`.
     """
-    switch, table, below, steps, params, (a, b, c), (nodes, weights) = field
+    edges, table, below, steps, params, (a, b, c), (nodes, weights) = field
     stages = b.size
     k, y = empty((stages, STATES)), empty(STATES)
     x[:] = 0.0
     x[0] = end
-    if switch < 1.0:
-        depth = log(switch)
+    pieces = edges.size - 1
+    for piece in range(pieces):
+        depth = log(edges[piece + 1] / edges[piece])
         for i in range(steps):
             for j in range(stages):
                 stage_sum(k, a[j], j, x, 1.0 / steps, y)
-                s = exp(depth * (i + c[j]) / steps)
-                rhs(s, y, table[i * stages + j], params, nodes, weights, k[j])
+                s = edges[piece] * exp(depth * (i + c[j]) / steps)
+                given = table[piece, i * stages + j]
+                rhs(s, y, given, params, nodes, weights, k[j])
                 for q in range(STATES):
                     k[j, q] *= s * depth
             stage_sum(k, b, stages, x, 1.0 / steps, x)
+    switch = edges[pieces]
     for i in range(LAST):
         for j in range(stages):
             stage_sum(k, a[j], j, x, -switch / LAST, y)
@@ -140,12 +143,13 @@ def averaged(gamma, spread, ends, grid, stride, table, rule):
 def tabulated(matrix, level, inputs, starts, stages, table):
     """Fill `table` with the inputs at the stages of a level; return its steps."""
     first, rows = starts[level], starts[level + 1] - starts[level]
-    for i in range(rows):
-        for j in range(INPUTS):
-            total = 0.0
-            for k in range(inputs.shape[0]):
-                total += matrix[first + i, k] * inputs[k, j]
-            table[i, j] = total
+    for piece in range(table.shape[0]):
+        for i in range(rows):
+            for j in range(INPUTS):
+                total = 0.0
+                for k in range(inputs.shape[1]):
+                    total += matrix[first + i, k] * inputs[piece, k, j]
+                table[piece, i, j] = total
     return rows // stages
 
 
@@ -161,7 +165,7 @@ def probed(gamma, field, before, x):
 
 
 @compiled
-def crossed(inputs, below, switch, gamma, params, tables, scheme, rule, tol, table, x):
+def crossed(inputs, below, edges, gamma, params, tables, scheme, rule, tol, table, x):
     """Find steps that are fine enough, and leave the inputs of their stages.
 
     Return their number, their level and what the landings may be wrong by.
@@ -171,9 +175,9 @@ def crossed(inputs, below, switch, gamma, params, tables, scheme, rule, tol, tab
     off, steps, level = 0.0, 0, 0
     for level in range(starts.size - 1):
         steps = tabulated(matrices, level, inputs, starts, stages, table)
-        field = (switch, table, below, steps, params, scheme, rule)
+        field = (edges, table, below, steps, params, scheme, rule)
         off = probed(gamma, field, before, x)
-        if switch == 1.0:
+        if edges.size == 1:
             return steps, level, 0.0
         if level > 0 and off <= tol:
             break
@@ -229,7 +233,7 @@ def interpolation(ends, gamma, spread, field, tables, level, inputs, grid, found
     of the share, here from nine ends, and the error of the last is below r' r'/r
     whether they converge like a power or faster.
     """
-    _switch, table, _below, _steps, _params, scheme, rule = field
+    _edges, table, _below, _steps, _params, scheme, rule = field
     _matrices, sparse, starts = tables
     stride = (grid.size - 1) // 8
     fine = averaged(gamma, spread, ends, grid, stride, found, rule)
@@ -244,7 +248,7 @@ def interpolation(ends, gamma, spread, field, tables, level, inputs, grid, found
 
 @compiled
 def share_row(
-    inputs, below, switch, gamma, params, tables, scheme, rule, grid, tol, out
+    inputs, below, edges, gamma, params, tables, scheme, rule, grid, tol, out
 ):
     """Fill out = (share, error bound, Y(0) of the separatrix) of one row.
 
@@ -252,11 +256,11 @@ def share_row(
     all points and, sparse, from every fourth and every second one; block k starts at
     the k-th of its starts.
     """
-    x, table = empty(STATES), empty((tables[2][-1], INPUTS))
+    x, table = empty(STATES), empty((edges.size - 1, tables[2][-1], INPUTS))
     steps, level, off = crossed(
-        inputs, below, switch, gamma, params, tables, scheme, rule, tol, table, x
+        inputs, below, edges, gamma, params, tables, scheme, rule, tol, table, x
     )
-    field = (switch, table, below, steps, params, scheme, rule)
+    field = (edges, table, below, steps, params, scheme, rule)
     y = centre(gamma, field, x)
     out[2] = x[0]
     spread = sqrt(max(1.0 - 1.0 / gamma, 0.0))
@@ -273,7 +277,7 @@ def share_row(
             ends, gamma, spread, field, grid, rule, tol, found, x
         )
     out[1] = 4.0 * off + apart + FINEST
-    if switch < 1.0:
+    if edges.size > 1:
         out[1] += interpolation(
             ends, gamma, width, field, tables, level, inputs, grid, found, x
         )
@@ -281,14 +285,14 @@ def share_row(
 
 @compiled
 def share_rows(
-    inputs, below, switch, gamma, params, tables, scheme, rule, grid, tol, out
+    inputs, below, edges, pieces, gamma, params, tables, scheme, rule, grid, tol, out
 ):
     """Fill `out` for every row of a batch; see `share_row`."""
     for row in range(params.shape[0]):
         share_row(
             inputs[row],
             below[row],
-            switch[row],
+            edges[row, : pieces[row] + 1],
             gamma[row],
             params[row],
             tables,

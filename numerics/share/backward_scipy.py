@@ -29,8 +29,8 @@ HALVINGS = 50
 def shares_scipy(flow: Printed, rows: list[np.ndarray], tol: float) -> np.ndarray:
     """Return share, error bound and separatrix, of shape (rows, 3).
 
-    `rows` are the learned overlaps at Chebyshev points in log s, those below the
-    switch, the switches, Gamma and the parameters, a row each.
+    `rows` are the learned overlaps at Chebyshev points in log s of each piece, those
+    below the last, the edges and the number of pieces, Gamma and the parameters.
     """
     kernel = make_kernel(flow, "numpy")
     with np.errstate(all="ignore"):
@@ -43,8 +43,9 @@ class _Row:
 
     def __init__(self, kernel: Kernel, tol: float, *row: np.ndarray) -> None:
         self.kernel, self.tol = kernel, tol
-        self.smooth, self.below, switch, gamma, self.params = row
-        self.switch, self.gamma = float(switch), float(gamma)
+        smooth, self.below, edges, pieces, gamma, self.params = row
+        self.smooth, self.edges = smooth[: int(pieces)], edges[: int(pieces) + 1]
+        self.gamma = float(gamma)
         self.spread = np.sqrt(max(1 - 1 / self.gamma, 0.0))
 
     def share(self) -> tuple[float, float, float]:
@@ -69,17 +70,17 @@ class _Row:
         The inputs are interpolated between every `stride`-th of their points.
         """
         x = np.concatenate([ends, np.zeros_like(ends)])
-        if self.switch < 1:
-            x = self._above(x, self.smooth[::stride])
-        y, f = self._follow(self._rates_below, (self.switch, 0.0), x).reshape(2, -1)
+        for k, table in enumerate(self.smooth):
+            x = self._piece(x, self.edges[k : k + 2], table[::stride])
+        y, f = self._follow(self._rates_below, (self.edges[-1], 0.0), x).reshape(2, -1)
         return y / self.gamma - f, y
 
-    def _above(self, x: np.ndarray, table: np.ndarray) -> np.ndarray:
-        """Follow the flow down to the switch, in u with s = switch^u."""
-        depth, grid = np.log(self.switch), chebyshev(len(table))
+    def _piece(self, x: np.ndarray, ends: np.ndarray, table: np.ndarray) -> np.ndarray:
+        """Follow the flow down a piece, in u with s = upper (lower/upper)^u."""
+        depth, grid = np.log(ends[1] / ends[0]), chebyshev(len(table))
 
         def rates(u: float, x: np.ndarray) -> np.ndarray:
-            s = np.exp(depth * u)
+            s = ends[0] * np.exp(depth * u)
             inputs = (barycentric(np.array([1 - 2 * u]), grid) @ table)[0]
             return s * depth * self._rates(s, x, inputs)
 

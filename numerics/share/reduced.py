@@ -109,12 +109,12 @@ def sample_share(
             "none (an autoencoder without bias, or tied). Follow the sampling flow."
         )
     order = [found.names.index(x) for x in flow.inputs]
-    params = _batch(flow, given, len(found.switch))
+    params = _batch(flow, given, len(found.pieces))
     gamma = _gamma(flow, params)
-    smooth, below = found.smooth[:, :, order], found.below[:, order]
+    smooth, below = found.smooth[..., order], found.below[:, order]
     bias = flow.inputs.index("b")
     below[:, bias] = np.where(np.isinf(below[:, bias]), SATURATED, below[:, bias])
-    rows = (smooth, below, found.switch, gamma, params)
+    rows = (smooth, below, found.edges, found.pieces, gamma, params)
     return _backwards(flow, rows, solver)
 
 
@@ -158,10 +158,10 @@ def _backwards(
     flow: Printed, rows: tuple[np.ndarray, ...], solver: Solver
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Share, error bound and separatrix of the rows whose minimum is known."""
-    smooth, below, switch, _, params = rows
+    smooth, below, _, pieces, *_, params = rows
     out = np.full((len(params), 3), np.nan)
-    good = np.isfinite(below).all(axis=-1)
-    good &= np.isfinite(smooth).all(axis=(1, 2)) | (switch == 1)
+    known = np.isfinite(smooth).all(axis=(2, 3)).sum(axis=1)
+    good = np.isfinite(below).all(axis=-1) & (known == pieces)
     part = [np.ascontiguousarray(x[good]) for x in rows]
     tol = min(max(0.01 * solver.tolerance, 1e-13), 1e-10)
     if solver.backend == "scipy":
@@ -181,7 +181,7 @@ def _compiled(flow: Printed, rows: list[np.ndarray], tol: float) -> np.ndarray:
     """Run the compiled loops on threads; shape (rows, 3)."""
     rule = trapezoid()
     common = (
-        _matrices(rows[0].shape[1]),
+        _matrices(rows[0].shape[2]),
         method_853(),
         (np.array(rule.nodes), np.array(rule.weights)),
         chebyshev(ENDS),

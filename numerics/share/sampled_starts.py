@@ -146,6 +146,8 @@ def learned_inputs(
         return {x: np.clip(found[x], -SATURATED, SATURATED) for x in names}
 
     last = alone(minimise(phase.learned, [1.0], params, backend=backend))
-    switch = float(last.switch[0])
-    pieces = switch + (1 - switch) * np.array([0, 1e-3, 1e-2, 0.1, 0.4, 1.0])
-    return Inputs.of(functions, np.unique([0.0, *pieces]))
+    edges, parts = last.edges[0, : last.pieces[0] + 1], np.array([0.0, 1.0])
+    for low, high in zip(edges[1:], edges, strict=False):
+        near = low + (high - low) * np.array([0, 1e-3, 1e-2, 0.1, 0.4, 1.0])
+        parts = np.append(parts, near)
+    return Inputs.of(functions, np.unique(parts))

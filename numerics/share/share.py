@@ -111,8 +111,8 @@ def _without_noise(
     pairs = [
         [(np.nan, np.nan)]
         if lost[i]
-        else [share_without_noise(phase, float(x), row_of(given, i), solver.backend)]
-        for i, x in enumerate(found.switch)
+        else [share_without_noise(phase, x, row_of(given, i), solver.backend)]
+        for i, x in enumerate(found.switches)
     ]
     return _gathered(pairs, solver)
 

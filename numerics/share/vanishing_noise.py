@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 LAST = 16.0
 """The flow ends where 1 - s = exp(-16): what is left of the noise is 1e-7."""
 STEPS = 400
-"""Steps of order 4 on each side of the switch of the learned branches."""
+"""Steps of order 4 on each side of a switch of the learned branches."""
 NODES = np.linspace(-8.5, 8.5, 161)
 
 
 def share_without_noise(
-    phase: PrintedPhase, switch: float, point: Mapping[str, float], backend: str
+    phase: PrintedPhase, switches: np.ndarray, point: Mapping[str, float], backend: str
 ) -> tuple[float, float]:
     """Return the share and its change when the steps are doubled.
 
-    `switch` is the time below which the closed branch is learned, and `backend` the
+    `switches` are the times at which another branch takes over, and `backend` the
     one that finds the learned overlaps.
     """
     fine, coarse = (
-        _share(phase, list(_pieces(switch, k)), point, backend)
+        _share(phase, list(_pieces(switches, k)), point, backend)
         for k in (STEPS, STEPS // 2)
     )
     return fine, abs(fine - coarse)
@@ -81,15 +81,17 @@ def _share(
     return positive_share(end, NODES, end(NODES))
 
 
-def _pieces(switch: float, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Half steps in x, with their s, below and above the switch of the branch."""
-    turn = -np.log1p(-switch) if 0 < switch < 1 else 0.0
-    off = 1e-9 * switch
-    if turn > 0:
-        x = np.linspace(0.0, turn, 2 * steps + 1)
-        yield x, np.minimum(-np.expm1(-x), switch - off)
-    x = np.linspace(turn, LAST, 2 * steps + 1)
-    yield x, np.maximum(-np.expm1(-x), switch + off if turn > 0 else 0.0)
+def _pieces(
+    switches: np.ndarray, steps: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Half steps in x, with their s, between the switches of the learned branches."""
+    inside = np.sort(switches[(switches > 0) & (switches < 1)])
+    ends = [0.0, *inside, -np.expm1(-LAST)]
+    for low, high in zip(ends, ends[1:], strict=False):
+        first, last = -np.log1p(-low), -np.log1p(-high) if high < ends[-1] else LAST
+        x = np.linspace(first, last, 2 * steps + 1)
+        just = (1 + 1e-9) * low, (1 - 1e-9) * high if high < ends[-1] else 1.0
+        yield x, np.clip(-np.expm1(-x), *just)
 
 
 def _table(found: Minima, names: tuple[str, ...]) -> np.ndarray:

@@ -18,14 +18,16 @@ def shares_forwards(
     flow: Printed,
     smooth: np.ndarray,
     below: np.ndarray,
-    switch: np.ndarray,
+    edges: np.ndarray,
+    pieces: np.ndarray,
     gamma: np.ndarray,
     params: np.ndarray,
     *,
     rtol: float,
 ) -> np.ndarray:
     """Return share, error bound and separatrix, of shape (rows, 3)."""
-    rows = zip(smooth, below, switch, gamma, params, strict=True)
+    ends = [x[: count + 1] for x, count in zip(edges, pieces, strict=True)]
+    rows = zip(smooth, below, ends, gamma, params, strict=True)
     return np.array([_share_row(flow, *row, rtol) for row in rows]).reshape(-1, 3)
 
 
@@ -33,7 +35,7 @@ def _share_row(
     flow: Printed,
     smooth: np.ndarray,
     below: np.ndarray,
-    switch: float,
+    edges: np.ndarray,
     gamma: float,
     params: np.ndarray,
     rtol: float,
@@ -42,7 +44,7 @@ def _share_row(
     from scipy.optimize import brentq
     from scipy.stats import norm
 
-    land = _landing(flow, smooth, below, switch, params, rtol)
+    land = _landing(flow, smooth, below, edges, params, rtol)
 
     def total(y: float) -> float:
         return y / gamma + land(y)
@@ -68,30 +70,34 @@ def _landing(
     flow: Printed,
     smooth: np.ndarray,
     below: np.ndarray,
-    switch: float,
+    edges: np.ndarray,
     params: np.ndarray,
     rtol: float,
 ) -> Callable[[float], float]:
     """Return the map from Y(0) to F(1) over the free flow's factor."""
     from scipy.integrate import solve_ivp
 
-    kernel, grid = make_kernel(flow, "numpy"), chebyshev(len(smooth))
-    depth = np.log(switch)
+    kernel, grid = make_kernel(flow, "numpy"), chebyshev(smooth.shape[1])
 
-    def rates(s: float, x: np.ndarray) -> list[float]:
-        first = s < switch or switch == 1
-        z = np.zeros(1) if first else np.array([1 - 2 * np.log(s) / depth])
-        given = below if first else (barycentric(z, grid) @ smooth)[0]
+    def learned(piece: int, s: float) -> np.ndarray:
+        if piece == len(edges) - 1:
+            return below
+        depth = np.log(edges[piece + 1] / edges[piece])
+        z = np.clip([1 - 2 * np.log(s / edges[piece]) / depth], -1, 1)
+        return (barycentric(z, grid) @ smooth[piece])[0]
+
+    def rates(s: float, x: np.ndarray, piece: int) -> list[float]:
+        given = learned(piece, s)
         pair = x[1] + np.array([0.0, 1.0])  # F is linear: the difference is its rate
         out, _ = kernel["rhs"](s, [x[0], pair], given, params, *kernel.rule)
         return [out[0, 0], out[1, 0], out[1, 1] - out[1, 0]]
 
     def land(y: float) -> float:
         x = np.array([y, 0.0, 0.0])
-        for span in ((0.0, switch), (switch, 1.0)):
-            if span[1] > span[0]:
-                tight = {"rtol": max(0.1 * rtol, 1e-12), "atol": 1e-12}
-                x = solve_ivp(rates, span, x, method="DOP853", **tight).y[:, -1]
+        tight = {"rtol": max(0.1 * rtol, 1e-12), "atol": 1e-12, "method": "DOP853"}
+        for piece in reversed(range(len(edges))):
+            span = (edges[piece + 1] if piece + 1 < len(edges) else 0.0, edges[piece])
+            x = solve_ivp(rates, span, x, args=(piece,), **tight).y[:, -1]
         return float(x[1] * np.exp(-x[2]))
 
     return land

@@ -102,7 +102,7 @@ def test_the_share_is_the_average_over_forward_trajectories(samples):
     gamma = 1 + WIDE["sigma"] ** 2 / 4 * (1 / 4 + 1 / 8)
     grid = found.grid[::-1]
     depth = np.log(found.switch[0])
-    at = {name: found.smooth[0][::-1, i] for i, name in enumerate(found.names)}
+    at = {name: found.smooth[0, 0, ::-1, i] for i, name in enumerate(found.names)}
     fits = {
         name: np.polynomial.Chebyshev.fit(grid, at[name], 40, domain=[-1, 1])
         for name in ("omega", "b", "m", "a_plus", "a_minus")

@@ -52,7 +52,7 @@ def share(monkeypatch, learned, switch, count=40, **changes):
     monkeypatch.setattr(vanishing, "STEPS", count)
     phase = SimpleNamespace(projected=flow, learned=flow)
     point = POINT | changes
-    return vanishing.share_without_noise(phase, switch, point, "scipy")
+    return vanishing.share_without_noise(phase, np.atleast_1d(switch), point, "scipy")
 
 
 def simulated(learned, paths=20_000, steps=140):
