@@ -23,7 +23,6 @@ from ..codegen.stubs import (
     compiled,
     fields,
     objective,
-    observables,
 )
 from .newton_numba import (
     ESCAPED,
@@ -32,6 +31,7 @@ from .newton_numba import (
     LAST_STEP,
     LOST,
     ROUGH_STEP,
+    check,
     extrapolated,
     interpolated,
     on_branch,
@@ -42,7 +42,6 @@ from .newton_numba import (
     saturate,
     settle_well,
     smallest_eigenvalue,
-    check,
 )
 
 AGAIN = 3  # a row with more pieces than there is room for
@@ -178,7 +177,7 @@ def surveyed(at, shape, given, rough, level, tol, seen, heights, count):
         for j in range(1, places.size - 1):
             if dips(table, i, j):
                 x[0], x[1] = sizes[i] / unit, biases[i, j]
-                code, fine = settle_well(at, x, ROUGH_STEP, given, level, tol, out)
+                code, _fine = settle_well(at, x, ROUGH_STEP, given, level, tol, out)
                 if code == FOUND:
                     count = added(x, out[0], seen, heights, count)
     return count, level
@@ -295,7 +294,9 @@ def crossing(span, above, below, shut, closed, given, level, tol):
         if code != FOUND and code_y != FOUND:
             return GONE
         if code == FOUND and code_y == FOUND:
-            if not shut and same(following, x, y, given, level):  # one has fallen to the other
+            if not shut and same(
+                following, x, y, given, level
+            ):  # one has fallen to the other
                 put(x, y)
                 back, level_y = settle_well(
                     span[0], y, ROUGH_STEP, given, level_y, tol, other
@@ -419,7 +420,7 @@ def climbed(floor, closed, noisy, shapes, given, rough, level, tol, start, plan)
             if not shut:
                 put(seen[pick], y)
             code = crossing(span, end, y, shut, closed, given, level, tol)
-            if code == GONE or code == BROKEN:
+            if code > SAME:
                 tries += 1
                 if tries > 24 or not shapes[0].size:
                     return LOST, piece, number, level

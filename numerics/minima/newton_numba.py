@@ -10,11 +10,10 @@ Facts of a point are (objective, residual, smallest eigenvalue, quadrature bound
 rules one after another, rule k from starts[k] on.
 """
 
-from math import log, sqrt
+from math import sqrt
 
 from numpy import empty, zeros
 
-from ..codegen.elementary import exp
 from ..codegen.stubs import EVEN, NAMES, STATES, branch, compiled, newton, observables
 
 FOUND, ESCAPED, LOST = 0, 1, 2

@@ -8,7 +8,6 @@ a ladder and from every minimum that is known; crossings come from Brent's metho
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -144,7 +143,10 @@ class _Row:
             for j in (-1, 0, 1)
         ]
         rows, columns = np.nonzero(table <= np.min(beside, axis=0))
-        return [np.array([WEIGHTS[i], BIASES[j]]) for i, j in zip(rows, columns)]
+        return [
+            np.array([WEIGHTS[i], BIASES[j]])
+            for i, j in zip(rows, columns, strict=True)
+        ]
 
     def rival(self, at: float) -> float:
         """Return the objective of the closed branch, infinite where there is none."""

@@ -10,6 +10,7 @@ $P(F(\sqrt\Gamma g) > 0)$ for a standard normal $g$.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,7 +88,7 @@ def _pieces(
     """Half steps in x, with their s, between the switches of the learned branches."""
     inside = np.sort(switches[(switches > 0) & (switches < 1)])
     ends = [0.0, *inside, -np.expm1(-LAST)]
-    for low, high in zip(ends, ends[1:], strict=False):
+    for low, high in pairwise(ends):
         first, last = -np.log1p(-low), -np.log1p(-high) if high < ends[-1] else LAST
         x = np.linspace(first, last, 2 * steps + 1)
         just = (1 + 1e-9) * low, (1 - 1e-9) * high if high < ends[-1] else 1.0
