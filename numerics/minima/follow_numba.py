@@ -492,7 +492,7 @@ def descend(ends, grid, known, closed, given, level, tol, out, states, smooth):
         put(x, states[k])
         record(at, x, given, level, smooth[k])
         if k % 8 == 0:
-            flat = max(flat, steepness(at, x, given, level, other))
+            flat = max(flat, at * steepness(at, x, given, level, other))
     if number == 0 and not alike(x, bottom):
         point(low, bottom, given, level, other)
         if abs(other[0] - before) > HIGHER * (1.0 + abs(before)):

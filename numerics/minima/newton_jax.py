@@ -64,7 +64,8 @@ def _flatness(
     square = np.moveaxis(hessian, 0, -1).reshape(*at.shape, size, size)
     curve = np.linalg.eigvalsh(square)[..., 0]
     slope = np.abs(np.where(known, out[1 : 1 + size], 0.0)).max(axis=0)
-    return np.where(curve > 0, slope / np.where(curve > 0, curve, 1), np.inf).max(1)
+    step = np.where(curve > 0, at * slope / np.where(curve > 0, curve, 1), np.inf)
+    return step.max(1)
 
 
 @lru_cache(maxsize=16)

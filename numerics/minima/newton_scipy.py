@@ -330,7 +330,7 @@ def _follow_row(row: _Row, system: Printed, times: np.ndarray, points: int) -> l
             x = _found(held, s, low)
             smooth[k, i] = row.record(s, x)
             *_, steep, curve, _off = row.facts(s, x)
-            flat = max(flat, steep / curve if curve > 0 else np.inf)
+            flat = max(flat, s * steep / curve if curve > 0 else np.inf)
     state = 2 if atlas.lost else (0 if pieces else (1 if row.closes else 2))
     values, facts, codes = _at_times(atlas, times)
     below = row.closed(1.0)

@@ -58,8 +58,9 @@ class Minima:
         Shape (rows,): ``"ok"``, ``"saturated"`` (the closed branch everywhere) or
         ``"lost"``.
     flat
-        Shape (rows,): the largest ratio of slope and curvature at the points of the
-        pieces, how far the minima may be from where they were left.
+        Shape (rows,): how far the minima may be from where they were left: the largest
+        ratio of slope and curvature at points of the pieces, times s, the share of the
+        phase that it lasts.
     grid, smooth
         Chebyshev points z, from 1 to -1, and the values there, of shape (rows, pieces,
         points, names): $s = s_k (s_{k+1}/s_k)^{(1 - z)/2}$ on the piece between the
