@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import StoreError
+from ...errors import ModelError, StoreError
 from ...files import write_atomic
 from ...numerics.codegen.parameters import complete
 from ...numerics.codegen.snapshot import PrintedLimit, limit_of, printed_limit
@@ -27,6 +27,7 @@ from .cells import cell_counts, check_trainable, measure_cell, sample_cell
 from .compare import Study, compare, versions
 from .figures import draw_study
 from .law import law_time, limit_law
+from .modes import converge_modes
 from .plan import SAMPLED, Cell, Curves, Offset, Offsets, Phase, Plan, phases, suffixes
 
 if TYPE_CHECKING:
@@ -83,6 +84,9 @@ def converge(
         The other fields of `Plan`.
     """
     begin = time.perf_counter()
+    if spec.kind == "modes":
+        study = _of_modes(spec, dims, seeds, limit, curves, progress, settings)
+        return study if output is None else _written(study, output)
     if spec.kind == "product":
         settings = {"tolerance": UNITS_TOLERANCE} | settings
     plan = Plan(tuple(sorted({int(d) for d in dims})), int(seeds), **settings).check()
@@ -100,6 +104,38 @@ def converge(
         lines = _lines(study, spec, limit, curves)
         names = [phase.name for phase in phases(spec.model)]
         draw_study(study.rows, study.fits, lines, names, output)
+    return study
+
+
+def _of_modes(
+    spec: Spec,
+    dims: Sequence[int],
+    seeds: int,
+    limit: Limit | None,
+    curves: Curves | None,
+    progress: Callable[[Iterable[Any]], Iterable[Any]],
+    settings: dict[str, Any],
+) -> Study:
+    if limit is not None:
+        raise ModelError(
+            "Softmax networks are compared with the limit of their spec, but `limit` "
+            "is given. Leave it out, or give `curves`."
+        )
+    return converge_modes(
+        spec, dims, seeds, curves=curves, progress=progress, **settings
+    )
+
+
+def _written(study: Study, output: Path) -> Study:
+    """Write a study of modes, which has no cells to go on from, into a new folder."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise StoreError(
+            f"A study of modes writes to a new folder, but `{output}` is there. Choose "
+            "another name."
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(study.to_dict(), indent=1, allow_nan=False)
+    write_atomic(output / "converge.json", text.encode())
     return study
 
 

@@ -1,0 +1,140 @@
+"""Softmax networks at finite d against the limit of modes."""
+
+import numpy as np
+import pytest
+import torch
+from dilaton.errors import DerivationError, StoreError
+from dilaton.theory.models.spec import parse_spec
+from dilaton.torchcheck.networks.softmax import draw, modes_of, readout, train_softmax
+from dilaton.torchcheck.study.converge import converge
+from dilaton.torchcheck.study.modes import modes_curves
+from dilaton.torchcheck.study.plan import Plan
+
+SPEC = """
+[target]
+kind = "modes"
+weights = [0.5, 0.3, 0.2]
+loadings = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+exponents = [0, 0, 0]
+sigma = 1.0
+[interpolant]
+alpha = "1 - tau"
+beta = "tau"
+[dilation]
+kappa = 2.0
+[data]
+n = "inf"
+"""
+THREE = parse_spec(SPEC)
+TOLERANCE = 1e-8
+
+
+def trained(d, tau, seed=0):
+    data = draw(THREE.model, THREE.values, d, np.array([tau]), seed, 2**12)
+    made = train_softmax(data, seed, tolerance=TOLERANCE, max_iterations=500)
+    return data, made
+
+
+def test_the_best_network_is_the_bayes_denoiser_of_its_dimension():
+    """At d = 1000 the exact coefficients, not the limit's: up to the sampled noise."""
+    d, tau = 1000, 2 / 1000**0.5
+    _, made = trained(d, tau)
+    assert made.gradient_norm.max() <= TOLERANCE
+    spread = (1 - tau) ** 2 + tau**2
+    kept = (1 - tau) ** 2 / spread
+    noise = 0.02  # 4096 draws of scrambled Sobol points, a few standard deviations
+    assert np.abs(made.u[0].numpy() / d**0.5 - kept * np.eye(3)).max() < noise
+    slope = made.slope[0].numpy()
+    wanted = tau * d**0.5 / spread * (np.eye(3) - 1 / 3)
+    assert np.abs(slope - slope.mean(0) - wanted).max() < 5 * noise
+    b = made.b[0].numpy()
+    log = np.log([0.5, 0.3, 0.2])
+    assert np.abs(b - b.mean() - log + log.mean()).max() < 5 * noise
+    assert abs(float(made.c[0]) - tau / spread) < noise / d**0.5
+
+
+def test_the_readout_is_the_minimum_of_the_loss_written_out():
+    """Loss of sampled rows in plain torch: no (c, u) near the found one is lower."""
+    d = 50
+    data = draw(THREE.model, THREE.values, d, np.array([0.2]), 3, 2**8)
+    generator = torch.Generator().manual_seed(1)
+    slope = torch.randn((1, 3, 3), generator=generator, dtype=torch.float64)
+    b = torch.randn((1, 3), generator=generator, dtype=torch.float64)
+    c, u, loss = readout(data, slope, b)
+
+    def written(c, u):
+        field = data.y[0] @ slope[0].T + b[0]
+        rest = data.target[0] - c * data.y[0] - torch.softmax(field, -1) @ u
+        mean = (data.p[:, None] * (rest**2).sum(-1)).sum() / data.y.shape[2]
+        alpha, beta = data.alpha[0], data.beta[0]
+        bulk = (1 - c * beta) ** 2 + c**2 * alpha**2
+        return mean / d + (1 - 3 / d) * bulk
+
+    low = written(c[0], u[0])
+    assert abs(low - loss[0]) < 1e-12
+    for change in (1e-3, -1e-3):
+        assert written(c[0] + change, u[0]) > low
+        assert written(c[0], u[0] + change) > low
+
+
+def test_units_are_matched_to_modes():
+    _, made = trained(300, 1.5 / 300**0.5, seed=4)
+    far = np.abs(made.u[0].numpy() / 300**0.5 - np.eye(3))
+    assert far.max() < 0.35
+
+
+@pytest.fixture(scope="module")
+def study():
+    dims = (300, 1000, 3000)
+    return converge(THREE, dims, 3, times=(1.0,), paths=0, draws=2**12)
+
+
+def test_a_quick_study_of_three_modes(study):
+    """Errors of what has a d^(-1/2) correction fall so; no limit is contradicted."""
+    assert study.gradient_norm <= 10 * TOLERANCE
+    assert study.verdict in ("consistent", "undecided")
+    fits = {(x["phase"], x["quantity"]): x for x in study.fits}
+    for name in ("c_hat", "omega_1_1", "omega_3_3"):
+        assert -0.75 < fits["weights", name]["slope"] < -0.35
+    assert fits["weights", "c_hat"]["verdict"] == "consistent"
+
+
+def test_a_wrong_limit_is_called_inconsistent():
+    """Ten per cent in the skip: the named oracle has teeth."""
+    dims = (300, 1000, 3000)
+    plan = Plan(dims, 3, times=(1.0,), paths=0)
+    curves = modes_curves(THREE, plan)
+    curves["weights"]["c_hat"] = 1.1 * curves["weights"]["c_hat"]
+    found = converge(THREE, dims, 3, times=(1.0,), paths=0, draws=2**12, curves=curves)
+    assert found.verdict == "inconsistent"
+
+
+@pytest.mark.slow
+def test_a_study_of_three_modes_with_six_seeds():
+    """Rates of every overlap; each, ten per cent off, is inconsistent."""
+    dims = (300, 1000, 3000, 10_000)
+    found = converge(THREE, dims, 6, times=(0.5, 1.0), paths=20_000)
+    assert found.verdict in ("consistent", "undecided")
+    slopes = [
+        x["slope"]
+        for x in found.fits
+        if x["quantity"].startswith(("omega", "c_hat")) and x["phase"] == "weights"
+    ]
+    assert -0.65 < np.median(slopes) < -0.35
+    overlaps = [x for x in found.fits if not x["quantity"].startswith("shares")]
+    assert max(x["resolution"] for x in overlaps) < 0.1
+
+
+def test_other_targets_are_refused(tmp_path):
+    text = SPEC.replace("[[1, 0, 0], [0, 1, 0]", "[[1, 0, 1], [1, 0, -1]")
+    tree = parse_spec(
+        text.replace("exponents = [0, 0, 0]", 'exponents = [0, 0, "1/4"]')
+    )
+    with pytest.raises(DerivationError, match="modes that part in one window"):
+        modes_of(tree.model)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "x").write_text("")
+    with pytest.raises(StoreError, match="writes to a new folder"):
+        converge(
+            THREE, (50, 70, 100), 3, times=(1.0,), paths=0, output=tmp_path / "old"
+        )
