@@ -142,20 +142,22 @@ def descend_tied(
     data = _padded(draw_training_set(model, values, d, 0), 1)
     loss = replace(make_loss(model, values, np.array([tau]), data), nodes=512)
     alpha, beta = loss.alpha, loss.beta
-    w = torch.zeros(1, 2, dtype=torch.float64)
-    w[0, 0] = float(init["m"] * beta) * d**0.5
-    w[0, 1] = float(beta) * (init["q"] * d) ** 0.5
-    start = [_scalar(init["c"]), w, _scalar(init["b"])]
+    w = torch.zeros(1, 1, 2, dtype=torch.float64)
+    w[0, 0, 0] = float(init["m"] * beta) * d**0.5
+    w[0, 0, 1] = float(beta) * (init["q"] * d) ** 0.5
+    start = [_scalar(init["c"]), w, _scalar(init["b"])[:, None]]
 
     def gradient(point: list[Tensor]) -> list[Tensor]:
         c, w, b = point
-        total = loss.value((1 + alpha**2 * c) / beta, loss.ratio[:, None] * w, w, b)
+        total = loss.value(
+            (1 + alpha**2 * c) / beta, loss.ratio[:, None, None] * w, w, b
+        )
         total = (beta / alpha) ** 2 * total
         return [-x for x in torch.autograd.grad(total.sum(), point)]
 
     def observe(point: list[Tensor]) -> dict[str, float]:
         c, w, b = point
-        along, across = float(w[0, 0]), float(w[0, 1])
+        along, across = float(w[0, 0, 0]), float(w[0, 0, 1])
         return {
             "c": float(c),
             "m": along / float(beta) / d**0.5,
@@ -181,7 +183,7 @@ def _start(data: TrainingSet, init: Mapping[str, float], seed: int) -> list[Tens
     r"""Parameters $(c, \hat u, \hat w, b)$ with the overlaps of `init`."""
     u = _vector(data, init, "m", "q", "a", seed, -2)
     w = _vector(data, init, "omega", "r", "zeta", seed + 1, -1)
-    return [_scalar(0.0), u, w, _scalar(init["b"])]
+    return [_scalar(0.0), u[:, None], w[:, None], _scalar(init["b"])[:, None]]
 
 
 def _vector(

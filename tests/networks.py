@@ -1,8 +1,8 @@
 """Networks of several units that tests share, and a perturbed loss to reject."""
 
 import torch
-from dilaton.torchcheck.networks.units import Units
-from dilaton.torchcheck.networks.units_loss import UnitsLoss
+from dilaton.torchcheck.networks.loss import Loss
+from dilaton.torchcheck.networks.network import Network
 
 
 def random_point(loss, seed, own=0.6, along=0.5):
@@ -22,13 +22,13 @@ def network_of(loss, point):
     """The network with the parameters of a point."""
     c, u, w, b = point
     root = loss.data.d**0.5
-    return Units(loss.data.d, c, root * u, root * w, b, loss.phi)
+    return Network(loss.data.d, c, root * u, root * w, b, loss.phi)
 
 
 def uncorrelated(loss):
     """(N4) with each unit alone: the correlation of two fields' noise left out."""
 
-    class Alone(UnitsLoss):
+    class Alone(Loss):
         def _products(self, mean, cov, squares):
             own = torch.diag_embed(torch.diagonal(cov, dim1=1, dim2=2))
             return super()._products(mean, own, squares)

@@ -1,24 +1,29 @@
 r"""The loss of the autoencoder with its average over the noise taken exactly.
 
-A network sees fresh noise $x_0$ only through the scalar $w\cdot x_0/|w|$, so the
-average is a one-dimensional integral at any dimension. With $\hat u = u/\sqrt d$,
-$\hat w = w/\sqrt d$ and centres $y_i$ of weight $\pi_i$ (the samples; for a
-population the means, with the spread averaged too),
+A network sees fresh noise $x_0$ only through the scalars $w_k\cdot x_0$. Given a
+sample, or the signs of a mode, the fields are jointly Gaussian, so every average is an
+integral over one normal, or a series of such for two units, at any dimension. With
+$\hat u = u/\sqrt d$, $\hat w = w/\sqrt d$,
 
 $$
-\mathcal L/d = S_{yy} - 2cS_{yx} + c^2S_{xx} - 2\hat u\cdot(B_y - cB_x)
-  + (Q+\lambda)|\hat u|^2 + \ell|\hat w|^2, \tag{N1}
+\mathcal L/d = S_{yy} - 2cS_{yx} + c^2S_{xx}
+  - 2\sum_k\hat u_k\cdot(B^y_k - cB^x_k)
+  + \sum_{kl} (Q_{kl} + \lambda\delta_{kl})\,\hat u_k\cdot\hat u_l
+  + \ell\sum_k|\hat w_k|^2, \tag{N4}
 $$
 
-with $B_y = E[\varphi\,x_1]/\sqrt d$, $B_x = E[\varphi\,x_\tau]/\sqrt d$ and
-$Q = E[\varphi^2]$, summed over the centres. Gaussian integration by parts gives the
-noise's part of $B$ from $E[\varphi']$. Status: exact at every d.
+with $B^y_k = E[\varphi_k\,x_1]/\sqrt d$, $B^x_k = E[\varphi_k\,x_\tau]/\sqrt d$ and
+$Q_{kl} = E[\varphi_k\varphi_l]$, summed over the samples, whose fields correlate by
+$\alpha^2\,\hat w_k\cdot\hat w_l$; for a population over its modes with their weights,
+$\alpha^2 + \sigma^2\beta^2$ for $\alpha^2$ and no ridges. Frozen noise is summed over.
+Status: exact at every d.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,17 +31,29 @@ from torch import Tensor
 from .network import activation
 from .training_set import TrainingSet
 
-REACH = 8.0  # E over |g| > 8 is below 2e-15 for integrands bounded by one
-_CHUNK = 2**18  # field values held at once, 2 MiB in float64
+REACH = 8.0
+"""E over |g| > 8 is below 2e-15 for integrands bounded by one."""
+
+SATURATED_BIAS = 20.0
+"""Of a unit that is the constant 1: tanh(20) = 1 in float64."""
+
+Moments = tuple[Tensor, Tensor, Tensor]
+"""$B^y, B^x$ (T, K, k) and Q (T, K, K)."""
+
+_MOST_ALIKE = 0.9  # 48 orders leave 0.9^48 = 6e-3 of a unit's smallest part
+_STEEPEST = 2.0  # the minimum has 1 + sqrt(Lambda) at most
+_CHUNK = 2**20  # field values held at once, 8 MiB in float64
 
 
 @dataclass(frozen=True)
-class RowsLoss:
-    r"""What the losses of one and of several units share: rows of data at T times.
+class Loss:
+    r"""The loss of K units at T times, per row and coordinate (N4).
 
     A row is a centre $y_i$ of weight $\pi_i$ in a training set, with each of its noise
     draws where these are frozen. `nodes` equally spaced abscissae integrate over fresh
-    noise; the rule converges geometrically for functions analytic in a strip.
+    noise; the rule converges geometrically for functions analytic in a strip. `live`
+    (T, K) says which units are not constant: the others are 1 (0 without a bias),
+    which is where the minimum over w and b has gone when they see too little.
     """
 
     data: TrainingSet
@@ -48,6 +65,17 @@ class RowsLoss:
     tied: bool
     bias: bool
     nodes: int
+    live: Tensor
+
+    @property
+    def descent(self) -> Descent:
+        """What a descent of this loss needs."""
+        return SEVERAL if self.data.numbered else ONE
+
+    @property
+    def natural(self) -> Tensor:
+        r"""Natural unit of $\hat w_k$, inverted: shape (T, K)."""
+        return self.descent.natural(self)
 
     @property
     def noise(self) -> Tensor:
@@ -59,12 +87,17 @@ class RowsLoss:
         r"""The tied readout's $\hat u / \hat w = \alpha^2/(\beta\sqrt d)$."""
         return self.alpha**2 / (self.beta * self.data.d**0.5)
 
-    def part(self, rows: slice | Tensor) -> Self:
+    def part(self, rows: slice | Tensor) -> Loss:
         """The same loss at some of the times."""
         data = self.data
         if data.x0 is not None:
             data = replace(data, x0=data.x0[rows])
-        return replace(self, data=data, alpha=self.alpha[rows], beta=self.beta[rows])
+        pick = {"alpha": self.alpha[rows], "beta": self.beta[rows]}
+        return replace(self, data=data, live=self.live[rows], **pick)
+
+    def parts(self) -> list[slice]:
+        """Slices of the times that keep the field values in a small memory."""
+        return self.slices(_CHUNK // len(self.data.means))
 
     def slices(self, most: int) -> list[slice]:
         """Slices of the times that hold at most so many field values at once."""
@@ -92,124 +125,238 @@ class RowsLoss:
         rows = data.weights.sum()
         return total, self.beta * total, self.beta**2 * total + self.alpha**2 * rows
 
-
-@dataclass(frozen=True)
-class Moments:
-    """What the loss knows of the hidden unit: (T, k), (T, k) and (T,)."""
-
-    with_data: Tensor
-    with_input: Tensor
-    squared: Tensor
-
-
-@dataclass(frozen=True)
-class Loss(RowsLoss):
-    r"""The loss of one unit on one training set, per row and coordinate (N1)."""
-
-    most_nodes = 1024
-    longest = float("inf")
-
-    @property
-    def scale(self) -> Tensor:
-        """Size of the field that a unit weight makes: the natural unit of w."""
-        return torch.sqrt(self.alpha**2 + self.data.d * self.beta**2)
-
-    def parts(self) -> list[slice]:
-        """Slices of the times that keep the field values in a small memory."""
-        return self.slices(_CHUNK)
-
     def moments(self, w: Tensor, b: Tensor) -> Moments:
-        r"""Averages of the hidden unit at $\hat w$ (T, k) and b (T,)."""
+        r"""$B^y, B^x$ (T, K, k) and $Q$ (T, K, K) at $\hat w$ (T, K, k), b (T, K)."""
         return self._fresh(w, b) if self.data.x0 is None else self._frozen(w, b)
 
     def _fresh(self, w: Tensor, b: Tensor) -> Moments:
-        data, root = self.data, self.data.d**0.5
-        centres = data.x1 / root
-        variance = self.noise * (w * w).sum(1)
-        mean = (self.beta * root)[:, None] * (w @ centres.T) + b[:, None]
-        first, slope, second = unit_averages(self.phi, mean, variance, self.nodes)
-        pi = data.weights
-        on_centres = (pi * first) @ centres
-        stein = (slope @ pi / root)[:, None] * w
-        return Moments(
-            on_centres + data.spread**2 * self.beta[:, None] * stein,
-            self.beta[:, None] * on_centres + self.noise[:, None] * stein,
-            second @ pi,
+        """Units and times as rows of one table: its products are the quick ones."""
+        data, root, (times, count, width) = self.data, self.data.d**0.5, w.shape
+        centres, rows, levels = data.x1 / root, w.flatten(0, 1), b.flatten()
+        beta, noise = (
+            x.repeat_interleave(count)[:, None] for x in (self.beta, self.noise)
         )
+        mean = beta * root * (rows @ centres.T) + levels[:, None]
+        variance = noise[:, 0] * (rows * rows).sum(1)
+        averages = unit_averages(self.phi, mean, variance, self.nodes)
+        first, slope, second = averages
+        on_centres = (data.weights * first) @ centres
+        stein = (slope @ data.weights / root)[:, None] * rows
+        with_data = on_centres + data.spread**2 * beta * stein
+        with_input = beta * on_centres + noise * stein
+        squares = (second @ data.weights).view(times, count)
+        return (
+            with_data.view(times, count, width),
+            with_input.view(times, count, width),
+            self._alone_or_paired(mean.view(times, count, -1), w, squares),
+        )
+
+    def _alone_or_paired(self, mean: Tensor, w: Tensor, squares: Tensor) -> Tensor:
+        """The matrix Q; a unit alone has its square and no series."""
+        if w.shape[1] == 1:
+            return squares[:, :, None]
+        cov = self.noise[:, None, None] * (w @ w.transpose(1, 2))
+        return self._products(mean, cov, squares)
 
     def _frozen(self, w: Tensor, b: Tensor) -> Moments:
         data, root = self.data, self.data.d**0.5
-        x = self.frozen_inputs() / root
-        field = root * torch.einsum("tk,tnjk->tnj", w, x) + b[:, None, None]
-        phi = activation(self.phi, field)
-        return Moments(
-            phi.sum(2) @ (data.x1 / root),
-            torch.einsum("tnj,tnjk->tk", phi, x),
-            (phi**2).sum((1, 2)),
-        )
+        x = self.frozen_inputs().flatten(1, 2) / root
+        phi = activation(self.phi, root * w @ x.transpose(1, 2) + b[:, :, None])
+        by_sample = phi.unflatten(2, (len(data.x1), -1)).sum(3)
+        return by_sample @ (data.x1 / root), phi @ x, phi @ phi.transpose(1, 2)
+
+    def _products(self, mean: Tensor, cov: Tensor, squares: Tensor) -> Tensor:
+        """The matrix Q from the fields' means (T, K, S) and covariances (T, K, K)."""
+        count = mean.shape[1]
+        tiny = torch.finfo(cov.dtype).tiny ** 0.5  # saturated units have none
+        std = (torch.diagonal(cov, dim1=1, dim2=2) + tiny).sqrt()
+        modes = hermite_modes(self.phi, mean, std, self.nodes)
+        rows = [list(row.unbind(1)) for row in torch.diag_embed(squares).unbind(1)]
+        for k in range(count):
+            for j in range(k):
+                rho = cov[:, j, k] / (std[:, j] * std[:, k])
+                powers = rho[:, None] ** torch.arange(modes.shape[-1]).to(rho)
+                both = (modes[:, j] * modes[:, k]).transpose(1, 2) @ self.data.weights
+                rows[j][k] = rows[k][j] = (powers * both).sum(1)
+        return torch.stack([torch.stack(row, 1) for row in rows], 1)
 
     def value(self, c: Tensor, u: Tensor, w: Tensor, b: Tensor) -> Tensor:
         r"""The loss (T,) at $(c, \hat u, \hat w, b)$; differentiable."""
-        yy, yx, xx = self.constants()
-        mo = self.moments(w, b)
-        cross = (u * (mo.with_data - c[:, None] * mo.with_input)).sum(1)
-        total = yy - 2 * c * yx + c**2 * xx - 2 * cross
-        total = total + (mo.squared + self.ridge_u) * (u * u).sum(1)
-        return (total + self.ridge_w * (w * w).sum(1)) / self.data.rows
+        y, x, products = self.moments(w, b)
+        gain = 2 * (u * (y - c[:, None, None] * x)).sum((1, 2))
+        return self._total(c, w, gain - self._square(u, products), self.constants())
 
     def best(self, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         r"""The optimal $c$ and $\hat u$ at $(\hat w, b)$ and the loss there."""
-        yy, yx, xx = self.constants()
-        mo = self.moments(w, b)
-        y, x, weight = mo.with_data, mo.with_input, mo.squared + self.ridge_u
+        known, (y, x, products) = self.constants(), self.moments(w, b)
+        _, yx, xx = known
         if self.tied:
-            u = self.ratio[:, None] * w
-            c = (yx - (u * x).sum(1)) / xx
-            used = 2 * (u * (y - c[:, None] * x)).sum(1) - weight * (u * u).sum(1)
+            u = self.ratio[:, None, None] * w
+            c = (yx - (u * x).sum((1, 2))) / xx
+            gain = 2 * (u * (y - c[:, None, None] * x)).sum((1, 2))
+            gain = gain - self._square(u, products)
         else:
-            c = (yx - (y * x).sum(1) / weight) / (xx - (x * x).sum(1) / weight)
-            u = (y - c[:, None] * x) / weight[:, None]
-            used = (u * (y - c[:, None] * x)).sum(1)
-        total = yy - 2 * c * yx + c**2 * xx - used + self.ridge_w * (w * w).sum(1)
-        return c, u, total / self.data.rows
+            c, u = self._solved((y, x, products), known)
+            gain = (u * (y - c[:, None, None] * x)).sum((1, 2))
+        return c, u, self._total(c, w, gain, known)
+
+    def _total(self, c: Tensor, w: Tensor, gain: Tensor, known: Moments) -> Tensor:
+        """The loss, given what the units gain."""
+        yy, yx, xx = known
+        total = yy - 2 * c * yx + c**2 * xx - gain
+        return (total + self.ridge_w * (w * w).sum((1, 2))) / self.data.rows
+
+    def _square(self, u: Tensor, products: Tensor) -> Tensor:
+        """The mean square of what the units say, with the ridge of the readouts."""
+        return (u * (products @ u + self.ridge_u * u)).sum((1, 2))
+
+    def _solved(self, seen: Moments, known: Moments) -> tuple[Tensor, Tensor]:
+        """The skip and the readouts that are best; a division for a unit alone."""
+        (y, x, products), (_, yx, xx) = seen, known
+        if products.shape[1] == 1:
+            scale = 1 / (products[:, 0, 0] + self.ridge_u)
+            shared, own = (y * x).sum((1, 2)), (x * x).sum((1, 2))
+            c = (yx - scale * shared) / (xx - scale * own)
+            return c, scale[:, None, None] * (y - c[:, None, None] * x)
+        ridged = products + self.ridge_u * torch.eye(products.shape[1]).to(products)
+        both = torch.linalg.solve(ridged, torch.cat([y, x], 2))
+        from_y, from_x = both.chunk(2, 2)
+        c = (yx - (x * from_y).sum((1, 2))) / (xx - (x * from_x).sum((1, 2)))
+        return c, from_y - c[:, None, None] * from_x
 
     def reduced(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Loss and gradient at points (T, k + 1): $\hat w$ in units of `scale`, b."""
+        """Loss and gradient at points (T, K (k + 1)), see `split`."""
         values, grads = [], []
         for rows in self.parts():
             part = self.part(rows)
             x = point[rows].detach().requires_grad_()
-            _, _, total = part.best(*part.split(x))
+            w, b = part.split(x)
+            _, _, total = part.best(w, b)
             (grad,) = torch.autograd.grad(total.sum(), x)
-            values.append(total.detach())
+            far = ~part.descent.near(part, w)
+            values.append(total.detach().masked_fill(far, torch.inf))
             grads.append(grad)
         return torch.cat(values), torch.cat(grads)
 
     def split(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Turn points (T, k + 1) into $\hat w$ and b (zero without a bias)."""
-        b = point[:, -1]
-        return point[:, :-1] / self.scale[:, None], b if self.bias else 0 * b
+        r"""Turn points into $\hat w$ (T, K, k) and b (T, K) (zero without a bias)."""
+        count, live = len(self.data.means), self.live
+        w = point[:, :-count].reshape(len(point), count, -1) / self.natural[:, :, None]
+        b = point[:, -count:] / self.data.sizes
+        if not self.free.all():
+            w = torch.where(self.free[:, :, None], w, 0.0)
+        if not self.bias:
+            return w, 0 * b
+        return w, b if live.all() else torch.where(live, b, SATURATED_BIAS)
+
+    @property
+    def free(self) -> Tensor:
+        """Units (T, K) with weights to learn: a constant one that is tied keeps its w.
+
+        Those are its readout.
+        """
+        return self.live | (self.tied and self.bias)
+
+    def join(self, w: Tensor, b: Tensor) -> Tensor:
+        """The point that `split` turns into `w` and `b`."""
+        scaled = (w * self.natural[:, :, None]).flatten(1)
+        return torch.cat([scaled, b * self.data.sizes], 1)
 
     def gradient_norm(self, c: Tensor, u: Tensor, w: Tensor, b: Tensor) -> Tensor:
-        r"""Norm (T,) of the gradient in $(c, \hat u, b)$ and $\hat w$ in its unit.
+        r"""Norm (T,) of the gradient in $(c, \hat u)$ and in points of `split`.
 
-        Tied readouts and absent biases are not free and do not count.
+        Tied readouts are not free and do not count.
         """
         norms = []
         for rows in self.parts():
             part = self.part(rows)
-            unit = part.scale[:, None]
-            free = [c[rows], w[rows] * unit, u[rows], b[rows]]
+            free = [c[rows], part.join(w[rows], b[rows]), u[rows]]
             free = [y.detach().requires_grad_() for y in free]
-            skip, natural, readout, bias = free
-            weights = natural / unit
-            if part.tied:
-                readout = part.ratio[:, None] * weights
-                free[2:3] = []
-            total = part.value(skip, readout, weights, bias).sum()
-            grads = torch.autograd.grad(total, free if self.bias else free[:-1])
+            weights, bias = part.split(free[1])
+            readout = part.ratio[:, None, None] * weights if part.tied else free[2]
+            total = part.value(free[0], readout, weights, bias).sum()
+            grads = torch.autograd.grad(total, free[:2] if part.tied else free)
             norms.append(sum((g.reshape(len(g), -1) ** 2).sum(1) for g in grads).sqrt())
         return torch.cat(norms)
+
+
+class Descent(NamedTuple):
+    """What the descent of one unit, or of one unit a feature, needs.
+
+    `most_nodes` bounds the nodes of a quadrature, `longest` the length of a step,
+    `near` the rows in the region that a descent does not leave; `natural` is the
+    inverse of the unit in which a weight is of order one; `constants` says whether
+    minima with constant units are looked for beside the others.
+    """
+
+    most_nodes: int
+    longest: Callable[[Loss], float]
+    natural: Callable[[Loss], Tensor]
+    near: Callable[[Loss, Tensor], Tensor]
+    constants: Callable[[Loss], bool]
+
+
+def _field_scale(loss: Loss) -> Tensor:
+    r"""The size of the field that a unit weight makes, $\sqrt{\alpha^2 + d\beta^2}$."""
+    return torch.sqrt(loss.alpha**2 + loss.data.d * loss.beta**2)[:, None]
+
+
+def _feature_scale(loss: Loss) -> Tensor:
+    """The same around each feature, times the size of the feature.
+
+    A small feature is then learned as precisely as a large one.
+    """
+    data = loss.data
+    field = loss.noise[:, None] + (loss.beta[:, None] * data.reach) ** 2
+    return field.sqrt() * data.sizes
+
+
+def _everywhere(loss: Loss, w: Tensor) -> Tensor:
+    """All rows: a unit alone is never too steep for the nodes that it may have."""
+    return torch.ones_like(loss.alpha, dtype=torch.bool)
+
+
+def _gentle(loss: Loss, w: Tensor) -> Tensor:
+    r"""Rows (T,) in which no field is steep and no two units are alike.
+
+    No field is far steeper than the data's own, $\sqrt{\Lambda_k}$: a unit that sees no
+    signal could otherwise turn into a step between two nodes, which would not notice.
+    No two units are much alike: their series has to converge.
+    """
+    if loss.data.x0 is not None:  # nothing is integrated
+        return _everywhere(loss, w)
+    norms = w.detach().norm(dim=2)
+    own = loss.beta[:, None] * loss.data.reach / loss.noise.sqrt()[:, None]
+    steep = loss.noise.sqrt()[:, None] * norms > _STEEPEST * (1 + own)
+    cosines = (w @ w.transpose(1, 2)).detach() / (norms[:, None] * norms[:, :, None])
+    alike = torch.triu(cosines.abs(), 1).flatten(1) > _MOST_ALIKE
+    return ~(steep.any(1) | alike.any(1))
+
+
+def _smallest_feature(loss: Loss) -> float:
+    """A few units of the smallest feature's field."""
+    return float(loss.data.sizes.min())
+
+
+def _may_saturate(loss: Loss) -> bool:
+    """A tied unit, or one without a bias, saturates by itself if at all."""
+    return loss.data.samples and loss.bias and not loss.tied
+
+
+ONE = Descent(
+    most_nodes=1024,
+    longest=lambda loss: float("inf"),
+    natural=_field_scale,
+    near=_everywhere,
+    constants=_may_saturate,
+)
+SEVERAL = Descent(
+    most_nodes=256,
+    longest=_smallest_feature,
+    natural=_feature_scale,
+    near=_gentle,
+    constants=lambda loss: loss.data.samples,
+)
 
 
 def unit_averages(
@@ -226,3 +373,19 @@ def unit_averages(
         return first, 1 - second, second
     slope = torch.exp(-field * field / 2) * (2 / torch.pi) ** 0.5
     return first, slope @ weight, second
+
+
+def hermite_modes(phi: str, mean: Tensor, std: Tensor, nodes: int) -> Tensor:
+    r"""$E\,\varphi(h)\,\mathrm{He}_n(g)/\sqrt{n!}$ of fields $h = m + \text{std}\,g$.
+
+    From means $m$ (T, K, S) and spreads (T, K): (T, K, S, orders), three orders for
+    four nodes. Two units whose normals correlate by $\rho$ have
+    $E\varphi_j\varphi_k = \sum_n \rho^n a_n b_n$ of these (Mehler's formula).
+    """
+    g = torch.linspace(-REACH, REACH, nodes, dtype=mean.dtype, device=mean.device)
+    basis = [torch.softmax(-g * g / 2, 0)]
+    basis.append(g * basis[0])
+    for n in range(2, 3 * nodes // 4):
+        basis.append((g * basis[-1] - (n - 1) ** 0.5 * basis[-2]) / n**0.5)
+    field = mean[..., None] + std[:, :, None, None] * g
+    return activation(phi, field) @ torch.stack(basis, 1)

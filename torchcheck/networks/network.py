@@ -1,18 +1,21 @@
 r"""The autoencoder at finite dimension, one parameter set a time, and its overlaps.
 
-$f(x) = c\,x + u\,\varphi(w\cdot x/\sqrt d + b)$, all times in one batch.
+$f(x) = c\,x + \sum_k u_k\,\varphi(w_k\cdot x/\sqrt d + b_k)$ with one hidden unit a
+feature, all times in one batch. The two-modes target has one feature and one unit.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...errors import ModelError, ShapeError
+from ...theory.models.classes import mark, pair
 
 if TYPE_CHECKING:
     from .training_set import TrainingSet
@@ -37,33 +40,22 @@ def check_activation(name: str) -> str:
     return name
 
 
-def check_shapes(
-    network: object, shapes: dict[str, tuple[int, ...]], means: str
-) -> None:
-    """Refuse parameters that do not fit `u`, whose shape `means` these numbers."""
-    for name, shape in shapes.items():
-        found = tuple(getattr(network, name).shape)
-        if found != shape:
-            raise ShapeError(
-                f"`{name}` must have shape {shape}, but has shape {found}. `u` sets "
-                f"{means}."
-            )
-
-
 @dataclass(frozen=True)
 class Network:
-    r"""$f(x) = c\,x + u\,\varphi(w\cdot x/\sqrt d + b)$ with its own parameters a time.
+    r"""A network of K hidden units with its own parameters a time.
 
     Attributes
     ----------
     d
-        The dimension, which sets the scale $1/\sqrt d$ of the field.
-    c, b
-        Skip and bias, shape (T,).
+        The dimension, which sets the scale $1/\sqrt d$ of the fields.
+    c
+        Skip, shape (T,).
     u, w
-        Readout and weights, shape (T, k). With ``k == d`` these are the vectors
+        Readouts and weights, shape (T, K, k). With ``k == d`` these are the vectors
         themselves; with ``k < d`` their coordinates in an orthonormal basis of a
         subspace that holds them (see `draw_training_set`).
+    b
+        Biases, shape (T, K).
     activation
         ``"tanh"`` or ``"erf"``.
     """
@@ -77,34 +69,31 @@ class Network:
 
     def __post_init__(self) -> None:
         check_activation(self.activation)
-        steps, width = self.u.shape
-        shapes = {"c": (steps,), "b": (steps,), "w": (steps, width)}
-        check_shapes(self, shapes, "(T, k)")
-
-    @property
-    def parameters(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """``(c, u, w, b)``."""
-        return self.c, self.u, self.w, self.b
-
-    def field(self, x: Tensor) -> Tensor:
-        r"""$w\cdot x/\sqrt d + b$ for `x` of shape (T, B, k); returns (T, B)."""
-        w = self.w[:, :, None] / self.d**0.5
-        return torch.baddbmm(self.b[:, None, None], x, w)[:, :, 0]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Denoise `x` of shape (T, B, k), each time with its own parameters."""
-        phi = activation(self.activation, self.field(x))
-        return self.c[:, None, None] * x + phi[:, :, None] * self.u[:, None, :]
+        steps, units, _ = self.u.shape
+        shapes = {"c": (steps,), "b": (steps, units), "w": tuple(self.u.shape)}
+        for name, shape in shapes.items():
+            found = tuple(getattr(self, name).shape)
+            if found != shape:
+                raise ShapeError(
+                    f"`{name}` must have shape {shape}, but has shape {found}. `u` "
+                    "sets (T, K, k)."
+                )
 
     @property
     def width(self) -> int:
         """Number of coordinates."""
-        return self.u.shape[1]
+        return self.u.shape[2]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Denoise `x` of shape (T, B, k), each time with its own parameters."""
+        bias = self.b[:, None, :]
+        fields = torch.baddbmm(bias, x, self.w.transpose(1, 2) / self.d**0.5)
+        phi = activation(self.activation, fields)
+        return self.c[:, None, None] * x + phi @ self.u
 
     def unit(self, i: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Parameters at the time `i`, a unit a row: (), (1, k), (1, k), (1,)."""
-        pick = slice(i, i + 1)
-        return self.c[i], self.u[pick], self.w[pick], self.b[pick]
+        """Parameters at the time `i`: (), (K, k), (K, k), (K,)."""
+        return self.c[i], self.u[i], self.w[i], self.b[i]
 
     def at(self, i: int) -> Network:
         """The network of the single time `i`, with T = 1."""
@@ -114,74 +103,109 @@ class Network:
         )
 
     def overlaps(self, data: TrainingSet) -> Overlaps:
-        r"""Measure the overlaps, by the theory's names, as arrays over times.
+        r"""Measure the overlaps of unit j with feature k, as arrays over times.
 
-        $m = u\cdot\mu/|\mu|^2$, $\omega = w\cdot\mu/(\sqrt d|\mu|)$,
-        $q = |u|^2/d$, $r = |w|^2/d$, $v = u\cdot w/d$, $\hat c = \sqrt d\,c$; with a
-        finite training set also the mean over the samples of either label of
-        $w\cdot z^i/d$ (`zeta_plus`, `zeta_minus`) and $u\cdot z^i/d$ (`a_plus`,
-        `a_minus`), the mean of $s_i u\cdot z^i/d$ (`a`) and, with frozen noise, of
-        $s_i u\cdot x_0^{ij}/d$ (`e`).
+        $m_{jk} = u_j\cdot\mu_k/(|\mu_j||\mu_k|)$,
+        $\omega_{jk} = w_j\cdot\mu_k/(\sqrt d|\mu_k|)$,
+        $q_{jk} = u_j\cdot u_k/(|\mu_j||\mu_k|)$, $r_{jk} = w_j\cdot w_k/d$, called
+        ``m_1`` for j = k = 1 and ``m_1_2`` for j = 1, k = 2;
+        $v_j = u_j\cdot w_j/(\sqrt d|\mu_j|)$, $b_j$; and `c`. With samples also the
+        mean over those of each sign pattern of $u_j\cdot z^i/d$ (``a_1_pm``),
+        $w_j\cdot z^i/d$ (``zeta_1_pm``) and, with frozen noise, $u_j\cdot x_0/d$
+        (``e_1_pm``). Units are free to exchange features and to change sign, so each
+        feature is given one of them first, see `matched`.
+
+        Those of the two modes have the names of the theory without numbers: `m`,
+        ``zeta_plus``, with $\hat c = \sqrt d\,c$ and the means over all samples of
+        $s_i u\cdot z^i/d$ (`a`) and $s_i u\cdot x_0^{ij}/d$ (`e`) besides.
         """
-        if self.width != data.mu.shape[0]:
+        if self.width != data.means.shape[1]:
             raise ShapeError(
                 "`network` and `data` must use the same coordinates, but they have "
-                f"{self.width} and {data.mu.shape[0]}. Pass the training set that "
+                f"{self.width} and {data.means.shape[1]}. Pass the training set that "
                 "the network was trained on."
             )
-        d, mu = self.d, data.mu
-        c, u, w, b = self.parameters
-        norm = float(mu.norm())
-        out = {
-            "c": c,
-            "c_hat": d**0.5 * c,
-            "b": b,
-            "m": u @ mu / norm**2,
-            "omega": w @ mu / (d**0.5 * norm),
-            "q": (u * u).sum(1) / d,
-            "r": (w * w).sum(1) / d,
-            "v": (u * w).sum(1) / d,
-        }
+        units = self.matched(data)
+        found = {"c": self.c} | units._with_means(data)
         if data.samples:
-            out |= _noise_overlaps(self, data)
-        return {name: x.detach().cpu().numpy() for name, x in out.items()}
+            found |= units._with_noises(data)
+        if not data.numbered:
+            known = (name for name in found if not name.startswith("e_"))
+            found = {_plain(name): found[name] for name in known}
+            found |= {"c_hat": self.d**0.5 * self.c} | units._labelled(data)
+        return {name: x.detach().cpu().numpy() for name, x in found.items()}
 
+    def _with_means(self, data: TrainingSet) -> dict[str, Tensor]:
+        """Overlaps with the means, and of the units among each other."""
+        u, w = self.u / data.norms[:, None], self.w / self.d**0.5
+        count = range(1, u.shape[1] + 1)
+        products = {"m": (u, data.axes), "omega": (w, data.axes), "q": (u, u)}
+        found = {}
+        for name, (x, y) in (products | {"r": (w, w)}).items():
+            table = x @ y.transpose(-1, -2)
+            for j, k in product(count, count):
+                if y.ndim == 2 or j <= k:
+                    found[str(pair(name, j, k))] = table[:, j - 1, k - 1]
+        for j in count:
+            found[f"v_{j}"] = (u[:, j - 1] * w[:, j - 1]).sum(1)
+            found[f"b_{j}"] = self.b[:, j - 1]
+        return found
 
-class Measured(Protocol):
-    """A network that knows its overlaps."""
+    def _with_noises(self, data: TrainingSet) -> dict[str, Tensor]:
+        """Overlaps with the noise of each sign pattern, averaged over its samples."""
+        noises = {"a": self.u @ data.z.T / self.d, "zeta": self.w @ data.z.T / self.d}
+        if data.x0 is not None:
+            noises["e"] = self.u @ data.x0.mean(2).transpose(1, 2) / self.d
+        found = {}
+        for signs in torch.unique(data.signs, dim=0):
+            mine = (data.signs == signs).all(1)
+            tail = mark(tuple(signs.int().tolist()))
+            for name, x in noises.items():
+                for j in range(x.shape[1]):
+                    found[f"{name}_{j + 1}_{tail}"] = x[:, j, mine].mean(1)
+        return found
 
-    def overlaps(self, data: TrainingSet) -> Overlaps: ...
+    def _labelled(self, data: TrainingSet) -> dict[str, Tensor]:
+        """Overlaps of the readout with noises times their labels, over all samples."""
+        if not data.samples:
+            return {}
+        found = {"a": self.u[:, 0] @ data.z.T @ data.labels / (self.d * len(data.x1))}
+        if data.x0 is not None:
+            mean = data.x0.mean(2).transpose(1, 2) @ data.labels / len(data.x1)
+            found["e"] = (self.u[:, 0] * mean).sum(1) / self.d
+        return found
 
+    def matched(self, data: TrainingSet) -> Network:
+        r"""The same function with unit j the one that sees feature j.
 
-def measure(network: Measured, data: TrainingSet) -> Overlaps:
-    r"""Measure the overlaps of a network, by the theory's names, as arrays over times.
+        The units are permuted at each time so that their $|\omega|$ add up to the
+        most, and (u, w, b) is turned into -(u, w, b) where $\omega_j < 0$.
+        """
+        from scipy.optimize import linear_sum_assignment
 
-    Parameters
-    ----------
-    network
-        Trained parameters at T times.
-    data
-        The training set they come from.
-
-    Returns
-    -------
-    dict of ndarray
-        Each of shape (T,). A quantity that the data do not define is left out.
-    """
-    return network.overlaps(data)
-
-
-def _noise_overlaps(network: Network, data: TrainingSet) -> dict[str, Tensor]:
-    d, s = network.d, data.labels
-    with_w, with_u = network.w @ data.z.T / d, network.u @ data.z.T / d
-    out = {"a": (s * with_u).mean(1)}
-    for sign, name in ((1, "plus"), (-1, "minus")):
-        mine = s == sign
-        if mine.any():
-            out[f"zeta_{name}"] = with_w[:, mine].mean(1)
-            out[f"a_{name}"] = with_u[:, mine].mean(1)
-    if data.x0 is not None:
-        out["e"] = torch.einsum("tk,tnjk,n->t", network.u, data.x0, s) / (
-            d * data.x0.shape[1] * data.x0.shape[2]
+        seen = self.w @ data.axes.T  # (T, unit, feature)
+        found = [
+            linear_sum_assignment(-abs(x.T))[1] for x in seen.detach().cpu().numpy()
+        ]
+        order = torch.as_tensor(np.array(found), device=self.w.device)
+        rows = torch.arange(len(order), device=order.device)[:, None]
+        features = torch.arange(order.shape[1], device=order.device)
+        sign = torch.where(seen[rows, order, features] < 0, -1.0, 1.0).to(self.w)
+        return replace(
+            self,
+            u=sign[:, :, None] * self.u[rows, order],
+            w=sign[:, :, None] * self.w[rows, order],
+            b=sign * self.b[rows, order],
         )
-    return out
+
+
+def _plain(name: str) -> str:
+    """The name that an overlap of unit 1 has where there is one unit."""
+    first, *rest = name.split("_")
+    signs = {"p": "plus", "m": "minus"}
+    return "_".join([first, *(signs[x] for x in rest if x != "1")])
+
+
+def measure(network: Network, data: TrainingSet) -> Overlaps:
+    """Measure the overlaps of a network on its training set, see `Network.overlaps`."""
+    return network.overlaps(data)

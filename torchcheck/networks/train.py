@@ -7,10 +7,9 @@ and runs L-BFGS on the rest to a stated gradient norm: the error of finite d rem
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,8 +19,9 @@ from ...errors import ModelError, ShapeError
 from ...theory.models.model import Model, suffix
 from .grid import coefficients
 from .lbfgs import Objective, minimise, remembered
-from .loss import Loss, RowsLoss
+from .loss import SATURATED_BIAS, Loss
 from .network import Network, check_activation
+from .start import lowest, starts
 from .training_set import (
     Embedding,
     TrainingSet,
@@ -30,14 +30,10 @@ from .training_set import (
     generator,
     value,
 )
-from .units import Units
-from .units_loss import UnitsLoss
 
 Method = Literal["sampled", "averaged"]
 Optimiser = Literal["adam", "sgd"]
 
-_SATURATED_BIAS = 20.0  # tanh(20) = 1 in float64
-START_FIELD = 4.0  # at most, so that tanh is not flat where the descent starts
 _QUADRATURE = 1e-9  # change of loss or gradient allowed when the nodes are doubled
 NODES = 64  # to begin with; doubled until the rule above holds
 
@@ -73,7 +69,7 @@ class Trained:
         Method, dtype, device, seed and the optimiser's settings, for a report.
     """
 
-    network: Network | Units
+    network: Network
     data: TrainingSet
     model: Model
     times: np.ndarray
@@ -136,7 +132,8 @@ def train(
     """
     begin = time.perf_counter()
     check_activation(model.autoencoder.activation)
-    check_two_modes(model)
+    if method == "sampled":
+        check_two_modes(model)
     times = checked_times(times)
     if data is None:
         data = draw_training_set(
@@ -157,8 +154,9 @@ def train(
         "device": device,
     }
     if method == "averaged":
-        loss, point = descend(loss, _start(loss), tolerance, steps)
-        parameters = _with_saturation(loss, point)
+        many, points = descend(*starts(loss, seed), tolerance, steps)
+        loss, point = lowest(many, points, len(times))
+        parameters = _solved(loss, point)
         settings |= {"tolerance": tolerance, "nodes": loss.nodes}
     elif method == "sampled":
         parameters = _sampled(loss, seed, steps, optimiser, rate, batch)
@@ -183,14 +181,14 @@ def checked_times(times: np.ndarray) -> np.ndarray:
 
 
 def check_two_modes(model: Model) -> None:
-    """Refuse targets that one hidden unit is not enough for."""
+    """Refuse targets that networks are not trained on by sampled noise."""
     if suffix(model, 1):
         features = model.target.features
         raise ModelError(
-            "One hidden unit is trained on the two-modes target, but this one has "
+            "Sampled training is that of the two-modes target, but this one has "
             f"{len(features)} features with exponents "
             f"{', '.join(str(f.exponent) for f in features)}. Use "
-            "`dilaton.two_modes()`, or `train_units` for a unit a feature."
+            '`dilaton.two_modes()`, or `method="averaged"` for a unit a feature.'
         )
 
 
@@ -198,84 +196,73 @@ def make_loss(
     model: Model, values: Values, times: np.ndarray, data: TrainingSet
 ) -> Loss:
     """Return the exact loss of `data` at `times`, which both methods minimise."""
-    rows = rows_of(model, values, times, data)
-    if model.autoencoder.tied and not torch.all(rows.beta > 0):
-        raise ModelError(
-            "A tied network needs beta > 0, as u = alpha^2 w/(beta sqrt(d)), but the "
-            "times include one with beta = 0. Leave tau = 0 out."
-        )
-    return Loss(**vars(rows))
-
-
-def rows_of(
-    model: Model, values: Values, times: np.ndarray, data: TrainingSet
-) -> RowsLoss:
-    """Return what the loss of `data` at `times` averages over, with its ridges."""
     at = coefficients(model.interpolant, times, data.d)
     like = {"dtype": data.x1.dtype, "device": data.x1.device}
     ridges = {
         name: float(value(values, name)) if data.samples else 0.0
         for name in ("ridge_u", "ridge_w")
     }
-    return RowsLoss(
+    beta = torch.as_tensor(at.beta, **like)
+    _check_seen(model, data, beta)
+    return Loss(
         data=data,
         alpha=torch.as_tensor(at.alpha, **like),
-        beta=torch.as_tensor(at.beta, **like),
+        beta=beta,
         **ridges,
         phi=model.autoencoder.activation,
         tied=model.autoencoder.tied,
         bias=model.autoencoder.bias,
         nodes=NODES,
+        live=torch.ones_like(beta[:, None].expand(-1, len(data.means)), dtype=bool),
     )
 
 
-def _start(loss: Loss) -> Tensor:
-    """A starting point: w along the labelled mean, b the log-odds.
-
-    For a population this is the exact denoiser. For samples the field is at most a
-    few units, so that none of them starts with a vanishing gradient.
-    """
-    data = loss.data
-    mean = (data.weights * data.labels) @ data.x1 / data.weights.sum()
-    spread = loss.alpha**2 + data.sigma**2 * loss.beta**2
-    signal = data.d * loss.beta**2 / spread
-    shrink = (START_FIELD / signal.clamp(min=1e-300)).clamp(max=1.0)
-    if not data.samples:
-        shrink = torch.ones_like(shrink)
-    w = (shrink * loss.beta / spread)[:, None] * mean
-    plus = float(data.weights[data.labels > 0].sum())
-    minus = float(data.weights[data.labels < 0].sum())
-    odds = math.log((plus + 1e-9) / (minus + 1e-9)) / 2
-    b = torch.full_like(loss.beta, max(-2.0, min(2.0, odds)) * loss.bias)
-    return torch.cat([w * loss.scale[:, None], b[:, None]], 1)
-
-
-AnyLoss = TypeVar("AnyLoss", Loss, UnitsLoss)
+def _check_seen(model: Model, data: TrainingSet, beta: Tensor) -> None:
+    """Refuse beta = 0 where the network is not defined, or its units are alike."""
+    if torch.all(beta > 0):
+        return
+    if data.numbered:
+        raise ModelError(
+            "Several units are trained where the data are seen, beta > 0, but "
+            "the times include one with beta = 0, where all units are alike. Leave "
+            "tau = 0 out."
+        )
+    if model.autoencoder.tied:
+        raise ModelError(
+            "A tied network needs beta > 0, as u = alpha^2 w/(beta sqrt(d)), but the "
+            "times include one with beta = 0. Leave tau = 0 out."
+        )
 
 
 def descend(
-    loss: AnyLoss, point: Tensor, tolerance: float, steps: int
-) -> tuple[AnyLoss, Tensor]:
-    """Minimise from `point`, doubling the nodes until they do not matter."""
+    loss: Loss, point: Tensor, tolerance: float, steps: int
+) -> tuple[Loss, Tensor]:
+    """Minimise from `point`, doubling the nodes until they do not matter.
+
+    Rows whose units are all constant have nothing to learn and stay where they are.
+    """
+    rows = loss.free.any(1).nonzero()[:, 0]
+    part, x = loss.part(rows), point[rows]
     while True:
-        point = minimise(
-            _objective(loss),
-            point,
+        x = minimise(
+            _objective(part),
+            x,
             tolerance=tolerance,
             max_iterations=steps,
-            longest=loss.longest,
+            longest=part.descent.longest(part),
         ).point
-        enough = loss.nodes >= loss.most_nodes
-        if enough or quadrature_error(loss, point) < _QUADRATURE:
-            return loss, point
-        loss = replace(loss, nodes=2 * loss.nodes)
+        enough = part.nodes >= part.descent.most_nodes
+        if enough or quadrature_error(part, x) < _QUADRATURE:
+            found = point.index_copy(0, rows, x)
+            return replace(loss, nodes=part.nodes), found
+        part = replace(part, nodes=2 * part.nodes)
 
 
-def _objective(loss: Loss | UnitsLoss) -> Objective:
+def _objective(loss: Loss) -> Objective:
     return remembered(lambda rows: loss.part(rows).reduced)
 
 
-def quadrature_error(loss: Loss | UnitsLoss, point: Tensor) -> float:
+def quadrature_error(loss: Loss, point: Tensor) -> float:
     """Largest change of loss or gradient when the nodes are doubled."""
     if loss.data.x0 is not None:
         return 0.0
@@ -287,22 +274,12 @@ def quadrature_error(loss: Loss | UnitsLoss, point: Tensor) -> float:
     return max(float((a - b).abs().max()) for a, b in pairs)
 
 
-def _with_saturation(loss: Loss, point: Tensor) -> list[Tensor]:
-    """Parameters, where the saturated branch is lower that one instead."""
+def _solved(loss: Loss, point: Tensor) -> list[Tensor]:
+    """The parameters at a point: its weights and biases, the rest solved for."""
     w, b = loss.split(point)
-    c, u, found = loss.best(w, b)
-    if loss.tied or not loss.bias:
-        return [c, u, w, b]
-    sign = torch.sign(loss.data.weights @ loss.data.labels)
-    flat_b = torch.full_like(b, _SATURATED_BIAS) * torch.where(sign < 0, -1.0, 1.0)
-    flat_c, flat_u, flat = loss.best(torch.zeros_like(w), flat_b)
-    lower = flat < found
-    return [
-        torch.where(lower if x.ndim == 1 else lower[:, None], x, y)
-        for x, y in zip(
-            (flat_c, flat_u, torch.zeros_like(w), flat_b), (c, u, w, b), strict=True
-        )
-    ]
+    parts = [loss.part(rows).best(w[rows], b[rows])[:2] for rows in loss.parts()]
+    c, u = (torch.cat(x) for x in zip(*parts, strict=True))
+    return [c, u, w, b]
 
 
 def _sampled(
@@ -333,7 +310,7 @@ def _sampled(
     make = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimiser]
     # one coordinate of u/sqrt(d) is O(1/sqrt d): Adam's step must be that small
     small = rate / data.d**0.5 if optimiser == "adam" else rate
-    groups = [{"params": [x], "lr": small if x.ndim == 2 else rate} for x in trainable]
+    groups = [{"params": [x], "lr": small if x.ndim == 3 else rate} for x in trainable]
     stepper = make(groups, lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(stepper, max(1, steps))
     for _ in range(steps):
@@ -342,26 +319,26 @@ def _sampled(
             part = loss.part(rows)
             now = [x[rows] for x in (c, u, w, b)]
             if loss.tied:
-                now[1] = part.ratio[:, None] * now[2]
+                now[1] = part.ratio[:, None, None] * now[2]
             noisy_loss(part, now, random, batch).sum().backward()
         stepper.step()
         schedule.step()
     if loss.tied:
-        parameters[1] = loss.ratio[:, None] * w
+        parameters[1] = loss.ratio[:, None, None] * w
     return [x.detach() for x in parameters]
 
 
 def initial_parameters(loss: Loss, seed: int) -> list[Tensor]:
     r"""Random $(c, \hat u, \hat w, b)$ with $|\hat u| = |\hat w| = 1$ and c = b = 0."""
-    width, steps = loss.data.mu.shape[0], len(loss.alpha)
+    (units, width), steps = loss.data.means.shape, len(loss.alpha)
     random = generator(seed, "init")
 
     def vectors() -> Tensor:
-        x = torch.randn(steps, width, generator=random, dtype=torch.float64)
-        return (x / x.norm(dim=1, keepdim=True)).to(loss.alpha)
+        x = torch.randn(steps, units, width, generator=random, dtype=torch.float64)
+        return (x / x.norm(dim=2, keepdim=True)).to(loss.alpha)
 
     u, w = vectors(), vectors()
-    return [torch.zeros_like(loss.alpha), u, w, torch.zeros_like(loss.alpha)]
+    return [torch.zeros_like(loss.alpha), u, w, torch.zeros_like(u[:, :, 0])]
 
 
 def _sampled_parts(loss: Loss, batch: int | None) -> list[slice]:
@@ -383,7 +360,7 @@ def noisy_loss(
     c, u, w, b = parameters
     f = Network(data.d, c, root * u, root * w, b, loss.phi)(x)
     error = ((x1 - f) ** 2).mean((1, 2))
-    ridge = loss.ridge_u * (u * u).sum(1) + loss.ridge_w * (w * w).sum(1)
+    ridge = loss.ridge_u * (u * u).sum((1, 2)) + loss.ridge_w * (w * w).sum((1, 2))
     return error + ridge / data.rows
 
 
@@ -422,8 +399,9 @@ def _finish(
     c, u, w, b = parameters
     root = loss.data.d**0.5
     total = [loss.part(p).value(c[p], u[p], w[p], b[p]) for p in loss.parts()]
-    flat = (b.abs() >= _SATURATED_BIAS - 1) & (w.norm(dim=1) * loss.scale < 1)
-    point = torch.cat([w * loss.scale[:, None], b[:, None]], 1)
+    sizes = w.norm(dim=2) * loss.natural
+    flat = ~loss.live | ((b.abs() >= SATURATED_BIAS - 1) & (sizes < 1))
+    point = loss.join(w, b)
     return Trained(
         network=Network(loss.data.d, c, root * u, root * w, b, loss.phi),
         data=loss.data,
@@ -431,7 +409,7 @@ def _finish(
         times=times,
         loss=torch.cat(total).cpu().numpy(),
         gradient_norm=loss.gradient_norm(c, u, w, b).cpu().numpy(),
-        branch=tuple("saturated" if x else "finite" for x in flat.tolist()),
+        branch=tuple("saturated" if x else "finite" for x in flat.any(1).tolist()),
         quadrature_error=quadrature_error(loss, point),
         seconds=time.perf_counter() - begin,
         settings=settings,

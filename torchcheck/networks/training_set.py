@@ -63,6 +63,8 @@ class TrainingSet:
         `False` for a population, whose noise $z$ is averaged over.
     x0
         Frozen noise draws, shape (T, n, noise_draws, k), or `None` when fresh.
+    numbered
+        Whether names carry the numbers of features, as those of a product do.
     """
 
     d: int
@@ -73,6 +75,7 @@ class TrainingSet:
     sigma: float
     samples: bool = True
     x0: Tensor | None = None
+    numbered: bool = False
 
     @property
     def mu(self) -> Tensor:
@@ -226,6 +229,7 @@ def draw_training_set(
         sigma=values["sigma"],
         samples=model.data.samples,
         x0=x0 if size.draws else None,
+        numbered=bool(suffix(model, 1)),
     )
     return _to(data, dtype, device)
 

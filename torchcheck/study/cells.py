@@ -16,7 +16,6 @@ from ..networks.network import Overlaps, check_activation
 from ..networks.sample import bulk_curve, sample_features
 from ..networks.train import Trained, train
 from ..networks.training_set import draw_training_set
-from ..networks.units_train import train_units
 from .law import distance
 from .plan import Phase, Plan, degenerate, phases, suffixes
 
@@ -104,7 +103,7 @@ def _trained(
     )
     steps = plan.max_iterations
     several = spec.kind == "product"
-    return (train_units if several else train)(
+    return train(
         spec.model,
         values,
         times,

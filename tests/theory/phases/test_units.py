@@ -20,11 +20,11 @@ from dilaton.theory.models.model import (
     product,
 )
 from dilaton.torchcheck.networks.grid import coefficients, dilated_grid
+from dilaton.torchcheck.networks.loss import Loss
+from dilaton.torchcheck.networks.network import Network
 from dilaton.torchcheck.networks.sample import sample_features
+from dilaton.torchcheck.networks.train import make_loss, train
 from dilaton.torchcheck.networks.training_set import draw_training_set
-from dilaton.torchcheck.networks.units import Units
-from dilaton.torchcheck.networks.units_loss import UnitsLoss
-from dilaton.torchcheck.networks.units_train import make_units_loss, train_units
 from scipy import optimize, stats
 
 from ...networks import network_of, random_point, uncorrelated
@@ -67,7 +67,7 @@ def sign_patterns():
 def some_loss(exponents, phi="tanh", d=60, times=(0.1, 0.4), embedding="full"):
     model = Model(product(*exponents), LINEAR, Autoencoder(phi))
     data = draw_training_set(model, VALUES, d, 3, embedding=embedding)
-    return make_units_loss(model, VALUES, np.array(times), data)
+    return make_loss(model, VALUES, np.array(times), data)
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_the_loss_is_the_mean_of_the_sampled_one(exponents, phi):
 def without_spread(loss):
     """(N4) without the spread's part of E[phi x_1]."""
 
-    class Pointed(UnitsLoss):
+    class Pointed(Loss):
         def moments(self, w, b):
             _, x, products = super().moments(w, b)
             rest = replace(self.data, sigma=0.0)
             noise = torch.sqrt(self.noise)
-            bare = UnitsLoss(**(vars(self) | {"data": rest, "alpha": noise}))
+            bare = Loss(**(vars(self) | {"data": rest, "alpha": noise}))
             return bare.moments(w, b)[0], x, products
 
     return Pointed(**vars(loss))
@@ -143,7 +143,7 @@ def test_gradients_agree_with_finite_differences(exponents):
     _, _, w, b = random_point(loss, 1)
     w = 0.3 * w + torch.tensor([[0.2, 0.0, 0.3, 0.0], [0.0, 0.3, -0.1, 0.2]])
     point = loss.join(w, b)
-    assert loss.near(w).all()
+    assert loss.descent.near(loss, w).all()
     _, gradient = loss.reduced(point)
 
     def value(x):
@@ -174,7 +174,7 @@ def test_split_undoes_join_and_chunks_change_nothing(monkeypatch):
         for x, y in zip(loss.split(point), (w, b), strict=True)
     )
     whole = loss.reduced(point)
-    monkeypatch.setattr("dilaton.torchcheck.networks.units_loss._CHUNK", 1)
+    monkeypatch.setattr("dilaton.torchcheck.networks.loss._CHUNK", 1)
     assert len(loss.parts()) == 3
     for x, y in zip(loss.reduced(point), whole, strict=True):
         assert torch.allclose(x, y, rtol=1e-10, atol=1e-14)
@@ -209,7 +209,7 @@ LEARNED = 1e-4
 def test_two_equal_units_learn_the_exact_denoiser(interpolant):
     model, d = Model(product("0", "0"), interpolant), 1000
     times = np.array([0.8, 1.6]) / d**0.5
-    trained = train_units(model, VALUES, times, d, 0, tolerance=1e-9)
+    trained = train(model, VALUES, times, d, 0, tolerance=1e-9)
     got = trained.network.overlaps(trained.data)
     want = bayes(model, times, d)
     assert set(got) == set(want)
@@ -230,7 +230,7 @@ def near(got, want, names):
 def test_units_of_different_size_learn_each_in_its_window(window, feature):
     model, d = Model(product("0", "1/4")), 300
     times = np.array([0.8, 1.6][: 3 - feature]) * d**-window
-    trained = train_units(model, VALUES, times, d, 0, tolerance=1e-9)
+    trained = train(model, VALUES, times, d, 0, tolerance=1e-9)
     got, want = trained.network.overlaps(trained.data), bayes(model, times, d)
     assert near(got, want, [x for x in want if x.endswith(f"_{feature}")])
     # the first feature is decided in the second window, which its readout shows
@@ -245,7 +245,7 @@ def test_the_start_does_not_matter_nor_the_coordinates():
         full.means @ full.means.T, torch.diag(full.norms**2), atol=1e-10
     )
     found = [
-        train_units(model, VALUES, times, d, seed, data=data, tolerance=1e-9)
+        train(model, VALUES, times, d, seed, data=data, tolerance=1e-9)
         for seed, data in ((1, None), (2, None), (3, full))
     ]
     for trained in found:
@@ -255,7 +255,7 @@ def test_the_start_does_not_matter_nor_the_coordinates():
 
 def test_cut_short_the_gradient_norm_says_so():
     model = Model(product("0", "0"))
-    trained = train_units(model, VALUES, [0.05], 400, 0, steps=2)
+    trained = train(model, VALUES, [0.05], 400, 0, steps=2)
     assert trained.gradient_norm[0] > 1e-5
 
 
@@ -331,7 +331,7 @@ def test_generated_features_have_their_shares(exponents):
     model = Model(product(*exponents))
     steps = 40 if exponents[1] == "0" else 60
     grid = dilated_grid(model, VALUES | WINDOWS, d, steps, "midpoint")
-    trained = train_units(model, VALUES, grid.times, d, 0, steps=60)
+    trained = train(model, VALUES, grid.times, d, 0, steps=60)
     got = sample_features(trained, grid, paths, 1)
     for j, x in enumerate(got, 1):
         p, k = VALUES[f"p_{j}"], 2.0 * VALUES[f"rho_{j}"] ** 0.5
@@ -367,10 +367,10 @@ def test_messages():
     with pytest.raises(ModelError, match="Training needs `rho_1`"):
         draw_training_set(model, {"sigma": 1.0, "p_1": 0.5, "p_2": 0.5}, 50, 0)
     with pytest.raises(ModelError, match="beta = 0"):
-        train_units(model, VALUES, [0.0], 50, 0)
+        train(model, VALUES, [0.0], 50, 0)
     zero = torch.zeros(1, 2, 5)
     with pytest.raises(ShapeError, match=r"`b` must have shape \(1, 2\), but"):
-        Units(5, torch.zeros(1), zero, zero, torch.zeros(1, 3))
+        Network(5, torch.zeros(1), zero, zero, torch.zeros(1, 3))
     data = draw_training_set(model, VALUES, 50, 0)
     with pytest.raises(ShapeError, match="they have 5 and 4"):
-        Units(5, torch.zeros(1), zero, zero, torch.zeros(1, 2)).overlaps(data)
+        Network(5, torch.zeros(1), zero, zero, torch.zeros(1, 2)).overlaps(data)

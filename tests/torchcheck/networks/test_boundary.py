@@ -13,7 +13,6 @@ from dilaton.torchcheck.networks.network import Network
 from dilaton.torchcheck.networks.sample import sample, sample_features
 from dilaton.torchcheck.networks.train import train
 from dilaton.torchcheck.networks.training_set import draw_training_set
-from dilaton.torchcheck.networks.units_train import train_units
 from scipy.stats import norm
 
 from ...oracles import mixture_share
@@ -45,7 +44,7 @@ def test_two_features_share_as_their_counted_paths_do():
     values |= {"kappa": 1.5}
     model = Model(product(0, 0))
     grid = dilated_grid(model, values, 3000, 12, "midpoint")
-    trained = train_units(model, values, grid.times, 3000, 0, steps=60)
+    trained = train(model, values, grid.times, 3000, 0, steps=60)
     counted = sample_features(trained, grid, PATHS, 0)
     for got, want in zip(boundary_shares(trained, grid, 0), counted, strict=True):
         assert abs(got.value - want.share_plus) < SIGMAS * want.share_plus_error
@@ -69,7 +68,7 @@ def one_step(w, u, b=0.0, mean=1.0):
     data = replace(data, means=mean * data.means, x1=mean * data.x1)
     grid = uniform_grid(1, "left")
     trained = train(POPULATION, values, grid.times, d, 0, data=data, steps=1)
-    parts = {"u": [[u]], "w": [[w * d**0.5]], "b": [b], "c": [1.0]}
+    parts = {"u": [[[u]]], "w": [[[w * d**0.5]]], "b": [[b]], "c": [1.0]}
     tensors = {k: torch.tensor(x, dtype=torch.float64) for k, x in parts.items()}
     return replace(trained, network=Network(d, **tensors)), grid
 

@@ -17,8 +17,14 @@ ROUNDING = 1e-12  # a few sums of 50 terms of order one
 def random_network(d, steps, seed=0, activation="tanh"):
     g = torch.Generator().manual_seed(seed)
     c, b = torch.randn(2, steps, generator=g, dtype=torch.float64)
-    u, w = torch.randn(2, steps, d, generator=g, dtype=torch.float64)
-    return Network(d, c, u, w, b, activation)
+    u, w = torch.randn(2, steps, 1, d, generator=g, dtype=torch.float64)
+    return Network(d, c, u, w, b[:, None], activation)
+
+
+def parameters(network):
+    """c, u, w and b of the only unit, as arrays."""
+    c, u, w, b = network.c, network.u[:, 0], network.w[:, 0], network.b[:, 0]
+    return [x.numpy() for x in (c, u, w, b)]
 
 
 @pytest.mark.parametrize(
@@ -28,7 +34,7 @@ def test_the_network_is_its_formula(name, phi):
     network = random_network(50, 3, activation=name)
     x = np.random.default_rng(0).standard_normal((3, 7, 50))
     got = network(torch.from_numpy(x)).numpy()
-    c, u, w, b = (p.numpy() for p in network.parameters)
+    c, u, w, b = parameters(network)
     for t in range(3):
         for row in range(7):
             field = w[t] @ x[t, row] / np.sqrt(50) + b[t]
@@ -45,10 +51,12 @@ def normal(x):
 def test_measure_returns_the_overlaps_by_hand():
     d = 50
     data = draw_training_set(FROZEN, VALUES, d, 1, times=3, embedding="full")
-    network = random_network(d, 3)
+    network = random_network(d, 3, seed=2)
     got = measure(network, data)
     mu, z, s = data.mu.numpy(), data.z.numpy(), data.labels.numpy()
-    c, u, w, b = (p.numpy() for p in network.parameters)
+    c, u, w, b = parameters(network)
+    sign = np.sign(w @ mu)  # (u, w, b) and -(u, w, b) are the same function
+    u, w, b = sign[:, None] * u, sign[:, None] * w, sign * b
     want = {
         "c": c,
         "c_hat": np.sqrt(d) * c,
@@ -87,8 +95,11 @@ def test_a_rotation_into_the_span_keeps_every_overlap():
     inside = in_span(data)
     weights = torch.randn(3, 6, generator=torch.Generator().manual_seed(3)).double()
     zero = torch.zeros(3, dtype=torch.float64)
-    full = Network(50, zero, weights @ data.z, weights @ data.x1, zero)
-    spanned = Network(50, zero, weights @ inside.z, weights @ inside.x1, zero)
+    none = zero[:, None]
+    full, spanned = (
+        Network(50, zero, (weights @ x.z)[:, None], (weights @ x.x1)[:, None], none)
+        for x in (data, inside)
+    )
     a, b = measure(full, data), measure(spanned, inside)
     assert inside.x1.shape == (6, 7)
     for name in a:
@@ -102,8 +113,8 @@ def test_sign_is_refused():
 
 def test_shapes_are_checked():
     zero = torch.zeros(2)
-    with pytest.raises(ShapeError, match=r"`w` must have shape .2, 5., but"):
-        Network(5, zero, torch.zeros(2, 5), torch.zeros(2, 4), zero)
+    with pytest.raises(ShapeError, match=r"`w` must have shape .2, 1, 5., but"):
+        Network(5, zero, torch.zeros(2, 1, 5), torch.zeros(2, 1, 4), zero[:, None])
     data = draw_training_set(SAMPLES, VALUES, 50, 2)
     with pytest.raises(ShapeError, match="have 50 and 7"):
         measure(random_network(50, 1), data)
