@@ -156,7 +156,17 @@ def sample(flow: ExactFlow, times: Times, rule: str) -> dict[str, Any]:
 
 
 def positive_share(end: Any, nodes: np.ndarray, values: np.ndarray) -> float:
-    """P(end(g) > 0) for a standard normal g, from the sign changes of `end`.
+    """P(end(g) > 0) for a standard normal g, from the sign changes of `end`."""
+    rising, places = sign_changes(end, nodes, values)
+    # P = 1{positive at the far right} minus what each crossing takes away
+    share = float(values[-1] > 0)
+    return float(share + np.sum(np.where(rising, -1, 1) * ndtr(places)))
+
+
+def sign_changes(
+    end: Any, nodes: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where `end` changes sign, and whether it rises there.
 
     Each change between two nodes is sought in ever finer sections.
     """
@@ -171,15 +181,14 @@ def positive_share(end: Any, nodes: np.ndarray, values: np.ndarray) -> float:
         first = np.argmax(up, axis=1)[:, None]
         low = np.take_along_axis(inside, first - 1, axis=1)[:, 0]
         high = np.take_along_axis(inside, first, axis=1)[:, 0]
-    # P = 1{positive at the far right} minus what each crossing takes away
-    share = float(values[-1] > 0)
-    return float(share + np.sum(np.where(rising, -1, 1) * ndtr(low)))
+    return rising, low
 
 
 __all__ = [
     "euler",
     "positive_share",
     "sample",
+    "sign_changes",
     "smallest_steps",
     "steps",
     "time_grid",

@@ -353,3 +353,30 @@ def test_grid_prints_a_verdict(call, tmp_path):
     }
     assert "a map without a formula is composed" in err
     assert "(m/n)**(1/2)" in call(*words)[1]
+
+
+def test_grid_checks_a_configuration(call, tmp_path):
+    path = tmp_path / "scheduler_config.json"
+    path.write_text('{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}')
+    train = tmp_path / "train.json"
+    train.write_text('{"weighting_scheme": "logit_normal", "shift": 2}')
+    rows = json.loads(call("grid", "--check", path, "--train", train, "--json")[1])
+    assert {row["about"] for row in rows} == {"shift", "twice", "resolution", "windows"}
+    code, out, _ = call("grid", "--check", path)
+    assert (code, out.splitlines()[0]) == (
+        0,
+        "shift: A static shift a = 3 divides beta/alpha.",
+    )
+    code, _, err = call("grid", "--check", path, "--best")
+    assert code == 2
+    assert "`--best` must be left out for a check" in err
+
+
+def test_grid_finds_the_best_points(call, tmp_path):
+    path = tmp_path / "spec.toml"
+    path.write_text(dilaton.default_spec().replace(n="inf").text)
+    words = ["grid", path, "--best", "--d", "1e4", "--steps", "6", "--grid", "dilated"]
+    found = json.loads(call(*words, "--json")[1])
+    assert len(found["tau"]) == 7
+    assert found["compared"][0]["gain"] > 1
+    assert "tau" in call(*words)[1]

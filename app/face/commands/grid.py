@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..arguments import needed
+from ..arguments import check_range, needed, unused, whole
 from .options import Json
 
 
@@ -23,36 +23,71 @@ def grid(
         str | None,
         typer.Option(help="Maps of time, as in shift:3,shift:sqrt(d),log-snr,dilated."),
     ] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="Find the best points for --steps at --d.")
+    ] = False,
+    d: Annotated[float | None, typer.Option(help="Dimension of the best grid.")] = None,
+    steps: Annotated[
+        float | None, typer.Option(help="Its number of Euler steps.")
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(help="A scheduler_config.json of diffusers, to be looked at."),
+    ] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="JSON with how training times are drawn.")
+    ] = None,
+    tokens: Annotated[
+        float | None, typer.Option(help="Image tokens, for a dynamic shift.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Print which windows a grid of times keeps as d grows.
 
     Kept: a share of its steps that does not vanish is there. Else the share falls as
     is said, and so many steps are needed. One shift serves one window: the last column
-    is the shift that goes with n to m pixels.
+    is the shift that goes with n to m pixels. Or find the best grid for a number of
+    steps, or look at a scheduler's configuration.
 
     \b
     Example:
       dilaton grid my.toml --grid "shift:3,shift:sqrt(d),log-snr,dilated,entropic"
+      dilaton grid my.toml --best --d 1e6 --steps 20 --json
+      dilaton grid --check scheduler_config.json --train train.json
     """
     from ...show import answers
+
+    if check is not None:
+        unused({"--grid": grid, "--best": best or None}, "a check")
+        unused({"--d": d, "--steps": steps}, "a check")
+        rows = _checked(spec, check, train, tokens)
+        texts = [f"{row['about']}: {row['says']}" for row in rows]
+        print(answers.to_json(rows) if json else "\n".join(texts))
+        return
+    unused({"--train": train, "--tokens": tokens}, "anything but a check")
+    if best:
+        needed({"SPEC": spec, "--d": d, "--steps": steps}, "the best grid")
+        check_range("--d", d, 2.0)
+        found = _best(spec, d, whole(steps or 0, "--steps"), grid)
+        print(answers.to_json(found) if json else _best_text(found))
+        return
+    needed({"SPEC": spec, "--grid": grid}, "a verdict")
+    unused({"--d": d, "--steps": steps}, "a verdict, which is for d to infinity")
+    rows, laws = _judged(spec, str(grid))
+    print(answers.to_json(rows) if json else _table(rows, laws))
+
+
+def _judged(
+    spec: Path | None, grid: str
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    from ...theory.derive import derive
+    from ...theory.grids.even import ratio_size
     from ...theory.models.spec import load_spec
 
-    needed({"SPEC": spec, "--grid": grid}, "a verdict")
-    assert spec is not None and grid is not None  # noqa: PT018
-    chosen = load_spec(spec)
-
-    from ...theory.derive import derive
-
-    limit = derive(chosen.model)
+    limit = derive(load_spec(spec or Path()).model)
     rows = [row for text in grid.split(",") for row in _rows(limit, text.strip())]
-    if json:
-        print(answers.to_json(rows))
-        return
-    laws = _shift_laws(limit)
-    columns = {k: [_plain(row[k]) for row in rows] for k in rows[0]}
-    columns["shift"] = [laws[row["phase"]] for row in rows]
-    print(answers.table(columns))
+    powers = {p.name: -ratio_size(p) for p in limit.phases}
+    return rows, {k: "1" if x == 0 else f"(m/n)**({x})" for k, x in powers.items()}
 
 
 def _rows(limit: Any, text: str) -> list[dict[str, Any]]:
@@ -74,12 +109,42 @@ def _rows(limit: Any, text: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _plain(value: Any) -> str | None:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+def _table(rows: list[dict[str, Any]], laws: dict[str, str]) -> str:
+    from ...show import answers
+
+    words = {True: "yes", False: "no", None: None}
+    columns: dict[str, list[Any]] = {k: [row[k] for row in rows] for k in rows[0]}
+    columns["kept"] = [words[x] for x in columns["kept"]]
+    columns["shift"] = [laws[row["phase"]] for row in rows]
+    return answers.table(columns)
 
 
-def _shift_laws(limit: Any) -> dict[str, str]:
-    from ...theory.grids.even import ratio_size
+def _best(spec: Any, d: Any, steps: int, grid: str | None) -> dict[str, Any]:
+    from ...numerics.share.best_grid import COMPARED, best_grid
+    from ...theory.models.spec import load_spec
 
-    powers = {p.name: -ratio_size(p) for p in limit.phases}
-    return {k: "1" if x == 0 else f"(m/n)**({x})" for k, x in powers.items()}
+    compared = COMPARED if grid is None else [x.strip() for x in grid.split(",")]
+    return best_grid(load_spec(spec), d, steps, compared)
+
+
+def _best_text(found: dict[str, Any]) -> str:
+    from ...show import answers
+
+    here = {"grid": "best", **{k: found[k] for k in ("share_plus", "bulk_std")}}
+    rows = [here | {"gain": 1.0}, *found["compared"]]
+    table = answers.table({k: [row[k] for row in rows] for k in rows[0]})
+    return table + "\n\ntau\n" + "\n".join(f"{x:.9g}" for x in found["tau"])
+
+
+def _checked(
+    spec: Path | None, check: Path, train: Path | None, tokens: float | None
+) -> list[dict[str, Any]]:
+    from ...numerics.times.checker import check_config, read_config
+    from ...theory.derive import derive
+    from ...theory.models.model import Model, two_modes
+    from ...theory.models.spec import load_spec
+
+    check_range("--tokens", tokens, 1.0)
+    model = Model(two_modes()) if spec is None else load_spec(spec).model
+    trained = None if train is None else read_config(train)
+    return check_config(read_config(check), derive(model), trained, tokens)

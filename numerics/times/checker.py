@@ -1,0 +1,236 @@
+"""What a scheduler's configuration does to time, beside a training's times."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import ModelError, did_you_mean, shown
+from ...theory.grids.verdict import judge, spelled
+from ...theory.limit import Limit
+from .exports import applied_shift, dynamic_mu
+
+Finding = dict[str, Any]
+"""A finding: what it is ``about``, what it ``says``, and its ``value`` or `None`."""
+
+NUMBERS = {
+    "shift": "positive",
+    "base_shift": "real",
+    "max_shift": "real",
+    "base_image_seq_len": "positive",
+    "max_image_seq_len": "positive",
+    "shift_terminal": "real",
+    "num_train_timesteps": "positive",
+    "logit_mean": "real",
+    "logit_std": "positive",
+    "mode_scale": "real",
+}
+SCHEMES = ("logit_normal", "mode", "none", "sigma_sqrt", "cosmap")
+RATIOS = (4, 16)
+LARGEST = 1_000_000  # characters of a configuration
+
+
+def check_config(
+    config: Mapping[str, Any],
+    limit: Limit,
+    train: Mapping[str, Any] | None = None,
+    tokens: float | None = None,
+) -> list[Finding]:
+    r"""Say what shift a scheduler applies, and where it and a training disagree.
+
+    Parameters
+    ----------
+    config
+        ``scheduler_config.json`` of a flow-matching scheduler of diffusers.
+    limit
+        Its windows are those in which sampling and training are compared.
+    train
+        The training's ``weighting_scheme``, ``logit_mean``, ``logit_std``,
+        ``mode_scale`` and ``shift``, as diffusers' training scripts name them.
+    tokens
+        The number of image tokens at which a dynamic shift is asked for.
+
+    Returns
+    -------
+    list of dict
+        Findings about ``shift``, ``terminal``, ``twice``, ``resolution`` and
+        ``windows``, each with what it says.
+    """
+    _numbers(config)
+    if not str(config.get("_class_name", "FlowMatch")).startswith("FlowMatch"):
+        text = f"{config['_class_name']} does not shift the noise levels of a flow."
+        return [_finding("shift", text, 1.0)]
+    dynamic = bool(config.get("use_dynamic_shifting"))
+    found = _dynamic(config, tokens) if dynamic else _static(config)
+    found += _terminal(config)
+    if train is not None:
+        _numbers(train)
+        factor = _sampling_factor(config, tokens)
+        found += _trained_twice(config, train) + _windows(config, train, factor, limit)
+    return found
+
+
+def _finding(about: str, says: str, value: Any = None) -> Finding:
+    return {"about": about, "says": says, "value": value}
+
+
+def _numbers(config: Mapping[str, Any]) -> None:
+    for key, kind in NUMBERS.items():
+        value = config.get(key)
+        if value is None:
+            continue
+        real = isinstance(value, int | float) and not isinstance(value, bool)
+        if not real or not math.isfinite(value) or (kind == "positive" and value <= 0):
+            raise ModelError(
+                f"`{key}` must be a {kind} number, but is {shown(value)}. Correct the "
+                "configuration."
+            )
+
+
+def _static(config: Mapping[str, Any]) -> list[Finding]:
+    a = applied_shift(config, None)
+    found = [_finding("shift", f"A static shift a = {a:g} divides beta/alpha.", a)]
+    if a == 1:
+        return found
+    total = float(config.get("num_train_timesteps") or 1000)
+    once = a / total / (1 + (a - 1) / total)
+    twice = a * once / (1 + (a - 1) * once)
+    text = (
+        "Without `sigmas`, `set_timesteps` shifts levels whose smallest one is shifted "
+        f"already: 1/{total:g} becomes {once:.3g}, then {twice:.3g}. Pass `sigmas`."
+    )
+    found.append(_finding("twice", text, twice))
+    return found + [
+        _finding(
+            "resolution",
+            f"a = {a:g} at {n} times the tokens at which a = 1 is right goes with "
+            f"r = {exponent(a, n):.3f}; at every further {n}-fold, a grows by {a:g}.",
+            exponent(a, n),
+        )
+        for n in RATIOS
+    ]
+
+
+def exponent(factor: float, ratio: float) -> float:
+    r"""Return $r = 1 - 2\delta$ of $a = (m/n)^{r/2}$ for `factor` a at `ratio` m/n."""
+    return 2 * math.log(factor) / math.log(ratio)
+
+
+def _dynamic(config: Mapping[str, Any], tokens: float | None) -> list[Finding]:
+    for key in ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift"):
+        if config.get(key) is None:
+            raise ModelError(
+                f"A dynamic shift needs `{key}`, but the configuration lacks it. Add "
+                "it, as the scheduler has it."
+            )
+    few, many = config["base_image_seq_len"], config["max_image_seq_len"]
+    if few == many:
+        raise ModelError(
+            "The anchors of a dynamic shift must differ, but `base_image_seq_len` and "
+            f"`max_image_seq_len` are both {few}. Correct one."
+        )
+    asked = [few, many] + ([] if tokens is None else [tokens])
+    found = []
+    for n in asked:
+        mu = dynamic_mu(config, n)
+        a = applied_shift(config, mu)
+        text = f"At {n:g} tokens mu = {mu:.4g}: a dynamic shift a = {a:.4g}."
+        found.append(_finding("shift", text, a))
+    first, last = found[0]["value"], found[1]["value"]
+    if config.get("shift", 1.0) not in (None, 1, 1.0):
+        text = f"The static shift {config['shift']:g} is not applied beside it."
+        found.append(_finding("shift", text, float(config["shift"])))
+    between, alone = exponent(last / first, many / few), exponent(last, many / few)
+    text = f"Between {few:g} and {many:g} tokens the shift grows with r = {between:.3f}"
+    found.append(_finding("resolution", text + ".", between))
+    text = f"If a = 1 is right at {few:g} tokens, that at {many:g} has r = {alone:.3f}"
+    return [*found, _finding("resolution", text + ".", alone)]
+
+
+def _terminal(config: Mapping[str, Any]) -> list[Finding]:
+    last = config.get("shift_terminal")
+    if not last:
+        return []
+    text = f"The levels are stretched so that the last one before 0 is {last:g}."
+    return [_finding("terminal", text, float(last))]
+
+
+def _sampling_factor(config: Mapping[str, Any], tokens: float | None) -> float:
+    if not config.get("use_dynamic_shifting"):
+        return applied_shift(config, None)
+    return applied_shift(
+        config, dynamic_mu(config, tokens or config["max_image_seq_len"])
+    )
+
+
+def _trained_twice(
+    config: Mapping[str, Any], train: Mapping[str, Any]
+) -> list[Finding]:
+    own = 1.0 if config.get("use_dynamic_shifting") else applied_shift(config, None)
+    more = float(train.get("shift") or 1.0)
+    if own == 1 or more == 1:
+        return []
+    text = (
+        f"Training times are shifted twice, by a = {own * more:g}: `timesteps` of the "
+        f"scheduler have its {own:g} already, and the training adds {more:g}."
+    )
+    return [_finding("twice", text, own * more)]
+
+
+def training_map(config: Mapping[str, Any], train: Mapping[str, Any]) -> str:
+    """Return the map of time, as text, by which a training draws its times."""
+    scheme = str(train.get("weighting_scheme", "none"))
+    if scheme not in SCHEMES:
+        raise ModelError(
+            f"`weighting_scheme` must be one of {', '.join(SCHEMES)}, but is "
+            f"{shown(scheme)}{did_you_mean(scheme, SCHEMES)}"
+        )
+    own = 1.0 if config.get("use_dynamic_shifting") else applied_shift(config, None)
+    factor = own * float(train.get("shift") or 1.0)
+    mean, spread = train.get("logit_mean", 0.0), train.get("logit_std", 1.0)
+    first = {
+        "logit_normal": f"logit-normal:{mean}:{spread}",
+        "mode": f"mode:{train.get('mode_scale', 1.29)}",
+    }.get(scheme, "uniform")
+    return f"{first}+shift:{factor}"
+
+
+def _windows(
+    config: Mapping[str, Any],
+    train: Mapping[str, Any],
+    factor: float,
+    limit: Limit,
+) -> list[Finding]:
+    text = training_map(config, train)
+    pairs = zip(judge(limit, f"shift:{factor}"), judge(limit, text), strict=True)
+    found = []
+    for steps, times in pairs:
+        same = steps.share == times.share
+        verb = "agree" if same else "do not put their mass in the same window"
+        says = (
+            f"{steps.phase}: sampling (shift:{factor:.4g}) and training ({text}) "
+            f"{verb}: shares {spelled(steps.share)} and {spelled(times.share)}."
+        )
+        found.append(_finding("windows", says, same))
+    return found
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; raise `ModelError` where there is none."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        found = json.loads(text) if len(text) <= LARGEST else None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ModelError(
+            f"A configuration must be a JSON object, but `{path}` is not. Give the "
+            "file that `save_pretrained` writes."
+        )
+    return found
+
+
+__all__ = ["check_config", "exponent", "read_config", "training_map"]
