@@ -10,7 +10,12 @@ import numpy as np
 import sympy as sp
 
 from ...errors import ModelError
-from ...theory.grids.weights import error_weight, information_weight, lipschitz_parts
+from ...theory.grids.weights import (
+    error_weight,
+    information_weight,
+    lipschitz_parts,
+    signs_only,
+)
 from ...theory.models.model import D
 from ...theory.times.grammar import formula, in_range
 from ...theory.times.maps import HIGHEST, LOWEST, log_snr
@@ -113,6 +118,7 @@ def mse_decrements(
     limit: Limit, point: Mapping[str, float], given: Sequence[str]
 ) -> Made:
     """Return equal decrements of the Bayes error (E1)."""
+    signs_only(limit.model, "mse-decrements")
     ratios = _all_ratios(limit, point, KNOTS)
     start = closed_values(limit.exact["mse"], np.zeros(1), point)["mse"][0]
     left = closed_values(limit.exact["mse"], ratios.tau, point)["mse"] / start

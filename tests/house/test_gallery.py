@@ -22,6 +22,10 @@ def module(path):
 DRAW = module(DOCS / "gallery" / "draw.py")
 FIRST = {  # what the figure must show, checked on the numbers that it draws
     "lost_share": lambda f: final(f, 0) == pytest.approx(0.8, abs=0.03),
+    "shifts": lambda f: (
+        # the weight by a fixed shift, the spread by a shift with sqrt(d)
+        final_of(f, 0, 1) > 0.99 and final_of(f, 1, 3) < 0.01 < final_of(f, 1, 5)
+    ),
     "mse_jump": lambda f: f.axes[0].lines[0].get_ydata()[0] == pytest.approx(1.64),
     "hierarchy": lambda f: (
         np.diff([half(line) for line in f.axes[0].lines[:3]]).min() > 0
@@ -52,6 +56,10 @@ FIRST = {  # what the figure must show, checked on the numbers that it draws
 
 def final(figure, axis):
     return figure.axes[axis].lines[0].get_ydata()[-1]
+
+
+def final_of(figure, axis, line):
+    return figure.axes[axis].lines[line].get_ydata()[-1]
 
 
 def half(line):

@@ -23,6 +23,7 @@ from ..windows.dilation import T
 from . import even
 from .asymptotics import DIGITS, LOGS, Tail, leading, numeric
 from .even import window_times
+from .weights import signs_only
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,10 @@ def judge(limit: Limit, text: str) -> tuple[Verdict, ...]:
     resolved has the reason in place of a share; a text that is no grid raises
     `ModelError`.
     """
-    share = _shares(limit, text)
     found = []
     for phase in limit.phases:
         try:
+            share = _shares(limit, text)
             found.append(Verdict(phase.name, share(phase)))
         except DerivationError as error:
             found.append(Verdict(phase.name, None, str(error)))
@@ -85,6 +86,7 @@ def _shares(limit: Limit, text: str) -> Callable[[Phase], sp.Expr]:
     (name, given) = names[0]
     if name not in even.SHARES:
         return lambda phase: _refuse(text, "a table is known at one dimension alone")
+    signs_only(limit.model, name)
     return even.SHARES[name](limit, given)
 
 

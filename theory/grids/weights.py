@@ -12,12 +12,21 @@ from dataclasses import replace
 import sympy as sp
 
 from ...errors import DerivationError
-from ..models.classes import has_patterns
-from ..models.model import TAU, D, Model, named, norm
+from ..models.model import TAU, D, Model, Modes, named, norm
 from ..phases.denoiser import exact_denoiser, exact_mse, velocity_coefficients
 from ..symbols.system import Equation, System
 
 WEIGHT = sp.Symbol("weight")
+
+
+def signs_only(model: Model, name: str) -> None:
+    """Raise `DerivationError` for a target that is no product of signs."""
+    if isinstance(model.target, Modes):
+        raise DerivationError(
+            f"The grid `{name}` is derived for signs of features with orthogonal "
+            "means, but this target is a mixture of modes. Take a grid that has a "
+            "formula, such as `dilated` or `log-snr`."
+        )
 
 
 def information_weight(model: Model) -> System:
@@ -28,6 +37,7 @@ def information_weight(model: Model) -> System:
     in nats, since $dI = \frac12 d\,\mathrm{mse}\;d(\beta^2/\alpha^2)$ with (E1).
     Status: exact. Source: Guo, Shamai and Verdu 2005.
     """
+    signs_only(model, "entropic")
     ratio = model.interpolant.beta / model.interpolant.alpha
     return _times_mse(model, "exact/information", "U1", D * sp.simplify(ratio**2))
 
@@ -37,6 +47,7 @@ def error_weight(model: Model) -> System:
 
     Equal steps in its integral are equal in the error's integral over log SNR.
     """
+    signs_only(model, "mse-log-snr")
     return _times_mse(model, "exact/error", "U2", sp.Integer(2))
 
 
@@ -63,11 +74,7 @@ def lipschitz_parts(model: Model) -> System:
     \lambda_j^2))^{1/2} d\tau$. Status: exact. Source of the criterion: Chen,
     Vanden-Eijnden and Xu 2025.
     """
-    if has_patterns(model):
-        raise DerivationError(
-            "The Lipschitz-optimal grid is derived for signs of features with "
-            "orthogonal means, but this model has other modes. Take another grid."
-        )
+    signs_only(model, "lipschitz")
     bayes = exact_denoiser(model)
     gamma, drive = velocity_coefficients(bayes.alpha, bayes.beta, TAU, bayes.skip)
     found = {"bulk": gamma, "spread": sp.sqrt(bayes.delta), "width": bayes.beta / drive}

@@ -12,10 +12,12 @@ from dilaton import (
     two_modes,
 )
 from dilaton.errors import DerivationError, ModelError
+from dilaton.numerics.codegen.parameters import complete
 from dilaton.numerics.times.grid import make_grid
 from dilaton.theory.grids.asymptotics import leading
 from dilaton.theory.grids.verdict import judge, spelled
 from dilaton.theory.models.model import D
+from dilaton.theory.models.spec import parse_spec
 
 LINEAR = derive(Model(two_modes()))
 EXPLODING = derive(Model(two_modes(), VARIANCE_EXPLODING))
@@ -154,3 +156,31 @@ def test_what_has_no_leading_behaviour_is_refused():
         leading(sp.exp(-sp.sqrt(sp.log(D))), "x")
     with pytest.raises(DerivationError, match="not a real number"):
         leading(sp.sqrt(1 - D), "x")
+
+
+MODES = """
+[target]
+kind = "modes"
+weights = [0.5, 0.3, 0.2]
+loadings = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+exponents = [0, 0, 0]
+sigma = 1.0
+[interpolant]
+alpha = "1 - tau"
+beta = "tau"
+[dilation]
+kappa = 2.0
+[data]
+n = "inf"
+"""
+
+
+def test_modes_have_verdicts_by_formula_alone():
+    spec = parse_spec(MODES)
+    limit = derive(spec.model)
+    assert [v.kept for v in judge(limit, "dilated")] == [True, True]
+    point = complete(limit, spec.values) | {"d": 1e4}
+    for text in ("entropic", "mse-decrements", "mse-log-snr", "lipschitz"):
+        with pytest.raises(DerivationError, match="this target is a mixture of modes"):
+            make_grid(text, limit, point)
+        assert all("mixture of modes" in v.reason for v in judge(limit, text))
