@@ -56,7 +56,7 @@ import shutil
 
 def pytest_sessionstart(session):
     """A mutant must not meet what the code before it has cached or written."""
-    shutil.rmtree(os.environ["DILATON_CACHE"] + "/sources", ignore_errors=True)
+    shutil.rmtree(os.environ["DILATON_CACHE"] + "/texts", ignore_errors=True)
     for thing in gc.get_objects():
         if type(thing) is functools._lru_cache_wrapper:
             module = getattr(thing, "__module__", None) or ""

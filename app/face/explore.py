@@ -11,28 +11,24 @@ import json
 import threading
 import webbrowser
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
-import sympy as sp
-from scipy.special import ndtr
 
 from .. import __version__
 from ..errors import DilatonError, ModelError, StoreError, did_you_mean
-from ..numerics.batch import solve_rows
+from ..numerics.batch import SolvedPhase, solved_phases
+from ..numerics.codegen.known import derive
 from ..numerics.codegen.parameters import Solver
-from ..numerics.minima.minimise import minimise
-from ..numerics.minima.result import alone
-from ..numerics.share.reduced import sample_share
+from ..numerics.codegen.snapshot import PrintedLimit, printed_limit
+from ..numerics.minima.result import Minima, alone
+from ..numerics.trajectories import FARTHEST_START, Trajectories, trajectories
 from ..show.answers import plain
-from ..theory.derive import Limit, derive
 from ..theory.models.model import Data, Model, two_modes
-from ..theory.symbols.system import System
 
 RANGES = {
     "p": (0.02, 0.98),
@@ -44,28 +40,11 @@ RANGES = {
 STEPS = 40
 """Steps of order four through the weights phase."""
 
-ENDS = 401
-"""End points, evenly spread, from which trajectories are followed backwards."""
-
-REACH = 5.0
-"""Standard deviations of the starting points; 6e-7 lies outside."""
-
-FAR = 1e9
-"""A state on which every sigmoid saturates."""
-
 SHARE = 1e-6
 """Tolerance of the share of the + mode."""
 
 SHOWN = 17
 """Trajectories that are drawn."""
-
-SATURATED = 40.0
-"""A bias this large saturates the unit to the last digit."""
-
-NARROW = 0.02
-"""Smallest spread that a trajectory is blurred by, below what a screen shows."""
-
-Rows = dict[str, np.ndarray]
 
 
 def answer(query: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,26 +57,27 @@ def answer(query: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises `ModelError` for a value that is missing, unknown or out of its range.
     """
-    point = checked(query)
-    population = _population(point)
-    found = population if point["n"] == np.inf else _samples(point)
+    point = checked_values(query)
+    population = _solved(point | {"n": np.inf})
+    found = population if point["n"] == np.inf else _solved(point)
     edge = 4.5 + point["kappa"]
     nu = np.linspace(-edge, edge, 241)
+    starts = np.linspace(-FARTHEST_START, FARTHEST_START, SHOWN)
     return plain(
         {
             "values": {k: v for k, v in point.items() if np.isfinite(v)},
             "overlaps": found.overlaps,
             "s": np.linspace(0, 1, STEPS + 1),
-            "paths": drawn(found),
+            "paths": found.paths.from_starts(starts),
             "nu": nu,
-            "density": density(found, nu),
-            "population": density(population, nu),
+            "density": found.paths.density(nu),
+            "population": population.paths.density(nu),
             "share_plus": found.share,
         }
     )
 
 
-def checked(query: Mapping[str, Any]) -> dict[str, float]:
+def checked_values(query: Mapping[str, Any]) -> dict[str, float]:
     """Return the sliders' values as numbers, with ``n_plus`` for finite n."""
     for name in query:
         if name not in RANGES:
@@ -132,149 +112,42 @@ def _number(name: str, value: Any) -> float:
 # ------------------------------------------------------------------- what is computed
 
 
-@dataclass(frozen=True)
-class Found:
-    r"""A solved limit.
-
-    Trajectories of the mean of $\nu$, of shape (times, starts), from `start`, in
-    standard deviations, the spread that each is blurred by, and the share of the +
-    mode, which is found as `dilaton.solve` finds it.
-    """
+class Found(NamedTuple):
+    """A solved limit: overlaps along the dilated time, trajectories and the share."""
 
     overlaps: dict[str, Any]
-    start: np.ndarray
-    paths: np.ndarray
-    spread: float
+    paths: Trajectories
     share: float
 
 
 @cache
-def _limit(samples: bool) -> Limit:
-    return derive(Model(two_modes(), data=Data(samples=samples)))
+def _limit(samples: bool) -> PrintedLimit:
+    return printed_limit(derive(Model(two_modes(), data=Data(samples=samples))))
 
 
-@cache
-def _flow(samples: bool) -> System:
-    phase = _limit(samples).phase("weights")
-    flow = phase.projected if samples else phase.sampling
-    assert flow is not None  # both models have theirs
-    return flow
-
-
-@cache
-def _function(system: System, names: tuple[str, ...]) -> Callable[..., Any]:
-    """The right-hand sides of `names`, of unknowns, time, inputs and parameters."""
-    given = [*system.unknowns] if system.kind == "flow" else []
-    given += [system.time, *system.inputs, *system.parameters]
-    return sp.lambdify(given, [system[name] for name in names], "numpy", cse=True)
-
-
-def _params(system: System, point: Mapping[str, float]) -> dict[str, float]:
+def _solved(point: Mapping[str, float]) -> Found:
+    """Solve the limit of n samples, or of the population where n is infinite."""
+    limit = _limit(samples=point["n"] < np.inf)
     ridges = {"ridge_u": point["ridge"], "ridge_w": point["ridge"]}
-    return {name: {**point, **ridges}[name] for name in map(str, system.parameters)}
+    given = {k: v for k, v in {**point, **ridges}.items() if k in limit.parameters}
+    s = np.linspace(0, 1, 2 * STEPS + 1)
+    parts = solved_phases(limit, given, s, Solver("numba", SHARE))
+    window = parts[0]
+    if isinstance(window.found, Minima):
+        alone(window.found)
+    assert window.shares is not None  # the weights are decided in the first window
+    share = float(window.shares.values[0, 0])
+    return Found(_overlaps(parts, s), trajectories(window, given, s), share)
 
 
-def _half_steps() -> np.ndarray:
-    return np.linspace(0, 1, 2 * STEPS + 1)
-
-
-def _population(point: Mapping[str, float]) -> Found:
-    limit, flow, s = _limit(samples=False), _flow(samples=False), _half_steps()
-    rates, params = _function(flow, ("nu",)), _params(flow, point).values()
-
-    def rate(i: int | slice, y: np.ndarray) -> np.ndarray:
-        return np.array(rates(y[0], s[i], *params))
-
-    learned = _closed(limit.phase("weights").learned, s, point)
-    nu = _backwards(rate, 1, REACH)[:, 0]
-    share = solve_rows(limit, point, [1.0])["share_plus"]
-    overlaps = _overlaps(limit, learned, s, point)
-    return Found(overlaps, nu[0], nu, spread=0.0, share=float(share[0]))
-
-
-def _samples(point: Mapping[str, float]) -> Found:
-    limit, flow, s = _limit(samples=True), _flow(samples=True), _half_steps()
-    phase = limit.phase("weights")
-    params = _params(phase.learned, point)
-    minima = alone(minimise(phase.learned, s, params))
-    share, _, _ = sample_share(phase, minima, params, Solver("numba", SHARE))
-    learned = {name: minima[name][0] for name in minima.names}
-    inputs = [np.clip(learned[str(x)], -SATURATED, SATURATED) for x in flow.inputs]
-    given = _params(flow, point).values()
-    rates = _function(flow, ("Y", "F"))
-    gamma = float(_function(flow, ("Gamma",))(0, 0, 0, *[0] * len(inputs), *given)[0])
-
-    def rate(i: int | slice, y: np.ndarray) -> np.ndarray:
-        return np.array(rates(*y, s[i], *[x[i] for x in inputs], *given))
-
-    found = _backwards(rate, 2, REACH * np.sqrt(gamma))
-    first, moved = found[0, 0], found[:, 1] - found[0, 1]
-    return Found(
-        _overlaps(limit, learned, s, point),
-        first / np.sqrt(gamma),
-        first / gamma + moved,  # the mean of nu given Y at the start
-        spread=float(np.sqrt(1 - 1 / gamma)),  # its variance is 1 - 1/Gamma
-        share=float(share[0]),
-    )
-
-
-def _backwards(rate: Callable, unknowns: int, reach: float) -> np.ndarray:
-    """States, (times, unknowns, ends), that end evenly spread in the first unknown.
-
-    Backwards the flow contracts, so that trajectories part where the ends tell them to.
-    The ends hold every start within `reach`; other unknowns end at 0.
-    """
-    far = np.full((unknowns, 2 * STEPS + 1), FAR)
-    edge = reach + np.abs(rate(slice(None), far)[0]).mean()
-    y = np.zeros((unknowns, ENDS))
-    y[0] = np.linspace(-edge, edge, ENDS)
-    h, states = -1 / STEPS, [y]
-    for i in range(2 * STEPS, 0, -2):
-        k1 = rate(i, y)
-        k2 = rate(i - 1, y + h / 2 * k1)
-        k3 = rate(i - 1, y + h / 2 * k2)
-        k4 = rate(i - 2, y + h * k3)
-        y = y + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        states.append(y)
-    return np.array(states[::-1])
-
-
-def drawn(found: Found) -> np.ndarray:
-    """Trajectories from evenly spread starts, of shape (starts, times)."""
-    starts = np.linspace(-REACH, REACH, SHOWN)
-    return np.transpose([np.interp(starts, found.start, x) for x in found.paths])
-
-
-def _closed(system: System, s: np.ndarray, point: Mapping[str, float]) -> Rows:
-    names = tuple(str(x) for x in system.unknowns)
-    values = _function(system, names)(s, *_params(system, point).values())
-    return {
-        name: np.broadcast_to(np.asarray(v, float), s.shape)
-        for name, v in zip(names, values, strict=True)
-    }
-
-
-def _overlaps(
-    limit: Limit, learned: Rows, s: np.ndarray, point: Mapping[str, float]
-) -> dict[str, Any]:
+def _overlaps(parts: list[SolvedPhase], s: np.ndarray) -> dict[str, Any]:
     """m, omega, b, c against the dilated time; an infinite b becomes a gap."""
-    late = _closed(limit.phase("variance").learned, s, point)
+    none = np.full(s.shape, np.nan)[None]
     rows: dict[str, Any] = {"t": np.concatenate([s / 2, 0.5 + s / 2])[::2]}
     for name in ("m", "omega", "b", "c"):
-        parts = [x.get(name, np.full(s.shape, np.nan)) for x in (learned, late)]
-        rows[name] = np.concatenate(parts)[::2]
+        columns = [part.overlaps.get(name, none)[0] for part in parts]
+        rows[name] = np.concatenate(columns)[::2]
     return rows
-
-
-def density(found: Found, nu: np.ndarray) -> np.ndarray:
-    r"""The law of $\nu$ at the end: the law of the start, carried by trajectories."""
-    ends = found.paths[-1]
-    if found.spread == 0:
-        carried = np.exp(-(found.start**2) / 2) / np.sqrt(2 * np.pi)
-        return np.interp(nu, ends, carried / np.gradient(ends, found.start))
-    mass = np.diff(ndtr(found.start))  # each is spread between its two trajectories
-    below = ndtr((nu[:, None] - ends) / max(found.spread, NARROW))
-    return (below[:, :-1] - below[:, 1:]) @ (mass / np.diff(ends))
 
 
 # --------------------------------------------------------------------------- the page

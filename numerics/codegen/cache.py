@@ -1,7 +1,8 @@
-"""Generated modules on disk: written once, checked on every use, imported by path.
+"""The cache folder: texts and generated modules, kept and checked on every use.
 
-Sources are named by their content. The machine code that numba keeps beside them
-carries a checksum: code that does not match is compiled again, and that is said.
+Sources are named by their content, other texts by what they were made from. The
+machine code that numba keeps beside them carries a checksum: code that does not match
+is compiled again, and that is said.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -48,13 +48,8 @@ def load_source(source: str, name: str) -> ModuleType:
 def _loaded(source: str, title: str) -> ModuleType:
     try:
         path = _written(cache_folder() / "kernels" / f"{title}.py", source)
-    except OSError as err:
-        warnings.warn(
-            f"The cache folder `{cache_folder()}` cannot be used ({err.strerror}), so "
-            "kernels are compiled again in each process. Set DILATON_CACHE to a "
-            "folder that can be written.",
-            stacklevel=2,
-        )
+    except OSError as error:
+        _unusable(error)
         path = _written(
             Path(tempfile.mkdtemp(prefix="dilaton-")) / f"{title}.py", source
         )
@@ -64,22 +59,51 @@ def _loaded(source: str, title: str) -> ModuleType:
 def remembered(key: str, make: Callable[[], str]) -> str:
     """Return ``make()``, or the text that an earlier call with this key returned.
 
-    The text carries a checksum; one that does not match is made again, and so is
-    one that cannot be read or kept.
+    The text carries a checksum: one that does not match is made again. That, and a
+    folder that cannot be written, are said in a `UserWarning`, the latter once.
     """
-    name = hashlib.sha256(key.encode()).hexdigest()[:40]
-    path = cache_folder() / "sources" / name
-    with suppress(OSError, ValueError):
-        digest, text = path.read_text().split("\n", 1)
-        if digest == hashlib.sha256(text.encode()).hexdigest():
-            return text
-        _damaged(name)
+    path = cache_folder() / "texts" / hashlib.sha256(key.encode()).hexdigest()[:40]
+    if (kept := _kept(path)) is not None:
+        return kept
     text = make()
-    with suppress(OSError):
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        _publish(path, f"{digest}\n{text}", os.replace)
+        _publish(path, f"{_checksum(text.encode())}\n{text}", os.replace)
+    except OSError as error:
+        _unusable(error)
     return text
+
+
+def _kept(path: Path) -> str | None:
+    """Return the text of a file that is there and matches its checksum."""
+    try:
+        digest, _, text = path.read_bytes().partition(b"\n")
+    except OSError:
+        return None
+    if digest.decode(errors="replace") == _checksum(text):
+        return text.decode()
+    _damaged(path.name)
+    return None
+
+
+def _checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+_SAID: set[Path] = set()
+
+
+def _unusable(error: OSError) -> None:
+    """Say, once in a process, that nothing can be kept in the cache folder."""
+    if cache_folder() in _SAID:
+        return
+    _SAID.add(cache_folder())
+    warnings.warn(
+        f"The cache folder `{cache_folder()}` cannot be used ({error.strerror}), so "
+        "models are derived and kernels compiled again in each process. Set "
+        "DILATON_CACHE to a folder that can be written.",
+        stacklevel=3,
+    )
 
 
 def _written(path: Path, source: str) -> Path:

@@ -14,13 +14,18 @@ import numpy as np
 from scipy.special import ndtr
 
 from ...errors import ModelError
-from ...theory.derive import Limit, derive
+from ...theory.derive import Limit
+from ...theory.models.model import Modes
+from ..asked import Asked, asked
 from ..codegen.parameters import check_choice, complete, dimension
 from ..times.grid import TimeGrid, make_grid
 from .modes_flow import ModesFlow
 from .rules import RULES, ExactFlow, Times
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ...theory.models.model import Model
     from ...theory.models.spec import Spec
 
 GRID = 4001
@@ -36,7 +41,12 @@ NAMES = {"uniform": "undilated"}
 
 
 def steps(
-    spec: Spec, d: float, steps: Sequence[int], grid: str | Sequence[str], rule: str
+    spec: Spec | Model | Limit | str | Path,
+    d: float,
+    steps: Sequence[int],
+    grid: str | Sequence[str],
+    rule: str,
+    **values: float,
 ) -> list[dict[str, Any]]:
     r"""Shares and bulk spread after `steps` steps on the exact flow, at dimension `d`.
 
@@ -45,7 +55,8 @@ def steps(
     ``shift:sqrt(d)`` is a shift. A step from $\tau_k$ to $\tau_{k+1}$ asks for the
     velocity at $X_k$ and at its left end (``left``) or at the middle (``midpoint``) of
     its interval; ``heun``, ``exponential`` and ``dpm++2m`` are `RULES` of their own.
-    All are of the exact flow (D3).
+    All are of the exact flow (D3). `spec` is a spec, the path of a spec file, or a
+    model or a limit, with its `values` by name.
 
     Returns rows ``{"d", "steps", "schedule", "grid", "rule", "share_plus",
     "bulk_std"}``, grid by grid; `share_plus` is a list when there are several features.
@@ -55,7 +66,7 @@ def steps(
         raise ModelError(
             f"`steps` must be whole numbers from 1, but is {list(steps)}. Change it."
         )
-    flow, grids = _prepared(spec, d, grid, rule)
+    flow, grids = _prepared(asked(spec, values), d, grid, rule)
     return [
         {
             "d": float(d),
@@ -69,21 +80,23 @@ def steps(
 
 
 def smallest_steps(
-    spec: Spec,
+    spec: Spec | Model | Limit | str | Path,
     d: float,
     grid: str | Sequence[str],
     rule: str,
     tried: Sequence[int] = TRIED,
+    **values: float,
 ) -> list[dict[str, Any]]:
     """Return the fewest steps that keep the weights to .02 and the spread to .1.
 
     Rows ``{"d", "schedule", "grid", "rule", "smallest"}``; `smallest` is `None` where
     none of the numbers `tried` (in increasing order) does.
     """
-    flow, grids = _prepared(spec, d, grid, rule)
-    weights = [k for k in spec.values if k == "p" or k.startswith("p_")]
-    wanted = [float(spec.values[k]) for k in weights]
-    sigma = float(spec.values[str(spec.model.target.sigma)])
+    question = asked(spec, values)
+    flow, grids = _prepared(question, d, grid, rule)
+    point = question.values
+    wanted = [float(x) for k, x in point.items() if k == "p" or k.startswith("p_")]
+    sigma = float(point[str(question.limit.model.target.sigma)])
 
     def kept(times: Times) -> bool:
         got = sample(flow, times, rule)
@@ -106,10 +119,10 @@ def _named(text: str, rule: str) -> dict[str, str]:
 
 
 def _prepared(
-    spec: Spec, d: float, grid: str | Sequence[str], rule: str
+    question: Asked, d: float, grid: str | Sequence[str], rule: str
 ) -> tuple[ExactFlow, list[tuple[str, TimeGrid]]]:
-    limit = derive(spec.model)
-    point = complete(limit, spec.values) | {"d": dimension(d)}
+    limit = question.limit
+    point = complete(limit, question.values) | {"d": dimension(d)}
     check_choice("rule", rule, tuple(RULES))
     texts = [grid] if isinstance(grid, str) else list(grid)
     if not texts:
@@ -118,7 +131,7 @@ def _prepared(
             '"dilated", for one.'
         )
     made = [make_grid(text, limit, point) for text in texts]
-    kind = ModesFlow if spec.kind == "modes" else ExactFlow
+    kind = ModesFlow if isinstance(limit.model.target, Modes) else ExactFlow
     return kind(limit, point), [(g.text, g) for g in made]
 
 

@@ -42,7 +42,7 @@ from dilaton.theory.models.spec import LARGEST_FILE, load_spec, parse_spec
 from dilaton.theory.symbols.notation import symbol
 from dilaton.theory.symbols.system import Equation, System
 
-from ..cases import POPULATION, PRODUCT, TEXT, derived, limit_of
+from ..cases import POPULATION, PRODUCT, TEXT, limit_of
 
 NAN, INF = float("nan"), float("inf")
 
@@ -987,14 +987,8 @@ PLOTS = {  # what is drawn: name: (call, (rule, fact, remedy))
 CALLS |= {k: (call, ModelError, parts) for k, (call, parts) in PLOTS.items()}
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """Derive each model once: the messages do not depend on the derivation."""
-    monkeypatch.setattr(stepping, "derive", derived)
-
-
 @pytest.mark.parametrize(("call", "error", "parts"), CALLS.values(), ids=CALLS)
-def test_a_bad_call_is_refused(quick, word_for_word, call, error, parts):
+def test_a_bad_call_is_refused(word_for_word, call, error, parts):
     word_for_word(expect(error, parts, call))
 
 
@@ -1020,7 +1014,7 @@ def test_there_are_many_cases():
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, tmp_path, quick):
+def call(monkeypatch, capsys, tmp_path):
     """Run a command line in this process, in an empty folder with a good spec."""
     (tmp_path / "spec.toml").write_text(POPULATION)
     monkeypatch.chdir(tmp_path)

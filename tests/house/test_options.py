@@ -89,9 +89,20 @@ LINES = {
             f"a --network tied --d 64 --tau {x} --init {TIED} --times 1"
             for x in (0.1, 0.2)
         ),
+        "rate": tuple(
+            f"a --s 0.5 --init {START} --times 1 --batch 4 --rate {x}" for x in "12"
+        ),
+        "batch": tuple(
+            f"a --s 0.5 --init {START} --times 1 --rate 1 --batch {x}" for x in "48"
+        ),
         "json": tuple(
             f"a --s 0.5 --init {START} --times 1 {x}" for x in ("", "--json")
         ),
+    },
+    "grid": {
+        "spec": ("a.toml --grid shift:3", "product.toml --grid shift:3"),
+        "grid": tuple(f"a.toml --grid {x}" for x in ("shift:3", "dilated")),
+        "json": tuple(f"a.toml --grid shift:3 {x}" for x in ("", "--json")),
     },
     "mse": {
         "spec": tuple(f"{x} --phase weights --s 0.5" for x in "ab"),
@@ -455,8 +466,20 @@ def powers(**changes):
     return of_times(dilaton.time_exponents, **{"within": 0.02, **changes})
 
 
-def bulk(**changes):
-    return of_times(dilaton.bulk_times, **{"d": [256], **changes})
+def other(**changes):
+    return of_times(dilaton.other_times, **{"d": [256], **changes})
+
+
+def best(ask=dilaton.best_density, shares=(1.0, 1.0, 1.0), **changes):
+    from dilaton.numerics.times.best import Shares
+
+    given = {"spec": spec(), "d": 256, "loss": "data", "within": 0.02}
+    given |= {"points": 40} if ask is dilaton.best_density else {"name": "shift"}
+    return ask(**{**given, "shares": Shares(*shares), **changes})
+
+
+def best_of(**changes):
+    return best(dilaton.best_in_family, **changes)
 
 
 def shared(**changes):
@@ -490,11 +513,27 @@ def pair(call, name, one, two, **changes):
 
 EXACT = [[1.0, 0.0], [0.0, 1.0]]
 CALLS = {
-    "bulk_times": {
-        "spec": pair(bulk, "spec", spec(), spec(sigma=2.0)),
-        "d": pair(bulk, "d", [256], [512]),
-        "densities": pair(bulk, "densities", ["uniform"], ["shift:3"]),
-        "losses": pair(bulk, "losses", ["data"], ["velocity"]),
+    "best_density": {
+        "spec": pair(best, "spec", spec(), spec(p=0.6)),
+        "d": pair(best, "d", 256, 512),
+        "loss": pair(best, "loss", "data", "velocity"),
+        "shares": pair(best, "shares", (1.0, 1.0, 1.0), (1.0, 1.0, 2.0)),
+        "within": pair(best, "within", 0.02, 0.05),
+        "points": pair(best, "points", 40, 50),
+    },
+    "best_in_family": {
+        "spec": pair(best_of, "spec", spec(), spec(p=0.6)),
+        "d": pair(best_of, "d", 256, 512),
+        "name": pair(best_of, "name", "shift", "dilated"),
+        "loss": pair(best_of, "loss", "data", "velocity"),
+        "shares": pair(best_of, "shares", (1.0, 1.0, 1.0), (1.0, 1.0, 2.0)),
+        "within": pair(best_of, "within", 0.02, 0.05),
+    },
+    "other_times": {
+        "spec": pair(other, "spec", spec(), spec(sigma=2.0)),
+        "d": pair(other, "d", [256], [512]),
+        "densities": pair(other, "densities", ["uniform"], ["shift:3"]),
+        "losses": pair(other, "losses", ["data"], ["velocity"]),
     },
     "converge": {
         "spec": pair(studied, "spec", spec(), spec(p=0.6)),
@@ -566,6 +605,8 @@ CALLS = {
         "network": (learned, tied),
         "d": pair(tied, "d", 64, 99),
         "tau": pair(tied, "tau", 0.1, 0.2),
+        "rate": pair(learned, "rate", 0.1, 0.2, batch=4),
+        "batch": pair(learned, "batch", 4, 8, rate=0.1),
         "rtol": pair(learned, "rtol", 1e-3, 1e-9, atol=1e-12),
         "atol": pair(learned, "atol", 1e-3, 1e-9, rtol=1e-9),
     },

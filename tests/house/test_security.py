@@ -110,7 +110,7 @@ def test_the_payload_is_a_real_one(tmp_path):
 def server():
     """The page's server on a free port, with answers that need no solver."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(explore, "answer", explore.checked)
+    patch.setattr(explore, "answer", explore.checked_values)
     made = explore.make_server(0)
     thread = threading.Thread(target=made.serve_forever, daemon=True)
     thread.start()

@@ -6,6 +6,7 @@ from dilaton.errors import ModelError, StoreError
 from dilaton.numerics.asked import asked
 from dilaton.numerics.codegen.snapshot import limit_of as printed_of
 from dilaton.numerics.learn import learn, mse
+from dilaton.numerics.share.euler import smallest_steps, steps
 from dilaton.numerics.solve import solve
 from dilaton.numerics.sweep.job import summary, sweep
 from dilaton.theory.models.spec import parse_spec
@@ -82,17 +83,22 @@ def test_neither_a_model_nor_a_spec_is_said(given, tmp_path):
         lambda: learn(given, "weights", 0.5, start, [1.0]),
         lambda: mse(given, "weights", [0.5]),
         lambda: sweep(given, ["p=0.5,0.6"], tmp_path),
+        lambda: steps(given, 1e4, [9], "dilated", "left"),
+        lambda: smallest_steps(given, 1e4, "dilated", "left"),
     ):
         with pytest.raises(ModelError, match="a spec, the path of a spec file, or a m"):
             ask()
 
 
-def test_all_forms_learn_alike_and_have_the_same_error(tmp_path):
+def test_all_forms_learn_and_step_alike_and_have_the_same_error(tmp_path):
     spec = default_spec().replace(n="inf")
     start = {"m": 0.3, "q": 0.5, "omega": 0.2, "r": 0.4, "b": 0.0}
     asks = [x for x in forms(spec, tmp_path / "s.toml") if x[0] != printed_of(spec)]
     flows = [learn(x, "weights", 0.75, start, [2.0], **v) for x, v in asks]
     errors = [mse(x, "weights", [0.5], **v) for x, v in asks]
+    shares = [steps(x, 1e4, [9], "dilated", "left", **v) for x, v in asks]
+    assert all(x == shares[0] for x in shares)
+    assert shares[0] != steps(spec, 1e4, [9], "dilated", "left", p=0.7)
     assert all(x == flows[0] for x in flows)
     assert all(x == errors[0] for x in errors)
     assert flows[0] != learn(spec, "weights", 0.75, start, [2.0], p=0.7)

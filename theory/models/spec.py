@@ -754,6 +754,8 @@ def spec_of(model: Model, values: Mapping[str, Any]) -> Spec:
     """
     from .model import Modes, two_modes
 
+    if not hasattr(model.target, "features"):
+        raise _no_spec()
     two, counts = model.target == two_modes(), _counted(values)
     features = [
         {"p": values.get(f"p_{j}"), "scale": values.get(f"rho_{j}")}
@@ -783,12 +785,16 @@ def spec_of(model: Model, values: Mapping[str, Any]) -> Spec:
     found = Spec("", _checked(_plain_tables(tables)))
     found = Spec(to_toml(found.tables), found.tables)
     if found.model != model or any(found.values.get(k) != values[k] for k in values):
-        raise ModelError(
-            "A model must be one that a spec can describe, but this one is not: its "
-            "symbols, data or parameters differ from those of the spec. Write the spec "
-            "and give that."
-        )
+        raise _no_spec()
     return found
+
+
+def _no_spec() -> ModelError:
+    return ModelError(
+        "A model must be one that a spec can describe, but this one is not: its "
+        "symbols, data or parameters differ from those of the spec. Write the spec "
+        "and give that."
+    )
 
 
 def _tables_of_modes(target: Modes, values: Mapping[str, Any]) -> dict[str, Any]:

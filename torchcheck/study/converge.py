@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ import numpy as np
 
 from ...errors import ModelError, StoreError
 from ...files import write_atomic
+from ...numerics.asked import asked
 from ...numerics.codegen.parameters import complete
 from ...numerics.codegen.snapshot import PrintedLimit, limit_of, printed_limit
 from ...numerics.corrections import correction_of, shifts
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from xarray import Dataset
 
     from ...theory.derive import Limit
+    from ...theory.models.model import Model
     from ...theory.models.spec import Spec
 
 
@@ -43,10 +45,11 @@ flat where its features are nearly decided, or not yet seen."""
 
 
 def converge(
-    spec: Spec,
+    spec: Spec | Model | Limit | str | Path,
     dims: Sequence[int],
     seeds: int,
     *,
+    values: Mapping[str, float] | None = None,
     output: Path | None = None,
     limit: Limit | None = None,
     curves: Curves | None = None,
@@ -65,7 +68,9 @@ def converge(
     Parameters
     ----------
     spec
-        From `dilaton.load_spec`.
+        A spec, the path of a spec file, or a model or a limit with its values.
+    values
+        The values of a model or a limit by name; beside a spec, they replace its own.
     dims, seeds
         Dimensions, and number of training sets at each.
     output
@@ -84,6 +89,7 @@ def converge(
         The other fields of `Plan`.
     """
     begin = time.perf_counter()
+    spec = asked(spec, values).spec
     if spec.kind == "modes":
         study = _of_modes(spec, dims, seeds, limit, curves, progress, settings)
         return study if output is None else _written(study, output)

@@ -372,7 +372,7 @@ def test_a_text_is_remembered_as_it_was_made(folder, text):
     assert [cache.remembered("key", make) for _ in range(3)] == [text] * 3
     assert len(made) == 1
     assert cache.remembered("another key", lambda: "other") == "other"
-    (kept,) = {*(folder / "sources").iterdir()} - {path_of(folder, "another key")}
+    (kept,) = {*(folder / "texts").iterdir()} - {path_of(folder, "another key")}
     kept.write_text(kept.read_text() + "!")
     with pytest.warns(UserWarning, match=f"`{kept.name}` must match its checksum"):
         assert cache.remembered("key", make) == text
@@ -381,12 +381,15 @@ def test_a_text_is_remembered_as_it_was_made(folder, text):
 
 
 def path_of(folder, key):
-    return folder / "sources" / hashlib.sha256(key.encode()).hexdigest()[:40]
+    return folder / "texts" / hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
 def test_a_text_that_cannot_be_kept_is_made_each_time(folder):
     folder.write_text("a file where the folder should be")
-    assert [cache.remembered("key", lambda: "text") for _ in range(2)] == ["text"] * 2
+    with pytest.warns(UserWarning, match="cannot be used") as said:
+        found = [cache.remembered("key", lambda: "text") for _ in range(2)]
+    assert found == ["text"] * 2
+    assert len(said) == 1
 
 
 @pytest.fixture

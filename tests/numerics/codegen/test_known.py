@@ -70,7 +70,7 @@ def test_a_second_command_loads_no_sympy(cache, tmp_path):
 def test_a_damaged_file_is_said_and_made_again(cache):
     spec = population()
     first = solve_point(limit_of(spec), **TOLERANCES, **spec.values)
-    for path in (cache / "sources").iterdir():
+    for path in (cache / "texts").iterdir():
         path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.warns(UserWarning, match="must match its checksum"):
         again = solve_point(limit_of(spec), **TOLERANCES, **spec.values)
@@ -102,7 +102,7 @@ def test_a_known_phase_can_be_derived(cache):
 
 def test_another_model_is_another_entry(cache):
     solve_point(limit_of(population()), **TOLERANCES, **POINT)
-    before = len(list((cache / "sources").iterdir()))
+    before = len(list((cache / "texts").iterdir()))
     shifted = dilaton.parse_schedule("tau**2", "beta")
     model = replace(
         Model(two_modes()),
@@ -110,7 +110,7 @@ def test_another_model_is_another_entry(cache):
     )
     found = dilaton.derive(model)
     printed_limit(found)
-    assert len(list((cache / "sources").iterdir())) > before
+    assert len(list((cache / "texts").iterdir())) > before
     assert (
         found.phases[0].exponent
         != dilaton.derive(Model(two_modes())).phases[0].exponent

@@ -1,0 +1,134 @@
+r"""Trajectories of $\nu$ through a solved weights window, and its law at the end.
+
+The flow is followed backwards from evenly spread ends, where it contracts, so that
+trajectories part where the ends tell them to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .batch import SolvedPhase
+from .codegen.kernel import Kernel, make_kernel
+from .codegen.snapshot import SATURATED, Printed
+from .ode.rk4 import rk4_step
+
+END_POINTS = 401
+"""End points, evenly spread, from which trajectories are followed backwards."""
+
+FARTHEST_START = 5.0
+"""Standard deviations of the starting points; 6e-7 lies outside."""
+
+ASYMPTOTIC = 1e9
+"""A state on which every sigmoid saturates."""
+
+LEAST_BLUR = 0.02
+"""Smallest spread that a trajectory is blurred by, below what a screen shows."""
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    r"""Means of $\nu$ along `s`, of shape (times, starts), from `start`.
+
+    `start` is in standard deviations; `spread` is what each mean is blurred by.
+    """
+
+    start: np.ndarray
+    means: np.ndarray
+    spread: float
+
+    def from_starts(self, starts: np.ndarray) -> np.ndarray:
+        """Return trajectories from other starts, of shape (starts, times)."""
+        return np.transpose([np.interp(starts, self.start, x) for x in self.means])
+
+    def density(self, nu: np.ndarray) -> np.ndarray:
+        r"""Return the density of $\nu$ at the end: that of the start, carried along."""
+        from scipy.special import ndtr
+
+        ends = self.means[-1]
+        if self.spread == 0:
+            carried = np.exp(-(self.start**2) / 2) / np.sqrt(2 * np.pi)
+            return np.interp(nu, ends, carried / np.gradient(ends, self.start))
+        mass = np.diff(ndtr(self.start))  # each is spread between its two trajectories
+        below = ndtr((nu[:, None] - ends) / max(self.spread, LEAST_BLUR))
+        return (below[:, :-1] - below[:, 1:]) @ (mass / np.diff(ends))
+
+
+def trajectories(
+    part: SolvedPhase, given: Mapping[str, float], s: np.ndarray
+) -> Trajectories:
+    r"""Return the trajectories of $\nu$ through one solved window of one feature.
+
+    Parameters
+    ----------
+    part
+        The window, solved at the times `s`.
+    given
+        Its parameters by name.
+    s
+        Evenly spaced times from 0 to 1, an odd number: every second one is the
+        middle of a step of the classical Runge-Kutta rule.
+
+    Notes
+    -----
+    With a reduced flow in $Y$ and $F$, the mean of $\nu$ given $Y(0)$ is $Y(0)/\Gamma$
+    plus what $F$ gained, and its variance is $1 - 1/\Gamma$.
+    """
+    flow = part.phase.projected or part.phase.sampling
+    assert flow is not None  # a window of one feature has one of them
+    kernel = make_kernel(flow, "numpy")
+    rate = _rate(kernel, part, given, s)
+    gamma = _gamma(flow, kernel, given)
+    found = _backwards(rate, len(kernel.states), FARTHEST_START * np.sqrt(gamma), s)
+    first = found[0, 0]
+    if flow is part.phase.sampling:
+        return Trajectories(first, found[:, 0], 0.0)
+    moved = first / gamma + found[:, 1] - found[0, 1]
+    return Trajectories(first / np.sqrt(gamma), moved, float(np.sqrt(1 - 1 / gamma)))
+
+
+Rate = Callable[[Any, np.ndarray], np.ndarray]
+
+
+def _rate(
+    kernel: Kernel, part: SolvedPhase, given: Mapping[str, float], s: np.ndarray
+) -> Rate:
+    """Return the right-hand side, whose time is a place in `s`."""
+    params = [given[name] for name in kernel.parameters]
+    rows = [part.overlaps[name][0] for name in kernel.inputs]
+    inputs = np.clip(np.reshape(rows, (-1, s.size)), -SATURATED, SATURATED)
+
+    def rate(i: Any, y: np.ndarray) -> np.ndarray:
+        return kernel["rhs"](s[i], list(y), list(inputs[:, i]), params, *kernel.rule)[0]
+
+    return rate
+
+
+def _gamma(flow: Printed, kernel: Kernel, given: Mapping[str, float]) -> float:
+    """Return the variance of Y(0), or 1 where the flow moves nu itself."""
+    if "Gamma" not in flow.observed:
+        return 1.0
+    zeros = [0.0] * len(kernel.states), [0.0] * len(kernel.inputs)
+    params = [given[name] for name in kernel.parameters]
+    seen, _ = kernel["observables"](0.0, *zeros, params, *kernel.rule)
+    return float(seen[kernel.outputs("observables").index("Gamma")])
+
+
+def _backwards(rate: Rate, unknowns: int, reach: float, s: np.ndarray) -> np.ndarray:
+    """States, (times, unknowns, ends), that end evenly spread in the first unknown.
+
+    The ends hold every start within `reach`; other unknowns end at 0.
+    """
+    far = np.full((unknowns, s.size), ASYMPTOTIC)
+    edge = reach + np.abs(rate(slice(None), far)[0]).mean()
+    y = np.zeros((unknowns, END_POINTS))
+    y[0] = np.linspace(-edge, edge, END_POINTS)
+    states = [y]
+    for i in range(s.size - 1, 0, -2):
+        y = rk4_step(rate, (i, i - 1, i - 2), s[i - 2] - s[i], y)
+        states.append(y)
+    return np.array(states[::-1])
