@@ -28,7 +28,6 @@ from .codegen.parameters import (
 )
 from .codegen.snapshot import PrintedLimit, PrintedPhase, printed_limit
 from .minima.result import Minima, alone
-from .modes.evaluate import solve_modes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,6 +144,8 @@ def _solved_modes(
             "`nu0` draws trajectories along one mean, but modes have several "
             "directions. Leave it out."
         )
+    from .modes.evaluate import solve_modes
+
     if limit.about["samples"]:
         warnings.warn(NO_SHARES, stacklevel=3)
     rows, sample = solve_modes(limit, times, point)
