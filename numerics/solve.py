@@ -212,7 +212,7 @@ class Solution:
 
     @property
     def scalars(self) -> dict[str, Any]:
-        """What describes the generated sample; a number if there is one feature."""
+        """The generated sample in numbers, one a feature if there are several."""
         if "shares" in self.sample:
             return dict(self.sample)
         several = len(self.sample["share_plus"]) > 1

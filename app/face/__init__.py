@@ -1,1 +1,1 @@
-"""What a person meets: the command line, the report, the explorer."""
+"""The face of the package: the command line, the report, the explorer."""

@@ -1,4 +1,4 @@
-"""What is installed, what it runs on, and what is missing."""
+"""The versions and devices that are here, and the packages that are missing."""
 
 from __future__ import annotations
 

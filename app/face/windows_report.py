@@ -272,7 +272,7 @@ def _parts(numbers: Numbers, figures: Mapping[str, bytes]) -> list[str]:
 
 
 def _arms(numbers: Numbers) -> str:
-    """What the two ways to train are."""
+    """The ways to train, in words."""
     plan, (lo, hi) = numbers["plan"], numbers["window"]
     words = (
         f"Uniform training draws times evenly from [0, 1]; window training draws "

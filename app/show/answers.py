@@ -1,4 +1,4 @@
-"""What the commands print: one JSON object, or a table for people."""
+"""The output of the commands: one JSON object, or a table for people."""
 
 from __future__ import annotations
 

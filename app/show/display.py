@@ -34,7 +34,7 @@ def axis_label(name: str) -> str:
 
 @xr.register_dataset_accessor("dilaton")
 class Shown:
-    """What a result of dilaton can show of itself.
+    """The figures and the metadata of a result.
 
     >>> import dilaton
     >>> limit = dilaton.derive(dilaton.Model(dilaton.two_modes()))
@@ -68,7 +68,7 @@ class Shown:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What `plot` can draw."""
+        """The quantities that `plot` can draw."""
         if "phase" in self._data.coords and "phase" not in self._data.dims:
             found = [n for n, x in self._data.data_vars.items() if "t" in x.dims]
         else:

@@ -1,4 +1,4 @@
-"""Which test keeps which claim: the status page and `dilaton where` read it here."""
+"""The test that keeps each claim, for the status page and for `dilaton where`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ GUARDS: dict[str, tuple[str, ...]] = {
         "tests/house/test_docs.py::test_the_tied_flow_follows_its_network",
     ),
 }
-"""Which tests fail when the equations of a system are wrong, by the system's name."""
+"""The tests that fail when the equations of a system are wrong, by its name."""
 
 SPECIAL: dict[tuple[str, str], tuple[str, ...]] = {
     ("classes", "weights/learned"): (

@@ -1,4 +1,4 @@
-"""What depends on parameters alone is computed once a row, not at every step."""
+"""Hoist subexpressions of parameters alone out of the time loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cached `derive`: solving a known model skips the derivation."""
+"""Cached `derive`: solving a known model skips its derivation."""
 
 from __future__ import annotations
 

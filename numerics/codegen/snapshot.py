@@ -1,4 +1,4 @@
-"""What numbers need of a limit: names, and functions as text, kept on disk by content.
+"""Names and generated source of a limit, loadable without sympy.
 
 A `System` is symbols. To evaluate one it is enough to know its names and its printed
 functions, so these are kept in the cache folder, named by what was derived and by the
@@ -34,7 +34,7 @@ ROLES = ("learned", "sampling", "projected", "levels")
 
 @dataclass(frozen=True)
 class Printed:
-    """A system as numbers see it: its names, and its functions as text.
+    """Names and generated source of a `System`, loadable without sympy.
 
     Attributes
     ----------

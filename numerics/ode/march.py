@@ -53,7 +53,7 @@ def load(lane, row, start, y0, p_rows, clock, y, params):
 
 @inlined
 def enter(lane, row, piece, end, breaks, coefficients, clock, pieces):
-    """Let a lane see the given functions of one piece of its row, and its bound."""
+    """Load one piece's Chebyshev inputs and its end time into a lane."""
     middle, width, c = pieces
     held = row if breaks.shape[0] > 1 else 0
     left, right = breaks[held, piece], breaks[held, piece + 1]
@@ -162,7 +162,7 @@ def move(clock, record, y, tried):
 
 @inlined
 def settle(lanes, rows, limits, clock, record, y, pieces, results):
-    """See to the lanes that need a look; return how many rows have ended."""
+    """Write outputs and retire finished rows in flagged lanes; return how many."""
     times, _, _, breaks, coefficients, y_out = rows
     ended = 0
     for lane in range(lanes):

@@ -23,7 +23,7 @@ STATUS = (
     "the state or its derivative is not finite",
     "the averages are not known within the tolerance",
 )
-"""What the numbers in `Flow.status` mean."""
+"""The meanings of the numbers in `Flow.status`."""
 
 AVERAGES = 0.01
 """The averages in a right-hand side are known to this share of `rtol`."""
@@ -31,7 +31,7 @@ AVERAGES = 0.01
 
 @dataclass(frozen=True)
 class Flow:
-    """What `integrate` returns.
+    """The trajectories of a batch of rows, as `integrate` returns them.
 
     Attributes
     ----------

@@ -154,7 +154,7 @@ class Chain:
         return self._met("*".join(filter(None, (constant, factor))), text)
 
     def _met(self, factor: str, last: str) -> str:
-        """Multiply what is known last with the product of all else."""
+        """Multiply the newest coefficient by the product of constants, made first."""
         if not factor or not last:
             return last
         number, last = self.unscaled.get(last, ("", last))

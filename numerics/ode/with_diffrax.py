@@ -91,43 +91,49 @@ def _listed(values: dict, names: tuple[str, ...], what: str) -> list:
     return [values[n] for n in names]
 
 
+def _inputs_at(at: Any, breaks: Any, coefficients: Any) -> Any:
+    """Return the given functions of one row at a time, by Clenshaw's recurrence."""
+    import jax.numpy as jnp
+
+    piece = jnp.searchsorted(breaks[1:-1], at, side="right")
+    left, right = breaks[piece], breaks[piece + 1]
+    width = jnp.where(right > left, right - left, 1.0)
+    x = (2 * at - left - right) / width
+    c = coefficients[:, piece]
+    one = two = jnp.zeros(c.shape[0])
+    for j in range(c.shape[1] - 1, 0, -1):
+        one, two = 2 * x * one - two + c[:, j], one
+    return x * one - two + c[:, 0]
+
+
+def _worst_average(rhs: Any, times: Any, y: Any, args: tuple) -> Any:
+    """Return the largest doubt about the averages at the times of a trajectory."""
+    import jax
+    import jax.numpy as jnp
+
+    params, breaks, coefficients, nodes, weights = args
+
+    def off(at: Any, state: Any) -> Any:
+        inputs = _inputs_at(at, breaks, coefficients)
+        return jnp.max(jnp.asarray(rhs(at, state, inputs, params, nodes, weights)[1]))
+
+    return jnp.max(jax.vmap(off)(times, y))
+
+
 @lru_cache(maxsize=32)
 def _row_solver(system: System, method: str, rtol: float, atol: float, max_steps: int):
     """Return the solver of one row: state, status, steps, rejections, worst average."""
     import diffrax
-    import jax
     import jax.numpy as jnp
 
     kernel = make_kernel(system, "jax")
     rhs = kernel["rhs"]
     averages = has_averages(system)
 
-    def given(at, breaks, coefficients):
-        piece = jnp.searchsorted(breaks[1:-1], at, side="right")
-        left, right = breaks[piece], breaks[piece + 1]
-        width = jnp.where(right > left, right - left, 1.0)
-        x = (2 * at - left - right) / width
-        c = coefficients[:, piece]
-        one = two = jnp.zeros(c.shape[0])
-        for j in range(c.shape[1] - 1, 0, -1):
-            one, two = 2 * x * one - two + c[:, j], one
-        return x * one - two + c[:, 0]
-
     def field(at, y, args):
         params, breaks, coefficients, nodes, weights = args
-        inputs = given(at, breaks, coefficients)
+        inputs = _inputs_at(at, breaks, coefficients)
         return tuple(rhs(at, y, inputs, params, nodes, weights)[0])
-
-    def worst_average(times, y, args):
-        params, breaks, coefficients, nodes, weights = args
-
-        def off(at, state):
-            inputs = given(at, breaks, coefficients)
-            return jnp.max(
-                jnp.asarray(rhs(at, state, inputs, params, nodes, weights)[1])
-            )
-
-        return jnp.max(jax.vmap(off)(times, y))
 
     def solve(y0, params, breaks, coefficients, times, nodes, weights):
         breaks, coefficients = jnp.asarray(breaks), jnp.asarray(coefficients)
@@ -157,7 +163,7 @@ def _row_solver(system: System, method: str, rtol: float, atol: float, max_steps
         status = jnp.where(ok & finite, 0, jnp.where(ok, 3, 2))
         stats = found.stats
         ys = jnp.concatenate([y0[None], states]) if ends else states
-        worst = worst_average(times, ys, args) if averages else jnp.zeros(())
+        worst = _worst_average(rhs, times, ys, args) if averages else jnp.zeros(())
         return (
             ys,
             status,

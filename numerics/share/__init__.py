@@ -1,1 +1,1 @@
-"""What is generated: the share of each mode, from flows, laws and fixed steps."""
+"""The generated share of each mode: from closed laws, flows and fixed steps."""

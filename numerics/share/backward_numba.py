@@ -66,7 +66,7 @@ def shoot(end, field, x):
 
 @compiled
 def landing(end, gamma, field, x):
-    """Return what must be overcome: E[nu(1) | Y(0)] up to the free flow's factor."""
+    """Return the mean of nu(1) given Y(0), divided by the free-flow factor."""
     shoot(end, field, x)
     return x[0] / gamma - x[1]
 

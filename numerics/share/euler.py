@@ -1,4 +1,4 @@
-"""What a sampler with few steps gets: the exact flow at dimension d, by any rule.
+"""The samples of few steps: the exact flow at dimension d, by any rule.
 
 No limit is taken. Each projection on a mean obeys a scalar flow, so the shares need
 no Monte Carlo: the map from the starting point to the last one is followed on a grid

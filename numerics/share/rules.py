@@ -139,4 +139,4 @@ RULES: dict[str, Callable[[ExactFlow, np.ndarray, Times], Any]] = {
     "dpm++2m": multistep,
     "exponential": exponential_steps,
 }
-"""What carries a state through the steps, by the rule's name."""
+"""The functions that carry a state through the steps, by the rule's name."""

@@ -67,7 +67,7 @@ Two-dimensional ones have time second; the coordinates along time are returned u
 """
 
 TEXTS = ("status", "reason", "@phase")
-"""What is text in a chunk; all else is numbers."""
+"""The columns of a chunk that are text; all others are numbers."""
 
 # --- the rows -------------------------------------------------------------------
 

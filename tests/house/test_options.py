@@ -203,6 +203,11 @@ LINES = {
         "device": ("mixture --device cpu", "mixture --device cuda"),
         "json": ("mixture", "mixture --json found.json"),
     },
+    "where": {
+        "label": ("W1", "S1"),
+        "spec": ("W1 a.toml", "W1 product.toml"),
+        "json": ("W1", "W1 --json"),
+    },
     "explore": {
         "port": ("--port 8123", "--port 8124"),
         "browser": ("--browser", "--no-browser"),
