@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .grid import Grid, coefficients
-from .sample import advance, check_samplable, decided_edges, first_alpha
+from .sample import check_samplable, decided_edges, first_alpha, take_cell
 from .train import Trained
 
 Reached = Callable[[Tensor, Tensor], Tensor]
@@ -28,14 +28,16 @@ _NODES = 13  # from -6 to 6: where a change of sign is looked for
 _HALVINGS = 10  # of an interval of one; then a straight line
 
 
-class Share(NamedTuple):
+class BoundaryShare(NamedTuple):
     """A share of generated samples and its standard error."""
 
     value: float
     error: float
 
 
-def boundary_shares(trained: Trained, grid: Grid, seed: int) -> tuple[Share, ...]:
+def boundary_shares(
+    trained: Trained, grid: Grid, seed: int
+) -> tuple[BoundaryShare, ...]:
     r"""Share of samples with $\nu_j > 0$ at the end of the phase that decides it.
 
     Parameters
@@ -49,7 +51,7 @@ def boundary_shares(trained: Trained, grid: Grid, seed: int) -> tuple[Share, ...
 
     Returns
     -------
-    tuple of Share
+    tuple of BoundaryShare
         One for each feature. A boundary that is crossed twice between two nodes is
         not seen there.
     """
@@ -58,7 +60,7 @@ def boundary_shares(trained: Trained, grid: Grid, seed: int) -> tuple[Share, ...
     return tuple(_share(trained, grid, j, end, seed) for j, end in enumerate(ends))
 
 
-def _share(trained: Trained, grid: Grid, j: int, end: int, seed: int) -> Share:
+def _share(trained: Trained, grid: Grid, j: int, end: int, seed: int) -> BoundaryShare:
     small = _reduced(trained, j, end)
     at = coefficients(trained.model.interpolant, grid.times, trained.network.d)
     scale, axis = first_alpha(trained), small.data.axes[j]
@@ -66,13 +68,13 @@ def _share(trained: Trained, grid: Grid, j: int, end: int, seed: int) -> Share:
     def reached(along: Tensor, others: Tensor) -> Tensor:
         x = scale * torch.cat([along[:, None], others], 1)
         for i in range(end):
-            x = advance(small, grid, at, i, x)
+            x = take_cell(small, grid, at, i, x)
         return x @ axis
 
     points = _normals(small.network.width - 1, seed, axis)
     shares = torch.stack([_beyond(reached, others).mean() for others in points])
     error = float(shares.std()) / len(shares) ** 0.5 if len(shares) > 1 else 0.0
-    return Share(float(shares.mean()), error)
+    return BoundaryShare(float(shares.mean()), error)
 
 
 def _reduced(trained: Trained, j: int, end: int) -> Trained:

@@ -16,7 +16,7 @@ from ...theory.models.model import TAU, D, Interpolant, Model
 from ...theory.windows.dilation import make_dilation
 from ...theory.windows.search import S_PHASE, Window, find_windows, window_names
 
-Rule = Literal["left", "midpoint"]
+StepRule = Literal["left", "midpoint"]
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Grid:
 
     edges: np.ndarray
     times: np.ndarray
-    rule: Rule
+    rule: StepRule
     bounds: tuple[int, ...]
     phases: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Coefficients:
+class VelocityCoefficients:
     r"""The interpolant at some times, shape (T,) each.
 
     The velocity is $\dot X = \gamma X + \zeta f(X)$ with $\gamma = \dot\alpha/\alpha$
@@ -58,7 +58,9 @@ class Coefficients:
     zeta: np.ndarray
 
 
-def coefficients(interpolant: Interpolant, times: np.ndarray, d: int) -> Coefficients:
+def coefficients(
+    interpolant: Interpolant, times: np.ndarray, d: int
+) -> VelocityCoefficients:
     r"""Evaluate $\alpha, \beta$ and the velocity's coefficients at `times` below 1."""
     import sympy as sp
 
@@ -77,7 +79,7 @@ def coefficients(interpolant: Interpolant, times: np.ndarray, d: int) -> Coeffic
         )
         gamma = da / a
         zeta = db - gamma * b
-    return Coefficients(*(np.array(x, float) for x in (a, b, gamma, zeta)))
+    return VelocityCoefficients(*(np.array(x, float) for x in (a, b, gamma, zeta)))
 
 
 def dilated_grid(
@@ -85,7 +87,7 @@ def dilated_grid(
     values: Mapping[str, float],
     d: int,
     steps: int,
-    rule: Rule,
+    rule: StepRule,
     *,
     grading: float = 1.0,
 ) -> Grid:
@@ -133,7 +135,12 @@ def fades(window: Window) -> bool:
 
 
 def mapped_grid(
-    model: Model, values: Mapping[str, float], d: int, steps: int, rule: Rule, text: str
+    model: Model,
+    values: Mapping[str, float],
+    d: int,
+    steps: int,
+    rule: StepRule,
+    text: str,
 ) -> Grid:
     r"""Step evenly through any map of time, as in ``"shift:3"`` or ``"log-snr"``.
 
@@ -145,13 +152,13 @@ def mapped_grid(
     return replace(whole, times=made.times(steps, rule)[1].copy())
 
 
-def uniform_grid(steps: int, rule: Rule) -> Grid:
+def uniform_grid(steps: int, rule: StepRule) -> Grid:
     r"""Divide $\tau \in [0, 1]$ equally: the schedule without a dilation."""
     return _grid(np.linspace(0.0, 1.0, steps + 1), rule, (steps,), ("uniform",))
 
 
 def _grid(
-    edges: np.ndarray, rule: Rule, bounds: tuple[int, ...], names: tuple[str, ...]
+    edges: np.ndarray, rule: StepRule, bounds: tuple[int, ...], names: tuple[str, ...]
 ) -> Grid:
     if rule not in ("left", "midpoint"):
         raise ModelError(

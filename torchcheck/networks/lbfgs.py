@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
+RowObjective = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From points (T, K) to values (T,) and gradients (T, K), row by row."""
 
 _ARMIJO = 1e-4  # share of the linear decrease that a step must bring
@@ -18,7 +18,7 @@ _STRIDE = 4.0  # growth of the step over stretches that bend down
 _SHORT = 1e-4  # a step this short says that the curvature pairs mislead
 
 
-def remembered(part: Callable[[Tensor], Objective]) -> Objective:
+def only_new_rows(part: Callable[[Tensor], RowObjective]) -> RowObjective:
     """An objective that computes only the rows whose points are new.
 
     `part` returns the objective of the rows with the given numbers. Rows that are
@@ -48,8 +48,8 @@ class Minimum(NamedTuple):
     iterations: int
 
 
-def minimise(
-    objective: Objective,
+def minimise_rows(
+    objective: RowObjective,
     start: Tensor,
     *,
     tolerance: float,
@@ -98,8 +98,9 @@ def minimise(
         slope[bad] = -(grad[bad] ** 2).sum(1)
         step = stride / grad.norm(dim=1).clamp(min=1.0) if not pairs else stride
         step = step.minimum(longest / direction.norm(dim=1).clamp(min=1e-300))
-        new, new_value, new_grad, length = _search(
-            objective, x, value, grad, direction, slope, step, live
+        here = _Visited(x, value, grad)
+        (new, new_value, new_grad), length = _search(
+            objective, here, direction, slope, step, live
         )
         misled = live & (length < _SHORT)
         known = _forget(pairs, misled)
@@ -164,17 +165,24 @@ def _remember(
     return good
 
 
+class _Visited(NamedTuple):
+    """Points (T, K) with their values (T,) and gradients (T, K)."""
+
+    x: Tensor
+    value: Tensor
+    grad: Tensor
+
+
 def _search(
-    objective: Objective,
-    x: Tensor,
-    value: Tensor,
-    grad: Tensor,
+    objective: RowObjective,
+    here: _Visited,
     direction: Tensor,
     slope: Tensor,
     step: Tensor,
     live: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[_Visited, Tensor]:
     """Halve each row's step until it decreases; return points and step lengths."""
+    x, value, grad = here
     best, best_value, best_grad = x.clone(), value.clone(), grad.clone()
     todo = live.clone()
     for _ in range(_HALVINGS):
@@ -190,4 +198,5 @@ def _search(
         if not todo.any():
             break
         step = torch.where(todo, step / 2, step)
-    return best, best_value, best_grad, torch.where(live & ~todo, step, 0.0)
+    length = torch.where(live & ~todo, step, 0.0)
+    return _Visited(best, best_value, best_grad), length

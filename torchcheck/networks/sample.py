@@ -16,7 +16,7 @@ from torch import Tensor
 from ...errors import ModelError, ShapeError
 from ...theory.models.model import Model
 from ...theory.windows.search import find_windows, window_names
-from .grid import Coefficients, Grid, coefficients
+from .grid import Grid, VelocityCoefficients, coefficients
 from .network import activation
 from .train import Trained
 from .training_set import TrainingSet, generator
@@ -149,19 +149,19 @@ def _frame(data: TrainingSet) -> Tensor | None:
 
 
 def _integrate(
-    trained: Trained, grid: Grid, at: Coefficients, x: Tensor
+    trained: Trained, grid: Grid, at: VelocityCoefficients, x: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return nu at all edges, (steps + 1, paths, features), and the final points."""
     axes = trained.data.axes
     nu = [x @ axes.T]
     for i in range(len(grid.times)):
-        x = advance(trained, grid, at, i, x)
+        x = take_cell(trained, grid, at, i, x)
         nu.append(x @ axes.T)
     return torch.stack(nu), x
 
 
-def advance(
-    trained: Trained, grid: Grid, at: Coefficients, i: int, x: Tensor
+def take_cell(
+    trained: Trained, grid: Grid, at: VelocityCoefficients, i: int, x: Tensor
 ) -> Tensor:
     """Take the points `x` (N, k) through cell `i` of the grid.
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from ...errors import DerivationError
 from ...theory.models.model import Model, Modes
 from .grid import coefficients
-from .lbfgs import minimise, remembered
+from .lbfgs import minimise_rows, only_new_rows
 
 START, SPREAD = 0.5, 0.3  # of the Bayes slope; of a random part
 
@@ -199,8 +199,8 @@ def train_softmax(
 
         return objective
 
-    found = minimise(
-        remembered(part), start, tolerance=tolerance, max_iterations=max_iterations
+    found = minimise_rows(
+        only_new_rows(part), start, tolerance=tolerance, max_iterations=max_iterations
     )
     slope = found.point[:, : size * width].reshape(-1, size, width)
     slope, b = slope / spread[:, None, None], found.point[:, size * width :]

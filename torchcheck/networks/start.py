@@ -31,7 +31,7 @@ def starts(loss: Loss, seed: int) -> tuple[Loss, Tensor]:
     return replace(loss.part(times), live=live), point
 
 
-def lowest(loss: Loss, point: Tensor, steps: int) -> tuple[Loss, Tensor]:
+def lowest_choice(loss: Loss, point: Tensor, steps: int) -> tuple[Loss, Tensor]:
     """At each time the choice of `starts` whose minimum is the lowest."""
     value = loss.reduced(point)[0].reshape(-1, steps)
     best = value.argmin(0) * steps + torch.arange(steps, device=value.device)

@@ -18,10 +18,10 @@ from torch import Tensor
 from ...errors import ModelError, ShapeError
 from ...theory.models.model import Model, suffix
 from .grid import coefficients
-from .lbfgs import Objective, minimise, remembered
+from .lbfgs import RowObjective, minimise_rows, only_new_rows
 from .loss import SATURATED_BIAS, Loss
 from .network import Network, check_activation
-from .start import lowest, starts
+from .start import lowest_choice, starts
 from .training_set import (
     Embedding,
     TrainingSet,
@@ -155,7 +155,7 @@ def train(
     }
     if method == "averaged":
         many, points = descend(*starts(loss, seed), tolerance, steps)
-        loss, point = lowest(many, points, len(times))
+        loss, point = lowest_choice(many, points, len(times))
         parameters = _solved(loss, point)
         settings |= {"tolerance": tolerance, "nodes": loss.nodes}
     elif method == "sampled":
@@ -244,7 +244,7 @@ def descend(
     rows = loss.free.any(1).nonzero()[:, 0]
     part, x = loss.part(rows), point[rows]
     while True:
-        x = minimise(
+        x = minimise_rows(
             _objective(part),
             x,
             tolerance=tolerance,
@@ -258,8 +258,8 @@ def descend(
         part = replace(part, nodes=2 * part.nodes)
 
 
-def _objective(loss: Loss) -> Objective:
-    return remembered(lambda rows: loss.part(rows).reduced)
+def _objective(loss: Loss) -> RowObjective:
+    return only_new_rows(lambda rows: loss.part(rows).reduced)
 
 
 def quadrature_error(loss: Loss, point: Tensor) -> float:

@@ -17,16 +17,17 @@ from ..networks.sample import bulk_curve, sample_features
 from ..networks.train import Trained, train
 from ..networks.training_set import draw_training_set
 from .law import distance
-from .plan import Phase, Plan, degenerate, phases, suffixes
+from .plan import GRADING, Plan, StudyPhase, degenerate, phases, suffixes
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
 
+UNITS_MEASURED = 300
+"""Most steps of a descent of several units whose overlaps are measured."""
+
 UNITS_STEPS = 60
 """Most steps of a descent of several units on a sampling grid: where all units are
 nearly constant, or saturated, what they still could learn changes no path."""
-
-GRADING = 2.0  # cells are finer where a phase begins, by this power
 
 _INPUT_POWER = {"c": 1, "omega": 1, "v": 1, "zeta": 1, "r": 2}
 """Powers of the input's size in overlaps of w and c, by their first word. Where a
@@ -49,7 +50,8 @@ def measure_cell(spec: Spec, plan: Plan, d: int, seed: int) -> Overlaps:
     norms = []
     for phase in (x for x in phases(spec.model) if not degenerate(spec, x)):
         size = _input_size(phase, d)
-        trained = _trained(spec, plan, _taus(spec, plan, d, phase), d, seed, phase)
+        brief = _at_most(spec, plan, UNITS_MEASURED)
+        trained = _trained(spec, brief, _taus(spec, plan, d, phase), d, seed, phase)
         found = trained.network.overlaps(trained.data)
         if "c_hat" not in found and phase.window.features:
             found["c_hat"] = _gain(spec, phase, d) * found["c"]
@@ -60,7 +62,7 @@ def measure_cell(spec: Spec, plan: Plan, d: int, seed: int) -> Overlaps:
     return cell | {"gradient_norm": np.concatenate(norms)}
 
 
-def _taus(spec: Spec, plan: Plan, d: int, phase: Phase) -> np.ndarray:
+def _taus(spec: Spec, plan: Plan, d: int, phase: StudyPhase) -> np.ndarray:
     """Times in tau; where tau = O(1) they are the limit's own, which do not move."""
     s = plan.inside(phase)
     if phase.window.end == "interior":
@@ -75,14 +77,21 @@ def kappas(spec: Spec) -> dict[str, Any]:
     return {k: v for k, v in own.items() if v is not None} | spec.values
 
 
-def _input_size(phase: Phase, d: int) -> float:
+def _input_size(phase: StudyPhase, d: int) -> float:
     return float(d) ** float(phase.window.alpha_size)
 
 
-def _gain(spec: Spec, phase: Phase, d: int) -> float:
+def _gain(spec: Spec, phase: StudyPhase, d: int) -> float:
     """What makes the skip O(1) in a feature window, where `c_hat` is the quantity."""
     first = spec.model.target.features[phase.window.features[0] - 1]
     return float(d) ** float(0.5 - first.exponent)
+
+
+def _at_most(spec: Spec, plan: Plan, most: int) -> Plan:
+    """The plan with at most so many steps of a descent of several units."""
+    if spec.kind != "product":
+        return plan
+    return replace(plan, max_iterations=min(plan.max_iterations, most))
 
 
 def _trained(
@@ -91,8 +100,7 @@ def _trained(
     times: np.ndarray,
     d: int,
     seed: int,
-    phase: Phase,
-    most: int = 300,
+    phase: StudyPhase,
 ) -> Trained:
     """Networks at `times` of one phase, whose unit of the input fixes the ridge."""
     values = dict(spec.values)
@@ -101,8 +109,6 @@ def _trained(
     data = draw_training_set(
         spec.model, values, d, seed, times=len(times), device=plan.device
     )
-    steps = plan.max_iterations
-    several = spec.kind == "product"
     return train(
         spec.model,
         values,
@@ -111,7 +117,7 @@ def _trained(
         seed,
         data=data,
         tolerance=plan.tolerance,
-        steps=min(steps, most) if several else steps,
+        steps=plan.max_iterations,
         device=plan.device,
     )
 
@@ -211,10 +217,11 @@ def _trained_grid(
     grid = dilated_grid(spec.model, kappas(spec), d, cells, "midpoint", grading=grading)
     sizes = {_input_size(phase, d) for phase in parts}
     if len(sizes) == 1:
-        trained = _trained(spec, plan, grid.times, d, seed, parts[0], UNITS_STEPS)
-        return trained, grid
+        brief = _at_most(spec, plan, UNITS_STEPS)
+        return _trained(spec, brief, grid.times, d, seed, parts[0]), grid
+    brief = _at_most(spec, plan, UNITS_MEASURED)
     pieces = [
-        _trained(spec, plan, times, d, seed, phase)
+        _trained(spec, brief, times, d, seed, phase)
         for phase, times in zip(parts, np.split(grid.times, len(parts)), strict=True)
     ]
     return _joined(pieces, grid), grid

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...show.answers import plain
 from ...theory.windows.search import leading_rate
-from .plan import Cell, Curves, Offsets, Phase, Plan, degenerate, phases
+from .plan import Cell, Curves, Offsets, Plan, StudyPhase, degenerate, phases
 from .series import (
     fit_of,
     law_rows,
@@ -20,7 +20,7 @@ from .series import (
     rows_of,
     sampled_series,
 )
-from .verdict import FALSE_ALARM, Criterion, Verdict, worst
+from .verdict import FALSE_ALARM, Criterion, Verdict, worst_verdict
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
@@ -100,7 +100,7 @@ def compare(
     return Study(
         rows=[row for x in overlaps for row in rows_of(x, plan, spec.population)],
         fits=fits,
-        verdict=worst([x["verdict"] for x in fits]),
+        verdict=worst_verdict([x["verdict"] for x in fits]),
         gradient_norm=norm,
         plan=plan,
         digest=spec.digest,
@@ -109,7 +109,7 @@ def compare(
     )
 
 
-def _criteria(spec: Spec, parts: list[Phase], tests: int) -> dict[str, Criterion]:
+def _criteria(spec: Spec, parts: list[StudyPhase], tests: int) -> dict[str, Criterion]:
     """By phase, what decides its verdicts; `tests` share the false alarms."""
     return {
         part.name: Criterion(
@@ -124,7 +124,7 @@ def _criteria(spec: Spec, parts: list[Phase], tests: int) -> dict[str, Criterion
     }
 
 
-def _notes(spec: Spec, parts: list[Phase]) -> tuple[str, ...]:
+def _notes(spec: Spec, parts: list[StudyPhase]) -> tuple[str, ...]:
     return tuple(
         f"The phase {part.name} is degenerate: with frozen noise (noise_draws = "
         f"{spec.values['noise_draws']}) the hidden unit fits every noise draw, p is "

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...theory.models.model import TAU
 from ..device import need_torch
-from .plan import phases
+from .plan import GRADING, phases
 
 if TYPE_CHECKING:
     from ...theory.derive import Limit
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Tick = Callable[[str], None]
 
-GRADING = 2.0  # cells are finer where a phase begins, by this power
 MEASURED = ("c_hat", "m", "omega", "b", "q", "r", "c")
 
 

@@ -29,7 +29,17 @@ from .compare import Study, compare, versions
 from .figures import draw_study
 from .law import law_time, limit_law
 from .modes import converge_modes
-from .plan import SAMPLED, Cell, Curves, Offset, Offsets, Phase, Plan, phases, suffixes
+from .plan import (
+    SAMPLED,
+    Cell,
+    Curves,
+    Offset,
+    Offsets,
+    Plan,
+    StudyPhase,
+    phases,
+    suffixes,
+)
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -210,7 +220,7 @@ def predicted_offsets(spec: Spec, plan: Plan, limits: Curves) -> Offsets:
     return found
 
 
-def _own_names(spec: Spec, phase: Phase, name: str) -> list[str]:
+def _own_names(spec: Spec, phase: StudyPhase, name: str) -> list[str]:
     """In the bulk all features of a product share one `m` and one `q`."""
     if spec.kind == "product" and not phase.window.features and name in ("m", "q"):
         return [name + suffix for suffix in suffixes(spec.model)]

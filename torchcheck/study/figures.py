@@ -14,13 +14,13 @@ from ...theory.symbols.notation import TABLE
 _MOST_LINES = 12
 
 Row = Mapping[str, Any]
-Curve = tuple[Sequence[float], Sequence[float]]
+Line = tuple[Sequence[float], Sequence[float]]
 
 
 def draw_study(
     rows: Sequence[Row],
     fits: Sequence[Row],
-    curves: Mapping[str, Curve],
+    curves: Mapping[str, Line],
     phases: Sequence[str],
     folder: Path,
 ) -> None:

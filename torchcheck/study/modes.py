@@ -17,9 +17,9 @@ from ...theory.windows.search import find_windows, leading_rate
 from ..networks.grid import coefficients
 from ..networks.softmax import SoftmaxNetworks, draw, modes_of, train_softmax
 from .compare import Study
-from .plan import Phase, Plan, phases
+from .plan import Plan, StudyPhase, phases
 from .series import Series, fit_of, rows_of
-from .verdict import FALSE_ALARM, Criterion, worst
+from .verdict import FALSE_ALARM, Criterion, worst_verdict
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
@@ -72,7 +72,7 @@ def converge_modes(
     return Study(
         rows=[row for x in overlaps for row in rows_of(x, plan, population=True)],
         fits=fits,
-        verdict=worst([x["verdict"] for x in fits]),
+        verdict=worst_verdict([x["verdict"] for x in fits]),
         gradient_norm=norm,
         plan=plan,
         digest=spec.digest,
@@ -143,7 +143,7 @@ def _trained(
     )
 
 
-def _taus(spec: Spec, part: Phase, d: int, s: np.ndarray) -> np.ndarray:
+def _taus(spec: Spec, part: StudyPhase, d: int, s: np.ndarray) -> np.ndarray:
     """Times of the interpolant at times inside a phase."""
     windows = find_windows(spec.model)
     place = windows.index(part.window)
@@ -156,7 +156,7 @@ def _point(spec: Spec, d: int) -> dict[str, float]:
 
 
 def measure(
-    spec: Spec, part: Phase, networks: SoftmaxNetworks
+    spec: Spec, part: StudyPhase, networks: SoftmaxNetworks
 ) -> dict[str, np.ndarray]:
     """Overlaps of networks in the units of a phase, a name for each entry."""
     target, d = modes_of(spec.model), networks.d
@@ -215,7 +215,7 @@ def _generated(spec: Spec, plan: Plan, d: int, seed: int, cells: int) -> np.ndar
 
 def _series(
     plan: Plan,
-    parts: list[Phase],
+    parts: list[StudyPhase],
     wanted: Mapping[str, Mapping[str, np.ndarray]],
     cells: Mapping[tuple[int, int], Cell],
 ) -> Iterable[Series]:

@@ -29,6 +29,9 @@ Offsets = Mapping[str, "Offset"]
 TIMES = (0.25, 0.5, 0.75, 1.0)
 """Times inside a phase unless asked otherwise; 1 is left out where tau would be 1."""
 
+GRADING = 2.0
+"""Cells of a sampling grid are finer where a phase begins, by this power."""
+
 SAMPLED = ("share_plus", "mode_mean", "bulk_variance")
 """Quantities of generated samples."""
 
@@ -40,17 +43,17 @@ class Offset(NamedTuple):
     shifts: Mapping[str, np.ndarray]
 
 
-class Phase(NamedTuple):
+class StudyPhase(NamedTuple):
     """A phase by its name and the window of time it spends."""
 
     name: str
     window: Window
 
 
-def phases(model: Model) -> list[Phase]:
+def phases(model: Model) -> list[StudyPhase]:
     """The phases of a model in order; derives no equation."""
     windows = find_windows(model)
-    return [Phase(*x) for x in zip(window_names(windows), windows, strict=True)]
+    return [StudyPhase(*x) for x in zip(window_names(windows), windows, strict=True)]
 
 
 def suffixes(model: Model) -> list[str]:
@@ -58,7 +61,7 @@ def suffixes(model: Model) -> list[str]:
     return [suffix(model, j + 1) for j in range(len(model.target.features))]
 
 
-def degenerate(spec: Spec, part: Phase) -> bool:
+def degenerate(spec: Spec, part: StudyPhase) -> bool:
     """Whether the phase has no limit to compare networks with."""
     return spec.frozen_noise and bool(part.window.features)
 
@@ -120,6 +123,6 @@ class Plan:
         check_device(self.device)
         return self
 
-    def inside(self, phase: Phase) -> np.ndarray:
+    def inside(self, phase: StudyPhase) -> np.ndarray:
         """Times of one phase: without its end where that is, or tends to, tau = 1."""
         return np.array([s for s in self.times if s < 1 or phase.window.end == "0"])

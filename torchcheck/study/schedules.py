@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..networks.grid import Grid, Rule, dilated_grid, uniform_grid
+from ..networks.grid import Grid, StepRule, dilated_grid, uniform_grid
 from ..networks.sample import Samples, sample
 from ..networks.train import Method, Trained, train
 from .compare import versions
@@ -45,7 +45,7 @@ class Schedule:
     """
 
     dilated: bool
-    rule: Rule
+    rule: StepRule
     times: int
     grading: float = 1.0
 
@@ -146,7 +146,7 @@ def compare_schedules(
     Undilated, Euler's rule sends everything to the heavier mode as d grows and the
     midpoint rule forgets p; with the dilation both keep it.
     """
-    rules: tuple[Rule, ...] = ("left", "midpoint")
+    rules: tuple[StepRule, ...] = ("left", "midpoint")
     jobs = [
         (d, Schedule(dilated, rule, times))
         for d in dims

@@ -9,15 +9,15 @@ import numpy as np
 
 from .gauge import signs, turned
 from .law import LEVELS, ks_row, law_time, shares_below
-from .plan import SAMPLED, Cell, Curves, Offsets, Phase, Plan, degenerate, suffixes
+from .plan import SAMPLED, Cell, Curves, Offsets, Plan, StudyPhase, degenerate, suffixes
 from .verdict import (
     Criterion,
     Extrapolation,
     extrapolate,
     fit_slope,
-    judge,
     resolution,
     strain,
+    verdict_of,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Series(NamedTuple):
 def learned_series(
     plan: Plan,
     spec: Spec,
-    parts: list[Phase],
+    parts: list[StudyPhase],
     wanted: Curves,
     cells: Mapping[tuple[int, int], Cell],
     offsets: Offsets,
@@ -98,7 +98,7 @@ def _slack(cells: Mapping[tuple[int, int], Cell], name: str) -> float:
 def sampled_series(
     plan: Plan,
     spec: Spec,
-    parts: list[Phase],
+    parts: list[StudyPhase],
     wanted: Curves,
     cells: Mapping[tuple[int, int], Cell],
 ) -> Iterator[Series]:
@@ -119,7 +119,7 @@ def sampled_series(
         )
 
 
-def _decides(spec: Spec, parts: list[Phase], name: str) -> Phase:
+def _decides(spec: Spec, parts: list[StudyPhase], name: str) -> StudyPhase:
     """The phase that decides the feature that `name` belongs to."""
     ends = suffixes(spec.model)
     j = next((i for i, x in enumerate(ends, 1) if x and name.endswith(x)), 1)
@@ -129,7 +129,7 @@ def _decides(spec: Spec, parts: list[Phase], name: str) -> Phase:
 def law_series(
     plan: Plan,
     spec: Spec,
-    parts: list[Phase],
+    parts: list[StudyPhase],
     wanted: Curves,
     cells: Mapping[tuple[int, int], Cell],
 ) -> Iterator[Series]:
@@ -248,7 +248,7 @@ def fit_of(
         "extrapolated_high": found[j].high,
         "resolution": finest,
         **_offsets(series, dims),
-        "verdict": judge(strains[j] <= 1, finest, criterion),
+        "verdict": verdict_of(strains[j] <= 1, finest, criterion),
     }
 
 

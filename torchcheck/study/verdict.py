@@ -209,7 +209,7 @@ def resolution(found: Extrapolation, limit: float, unit: float) -> float:
     return reach / unit if unit else float("inf")
 
 
-def judge(inside: bool, resolution: float, criterion: Criterion) -> Verdict:
+def verdict_of(inside: bool, resolution: float, criterion: Criterion) -> Verdict:
     """The verdict on one quantity of one phase.
 
     ``not converged`` when a gradient norm exceeded its tolerance; ``inconsistent``
@@ -231,7 +231,7 @@ _ORDER: tuple[Verdict, ...] = (
 )
 
 
-def worst(verdicts: list[Verdict]) -> Verdict:
+def worst_verdict(verdicts: list[Verdict]) -> Verdict:
     """The verdict on a study: the first of its comparisons' in the order of concern.
 
     Not converged comes before inconsistent, then undecided, then consistent.

@@ -17,7 +17,7 @@ from dilaton.numerics.minima.continuation import minimise_classes
 from dilaton.theory.models.model import Autoencoder, Data, Model, product, two_modes
 from dilaton.theory.models.spec import parse_spec
 from dilaton.torchcheck.networks.grid import dilated_grid
-from dilaton.torchcheck.networks.lbfgs import remembered
+from dilaton.torchcheck.networks.lbfgs import only_new_rows
 from dilaton.torchcheck.networks.sample import _one_mode, sample_features
 from dilaton.torchcheck.networks.train import make_loss, train
 from dilaton.torchcheck.networks.training_set import draw_training_set, in_span
@@ -592,7 +592,7 @@ def test_rows_with_known_points_are_not_computed_again():
         asked.append(rows.tolist())
         return lambda x: ((x**2).sum(1) + rows, 2 * x)
 
-    objective = remembered(part)
+    objective = only_new_rows(part)
     x = torch.arange(6, dtype=torch.float64).reshape(3, 2)
     for step in (0.0, 1.0, 0.0):
         x = x + torch.tensor([[0.0], [step], [0.0]])

@@ -20,7 +20,7 @@ from dilaton.torchcheck.networks.grid import (
     phase_times,
     uniform_grid,
 )
-from dilaton.torchcheck.networks.lbfgs import minimise
+from dilaton.torchcheck.networks.lbfgs import minimise_rows
 from dilaton.torchcheck.networks.network import Network, measure
 from dilaton.torchcheck.networks.train import make_loss, train
 from dilaton.torchcheck.networks.training_set import (
@@ -412,7 +412,7 @@ def test_batched_descent_solves_each_row_on_its_own():
         stretch = torch.stack([widths, torch.ones(3).double()], 1)
         return (stretch * y**2 + y**4).sum(1), 2 * stretch * y + 4 * y**3
 
-    found = minimise(
+    found = minimise_rows(
         bowls, torch.ones(3, 2).double(), tolerance=1e-10, max_iterations=200
     )
     assert (found.point - centres).abs().max() < 1e-7

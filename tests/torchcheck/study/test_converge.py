@@ -18,9 +18,9 @@ from dilaton.torchcheck.study.verdict import (
     Extrapolation,
     extrapolate,
     fit_slope,
-    judge,
     resolution,
-    worst,
+    verdict_of,
+    worst_verdict,
 )
 from scipy import optimize
 
@@ -391,11 +391,11 @@ def test_an_interval_that_excludes_nothing_decides_nothing():
     wide = Extrapolation(4.7675, 0.465, 9.07, 1.0, 1.0)
     size = resolution(wide, 4.93, 4.93)
     assert size == pytest.approx((9.07 - 0.465) / 2 / 4.93 + (4.93 - 4.7675) / 4.93)
-    assert judge(True, size, CRITERION) == "undecided"
-    assert judge(False, size, CRITERION) == "inconsistent"
-    assert judge(True, DECISIVE, CRITERION) == "consistent"
-    assert judge(True, 1.001 * DECISIVE, CRITERION) == "undecided"
-    assert judge(True, 0.0, replace(CRITERION, converged=False)) == "not converged"
+    assert verdict_of(True, size, CRITERION) == "undecided"
+    assert verdict_of(False, size, CRITERION) == "inconsistent"
+    assert verdict_of(True, DECISIVE, CRITERION) == "consistent"
+    assert verdict_of(True, 1.001 * DECISIVE, CRITERION) == "undecided"
+    assert verdict_of(True, 0.0, replace(CRITERION, converged=False)) == "not converged"
     assert resolution(wide, 0.0, 0.0) == np.inf
 
 
@@ -414,12 +414,12 @@ def test_noise_leaves_a_comparison_undecided(limit):
 
 
 def test_the_worst_verdict_wins():
-    assert worst([]) == "undecided"
-    assert worst(["consistent", "undecided"]) == "undecided"
-    assert worst(["undecided", "inconsistent"]) == "inconsistent"
-    assert worst(["consistent", "consistent"]) == "consistent"
-    assert worst(["consistent", "inconsistent"]) == "inconsistent"
-    assert worst(["inconsistent", "not converged"]) == "not converged"
+    assert worst_verdict([]) == "undecided"
+    assert worst_verdict(["consistent", "undecided"]) == "undecided"
+    assert worst_verdict(["undecided", "inconsistent"]) == "inconsistent"
+    assert worst_verdict(["consistent", "consistent"]) == "consistent"
+    assert worst_verdict(["consistent", "inconsistent"]) == "inconsistent"
+    assert worst_verdict(["inconsistent", "not converged"]) == "not converged"
 
 
 def test_plans_leave_out_the_end_of_time():
