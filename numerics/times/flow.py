@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -10,11 +10,15 @@ import numpy as np
 from ...errors import SolveError
 from ...theory.models.model import Model
 from ...theory.symbols.system import System
-from ...theory.times.noise import shared_sgd
+from ...theory.times.noise import repeated_pair, shared_sgd
 from ...theory.times.shared import shared_training
 from ...theory.times.weights import loss_weight
+from ..codegen.quadrature import START, trapezoid
 from .nodes import TimeNodes
-from .training_mean import time_mean
+from .training_mean import kernel_of, time_mean
+
+PAIR = 4 * START
+"""Intervals of the normal that the times of a pair share."""
 
 TYPICAL = ([0.01, 0.9, 0.9], [1e-4, 0.1, 0.001], [0.5, 0.2, 0.2])
 """States (m, q, b) that show which times matter: fields nowhere steep, and learned."""
@@ -33,6 +37,46 @@ def flow_system(model: Model, loss: str, noisy: bool) -> System:
     return derive(model, loss_weight(loss, model.interpolant))
 
 
+@lru_cache(maxsize=16)
+def pair_system(model: Model, loss: str) -> System:
+    """Return what a pair pulls at one time under a loss weight, kept."""
+    return repeated_pair(model, loss_weight(loss, model.interpolant))
+
+
+Extra = Callable[[Sequence[float]], float]
+
+
+def repeated_noise(
+    model: Model,
+    loss: str,
+    nodes: TimeNodes,
+    point: Mapping[str, float],
+    repeats: int,
+) -> Extra:
+    r"""Return what `q` gains a unit of time from pairs used at several times. (R29)"""
+    kernel = kernel_of(pair_system(model, loss))
+    params = [point[name] for name in kernel.parameters[:-1]]
+    g, w = trapezoid(PAIR)
+    used = nodes.weight > 1e-14
+    tau, weight = nodes.tau[used], nodes.weight[used]
+    scale = (repeats - 1) * point["rate"] / point["batch"]
+    spread = point["sigma"] ** 2
+
+    def gain(state: Sequence[float]) -> float:
+        total = 0.0
+        for sign, share in ((1.0, point["p"]), (-1.0, 1 - point["p"])):
+            given = [*state, g[:, None], sign]
+            with np.errstate(all="ignore"):
+                values, _ = kernel["values"](
+                    0.0, [], given, [*params, tau], *trapezoid()
+                )
+            one, two, three = (values @ weight) ** 2
+            total += share * w @ (one + spread / point["d"] * (two + spread * three))
+        return float(scale * total)
+
+    return gain
+
+
 def follow(
     system: System,
     nodes: TimeNodes,
@@ -41,8 +85,11 @@ def follow(
     times: Sequence[float],
     rtol: float,
     atol: float,
+    extra: Extra | None = None,
 ) -> np.ndarray:
     """Return the states at training times that do not decrease, (time, state).
+
+    `extra` is added to the speed of `q`.
 
     Implicit steps (LSODA chooses), as the mean over times mixes fast and slow ones.
     Raises `SolveError` when they cannot go on.
@@ -53,8 +100,14 @@ def follow(
     grid = np.unique([0.0, *times])
     if grid.size == 1:
         return np.array([list(start)] * len(times))
+
+    def speed(_: float, y: np.ndarray) -> np.ndarray:
+        rates = np.array(mean(list(y)))
+        rates[1] += extra(list(y)) if extra else 0.0
+        return rates
+
     found = solve_ivp(
-        lambda _, y: mean(y),
+        speed,
         (0.0, grid[-1]),
         start,
         method="LSODA",

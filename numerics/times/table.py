@@ -14,9 +14,9 @@ from ...theory.times.exponents import time_law
 from ...theory.times.held import check_trainable
 from ...theory.times.weights import loss_weight
 from ..asked import asked
-from ..codegen.parameters import dimension
+from ..codegen.parameters import dimension, whole_number
 from ..learn import check_init, sgd_noise, training_times
-from .flow import flow_system, follow
+from .flow import flow_system, follow, repeated_noise
 from .learning_time import bulk_time, direction_time, learning_time
 from .nodes import time_nodes
 
@@ -169,6 +169,7 @@ def shared_flow(
     *,
     rate: float | None = None,
     batch: float | None = None,
+    repeats: int = 1,
     rtol: float = 1e-8,
     atol: float = 1e-10,
 ) -> dict[str, list[float]]:
@@ -176,7 +177,8 @@ def shared_flow(
 
     Gradient flow on the population under a density of times and a loss weight, exact at
     `d`; with `rate` and `batch`, with the noise of one-pass SGD, steps of `rate`/d on
-    `batch` fresh samples. Returns ``{"times", "m", "q", "b"}``.
+    `batch` samples; `repeats` of them share a pair of noise and data, at times of their
+    own (R29). Returns ``{"times", "m", "q", "b"}``.
     """
     spec = asked(spec).spec
     model = spec.model
@@ -200,6 +202,14 @@ def shared_flow(
             "The initial vector must not vanish, or nothing moves it, but m = q = 0 is "
             "given. Raise m or q."
         )
-    found = follow(system, nodes, point, start, when, rtol, atol)
+    extra = None
+    if whole_number("repeats", repeats) > 1:
+        if not noise:
+            raise ModelError(
+                "Pairs that are repeated add noise at a finite rate, but `repeats` = "
+                f"{repeats} comes without `rate`. Give `rate` and `batch`, or leave it."
+            )
+        extra = repeated_noise(model, loss, nodes, point, repeats)
+    found = follow(system, nodes, point, start, when, rtol, atol, extra)
     plain = (name.partition("_")[0] for name in names)
     return {"times": when, **dict(zip(plain, np.array(found).T.tolist(), strict=True))}

@@ -31,6 +31,9 @@ FIRST = {  # what the figure must show, checked on the numbers that it draws
         np.diff([half(line) for line in f.axes[0].lines[:3]]).min() > 0
     ),
     "learning": lambda f: final(f, 0) > 5 * final(f, 1),
+    "training_times": lambda f: (
+        f.axes[0].lines[0].get_ydata()[-1] > 10 * f.axes[0].lines[4].get_ydata()[-1]
+    ),
     "potential": lambda f: len(f.axes[0].lines) == 4,
     "phase_diagram": lambda f: (
         # a thousand samples at both ends of kappa: the population's shares

@@ -16,11 +16,11 @@ from dataclasses import replace
 import sympy as sp
 
 from ...errors import DerivationError
-from ..models.model import D, Model, named
-from ..phases.denoiser import exact_denoiser
+from ..models.model import TAU, D, Model, named
+from ..phases.denoiser import exact_denoiser, parameters_of
 from ..symbols.gaussian import FieldAverage, H, phi, to_averages
 from ..symbols.notation import symbol
-from ..symbols.system import Step, System
+from ..symbols.system import Equation, Step, System
 from ..windows.search import Window
 from .shared import shared_training, square_norm
 
@@ -81,6 +81,48 @@ def shared_sgd(model: Model, weight: sp.Expr) -> System:
         parameters=(RATE, BATCH, *flow.parameters),
         status="asymptotic",
         steps=(*flow.steps, step),
+    ).check()
+
+
+NORMAL, SIGN = sp.Symbol("normal", real=True), symbol("S")
+"""The noise along `w` and the sign of one pair, held while its times vary."""
+
+
+def repeated_pair(model: Model, weight: sp.Expr) -> System:
+    r"""What one pair of noise and data pulls `w` by at one time, as a function. (R29)
+
+    A pair used at `k` times adds their sum: $N$ gains $(k-1)\frac\eta B\,\mathbb E
+    [I_1^2 + \frac{\sigma^2}{d}(I_2^2 + \sigma^2I_3^2)]$, `B` counting pairs times `k`,
+    with the means over $\rho$ at one sign and one normal of
+
+    $$ \lambda\Big(\frac{\alpha^2}{\Delta}\Big)^2\sqrt\Lambda\,T'(sm - n_2T),\qquad
+       \lambda\frac{\alpha^2}{\Delta}\frac{\alpha^2}{\Delta}T,\qquad
+       \lambda\frac{\alpha^2}{\Delta}\frac{\alpha\beta}{\Delta}T : $$
+
+    in the window $x$ is nearly $x_0$ at all times of a pair, and beyond it $T$ is a
+    sign, so that the fields share their normal. Status: asymptotic.
+    """
+    bayes = exact_denoiser(model)
+    m, q, b = (named(model, x, 1) for x in ("m", "q", "b"))
+    norm2, snr = m**2 + q, bayes.snr(1)
+    unit = sp.tanh(SIGN * snr * m + sp.sqrt(snr * norm2) * NORMAL + b)
+    pull = sp.sqrt(snr) * (1 - unit**2) * (SIGN * m - norm2 * unit)
+    parts = (
+        bayes.residual_gain**2 * pull,
+        bayes.residual_gain * bayes.alpha**2 / bayes.delta * unit,
+        bayes.residual_gain * bayes.alpha * bayes.beta / bayes.delta * unit,
+    )
+    names = (sp.Symbol(f"pull_{i}", real=True) for i in (1, 2, 3))
+    return System(
+        name="shared/pair",
+        kind="closed",
+        time=None,
+        equations=tuple(
+            Equation("R29", x, weight * part)
+            for x, part in zip(names, parts, strict=True)
+        ),
+        inputs=(m, q, b, NORMAL, SIGN),
+        parameters=(*parameters_of(model), D, TAU),
     ).check()
 
 

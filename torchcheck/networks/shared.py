@@ -42,7 +42,9 @@ class SharedRun:
     """How it is trained: `batch` fresh samples a step, many networks side by side.
 
     `stratified` draws the times of a batch one from each of its equal shares;
-    `repeats` uses each pair of noise and data at that many times.
+    `repeats` uses each pair of noise and data at that many times. With heavy-ball
+    `momentum` the steps are ``(1 - momentum) * rate`` times the running sum of slopes,
+    so that `rate` is what a lasting slope moves by.
     """
 
     d: int
@@ -52,6 +54,7 @@ class SharedRun:
     networks: int
     stratified: bool = False
     repeats: int = 1
+    momentum: float = 0.0
     optimiser: Optimiser = "sgd"
 
 
@@ -107,10 +110,15 @@ def _mover(run: SharedRun, w: torch.Tensor, b: torch.Tensor):
 
         return by_adam
 
+    sums, rate = [torch.zeros_like(w), torch.zeros_like(b)], run.rate / 2
+    step = rate * (1 - run.momentum)
+
     def by_sgd(slopes: Sequence[torch.Tensor]) -> None:
         with torch.no_grad():
-            w.sub_(slopes[0] * (run.rate / 2))
-            b.sub_(slopes[1] * (run.rate / (2 * run.d)))
+            for total, slope in zip(sums, slopes, strict=True):
+                total.mul_(run.momentum).add_(slope)
+            w.sub_(sums[0] * step)
+            b.sub_(sums[1] * (step / run.d))
 
     return by_sgd
 

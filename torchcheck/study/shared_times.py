@@ -25,7 +25,7 @@ FALSE_ALARM = 0.001
 """Chance that a study of a true flow is called inconsistent by chance."""
 
 ORDER = 2.0
-"""What is left of relative order 1/d and rate/d, times this, is no fault."""
+"""What is left of relative order (1 + rate + sigma^2)/d, times this, is no fault."""
 
 DECISIVE = 0.01
 """Largest standard error with which networks that agree are called consistent."""
@@ -42,6 +42,7 @@ class SharedNetworks:
     times: tuple[float, ...]
     rate: float
     batch: int
+    repeats: int
     measured: Mapping[int, np.ndarray]
 
 
@@ -83,24 +84,36 @@ def train_networks(
         )
         for size in d
     }
-    about = (spec, density, loss, init, tuple(times), run["rate"], run["batch"])
-    return SharedNetworks(*about, measured)
+    return SharedNetworks(
+        spec=spec,
+        density=density,
+        loss=loss,
+        init=init,
+        times=tuple(times),
+        rate=run["rate"],
+        batch=run["batch"],
+        repeats=run.get("repeats", 1),
+        measured=measured,
+    )
 
 
 def compare_with_flow(nets: SharedNetworks, **told: Any) -> SharedStudy:
     """Compare networks with the flow of their overlaps (R20).
 
-    `told` overrides what the flow is told (`density`, `loss`, `rate`, `batch`), to see
-    that a wrong theory is found out. The verdict is ``"consistent"``,
-    ``"inconsistent"``, or ``"undecided"`` where the networks scatter too much to tell.
+    `told` overrides what the flow is told (`density`, `loss`, `rate`, `batch`,
+    `repeats`), to see that a wrong theory is found out. The verdict is
+    ``"consistent"``, ``"inconsistent"``, or ``"undecided"`` where the networks scatter
+    too much to tell.
     """
     known: dict[str, Any] = {"density": nets.density, "loss": nets.loss}
-    known |= {"rate": nets.rate, "batch": nets.batch} | told
+    known |= {"rate": nets.rate, "batch": nets.batch, "repeats": nets.repeats}
+    known |= told
     rows = []
     for d, values in nets.measured.items():
         known |= {"init": nets.init, "times": nets.times}
         flow = shared_flow(nets.spec, d, **known, rtol=1e-6, atol=1e-8)
-        rows += _rows(d, nets.times, values, flow, ORDER * (1 + nets.rate) / d)
+        size = 1 + nets.rate + nets.spec.values["sigma"] ** 2
+        rows += _rows(d, nets.times, values, flow, ORDER * size / d)
     return SharedStudy(rows, verdict(rows))
 
 

@@ -96,6 +96,8 @@ def test_what_is_refused(spec):
     args = (spec, 100, "uniform", "data")
     with pytest.raises(ModelError, match="`batch` is missing"):
         shared_flow(*args, START, [1], rate=1.0)
+    with pytest.raises(ModelError, match="`repeats` = 2 comes without `rate`"):
+        shared_flow(*args, START, [1], repeats=2)
     with pytest.raises(ModelError, match="`rate` must be positive and finite"):
         shared_flow(*args, START, [1], rate=-1.0, batch=1)
     with pytest.raises(AdmissibilityError, match="vector must not vanish"):
