@@ -30,6 +30,7 @@ class Place:
     quantity: str | None
     system: str | None
     function: str
+    numbers: str | None
     tests: tuple[str, ...]
     docs: str
 
@@ -89,9 +90,21 @@ def _place(model: Model, system: System, record: Equation | Step) -> Place:
         quantity=quantity,
         system=system.name,
         function=f"{module.replace('.', '/')}.py:{function}",
+        numbers=None if case == "modes" else _numbers(case, system),
         tests=guards_of(case, system.name),
         docs=_docs(case, model, str(record.label)),
     )
+
+
+def _numbers(case: str, system: System) -> str:
+    """The function that compiles the system, and solves it where that is needed."""
+    solvers = {
+        "flow": "numerics/ode/integrate.py:integrate",
+        "stationary": "numerics/minima/minimise.py:minimise",
+    }
+    if case == "classes" and system.kind == "stationary":
+        return "numerics/minima/continuation.py:minimise_classes"
+    return solvers.get(system.kind, "numerics/codegen/kernel.py:make_kernel")
 
 
 def case_name(model: Model) -> str:
@@ -148,6 +161,7 @@ def _rules(label: str) -> Iterator[Place]:
                     None,
                     None,
                     f"{where}:{node.name}",
+                    None,
                     (),
                     "docs/design.md",
                 )
@@ -161,6 +175,7 @@ def as_text(places: list[Place]) -> str:
             "equation": place.equation,
             "system": place.system or "a rule of the engine",
             "function": place.function,
+            "numbers": place.numbers or "those of its callers",
             "tests": "\n            ".join(place.tests) or "those of its callers",
             "docs": place.docs,
         }

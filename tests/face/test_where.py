@@ -49,6 +49,7 @@ def test_every_printed_label_leads_to_its_function_and_its_test(name):
         for place in find_label(limit, label):
             assert defined(place.function), place
             assert place.function.startswith("theory/")
+            assert place.numbers is None or defined(place.numbers), place
             assert place.tests, place
             for test in place.tests:
                 path, _, judge = test.partition("::")
@@ -122,6 +123,7 @@ def test_the_command_prints_text_and_json(call, tmp_path):
         "quantity",
         "system",
         "function",
+        "numbers",
         "tests",
         "docs",
     }

@@ -19,6 +19,7 @@ from dilaton.show.guards import GUARDS, NUMERICAL, SPECIAL
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+FOLDERS = ("app", "theory", "numerics", "torchcheck")
 FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 PRINTED = ("notation.md", "derivation.md", "derivation-samples.md", "status.md")
@@ -323,3 +324,20 @@ def descend(d, p, sigma, alpha, beta, init):
         "q": across**2 / (beta**2 * d),
         "b": b,
     }
+
+
+@pytest.mark.parametrize("page", ["docs/design.md", "CONTRIBUTING.md"])
+def test_what_a_page_of_the_house_names_is_there(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    folders = "|".join(("tests", *FOLDERS))
+    named = set(re.findall(rf"(?<![\w/])((?:{folders})/[\w/]+\.py)\b", text))
+    assert named
+    assert not [path for path in sorted(named) if not (ROOT / path).exists()]
+
+
+def test_the_picture_of_the_house_has_every_room():
+    text = (ROOT / "docs/design.md").read_text(encoding="utf-8")
+    for folder in FOLDERS:
+        picture = text.partition(f"\n{folder}/ ")[2].partition("\n  │\n")[0]
+        for path in (ROOT / folder).glob("*/__init__.py"):
+            assert f"{path.parent.name}/" in picture, path
