@@ -53,6 +53,7 @@ RATIO = 0.6  # of neighbouring rungs
 MANY = 8  # minima that are followed at one time
 PIECES = 6  # branches that may be the lowest, one after another
 RUNGS = 120
+BRIEF = 1e-3  # times before last too short for a flat minimum to matter
 NOISY = 0.2  # share of the noise in |w|^2 from which on rows are searched everywhere
 CONTINUOUS = 1e-6  # relative; the lowest objective has no larger jumps
 FAST = 0.7  # a minimum that moves more between rungs is looked at in between
@@ -491,7 +492,7 @@ def descend(ends, grid, known, closed, given, level, tol, out, states, smooth):
         before = out[0]
         put(x, states[k])
         record(at, x, given, level, smooth[k])
-        if k % 8 == 0:
+        if k % 8 == 0 and at > BRIEF:
             flat = max(flat, at * steepness(at, x, given, level, other))
     if number == 0 and not alike(x, bottom):
         point(low, bottom, given, level, other)

@@ -20,7 +20,17 @@ from ..codegen.kernel import make_kernel, numba_module
 from ..codegen.quadrature import START, trapezoid
 from ..codegen.snapshot import Printed, printed
 from ..codegen.threads import share_out
-from .result import BRANCHES, FLOOR, LEVELS, PIECES, Minima, batch, guesses
+from .result import (
+    BRANCHES,
+    FLOOR,
+    LEVELS,
+    NOISY,
+    PIECES,
+    Minima,
+    batch,
+    charted,
+    guesses,
+)
 
 if TYPE_CHECKING:
     from ...theory.symbols.system import System
@@ -118,7 +128,7 @@ def _follow_side_by_side(
 
 def _noisy(system: Printed, columns: np.ndarray) -> np.ndarray:
     """Return where much of `w` lies along the noise of the samples."""
-    if system.unknowns != ("omega", "b"):
+    if not charted(system):
         return np.zeros(len(columns), dtype=bool)
     kernel = make_kernel(system, "numpy")
     seen, _ = kernel["observables"](1.0, [1.0, 0.0], [], [*columns.T], *kernel.rule)
@@ -178,7 +188,7 @@ def _rough() -> tuple[np.ndarray, np.ndarray]:
 
 def _shapes(system: Printed) -> tuple[np.ndarray, ...]:
     """Return the grids of the landscape, close and thin; empty ones if it has none."""
-    if system.unknowns != ("omega", "b"):
+    if not charted(system):
         return (np.zeros(0),) * 4
     found = []
     for sizes, places in ((SIZES[2], PLACES), (THIN, THIN)):
@@ -211,9 +221,6 @@ def _follow(
 
 SMOOTH, EDGES = 3, 4
 """The places of the values at Chebyshev points, and of the ends of pieces."""
-
-NOISY = 0.2
-"""Share of the noise in |w|^2 from which on rows are searched everywhere."""
 
 AGAIN = 3
 """The status of a row with more pieces than there was room for."""

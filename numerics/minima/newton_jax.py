@@ -20,7 +20,7 @@ from ..codegen.kernel import make_kernel
 from ..codegen.quadrature import START, trapezoid
 from ..codegen.snapshot import Printed
 from .newton_numba import ALIKE, FAR, LAST_STEP, MOST, RATIO, ROUGH_STEP, ROUNDING
-from .result import FLOOR, LEVELS, PIECES, guesses
+from .result import BRIEF, FLOOR, LEVELS, PIECES, guesses
 
 BISECTIONS = 40  # of the switch, in log s
 
@@ -65,7 +65,7 @@ def _flatness(
     curve = np.linalg.eigvalsh(square)[..., 0]
     slope = np.abs(np.where(known, out[1 : 1 + size], 0.0)).max(axis=0)
     step = np.where(curve > 0, at * slope / np.where(curve > 0, curve, 1), np.inf)
-    return step.max(1)
+    return np.where(at > BRIEF, step, 0.0).max(1)
 
 
 @lru_cache(maxsize=16)

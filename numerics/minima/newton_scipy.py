@@ -16,7 +16,7 @@ from ..codegen.kernel import Kernel, make_kernel
 from ..codegen.quadrature import START, trapezoid
 from ..codegen.snapshot import Printed
 from .newton_numba import ALIKE, FAR
-from .result import FLOOR, LEVELS, PIECES, guesses
+from .result import BRIEF, FLOOR, LEVELS, NOISY, PIECES, charted, guesses
 
 LADDER = 0.7
 """Ratio of neighbouring times on the way down."""
@@ -29,6 +29,9 @@ BIASES = np.sinh(np.linspace(-3.2, 3.2, 41))
 
 STRIDE = 1.0
 """A branch that moves more between rungs is followed in smaller steps."""
+
+POLISHES = 3
+"""Newton steps after the trust-region method, which stops where heights are equal."""
 
 LEVEL = 1e-9
 """Relative slope of a minimum, at most."""
@@ -57,6 +60,14 @@ class _Row:
         self.seen: tuple = None, None
         self.even, self.closes = system.even, bool(system.branches)
         self.saturates = "saturated" in system.branches
+        self.noisy = self._noise() > NOISY
+
+    def _noise(self) -> float:
+        """Return the share of |w|^2 that lies along the noise of the samples."""
+        if not charted(self.system):
+            return 0.0
+        seen = self.record(1.0, np.array([1.0, 0.0]))
+        return float(seen[self.system.names.index("r")]) - 1
 
     def newton(self, at: float, x: np.ndarray) -> tuple[np.ndarray, float]:
         """Return the objective, its slopes and curvatures; once for one point."""
@@ -113,13 +124,16 @@ class _Row:
 
     def _polished(self, at: float, x: np.ndarray) -> np.ndarray | None:
         """Return the minimum beside `x`, with omega >= 0; None if there is none."""
-        curves = self.hessian(at, x)
-        if not np.abs(x).max() < FAR or not np.abs(curves).max() < 1e200:
-            return None
-        if np.linalg.eigvalsh(curves)[0] <= 0:
-            return None
-        step = np.linalg.solve(curves, self.slope(at, x))
-        x = x - step if np.abs(step).max() < 1e-3 else x
+        for _ in range(POLISHES):
+            curves = self.hessian(at, x)
+            if not np.abs(x).max() < FAR or not np.abs(curves).max() < 1e200:
+                return None
+            if np.linalg.eigvalsh(curves)[0] <= 0:
+                return None
+            step = np.linalg.solve(curves, self.slope(at, x))
+            if np.abs(step).max() > 0.1 * (np.abs(x).max() + 0.01):
+                break
+            x = x - step
         return -x if self.even and x[0] < 0 else x
 
     def stationary(self, at: float, x: np.ndarray) -> bool:
@@ -129,7 +143,7 @@ class _Row:
 
     def dips(self, at: float) -> list[np.ndarray]:
         """Return where the landscape of a bias and a weight is lower than around."""
-        if self.system.unknowns != ("omega", "b"):
+        if not charted(self.system):
             return list(guesses(self.system))
         states = [*np.meshgrid(WEIGHTS, BIASES, indexing="ij")]
         with np.errstate(all="ignore"):
@@ -192,6 +206,8 @@ class _Branch:
         return x
 
     def _reached(self, near: float, s: float, depth: int) -> np.ndarray | None:
+        if s < BRIEF and "n" not in self.row.system.parameters:
+            return self.known[near]  # heights are equal there, up to rounding
         x = self.row.settle(s, self.known[near])
         if x is not None and _apart(x, self.known[near]) < STRIDE:
             return x
@@ -254,12 +270,14 @@ class _Atlas:
         high, now = 1.0, self._lowest(1.0)
         while high > FLOOR and now is not None and not self.lost:
             low = max(LADDER * high, FLOOR)
-            self._survey(low)
+            if self.row.noisy or self._lowest(low) is None:
+                self._survey(low)
             high, now = self._between(high, low, now)
         if now is not None:
             self.held.append(now)
             self.edges.append(FLOOR)
         self.lost |= len(self.held) > PIECES
+        self.held, self.edges = self.held[:PIECES], self.edges[: PIECES + 1]
 
     def _between(
         self, high: float, low: float, now: _Branch
@@ -330,11 +348,12 @@ def _follow_row(row: _Row, system: Printed, times: np.ndarray, points: int) -> l
             x = _found(held, s, low)
             smooth[k, i] = row.record(s, x)
             *_, steep, curve, _off = row.facts(s, x)
-            flat = max(flat, s * steep / curve if curve > 0 else np.inf)
+            if s > BRIEF:
+                flat = max(flat, s * steep / curve if curve > 0 else np.inf)
     state = 2 if atlas.lost else (0 if pieces else (1 if row.closes else 2))
     values, facts, codes = _at_times(atlas, times)
     below = row.closed(1.0)
-    if pieces and edges[pieces] <= FLOOR:
+    if pieces and not atlas.lost and edges[pieces] <= FLOOR:
         below = row.record(FLOOR, _found(atlas.held[-1], FLOOR, FLOOR))
     summary = [pieces, len(atlas.start), second, state, flat]
     return [values, facts, codes, smooth, edges, below, summary]

@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 FLOOR = 1e-5
 """The continuation goes down to this s where no branch takes over before."""
 
+BRIEF = 1e-3
+"""Times before this one last too short for a flat minimum to matter."""
+
 PIECES = 6
 """Largest number of branches that are the lowest, one after another."""
+
+NOISY = 0.2
+"""Share of the noise in |w|^2 from which on rows are searched at every rung."""
 
 LEVELS = 7
 """Quadrature rules of 62 to 3968 intervals; a row takes the first that is fine."""
@@ -144,3 +150,11 @@ def guesses(system: System | Printed) -> np.ndarray:
     """Return the starting points at s = 1, of shape (starts, unknowns)."""
     ranges = [GUESSES.get(x, (0.0,)) for x in printed(system).unknowns]
     return np.stack(np.meshgrid(*ranges, indexing="ij"), -1).reshape(-1, len(ranges))
+
+
+def charted(system: Printed) -> bool:
+    """Whether minima are searched on a grid: samples, and a weight and a bias alone.
+
+    The population has no ridges: its landscape is flat far out, and nothing competes.
+    """
+    return system.unknowns == ("omega", "b") and "n" in system.parameters
