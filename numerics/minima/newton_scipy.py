@@ -78,6 +78,13 @@ class _Row:
             self.seen = key, (np.nan_to_num(values, nan=1e300), float(off))
         return self.seen[1]
 
+    def refine(self, at: float, x: np.ndarray) -> None:
+        """Take the first rule that is fine at a point."""
+        for level in range(LEVELS):
+            self.rule = trapezoid(START * 2**level)
+            if self.newton(at, x)[1] <= self.tol:
+                break
+
     def height(self, at: float, x: np.ndarray) -> float:
         """Return the objective."""
         return float(self.newton(at, x)[0][0])
@@ -175,11 +182,13 @@ class _Row:
             return self.kernel["branch"](at, [], [], self.params, *self.rule)[0]
 
     def record(self, at: float, x: np.ndarray) -> np.ndarray:
+        self.refine(at, x)
         with np.errstate(all="ignore"):
             seen, _ = self.kernel["observables"](at, x, [], self.params, *self.rule)
         return np.concatenate([x, seen])
 
     def facts(self, at: float, x: np.ndarray) -> list[float]:
+        self.refine(at, x)
         values, off = self.newton(at, x)
         steep = np.abs(self.slope(at, x)).max()
         return [values[0], steep, np.linalg.eigvalsh(self.hessian(at, x))[0], off]
@@ -223,7 +232,10 @@ class _Branch:
     def height(self, s: float) -> float:
         """Return the objective, infinite where the branch is gone."""
         x = self.at(s)
-        return np.inf if x is None else self.row.height(s, x)
+        if x is None:
+            return np.inf
+        self.row.refine(s, x)
+        return self.row.height(s, x)
 
 
 def _apart(x: np.ndarray, y: np.ndarray) -> float:
@@ -260,7 +272,8 @@ class _Atlas:
     def _lowest(self, s: float, now: _Branch | None = None) -> _Branch | None:
         """Return the lowest branch at a time, `now` up to rounding, None if closed."""
         heights = [b.height(s) for b in self.branches]
-        if not heights or min(heights) >= self.row.rival(s) - ALIKE:
+        early = s < BRIEF and "n" not in self.row.system.parameters
+        if not heights or (not early and min(heights) >= self.row.rival(s) - ALIKE):
             return None
         if now is not None and now.height(s) <= min(heights) + ALIKE:
             return now
@@ -270,7 +283,8 @@ class _Atlas:
         high, now = 1.0, self._lowest(1.0)
         while high > FLOOR and now is not None and not self.lost:
             low = max(LADDER * high, FLOOR)
-            if self.row.noisy or self._lowest(low) is None:
+            ends = charted(self.row.system) and self._lowest(low) is None
+            if self.row.noisy or ends:
                 self._survey(low)
             high, now = self._between(high, low, now)
         if now is not None:
