@@ -30,6 +30,16 @@ FIRST = {  # what the figure must show, checked on the numbers that it draws
     "hierarchy": lambda f: (
         np.diff([half(line) for line in f.axes[0].lines[:3]]).min() > 0
     ),
+    "tree": lambda f: (
+        # the root, its branches, and the six modes' names with their weights
+        sum(t.get_text().startswith("mode") for t in f.axes[0].texts) == 6
+        and len(f.axes[0].lines) > 12
+    ),
+    "classes": lambda f: (
+        # a hundred orthogonal classes need a larger kappa than two
+        final(f, 0) > 1 - 1e-6
+        and f.axes[0].lines[3].get_ydata()[3] < f.axes[0].lines[0].get_ydata()[3] / 2
+    ),
     "learning": lambda f: final(f, 0) > 5 * final(f, 1),
     "training_times": lambda f: (
         f.axes[0].lines[0].get_ydata()[-1] > 10 * f.axes[0].lines[4].get_ydata()[-1]

@@ -110,19 +110,20 @@ def test_a_wrong_limit_is_called_inconsistent():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_study_of_three_modes_with_six_seeds():
     """Rates of every overlap; each, ten per cent off, is inconsistent."""
     dims = (300, 1000, 3000, 10_000)
-    found = converge(THREE, dims, 6, times=(0.5, 1.0), paths=20_000)
-    assert found.verdict in ("consistent", "undecided")
+    found = converge(THREE, dims, 6, times=(0.5, 1.0), paths=0)
+    assert found.verdict == "consistent"
     slopes = [
         x["slope"]
         for x in found.fits
         if x["quantity"].startswith(("omega", "c_hat")) and x["phase"] == "weights"
     ]
     assert -0.65 < np.median(slopes) < -0.35
-    overlaps = [x for x in found.fits if not x["quantity"].startswith("shares")]
-    assert max(x["resolution"] for x in overlaps) < 0.1
+    # ten per cent in any overlap would have been seen
+    assert max(x["resolution"] for x in found.fits) < 0.1
 
 
 def test_other_targets_are_refused(tmp_path):
