@@ -158,11 +158,17 @@ def sgd_noise(rate: float | None, batch: float | None) -> dict[str, float]:
                 "The noise of SGD needs both `rate` and `batch`, but "
                 f"`{name}` is missing. Give both, or none for a vanishing rate."
             )
-        if not 0 < value < np.inf:
-            raise ModelError(
-                f"`{name}` must be positive and finite, but is {value:g}. Change it."
-            )
+        positive(name, value)
     return {"rate": float(rate or 0), "batch": float(batch or 0)}
+
+
+def positive(name: str, value: float) -> float:
+    """Return a number that is positive and finite; raise `ModelError` for others."""
+    if not 0 < value < np.inf:
+        raise ModelError(
+            f"`{name}` must be positive and finite, but is {value:g}. Change it."
+        )
+    return float(value)
 
 
 def training_times(given: Iterable[float]) -> list[float]:

@@ -11,7 +11,7 @@ from ...errors import SolveError
 from ...theory.models.model import Model
 from ...theory.symbols.system import System
 from ...theory.times.noise import repeated_pair, shared_sgd
-from ...theory.times.shared import shared_training
+from ...theory.times.shared import shared_training, with_ridge
 from ...theory.times.weights import loss_weight
 from ..codegen.quadrature import START, trapezoid
 from .nodes import TimeNodes
@@ -31,10 +31,14 @@ def _steepest(start: Sequence[float]) -> list[float]:
 
 
 @lru_cache(maxsize=16)
-def flow_system(model: Model, loss: str, noisy: bool) -> System:
-    """Return the flow at one time under a loss weight, with or without noise, kept."""
+def flow_system(model: Model, loss: str, noisy: bool, ridge: bool) -> System:
+    """Return the flow at one time under a loss weight, kept.
+
+    With or without the noise of SGD and a ridge.
+    """
     derive = shared_sgd if noisy else shared_training
-    return derive(model, loss_weight(loss, model.interpolant))
+    system = derive(model, loss_weight(loss, model.interpolant))
+    return with_ridge(system, model) if ridge else system
 
 
 @lru_cache(maxsize=16)

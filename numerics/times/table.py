@@ -15,7 +15,7 @@ from ...theory.times.held import check_trainable
 from ...theory.times.weights import loss_weight
 from ..asked import asked
 from ..codegen.parameters import dimension, whole_number
-from ..learn import check_init, sgd_noise, training_times
+from ..learn import check_init, positive, sgd_noise, training_times
 from .flow import flow_system, follow, repeated_noise
 from .learning_time import bulk_time, direction_time, learning_time
 from .nodes import time_nodes
@@ -108,7 +108,7 @@ def _check_within(within: float) -> None:
 def time_exponents(
     spec: Given, densities: Densities, losses: Sequence[str], *, within: float
 ) -> list[dict[str, Any]]:
-    r"""Return the power of `d` of each learning time, as rows. (R21)
+    r"""Return the power of `d` of each learning time, as rows. (R30)
 
     With `density`, `loss`, `feature`, `exponent` (text such as ``"1/2"``; ``"inf"``
     when the time grows faster than any power) and `law`, the growth in full.
@@ -170,6 +170,7 @@ def shared_flow(
     rate: float | None = None,
     batch: float | None = None,
     repeats: int = 1,
+    ridge_w: float | None = None,
     rtol: float = 1e-8,
     atol: float = 1e-10,
 ) -> dict[str, list[float]]:
@@ -178,7 +179,7 @@ def shared_flow(
     Gradient flow on the population under a density of times and a loss weight, exact at
     `d`; with `rate` and `batch`, with the noise of one-pass SGD, steps of `rate`/d on
     `batch` samples; `repeats` of them share a pair of noise and data, at times of their
-    own (R29). Returns ``{"times", "m", "q", "b"}``.
+    own (R29). `ridge_w` is a ridge on w (R31). Returns ``{"times", "m", "q", "b"}``.
     """
     spec = asked(spec).spec
     model = spec.model
@@ -191,7 +192,9 @@ def shared_flow(
         )
     chosen, noise = density_of(density, model), sgd_noise(rate, batch)
     point = point_of(spec, d, chosen) | noise
-    system = flow_system(model, loss, bool(noise))
+    if ridge_w is not None:
+        point |= {"ridge_w": positive("ridge_w", ridge_w)}
+    system = flow_system(model, loss, bool(noise), ridge_w is not None)
     names = [str(x) for x in system.unknowns]
     check_init(system, names, init)
     when = training_times(times)

@@ -38,7 +38,7 @@ def window_of(model: Model, j: int) -> Window:
 
 
 def time_law(model: Model, j: int, density: Density, weight: sp.Expr) -> Law:
-    r"""Return the growth of the learning time of feature `j` with `d`. (R21)
+    r"""Return the growth of the learning time of feature `j` with `d`. (R30)
 
     The rate is $\frac{|\mu_j|^2}{d}\int\rho\lambda(\alpha^2/\Delta)^2K(\Lambda_j)\,
     d\tau$ with $K$ of order one up to the window, $\tau\sim d^{-e_j}$, and

@@ -9,6 +9,7 @@ times is the mean over these times of the systems derived here. Exact at every `
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import sympy as sp
@@ -205,6 +206,22 @@ def shared_training(model: Model, weight: sp.Expr) -> System:
             ),
         ),
     ).check()
+
+
+def with_ridge(system: System, model: Model) -> System:
+    r"""Return the flow with the ridge $\ell|w|^2/d$ on the loss, a weight decay. (R31)
+
+    $\dot w \mathrel{-}= \ell w$: $\dot m$ gains $-\ell m$ and $\dot q$ gains
+    $-2\ell q$. The bias is not decayed. Exact.
+    """
+    ridge = symbol("ridge_w")
+    lost = {named(model, "m", 1): 1, named(model, "q", 1): 2}
+    rows = tuple(
+        replace(eq, rhs=eq.rhs - lost.get(eq.lhs, 0) * ridge * eq.lhs)
+        for eq in system.equations
+    )
+    names = (ridge, *system.parameters)
+    return replace(system, equations=rows, parameters=names).check()
 
 
 def _fields(model: Model) -> tuple[Equation, ...]:

@@ -44,7 +44,8 @@ class SharedRun:
     `stratified` draws the times of a batch one from each of its equal shares;
     `repeats` uses each pair of noise and data at that many times. With heavy-ball
     `momentum` the steps are ``(1 - momentum) * rate`` times the running sum of slopes,
-    so that `rate` is what a lasting slope moves by.
+    so that `rate` is what a lasting slope moves by. `ridge_w` times |w|^2/d is added to
+    the loss.
     """
 
     d: int
@@ -55,6 +56,7 @@ class SharedRun:
     stratified: bool = False
     repeats: int = 1
     momentum: float = 0.0
+    ridge_w: float = 0.0
     optimiser: Optimiser = "sgd"
 
 
@@ -82,6 +84,7 @@ def train_shared(
     for time in times:
         for _ in range(step, round(time * run.d / run.rate)):
             loss = batch_loss(task, run, w, b, rng, generator)
+            loss = loss + run.ridge_w * (w**2).sum(1) / run.d
             move(torch.autograd.grad(loss.sum(), (w, b)))
             step += 1
         seen.append(measure(w, b))

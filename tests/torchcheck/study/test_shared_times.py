@@ -62,6 +62,13 @@ def test_momentum_is_a_larger_rate(spec):
     assert compare_with_flow(nets, rate=0.8).verdict == "inconsistent"
 
 
+def test_weight_decay_is_the_ridge_of_the_flow(spec):
+    run = {"rate": 4.0, "batch": 8, "networks": 24, "seed": 7, "ridge_w": 0.2}
+    nets = train_networks(spec, [256], "dilated", "data", START, (4, 9), **run)
+    assert compare_with_flow(nets, ridge_w=0.2).verdict == "consistent"
+    assert compare_with_flow(nets).verdict == "inconsistent"
+
+
 def test_pairs_used_at_several_times_are_noisier(spec):
     """E a^2 becomes E a^2 + (k - 1) E[a_tau a_tau'] for a batch of as many losses."""
     run = {"rate": 4.0, "batch": 8, "networks": 24, "seed": 8, "repeats": 4}
