@@ -119,7 +119,7 @@ def _held(
         here, there = flow.levels(left), flow.levels(right)
         now = flow.denoised(state, left, right - left)
         used, ahead = now, _log_ratio(there) - _log_ratio(here)
-        if second and before is not None and np.isfinite([ahead, width]).all():
+        if second and before is not None and width < np.inf and right < 1:
             used = now + ahead / width * (now - before) / 2
         gain = there.beta - there.alpha * here.beta / here.alpha
         state = there.alpha / here.alpha * state + gain * used

@@ -18,6 +18,7 @@ Finding = dict[str, Any]
 
 NUMBERS = {
     "shift": "positive",
+    "flow_shift": "positive",
     "base_shift": "real",
     "max_shift": "real",
     "base_image_seq_len": "positive",
@@ -44,7 +45,8 @@ def check_config(
     Parameters
     ----------
     config
-        ``scheduler_config.json`` of a flow-matching scheduler of diffusers.
+        ``scheduler_config.json`` of a flow-matching scheduler of diffusers, or of a
+        multistep one that has ``use_flow_sigmas`` and ``flow_shift``.
     limit
         Its windows are those in which sampling and training are compared.
     train
@@ -60,7 +62,9 @@ def check_config(
         ``windows``, each with what it says.
     """
     _numbers(config)
-    if not str(config.get("_class_name", "FlowMatch")).startswith("FlowMatch"):
+    if config.get("use_flow_sigmas") and config.get("flow_shift") is not None:
+        config = {"shift": config["flow_shift"], "shifted_once": True}
+    elif not str(config.get("_class_name", "FlowMatch")).startswith("FlowMatch"):
         text = f"{config['_class_name']} does not shift the noise levels of a flow."
         return [_finding("shift", text, 1.0)]
     dynamic = bool(config.get("use_dynamic_shifting"))
@@ -95,6 +99,24 @@ def _static(config: Mapping[str, Any]) -> list[Finding]:
     found = [_finding("shift", f"A static shift a = {a:g} divides beta/alpha.", a)]
     if a == 1:
         return found
+    return (
+        found
+        + ([] if config.get("shifted_once") else [_shifted_twice(config, a)])
+        + [
+            _finding(
+                "resolution",
+                f"a = {a:g} at {n} times the tokens at which a = 1 is right goes with "
+                f"r = {exponent(a, n):.3f}; at every further {n}-fold, a grows by "
+                f"{a:g}.",
+                exponent(a, n),
+            )
+            for n in RATIOS
+        ]
+    )
+
+
+def _shifted_twice(config: Mapping[str, Any], a: float) -> Finding:
+    """Say that a scheduler shifts the levels that it made shifted already."""
     total = float(config.get("num_train_timesteps") or 1000)
     once = a / total / (1 + (a - 1) / total)
     twice = a * once / (1 + (a - 1) * once)
@@ -102,16 +124,7 @@ def _static(config: Mapping[str, Any]) -> list[Finding]:
         "Without `sigmas`, `set_timesteps` shifts levels whose smallest one is shifted "
         f"already: 1/{total:g} becomes {once:.3g}, then {twice:.3g}. Pass `sigmas`."
     )
-    found.append(_finding("twice", text, twice))
-    return found + [
-        _finding(
-            "resolution",
-            f"a = {a:g} at {n} times the tokens at which a = 1 is right goes with "
-            f"r = {exponent(a, n):.3f}; at every further {n}-fold, a grows by {a:g}.",
-            exponent(a, n),
-        )
-        for n in RATIOS
-    ]
+    return _finding("twice", text, twice)
 
 
 def exponent(factor: float, ratio: float) -> float:

@@ -127,6 +127,25 @@ def test_rules_agree_with_samplers_written_apart(rule, text):
         assert abs(row["share_plus"] - other) > 100 * ROUND
 
 
+def test_the_last_step_is_of_first_order_where_alpha_is_no_exact_zero():
+    """cos(pi/2) is 6e-17 in floating point: log(beta/alpha) is finite at tau = 1."""
+    text = POPULATION.replace('"1 - tau"', '"cos(pi*tau/2)"')
+    spec = parse_spec(text.replace('"tau"', '"sin(pi*tau/2)"')).replace(kappa=3.0)
+    (row,) = steps(spec, 1e4, [40], "dilated", "dpm++2m")
+    tau = by_hand("dilated", 1e4, 40)
+    x, old, lam = 1.0, None, np.log(np.tan(np.pi * tau[1:-1] / 2))
+    noise, data = np.cos(np.pi * tau / 2), np.sin(np.pi * tau / 2)
+    for i in range(40):
+        now = used = data[i] * x  # alpha**2 + beta**2 = 1
+        if 1 < i < 39:
+            h, before = lam[i] - lam[i - 1], lam[i - 1] - lam[i - 2]
+            used = now + h / before * (now - old) / 2
+        gain = data[i + 1] - noise[i + 1] * data[i] / noise[i]
+        x, old = noise[i + 1] / noise[i] * x + gain * used, now
+    assert row["bulk_std"] == pytest.approx(x, rel=ROUND)
+    assert abs(x - 1) < 0.01  # 1.3 if the last step is extrapolated
+
+
 @pytest.mark.parametrize(
     ("rule", "order"),
     [("left", 1), ("exponential", 1), ("midpoint", 1), ("heun", 2), ("dpm++2m", 2)],

@@ -88,6 +88,19 @@ def test_terminal_and_other_schedulers():
     assert "does not shift" in other["says"]
 
 
+def test_a_multistep_scheduler_shifts_flow_levels_once():
+    config = {
+        "_class_name": "UniPCMultistepScheduler",
+        "use_flow_sigmas": True,
+        "flow_shift": 5.0,
+    }
+    found = check_config(config, LIMIT)
+    assert about(found, "shift")[0]["value"] == 5
+    assert not about(found, "twice")
+    (first, _) = about(found, "resolution")
+    assert first["value"] == pytest.approx(2 * math.log(5) / math.log(4))
+
+
 @pytest.mark.parametrize(
     ("config", "train", "words"),
     [
