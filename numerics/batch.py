@@ -19,7 +19,7 @@ from .minima.continuation import minimise_classes
 from .minima.landscape import counted
 from .minima.minimise import minimise
 from .minima.result import BRANCHES, Minima
-from .share.share import CLOSED, Found, Shares, shares
+from .share.share import CLOSED, Found, PhaseShares, phase_shares
 
 if TYPE_CHECKING:
     from ..theory.derive import Limit
@@ -42,7 +42,7 @@ class SolvedPhase:
     overlaps: Rows
     found: Found
     by: str
-    shares: Shares | None
+    shares: PhaseShares | None
 
     @property
     def lost(self) -> np.ndarray | bool:
@@ -95,7 +95,9 @@ def _solved(
         tol, by = min(1e-12, solver.rtol), solver.backend
         found = minimise(learned, times, wide, tol=tol, backend=by)
         overlaps = {name: found[name] for name in found.names}
-    decided = shares(phase, found, given, rows, solver) if phase.features else None
+    decided = (
+        phase_shares(phase, found, given, rows, solver) if phase.features else None
+    )
     return SolvedPhase(phase, overlaps, found, by, decided)
 
 

@@ -41,7 +41,7 @@ def only(values: Sequence[Any], option: str) -> Any:
     return values[0]
 
 
-def unit_times(text: str, option: str) -> list[float]:
+def read_unit_times(text: str, option: str) -> list[float]:
     """Read a comma-separated list of times in [0, 1]."""
     values = numbers(text, option)
     for x in values:
@@ -100,7 +100,7 @@ def _number(text: str) -> float | None:
     return value if abs(value) < float("inf") else None
 
 
-def two_classes(text: str) -> tuple[int, int]:
+def read_class_pair(text: str) -> tuple[int, int]:
     """Read two whole numbers separated by a comma."""
     pair = numbers(text, "--classes")
     if len(pair) != 2 or any(x != int(x) for x in pair):

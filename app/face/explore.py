@@ -112,7 +112,7 @@ def _number(name: str, value: Any) -> float:
 # ------------------------------------------------------------------- what is computed
 
 
-class Found(NamedTuple):
+class Portrait(NamedTuple):
     """A solved limit: overlaps along the dilated time, trajectories and the share."""
 
     overlaps: dict[str, Any]
@@ -125,7 +125,7 @@ def _limit(samples: bool) -> PrintedLimit:
     return printed_limit(derive(Model(two_modes(), data=Data(samples=samples))))
 
 
-def _solved(point: Mapping[str, float]) -> Found:
+def _solved(point: Mapping[str, float]) -> Portrait:
     """Solve the limit of n samples, or of the population where n is infinite."""
     limit = _limit(samples=point["n"] < np.inf)
     ridges = {"ridge_u": point["ridge"], "ridge_w": point["ridge"]}
@@ -137,7 +137,7 @@ def _solved(point: Mapping[str, float]) -> Found:
         alone(window.found)
     assert window.shares is not None  # the weights are decided in the first window
     share = float(window.shares.values[0, 0])
-    return Found(_overlaps(parts, s), trajectories(window, given, s), share)
+    return Portrait(_overlaps(parts, s), trajectories(window, given, s), share)
 
 
 def _overlaps(parts: list[SolvedPhase], s: np.ndarray) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import ModelError, did_you_mean, shown
+from ...numbers import bounds_in_python
 from ...theory.models.modes import check_sum
-from ...theory.models.spec import RULES, Rule, rule_of
 from .kernel import make_kernel
 from .snapshot import Printed, PrintedLimit, printed, printed_limit
 
@@ -78,42 +78,12 @@ def _number(name: str, value: Any) -> float:
 BACKENDS = ("numba", "jax", "scipy")
 """The backends that integrate and minimise."""
 
-POSITIVE = Rule("positive and finite", 0.0, np.inf, remedy="Change it.")
-NO_RIDGE = {"words": "0 or positive, and below 1e12", "low": -1e-300}
-IN_PYTHON: dict[str, dict[str, Any]] = {
-    "n": {
-        "words": "a whole number from 2 to 10^9",
-        "remedy": "The population is another model: `Data()`.",
-    },
-    "noise_draws": {
-        "words": "a whole number from 1 to 10^9",
-        "remedy": "Fresh noise is another model: `Data(samples=True)`.",
-    },
-    "count": {
-        "words": "a whole number from 1 to 10^9",
-        "low": 0.5,
-        "remedy": "A class without samples is another model: see `Data.empty`.",
-    },
-    "ridge_u": NO_RIDGE,
-    "ridge_w": NO_RIDGE,
-}
-"""Where a limit is asked for other numbers than a spec, which holds the model too."""
-
-
-def _rule(name: str) -> Rule:
-    rule = rule_of(name)
-    for key, change in IN_PYTHON.items():
-        if rule is RULES[key]:
-            return rule._replace(**change)
-    return rule or POSITIVE
-
 
 def _admissible(point: Mapping[str, float]) -> None:
     """Demand of the numbers what a spec demands of them."""
     for name, value in point.items():
-        rule = _rule(name)
-        whole = not rule.whole or value == np.rint(value)
-        if not rule.low < value < rule.high or not whole:
+        rule = bounds_in_python(name)
+        if not rule.hold(value):
             raise ModelError(
                 f"`{name}` must be {rule.words}, but is {value:g}. {rule.remedy}"
             )

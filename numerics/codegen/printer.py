@@ -126,7 +126,7 @@ def _resolved(equations: Iterable[Equation]) -> tuple[sp.Expr, ...]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationOrder:
     """A function in evaluation order: `before`, the averages, `after`, `values`.
 
     `integrands` maps the number of Gaussian variables to (temporaries, averages).
@@ -138,7 +138,7 @@ class Plan:
     values: tuple[sp.Expr, ...]
 
 
-def plan(values: Sequence[sp.Expr]) -> Plan:
+def plan(values: Sequence[sp.Expr]) -> EvaluationOrder:
     """Order the evaluation: common subexpressions, hoisted constants, averages."""
     values = tuple(sp.sympify(v) for v in values)
     averages, taken = _parts(values)
@@ -170,7 +170,9 @@ def plan(values: Sequence[sp.Expr]) -> Plan:
         late |= {str(name)} if depends else set()
     before += [(s, e) for s, e in zip(hoisted.values(), reduced, strict=False)]
     integrands = {dim: _shared(group, names) for dim, group in sorted(groups.items())}
-    return Plan(tuple(before), integrands, tuple(after), tuple(reduced[len(hoisted) :]))
+    return EvaluationOrder(
+        tuple(before), integrands, tuple(after), tuple(reduced[len(hoisted) :])
+    )
 
 
 def _parts(values: Iterable[sp.Expr]) -> tuple[list[Average], set[sp.Basic]]:
@@ -358,7 +360,7 @@ def _unpack(system: System, used: set[str], lane: str, indent: int) -> list[str]
     return lines
 
 
-def _used(steps: Plan) -> set[str]:
+def _used(steps: EvaluationOrder) -> set[str]:
     exprs = [e for _, e in steps.before + steps.after] + list(steps.values)
     for temporaries, averages in steps.integrands.values():
         exprs += [e for _, e in temporaries + averages]
@@ -417,7 +419,9 @@ def lane_function(system: System, name: str, values: Sequence[sp.Expr]) -> str:
     return "\n".join(lines + _loop_body(system, plan(values), "lane", 8)) + "\n"
 
 
-def _loop_body(system: System, steps: Plan, lane: str, indent: int) -> list[str]:
+def _loop_body(
+    system: System, steps: EvaluationOrder, lane: str, indent: int
+) -> list[str]:
     pad = " " * indent
     lines = _unpack(system, _used(steps), lane, indent)
     lines += _assign(steps.before, indent)

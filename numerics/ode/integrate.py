@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import ModelError, ShapeError, SolveError, did_you_mean
 from ...theory.symbols.system import System
 from .inputs import Inputs
-from .problem import STATUS, Flow, Problem, checked
+from .problem import STATUS, Flow, Problem, StepControl, checked
 from .singular_end import regular_end, to_regular
 
 Backend = Literal["numba", "jax", "scipy"]
@@ -92,7 +92,8 @@ def integrate(
     if singular_end:
         t = _regular_times(given)
         system = regular_end(system)
-    problem = checked(system, init, params, t, inputs, rtol, atol, max_steps, max_step)
+    control = StepControl(rtol, atol, max_steps, max_step)
+    problem = checked(system, init, params, t, inputs, control)
     solve = _solver(backend)
     if on_failure not in ("raise", "keep"):
         raise ModelError(

@@ -129,7 +129,8 @@ def _marched(problem: Problem, method: str, lanes: int) -> Flow:
     intervals = START
     while rows.size:
         safety = SAFETY.get(method, 1.0)
-        _march(module, problem, rows, intervals, safety, y, counts, reached, worst)
+        results = [y, *counts.values(), reached, worst]
+        _march(module, problem, rows, intervals, safety, results)
         if not has_averages(problem.system):
             break
         rows = rows[error_bound(worst[rows]) > max(AVERAGES * problem.rtol, 2e-15)]
@@ -157,16 +158,25 @@ def _marched(problem: Problem, method: str, lanes: int) -> Flow:
     )
 
 
-def _march(module, problem, rows, intervals, safety, y, counts, reached, worst):
-    """Run the driver over `rows`, in place when they are all of them."""
-    whole = rows.size == y.shape[0]
+def _march(
+    module: ModuleType,
+    problem: Problem,
+    rows: np.ndarray,
+    intervals: int,
+    safety: float,
+    results: list[np.ndarray],
+) -> None:
+    """Run the driver over `rows`, in place when they are all of them.
+
+    `results` are states, status, steps, rejections, times reached and worst averages.
+    """
+    whole = rows.size == len(results[0])
     pick = slice(None) if whole else rows
     y0, given = problem.y0[pick], problem.params[pick]
     constants = constants_of(problem.system)
     params = np.empty((len(with_constants(problem.system)[0].parameters), rows.size))
     held = problem.inputs.of_rows(pick)
-    part = [y, counts["status"], counts["steps"], counts["rejected"], reached, worst]
-    part = part if whole else [np.ascontiguousarray(a[pick]) for a in part]
+    part = results if whole else [np.ascontiguousarray(a[pick]) for a in results]
     arguments = (
         problem.times,
         y0,
@@ -189,6 +199,5 @@ def _march(module, problem, rows, intervals, safety, y, counts, reached, worst):
 
     share_out(rows.size, work, ROUNDS * module.LANES)
     if not whole:
-        whole_of = [y, *counts.values(), reached, worst]
-        for full, piece in zip(whole_of, part, strict=True):
+        for full, piece in zip(results, part, strict=True):
             full[rows] = piece

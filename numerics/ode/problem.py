@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -86,20 +86,26 @@ class Problem:
     max_step: float
 
 
+class StepControl(NamedTuple):
+    """Tolerances, and the limits to the number and the length of steps."""
+
+    rtol: float
+    atol: float
+    max_steps: int
+    max_step: float
+
+
 def checked(
     system: System,
     init: Mapping[str, Any],
     params: Mapping[str, Any],
     t: Any,
     inputs: Inputs | None,
-    rtol: float,
-    atol: float,
-    max_steps: int,
-    max_step: float,
+    control: StepControl,
 ) -> Problem:
     """Return the arguments of `integrate` as a `Problem`, or say what is wrong."""
     states, names, wanted = _names(system)
-    check_tolerances(rtol, atol, max_steps, max_step)
+    check_tolerances(*control)
     times = np.asarray(t, float)
     if times.ndim != 1 or times.size < 2 or not np.all(np.diff(times) > 0):
         raise ShapeError(
@@ -128,9 +134,8 @@ def checked(
             f"`inputs` must be finite, but row {row} holds NaN or infinity. Give "
             "saturated values as large finite ones."
         )
-    return Problem(
-        system, times, y0, theta, held, float(rtol), float(atol), max_steps, max_step
-    )
+    tolerances = float(control.rtol), float(control.atol)
+    return Problem(system, times, y0, theta, held, *tolerances, *control[2:])
 
 
 @lru_cache(maxsize=64)

@@ -27,15 +27,10 @@ FINEST = 1e-9  # what no bound resolves: the minima and their interpolant
 
 
 def shares_jax(
-    flow: Printed,
-    smooth: np.ndarray,
-    below: np.ndarray,
-    edges: np.ndarray,
-    pieces: np.ndarray,
-    gamma: np.ndarray,
-    params: np.ndarray,
+    flow: Printed, rows: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the share, its error bound and the separatrix for every row."""
+    smooth, below, edges, pieces, gamma, params = rows
     shoot = _shooter(flow, smooth.shape[2])
     count = smooth.shape[1]
     last = np.take_along_axis(edges, pieces[:, None], axis=1)

@@ -171,7 +171,7 @@ def _backwards(
     elif solver.backend == "jax":
         from .backward_jax import shares_jax
 
-        out[good] = np.stack(shares_jax(flow, *part), axis=-1)
+        out[good] = np.stack(shares_jax(flow, part), axis=-1)
     else:
         out[good] = _compiled(flow, part, tol)
     return out[:, 0], out[:, 1], out[:, 2]

@@ -44,7 +44,7 @@ def followed_shares(
         solver, rtol=max(solver.rtol, LOOSEST), atol=max(solver.atol, LOOSEST)
     )
     end = BEFORE if phase.vanishes else 1.0
-    ends = carried(flow, starts, inputs, point, end, loose)
+    ends = carried_starts(flow, starts, inputs, point, end, loose)
     return [share_of(ends[:, j] > 0) for j in range(len(phase.features))]
 
 
@@ -63,7 +63,7 @@ def share_of(plus: np.ndarray) -> tuple[float, float]:
     return float(means.mean()), float(means.std(ddof=1) / SCRAMBLES**0.5)
 
 
-def carried(
+def carried_starts(
     flow: Printed,
     starts: np.ndarray,
     inputs: Inputs | None,

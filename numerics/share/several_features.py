@@ -18,7 +18,7 @@ from ..codegen.parameters import Solver
 from ..codegen.snapshot import Printed, PrintedPhase
 from ..minima.continuation import FLOOR, ClassMinima, Path, overlaps
 from ..ode.inputs import Inputs
-from .sampled_starts import BEFORE, carried, normals, share_of
+from .sampled_starts import BEFORE, carried_starts, normals, share_of
 
 POINTS = 2048
 """Sobol points of a scrambling."""
@@ -48,7 +48,7 @@ def class_shares(
         solver, rtol=max(solver.rtol, LOOSEST), atol=max(solver.atol, LOOSEST)
     )
     end = 1.0 if final > 0 else BEFORE
-    landed = carried(flow, np.hstack([first, gains]), given, point, end, tight)
+    landed = carried_starts(flow, np.hstack([first, gains]), given, point, end, tight)
     moved = landed[:, len(gamma) :]
     free = max(final, 0.0) / start
     known = np.linalg.solve(gamma, lean.T)

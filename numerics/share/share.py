@@ -1,8 +1,8 @@
 """The share of the + mode that a phase decides: one function for every model.
 
-`shares` looks at what is known of a phase and calls what gives the best number: the law
-in closed form, the reduced flow of one feature, that of several features, the flow
-after which no noise is left, or the sampling flow itself from sampled starts.
+`phase_shares` looks at what is known of a phase and calls what gives the best number:
+the law in closed form, the reduced flow of one feature, that of several features, the
+flow after which no noise is left, or the sampling flow itself from sampled starts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Found = Minima | Sequence[ClassMinima] | None
 """The minima of a batch: of one feature, a row each of several, or none to find."""
 
 
-class Shares(NamedTuple):
+class PhaseShares(NamedTuple):
     """The shares of a batch of rows: arrays of shape (rows, features).
 
     `errors` are bounds where `bounded`, else standard errors. `by` is the backend that
@@ -41,13 +41,13 @@ class Shares(NamedTuple):
     bounded: bool = False
 
 
-def shares(
+def phase_shares(
     phase: PrintedPhase,
     found: Found,
     given: Mapping[str, Any],
     rows: int,
     solver: Solver,
-) -> Shares:
+) -> PhaseShares:
     """Return the share of each feature that `phase` decides.
 
     Parameters
@@ -63,13 +63,13 @@ def shares(
 
     Returns
     -------
-    Shares
+    PhaseShares
         Nan where the phase learns no weights, or where a minimum was lost.
     """
     flow = phase.sampling
     if flow is None:
         none = np.full((rows, len(phase.features)), np.nan)
-        return Shares(none, none)
+        return PhaseShares(none, none)
     if flow.solution:
         return _closed(flow, given, rows)
     if found is not None and not isinstance(found, Minima):
@@ -79,13 +79,13 @@ def shares(
     if phase.vanishes:
         return _without_noise(phase, found, given, solver)
     share, error = known_share(phase, found, given, solver)
-    return Shares(share[:, None], error[:, None], solver.backend, bounded=True)
+    return PhaseShares(share[:, None], error[:, None], solver.backend, bounded=True)
 
 
-def _closed(flow: Printed, given: Mapping[str, Any], rows: int) -> Shares:
+def _closed(flow: Printed, given: Mapping[str, Any], rows: int) -> PhaseShares:
     found = closed_rows(flow.solved(), np.array([END]), given, rows)
     values = np.concatenate(list(found.values()), axis=1)
-    return Shares(values, np.full_like(values, 4 * np.finfo(float).eps))
+    return PhaseShares(values, np.full_like(values, 4 * np.finfo(float).eps))
 
 
 def _several(
@@ -93,7 +93,7 @@ def _several(
     found: Sequence[ClassMinima],
     given: Mapping[str, Any],
     solver: Solver,
-) -> Shares:
+) -> PhaseShares:
     from .several_features import class_shares
 
     pairs = [
@@ -104,7 +104,7 @@ def _several(
 
 def _without_noise(
     phase: PrintedPhase, found: Minima, given: Mapping[str, Any], solver: Solver
-) -> Shares:
+) -> PhaseShares:
     from .vanishing_noise import share_without_noise
 
     lost = found.status == "lost"
@@ -123,7 +123,7 @@ def _followed(
     given: Mapping[str, Any],
     rows: int,
     solver: Solver,
-) -> Shares:
+) -> PhaseShares:
     from .sampled_starts import followed_shares
 
     lost = np.zeros(rows, bool) if found is None else found.status == "lost"
@@ -135,6 +135,8 @@ def _followed(
     return _gathered(pairs, solver)
 
 
-def _gathered(pairs: Sequence[Sequence[tuple[float, float]]], solver: Solver) -> Shares:
+def _gathered(
+    pairs: Sequence[Sequence[tuple[float, float]]], solver: Solver
+) -> PhaseShares:
     table = np.array(pairs, float)
-    return Shares(table[..., 0], table[..., 1], solver.backend)
+    return PhaseShares(table[..., 0], table[..., 1], solver.backend)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import ModelError, did_you_mean, shown
-from ...theory.models.spec import Spec, rule_of
+from ...numbers import bounds_of
+from ...theory.models.spec import Spec
 from ..codegen.parameters import reals
 
 Columns = Mapping[str, np.ndarray]
@@ -213,12 +214,9 @@ def inadmissible(columns: Columns) -> np.ndarray:
 
 
 def _rule(name: str, value: np.ndarray, columns: Columns) -> tuple[str, np.ndarray]:
-    rule = rule_of(name)
-    if rule is None:
+    """Return the rule of a parameter in words, and the rows that keep it."""
+    bounds = bounds_of(name)
+    if bounds is None:
         return "finite", np.isfinite(value)
-    holds = (rule.low < value) & (value < rule.high)
-    if rule.whole:
-        holds &= value == np.rint(value)
-    if name == "n_plus":
-        holds &= value < columns["n"]
-    return rule.words, holds
+    holds = bounds.hold(value)
+    return bounds.words, holds & (value < columns["n"]) if name == "n_plus" else holds

@@ -252,11 +252,11 @@ def test_the_share_of_a_flow_that_is_followed_is_that_of_the_reduced_one(
     ends = []
 
     def noted(*args):
-        ends.append(carried(*args))
+        ends.append(carried_starts(*args))
         return ends[-1]
 
-    carried = starts.carried
-    monkeypatch.setattr(starts, "carried", noted)
+    carried_starts = starts.carried_starts
+    monkeypatch.setattr(starts, "carried_starts", noted)
     monkeypatch.setattr(starts, "POINTS", 64)
     phase = printed_limit(limit_of("samples")).phases[0]
     point = {**NUMBERS, "sigma": 1.0, **SAMPLES}

@@ -20,9 +20,10 @@ from functools import cached_property
 from itertools import product
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError, StoreError, did_you_mean, printable, shown
+from ...numbers import RULES, Bounds
 from .modes import (
     check_apart,
     check_gram,
@@ -39,76 +40,6 @@ LARGEST_FILE = 65_536  # bytes; a spec has a few hundred
 MOST_PARTS = 32  # of a dotted key: tomllib takes a time quadratic in them
 MOST_FEATURES = 8
 MOST_COUNTED = 4
-
-
-class Rule(NamedTuple):
-    """The values a number may take, in words and as bounds (both excluded)."""
-
-    words: str
-    low: float
-    high: float
-    whole: bool = False
-    remedy: str = ""
-
-
-POSITIVE = ("positive, above 1e-6 and below 1e6", 1e-6, 1e6)
-RULES = {
-    "p": Rule(
-        "strictly between 0 and 1", 0, 1, remedy="It is the weight of the + mode."
-    ),
-    "sigma": Rule(*POSITIVE, remedy="It is the spread of a mode."),
-    "scale": Rule(*POSITIVE, remedy="It is rho in |mu|^2 = rho d^(1 - 2 exponent)."),
-    "kappa": Rule(*POSITIVE, remedy="2 is a good start; larger resolves more."),
-    "n": Rule(
-        'a whole number from 2 to 10^9, or "inf"',
-        1.5,
-        1e9 + 0.5,
-        True,
-        'Write n = "inf" for the population.',
-    ),
-    "n_plus": Rule(
-        "a whole number from 1 to n - 1",
-        0.5,
-        1e9,
-        True,
-        "Both modes need a sample, or one of them cannot be learned.",
-    ),
-    "count": Rule(
-        "a whole number from 0 to 10^9",
-        -0.5,
-        1e9 + 0.5,
-        True,
-        "It counts the samples whose features have these signs.",
-    ),
-    "noise_draws": Rule(
-        'a whole number from 1 to 10^9, or "inf"',
-        0.5,
-        1e9 + 0.5,
-        True,
-        'Write "inf" for noise that is drawn afresh at each step.',
-    ),
-    "ridge_u": Rule(
-        "positive and below 1e12",
-        0,
-        1e12,
-        remedy="With none the minimum is not unique where tau = 0; use a small one.",
-    ),
-    "ridge_w": Rule(
-        "positive and below 1e12",
-        0,
-        1e12,
-        remedy="With none w is undetermined where tau = 0; use a small one.",
-    ),
-}
-"""What each number must be. Both ridges are positive: without them the learned
-parameters at tau = 0 are not unique, because the data say nothing there."""
-
-
-def rule_of(name: str) -> Rule | None:
-    """Return the rule for a number by the name that `Spec.values` gives it."""
-    base = re.sub(r"_(\d+|[pm]+)$", "", name)
-    counted = base == "n" and name != "n"
-    return RULES.get("count" if counted else {"rho": "scale"}.get(base, base))
 
 
 SECTIONS = ("target", "interpolant", "dilation", "data", "network")
@@ -609,10 +540,10 @@ def _numbers(raw: dict[str, Any], where: str, keys: Iterable[str]) -> dict[str, 
     return {key: _number(f"{where}.{key}", raw[key], RULES[key]) for key in keys}
 
 
-def _number(where: str, value: Any, rule: Rule) -> Any:
+def _number(where: str, value: Any, rule: Bounds) -> Any:
     """Return `value` as an int (where the rule wants a whole number) or a float."""
     fits = type(value) is int or (type(value) is float and not rule.whole)
-    if not fits or not rule.low < value < rule.high:  # nan compares false
+    if not fits or not rule.hold(value):
         raise _wrong(where, value, rule.words, rule.remedy)
     return value if rule.whole else float(value)
 

@@ -54,7 +54,7 @@ def limit_law(
     """
     from scipy.stats import norm, qmc
 
-    from ...numerics.share.sampled_starts import carried
+    from ...numerics.share.sampled_starts import carried_starts
 
     flow = phase.sampling
     if flow is None:
@@ -64,7 +64,7 @@ def limit_law(
     start = norm.ppf(np.clip(unit, 1e-12, 1 - 1e-12)) * _first_spread(window, values)
     inputs = _inputs(phase, values, activation, backend) if flow.inputs else None
     solver = Solver(backend, _TOLERANCE, _TOLERANCE)
-    ends = carried(flow, start, inputs, values, s, solver)
+    ends = carried_starts(flow, start, inputs, values, s, solver)
     return {
         name: np.sort(end)
         for name, end in zip(names, ends.T, strict=True)

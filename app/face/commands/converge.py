@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..arguments import numbers, seeds_from, unit_times, whole
+from ..arguments import numbers, read_unit_times, seeds_from, whole
 from .options import Json, SpecFile
 
 
@@ -62,7 +62,7 @@ def converge(
     seeds_from(seed, seeds, "--seed")
     chosen = load_spec(spec)
     sizes = [whole(x, "--dims") for x in numbers(dims, "--dims")]
-    times = tuple(unit_times(at, "--at"))
+    times = tuple(read_unit_times(at, "--at"))
     need_torch()
     check_device(device)
 

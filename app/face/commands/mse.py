@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..arguments import check_range, needed, unit_times, unused
+from ..arguments import check_range, needed, read_unit_times, unused
 from .options import Json, SpecFile
 
 
@@ -38,8 +38,8 @@ def mse(
         needed({"--d": d, "--tau": tau}, "a finite dimension")
         unused({"--phase": phase, "--s": s}, "a finite dimension")
     check_range("--d", d, 2.0)
-    at_s = None if s is None else unit_times(s, "--s")
-    at_tau = None if tau is None else unit_times(tau, "--tau")
+    at_s = None if s is None else read_unit_times(s, "--s")
+    at_tau = None if tau is None else read_unit_times(tau, "--tau")
     chosen = load_spec(spec)
 
     from ...numerics.learn import mse as mean_squared_error

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...errors import StoreError
-from ..arguments import unit_times
+from ..arguments import read_unit_times
 from .options import Backend, Json, SpecFile
 
 
@@ -34,7 +34,7 @@ def solve(
     from ...show import answers
     from ...theory.models.spec import load_spec
 
-    times = unit_times(at, "--at")
+    times = read_unit_times(at, "--at")
     chosen = load_spec(spec)
     if output is not None:
         check_output_file(output, spec)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..arguments import unit_times
+from ..arguments import read_unit_times
 from .options import Backend, Json, SpecFile
 
 
@@ -57,7 +57,7 @@ def sweep(
     from ...show import answers
     from ...theory.models.spec import load_spec
 
-    times = unit_times(at, "--at")
+    times = read_unit_times(at, "--at")
     chosen = load_spec(spec)
 
     from ...numerics.sweep import job as sweeps

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ..arguments import check_range, numbers, seeds_from, two_classes, whole
+from ..arguments import check_range, numbers, read_class_pair, seeds_from, whole
 
 
 def windows(
@@ -90,7 +90,7 @@ def windows(
             for size in sizes
         ]
     else:
-        pair, shares = two_classes(classes), (share, 1 - share)
+        pair, shares = read_class_pair(classes), (share, 1 - share)
         ways = (*MAIN_ARMS, *filter(None, arms.split(",")))
         common |= {"folder": folder, "shares": shares, "arms": ways}
         plans = [image_plan(data, classes=pair, **common)]
