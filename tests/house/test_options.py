@@ -27,6 +27,7 @@ from ..cases import POPULATION, PRODUCT, TEXT, limit_of
 OTHER = POPULATION.replace("p = 0.8", "p = 0.6")
 START = "m=0.3,q=0.5,omega=0.2,r=0.4,b=0"
 TIED = "c=-1,m=0.1,q=0.1,b=0"
+SIZE = "--d 1e4 --steps 9"
 DENSITY = "--density uniform"
 FLOW = f"{DENSITY} --d 256 --init m=0.1,q=1"
 
@@ -44,6 +45,7 @@ STOPS = {  # where the work of a command begins that is too long for a test
     "sweep": ("numerics.sweep.job.sweep",),
     "windows": ("face.windows_report.write_windows_report",),
     "explore": ("face.explore.explore",),
+    "grid": ("face.commands.grid._best", "face.commands.grid._checked"),
 }
 WATCHED = {"solve": ("numerics.solve.solve_point",)}
 
@@ -102,6 +104,12 @@ LINES = {
     "grid": {
         "spec": ("a.toml --grid shift:3", "product.toml --grid shift:3"),
         "grid": tuple(f"a.toml --grid {x}" for x in ("shift:3", "dilated")),
+        "best": tuple(f"a.toml --grid shift:3 {x}" for x in ("", f"--best {SIZE}")),
+        "d": tuple(f"a.toml --best --steps 9 --d {x}" for x in ("1e4", "1e6")),
+        "steps": tuple(f"a.toml --best --d 1e4 --steps {x}" for x in (9, 12)),
+        "check": tuple(f"a.toml --check {x}" for x in ("one.json", "two.json")),
+        "train": tuple(f"--check one.json --train {x}" for x in ("a", "b")),
+        "tokens": tuple(f"--check one.json --tokens {x}" for x in (256, 1024)),
         "json": tuple(f"a.toml --grid shift:3 {x}" for x in ("", "--json")),
     },
     "mse": {
@@ -688,6 +696,7 @@ CALLS = {
         "times": pair(shared, "times", [1.0], [2.0]),
         "rate": pair(shared, "rate", 0.1, 0.2, batch=4),
         "batch": pair(shared, "batch", 4, 8, rate=0.1),
+        "repeats": pair(shared, "repeats", 1, 2, rate=0.1, batch=4),
         "rtol": pair(shared, "rtol", 1e-3, 1e-8, atol=1e-12),
         "atol": pair(shared, "atol", 1e-3, 1e-8, rtol=1e-8),
     },
