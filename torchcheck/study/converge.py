@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import ModelError, StoreError
-from ...files import write_atomic
+from ...files import code_digest, write_atomic
 from ...numerics.asked import asked
 from ...numerics.codegen.parameters import complete
 from ...numerics.codegen.snapshot import PrintedLimit, limit_of, printed_limit
@@ -293,7 +293,9 @@ def _cell(
 def _claim(output: Path, spec: Spec, plan: Plan) -> Store:
     """Return the folder's store; refuse a folder with another study in it."""
     settings = {k: v for k, v in vars(plan).items() if k not in ("dims", "seeds")}
-    recipe = {"study": "converge", "spec": spec.digest, **settings, **versions()}
+    code = {"sources": code_digest("theory", "torchcheck.networks", "torchcheck.study")}
+    about = {"study": "converge", "spec": spec.digest, **settings}
+    recipe = about | versions() | code
     store = Store(output / "cells", recipe)
     if output.exists() and not output.is_dir():
         raise StoreError(
@@ -304,8 +306,8 @@ def _claim(output: Path, spec: Spec, plan: Plan) -> Store:
     if output.exists() and any(output.iterdir()) and not mine:
         raise StoreError(
             f"A study writes to a new folder or continues its own, but `{output}` "
-            "holds something else or a study with other settings. Choose another "
-            "folder."
+            "holds something else, or a study with other settings or of other code. "
+            "Choose another folder."
         )
     store = store.open()
     store.tidy()
