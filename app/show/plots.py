@@ -192,7 +192,9 @@ def convergence(
     that a predicted correction leaves; `fits` rows with phase, quantity, slope,
     slope_low, slope_high and the `rate` expected. `titles` names what is drawn.
     """
-    phases = list(dict.fromkeys(row["phase"] for row in errors))
+    sloping = [fit for fit in fits if math.isfinite(fit["slope"])]
+    phases = [fit["phase"] for fit in sloping if fit["quantity"] in titles]
+    phases = list(dict.fromkeys(phases))
     count = max(1, len(phases))
     figure, axes = new_figure(count, 1, 6.8, 3.4 * count)
     for ax, phase in zip(axes.flat, phases, strict=False):

@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from dilaton.show import plots
 from dilaton.torchcheck.study.verdict import Criterion, extrapolate
 
 CRITERION = Criterion(level=1e-3, powers=True, slack=0.0, converged=True)
@@ -81,3 +82,29 @@ def test_most_wrong_limits_are_noticed(dims, power, wrong):
             seen.append(not got.low < (1 + wrong) * limit < got.high)
     assert len(seen) > 100
     assert np.mean(seen) > 0.9
+
+
+def test_guides_fall_at_the_rate_of_their_phase():
+    """A phase within the floor has no slope and no panel."""
+    rates = {
+        "weights-1": (0.5, -0.5),
+        "weights-2": (0.25, -0.3),
+        "variance": (0.25, np.nan),
+    }
+    fits = [
+        {"phase": phase, "quantity": "m", "rate": rate, "slope": slope}
+        | {"slope_low": slope, "slope_high": slope}
+        for phase, (rate, slope) in rates.items()
+    ]
+    errors = [
+        {"phase": phase, "quantity": "m", "d": d, "error": d**-0.4}
+        for phase in rates
+        for d in (100, 10_000)
+    ]
+    figure = plots.convergence(errors, fits, {"m": "m"})
+    panels = {ax.get_title(): ax for ax in figure.axes}
+    assert set(panels) == {"phase weights-1", "phase weights-2"}
+    for phase, rate in (("weights-1", "1/2"), ("weights-2", "1/4")):
+        lines = {x.get_label(): x for x in panels[f"phase {phase}"].lines}
+        high, low = lines[f"$d^{{-{rate}}}$"].get_ydata()
+        assert low / high == pytest.approx(100 ** -rates[phase][0])
