@@ -17,7 +17,7 @@ from ...theory.windows.dilation import make_dilation
 from ...theory.windows.search import find_windows
 from ..asked import asked
 from ..codegen.parameters import check_choice, dimension
-from .best import Shares, TimeGoal, time_goal, worst
+from .best import EVEN, Shares, TimeGoal, time_goal, worst
 from .nodes import curve, time_nodes, value_of
 from .table import point_of
 
@@ -138,7 +138,7 @@ def family_goal(
 
 
 def best_in_family(
-    spec: Spec, d: float, name: str, loss: str, shares: Shares, *, within: float
+    spec: Spec, d: float, name: str, loss: str, shares: Shares = EVEN, *, within: float
 ) -> dict[str, Any]:
     """Return the parameter of a family with the shortest worst learning time. (R23)
 

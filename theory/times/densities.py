@@ -16,7 +16,8 @@ from ...errors import ModelError, shown
 from ..models.model import TAU, Interpolant, Model
 from ..models.schedule import parse_schedule
 from ..windows.dilation import T
-from .maps import TimeMap, parse_map
+from .grammar import ARGUMENTS, split_maps
+from .maps import OF_A_MODEL, PLAIN, TimeMap, parse_map
 
 UNIT = (sp.S.Zero, sp.S.One)
 MOST_LEVELS = 100_000
@@ -205,7 +206,7 @@ def parse_density(text: str, model: Model) -> Density:
     """
     name, _, rest = text.strip().partition(":")
     if name not in TAKES:
-        return of_map(parse_map(text, model))
+        return of_map(_formula_map(text, model))
     parts = [part.strip() for part in rest.split(":")]
     if len(parts) != TAKES[name] or not all(parts):
         raise ModelError(
@@ -225,6 +226,20 @@ def parse_density(text: str, model: Model) -> Density:
             f"{shown(text)}. Write it as in `ddpm:0.0001:0.02:1000`."
         )
     return ddpm(float(values[0]), float(values[1]), int(values[2]))
+
+
+def _formula_map(text: str, model: Model) -> TimeMap:
+    """Return a map of time; refuse those that are known as numbers only."""
+    names = [part.partition(":")[0] for part in split_maps(text)]
+    known = {*PLAIN, *OF_A_MODEL, "inverse"}
+    for name in names:
+        if name in ARGUMENTS and name not in known:
+            raise ModelError(
+                "A density of times must have a formula, but the map "
+                f"`{name}` is known as numbers only. Give its points to "
+                "`dilaton.theory.times.densities.steps` in Python."
+            )
+    return parse_map(text, model)
 
 
 def number(text: str, what: str) -> sp.Expr:

@@ -132,6 +132,7 @@ def test_loss_weights():
         ("window:0.1:0.4:2", r"MASS in \[0, 1\], but it is 2"),
         ("window:0:1:0.5", "room outside"),
         ("window:tau:0.4:1", "which contains tau"),
+        ("entropic", "the map `entropic` is known as numbers only"),
         ("ddpm:0.1:0.2:3.5", "two numbers and a whole one"),
         ("ddpm:0.2:0.1:10", "0 < FIRST <= LAST < 1"),
         ("formula:import os", "cannot be read"),
