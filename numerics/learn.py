@@ -226,7 +226,7 @@ def mse(
     tau: Sequence[float] | None = None,
     **values: float,
 ) -> dict[str, list[float]]:
-    """Error of the Bayes denoiser per dimension: (E2), (E4) or, at finite `d`, (E1).
+    """Error of the Bayes denoiser per dimension: (E2), (M5) or, at finite `d`, (E1).
 
     Parameters
     ----------

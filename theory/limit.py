@@ -190,6 +190,17 @@ class Limit:
         return tuple(sorted(x for x in found if x[0] != "S"))
 
 
+_BEFORE = {"E": 1, "G": 5}
+"""Labels of a letter that belong to no window: (E1), and the rules (G1)-(G5)."""
+
+
+def _numbered(label: str, mark: str) -> str:
+    """Return a label with the number of its window: (G1.1) for (G6) in the first."""
+    if not mark:
+        return label
+    return f"{label[0]}{mark}{int(label[1:]) - _BEFORE.get(label[0], 0)}"
+
+
 def _labelled(system: System, model: Model, window: Window) -> System:
     """Number labels by window where several share a letter, and state the rate."""
     number = system.name.split("/")[0].rpartition("-")[2]
@@ -197,7 +208,7 @@ def _labelled(system: System, model: Model, window: Window) -> System:
     rate = D ** -leading_rate(model, window)
 
     def relabel(eq: Equation) -> Equation:
-        label = eq.label[0] + mark + eq.label[1:]
+        label = _numbered(eq.label, mark)
         known = eq.status == "asymptotic" and eq.rate is None
         return replace(eq, label=label, rate=rate if known else eq.rate)
 

@@ -216,7 +216,7 @@ SIGMAS = 5  # standard errors; seeds are fixed
 
 
 def test_errors_agree_with_monte_carlo():
-    """The limits (E2), (E4) of the error against draws of the posterior's field."""
+    """The limits (E2), (M5) of the error against draws of the posterior's field."""
     p, sigma, kappa = 0.7, 1.3, 2.0
     limit = dilaton.derive(dilaton.Model(dilaton.two_modes()))
     rng = np.random.default_rng(3)

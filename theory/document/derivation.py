@@ -1,4 +1,4 @@
-"""The derivation as a document: text, Markdown, LaTeX or JSON, from one list of blocks.
+"""The derivation as a list of blocks, and in every form: one document, one printer.
 
 Nothing here states a result of its own: every formula is printed from the limit.
 """
@@ -6,45 +6,51 @@ Nothing here states a result of its own: every formula is printed from the limit
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import count
 from typing import Literal
 
 import sympy as sp
 
 from ..limit import Limit, Phase
 from ..models.classes import has_patterns
-from ..models.model import D, Model, norm
-from ..phases.denoiser import exact_denoiser
-from ..symbols.gaussian import G2, Average, G
-from ..symbols.latex import equation, inline, latex, left_side, plain, prose
+from ..models.model import D, Model, norm, suffix
+from ..phases.denoiser import Denoiser
+from ..symbols.latex import typed
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System
+from ..symbols.system import Equation, System
 from ..windows.dilation import Segment, T
-from ..windows.search import power_law
+from ..windows.search import Window, power_law
+from .blocks import Block, formula, head, item, joined, say, spans
+from .definitions import definitions
+from .equations import plain_blocks, system_blocks, told
+from .general import (
+    ALPHA,
+    BETA,
+    Schedule,
+    general_exact,
+    general_phase,
+    model_schedule,
+    phase_schedule,
+)
+from .markdown import aligned, markdown, typeset
+from .tex import fragment, tex
+from .text import text
 
 Form = Literal["text", "latex", "markdown", "json"]
-
-
-@dataclass(frozen=True)
-class Block:
-    """A heading (with its level), a paragraph, or a formula with its label."""
-
-    kind: Literal["heading", "text", "formula"]
-    text: str = ""
-    lhs: sp.Basic | str | None = None
-    rhs: sp.Basic | None = None
-    label: str | None = None
-    level: int = 1
 
 
 def render(limit: Limit, form: Form) -> str:
     """Print the derivation of `limit`; `form` is text, latex, markdown or json."""
     if form == "json":
         return json.dumps(summary(limit), indent=2)
-    printers = {"text": _text, "markdown": _markdown, "latex": _latex}
+    printers = {"text": text, "markdown": markdown, "latex": tex}
     return printers[form](blocks(limit))
+
+
+def render_fragment(limit: Limit) -> str:
+    """Print the labelled equations of `limit` as LaTeX to paste into a paper."""
+    return fragment(blocks(limit))
 
 
 # ----------------------------------------------------------------------- the contents
@@ -52,76 +58,127 @@ def render(limit: Limit, form: Form) -> str:
 
 def blocks(limit: Limit) -> list[Block]:
     """The derivation, line by line."""
-    if limit.story:
-        found = [
-            b for x, steps in limit.story.items() for b in (_head(x), *_told(steps))
-        ]
-    else:
-        found = [*_setting(limit.model), *_windows(limit)]
-    found += _dilation(limit)
+    if limit.story:  # modes of any means: their systems are in indexed form
+        return [*_indexed(limit), *_status(limit)]
+    found = [*_setting(limit.model), *_rules()]
+    schedule = model_schedule(limit)
+    for (name, system), own in zip(
+        general_exact(limit).items(), limit.exact.values(), strict=True
+    ):
+        found += system_blocks(system, own, schedule, limit.model, _EXACT[name])
+    found += [*_windows(limit), *_dilation(limit), *_table(limit)]
     for phase in limit.phases:
         found += _phase(limit.model, phase)
+    return [*_losses_in_order(found), *_status(limit)]
+
+
+def _indexed(limit: Limit) -> list[Block]:
+    """The derivation for modes: its own chapters, and systems with indices."""
+    found: list[Block] = []
+    for chapter, steps in limit.story.items():
+        found += [head(chapter), *told(steps)]
+    found += _dilation(limit)
+    for phase in limit.phases:
+        found += _phase_head(phase)
+        for system in phase.systems:
+            title = _TITLES[system.name.split("/")[1]]
+            found += plain_blocks(system, title, level=2)
     for system in limit.exact.values():
-        found += _system(system, _EXACT[system.name])
-    return [*found, *_status(limit)]
+        found += plain_blocks(system, _EXACT[system.name.split("/")[1]])
+    return found
 
 
-def _head(text: str, level: int = 1) -> Block:
-    return Block("heading", text, level=level)
-
-
-def _say(text: str) -> Block:
-    return Block("text", text)
-
-
-def _formula(lhs: sp.Basic | str, rhs: sp.Basic, label: str | None = None) -> Block:
-    return Block("formula", lhs=lhs, rhs=rhs, label=label)
+def _losses_in_order(found: list[Block]) -> list[Block]:
+    """Number the losses as they come: a closed window has none between (L1), (L3)."""
+    numbers = count(1)
+    return [
+        replace(b, label=f"L{next(numbers)}") if (b.label or " ")[0] == "L" else b
+        for b in found
+    ]
 
 
 def _setting(model: Model) -> list[Block]:
-    auto = model.autoencoder
-    bayes = exact_denoiser(model)
+    several = len(model.target.features) > 1
     found = [
-        _head("Setting"),
-        _say(
+        head("Setting"),
+        say(
             "The target is `x1 = sum_j s_j mu_j + sigma z` with independent signs, "
-            "`P(s_j = +1) = p_j`, orthogonal means and `z ~ N(0, I)`. The squared "
-            "norms are"
+            "`P(s_j = +1) = p_j`, orthogonal means and `z ~ N(0, I)`, where"
+            if several
+            else "The target is `x1 = s mu + sigma z` with a sign `s`, "
+            "`P(s = +1) = p`, a mean and `z ~ N(0, I)`, where"
         ),
     ]
     for j, feature in enumerate(model.target.features, 1):
-        found.append(_formula(f"|mu_{j}|^2", norm(feature) ** 2))
+        index = f"_{j}" if several else ""
+        found.append(formula(f"|mu{index}|^2", norm(feature) ** 2))
     found += [
-        _say("The interpolant is `x = alpha x0 + beta x1` with `x0 ~ N(0, I)` and"),
-        _formula("alpha", model.interpolant.alpha),
-        _formula("beta", model.interpolant.beta),
-        _say(
-            "The autoencoder at each time is `f(x) = c x + sum_j u_j "
-            f"phi(w_j.x/sqrt(d) + b_j)` with `phi = {auto.activation}`, "
-            f"{'a bias' if auto.bias else 'no bias'}, u and w "
-            f"{'tied' if auto.tied else 'free'}, trained on {_data(model)}."
-        ),
-        _say(
-            "Given the signs, `(x1, x)` is Gaussian: the regression of `x1` on `x` "
-            "has the coefficient"
-        ),
-        _formula("c", bayes.skip, "D1"),
-        _say(
-            "and half the log-odds of sign `j` are `k_j y_j + h_j` in the projection "
-            "`y_j` of `x` on the unit vector along `mu_j`, with"
-        ),
+        say("The interpolant is `x = alpha x0 + beta x1` with `x0 ~ N(0, I)` and"),
+        formula("alpha", model.interpolant.alpha),
+        formula("beta", model.interpolant.beta),
+        *_autoencoder(model, several),
+        *_bayes(model, several),
     ]
-    for j, feature in enumerate(model.target.features, 1):
-        found.append(_formula(f"k_{j}", bayes.slope(j)))
-        found.append(_formula(f"h_{j}", feature.log_odds))
-    found.append(
-        _say(
-            "The posterior factorises over orthogonal means and independent signs, so "
-            "`E[x1|x] = c x + (1 - c beta) sum_j mu_j tanh(k_j y_j + h_j)`, exactly, "
-            "and the velocity is `b = (alpha'/alpha) x + (beta' - alpha' beta/alpha) "
-            "E[x1|x]` (D2)."
-        )
-    )
+    return found
+
+
+_PHI = {
+    "tanh": "phi = tanh",
+    "erf": "phi(h) = erf(h/sqrt(2))",
+    "sign": "phi = sign",
+}
+
+
+def _autoencoder(model: Model, several: bool) -> list[Block]:
+    auto = model.autoencoder
+    bias = " + b_j" if auto.bias else ""
+    unit = f"u_j phi(w_j.x/sqrt(d){bias})"
+    unit = f"sum_j {unit}" if several else unit.replace("_j", "")
+    tied = "`u` is tied to `w`" if auto.tied else "`u` and `w` are free"
+    ridges = " + ridge_u |u|^2 + ridge_w |w|^2" if model.data.samples else ""
+    loss = f"E|x1 - f(x)|^2{ridges}"
+    over = "summed over the samples" if ridges else "averaged over the target"
+    return [
+        say(
+            f"The autoencoder at each time is `f(x) = c x + {unit}` with "
+            f"`{_PHI[auto.activation]}` and {'a' if auto.bias else 'no'} bias; {tied}. "
+            f"It is trained on {_data(model)}: the loss at a time, {over}, is"
+        ),
+        formula("loss", loss, "L1"),
+    ]
+
+
+def _bayes(model: Model, several: bool) -> list[Block]:
+    bayes = Denoiser(model, ALPHA, BETA)
+    delta = sp.Symbol("Delta", real=True)
+    j = "_j" if several else ""
+    found = [
+        say(
+            f"Given the sign{'s' if several else ''}, `(x1, x)` is Gaussian. With the "
+            "variance of a coordinate of `x`, and with half the log-odds of a sign,"
+        ),
+        formula(delta, bayes.delta),
+    ]
+    for i, feature in enumerate(model.target.features, 1):
+        name = sp.Symbol(f"h{suffix(model, i)}", real=True)
+        found.append(formula(name, feature.log_odds))
+    posterior = f"mu{j} tanh(k{j} y{j} + h{j})"
+    posterior = f"sum_j {posterior}" if several else posterior
+    found += [
+        say(
+            f"the Bayes denoiser is, with `y{j}` the projection of `x` on the unit "
+            f"vector along `mu{j}`,"
+        ),
+        formula("E[x1|x]", f"c x + (1 - c beta) {posterior}", "D1"),
+        formula("c", bayes.skip.subs(bayes.delta, delta)),
+    ]
+    for i, _ in enumerate(model.target.features, 1):
+        slope = bayes.slope(i).subs(bayes.delta, delta)
+        found.append(formula(f"k_{i}" if several else "k", slope))
+    found += [
+        say("Sampling integrates the velocity from `X ~ N(0, I)` at `tau = 0`,"),
+        formula("X'", "(alpha'/alpha) X + (beta' - alpha' beta/alpha) f(X)", "D2"),
+    ]
     return found
 
 
@@ -130,35 +187,64 @@ def _data(model: Model) -> str:
     if not data.samples:
         return "the population (`n = infinity`)"
     noise = (
-        "`noise_draws` frozen noise draws each" if data.frozen_noise else "fresh noise"
+        "`noise_draws` frozen noise draws each"
+        if data.frozen_noise
+        else "fresh noise at each step"
     )
     if has_patterns(model):
-        return f"samples counted by the signs of their features, n_p..., with {noise}"
+        return (
+            "`n` samples, counted by the signs of their features (`n_pm` of them have "
+            f"the signs + and -), with {noise}"
+        )
     return f"`n` samples, `n_plus` of them in the + mode, with {noise}"
+
+
+def _rules() -> list[Block]:
+    """The rules that equations are derived by, labelled."""
+    return [
+        head("Rules"),
+        say(
+            "`g` is a standard normal and `E` averages over it. For a field "
+            "`H = M + sqrt(R) g` of mean `M` and variance `R`, Price's theorem gives "
+            "the derivatives of averages:"
+        ),
+        formula("E[F(H)]", "int F(M + sqrt(R) g) e^(-g^2/2) dg/sqrt(2 pi)", "G1"),
+        formula("dE[F(H)]/dM", "E[F'(H)]", "G2"),
+        formula("dE[F(H)]/dR", "E[F''(H)]/2", "G3"),
+        say("A unit whose field diverges saturates:"),
+        formula("phi(H)", "sign(M)", "G4"),
+        say(
+            "Vectors that descend a loss of their overlaps, with rate `d/2`, move the "
+            "Gram matrix `Q` by"
+        ),
+        formula("Q'", "-(P Q + Q P^T)/2", "G5"),
+        say(
+            "where `P_ij` is the slope of the loss in `Q_ij`, twice that for `i = j`, "
+            "in the rows of what is trained, and zero in those of the data."
+        ),
+    ]
 
 
 def _windows(limit: Limit) -> list[Block]:
     model = limit.model
-    found = [
-        _head("Windows of time"),
-        _say("The coefficients follow power laws near both ends of time."),
-    ]
+    found = [head("Windows of time")]
     for end in ("0", "1"):
         where = "`tau -> 0`" if end == "0" else "`tau -> 1`, with `x = 1 - tau`"
-        found.append(_say(f"As {where}:"))
+        found.append(say(f"As {where}, the interpolant follows the power laws"))
         for name in ("alpha", "beta"):
             law = power_law(getattr(model.interpolant, name), end, name)
             x = sp.Symbol("tau" if end == "0" else "x", positive=True)
             value = D**law.size * law.factor * x**law.order
-            found.append(_formula(name, value))
+            found.append(formula(name, value, relation="~"))
+    j = "_j" if len(model.target.features) > 1 else ""
     found.append(
-        _say(
-            "Sign `j` is decided where the signal-to-noise ratio `Lambda_j = beta^2 "
-            "|mu_j|^2/(alpha^2 + sigma^2 beta^2)` is `O(1)`, and the bulk variance is "
-            "set where `beta/alpha` is `O(1)`. Balancing the powers of `d`:"
+        say(
+            f"The sign `s{j}` is decided where the signal-to-noise ratio `Lambda{j} = "
+            f"beta^2 |mu{j}|^2/Delta` is `O(1)`, and the bulk variance is set where "
+            "`beta/alpha` is `O(1)`. Balancing the powers of `d`:"
         )
     )
-    return found + [_say(_window_text(p)) for p in limit.phases]
+    return found + [item(_window_text(p)) for p in limit.phases]
 
 
 def _window_text(phase: Phase) -> str:
@@ -168,10 +254,16 @@ def _window_text(phase: Phase) -> str:
         if window.exponent == 0
         else f"`{window.variable} ~ d^(-{window.exponent})`"
     )
-    what = [*phase.subjects]
-    what += ["the bulk variance"] if window.variance else []
-    verb = "is decided" if window.features else "is set"
-    return f"- {' and '.join(what) or 'nothing'} {verb} at {place}"
+    subjects = list(phase.subjects)
+    if len(subjects) > 1 and all(x.startswith("feature ") for x in subjects):
+        numbers = [x.removeprefix("feature ") for x in subjects]
+        subjects = [f"features {joined(numbers)}"]
+    what = subjects + ["the bulk variance"] * window.variance
+    if not what:
+        return f"nothing is decided at {place}"
+    verb = "are" if len(phase.subjects) + window.variance > 1 else "is"
+    done = "decided" if phase.subjects else "set"
+    return f"{joined(what)} {verb} {done} at {place}"
 
 
 def _size(power: sp.Expr) -> str:
@@ -179,29 +271,48 @@ def _size(power: sp.Expr) -> str:
 
 
 def _dilation(limit: Limit) -> list[Block]:
-    count = len(limit.phases)
+    phases = len(limit.phases)
     found = [
-        _head("Dilation"),
-        _say(
+        head("Dilation"),
+        say(
             "Each window gets an equal share of the dilated time `t`; inside a phase "
             "the time is `s` in `[0, 1]`, and `tau` is linear in it."
         ),
     ]
     for i, segment in enumerate(limit.dilation.segments):
-        low, high = sp.Rational(i, count), sp.Rational(i + 1, count)
-        found.append(_say(f"For `{low} <= t <= {high}` ({segment.name}):"))
-        found.append(_formula(symbol("tau"), _in_t(segment, i, count), f"T{i + 1}"))
+        low, high = sp.Rational(i, phases), sp.Rational(i + 1, phases)
+        found.append(say(f"For `{low} <= t <= {high}` (phase {segment.name}):"))
+        found.append(formula(symbol("tau"), _in_t(segment, i, phases), f"T{i + 1}"))
     return found
 
 
-def _in_t(segment: Segment, i: int, count: int) -> sp.Expr:
-    return segment.tau(count * T - i)
+def _in_t(segment: Segment, i: int, phases: int) -> sp.Expr:
+    return segment.tau(phases * T - i)
+
+
+def _table(limit: Limit) -> list[Block]:
+    """The overlaps of the equations below, defined for this model."""
+    several = len(limit.phases) > 1
+    rows = [("quantity", "definition", "what it is", *(("phase",) if several else ()))]
+    for d in definitions(limit):
+        value = f"`{typed(d.value)}`" if d.value is not None else ""
+        where = (", ".join(d.phases),) if several else ()
+        rows.append((f"`{d.symbol}`", value, d.meaning, *where))
+    return [
+        head("Overlaps"),
+        say(
+            "Every quantity of the equations below is `O(1)` as `d` grows; the powers "
+            "of `d` are in its definition. `u`, `w`, `b` and `c` are the network's, "
+            "`X` is the sample that is generated."
+        ),
+        Block("table", rows=tuple(rows)),
+    ]
 
 
 _EXACT = {
-    "exact/sampling": "Exact flow of the Bayes velocity at dimension d",
-    "exact/mse": "Exact mean squared error at dimension d",
-    "tied/training": "Exact training flow of the tied score network",
+    "sampling": "Exact flow of the Bayes velocity at dimension d",
+    "mse": "Exact mean squared error at dimension d",
+    "tied": "Exact training flow of the tied score network",
 }
 _TITLES = {
     "learned": "What is learned",
@@ -213,134 +324,62 @@ _TITLES = {
 }
 
 
+def _phase_head(phase: Phase) -> list[Block]:
+    return [
+        head(f"Phase {phase.name}"),
+        say(f"Here {_window_text(phase)}. {_units(phase.window)}"),
+        formula("alpha", phase.window.alpha),
+        formula("beta", phase.window.beta),
+    ]
+
+
 def _phase(model: Model, phase: Phase) -> list[Block]:
-    window = phase.window
-    found = [
-        _head(f"Phase {phase.name}"),
-        _say(
-            f"Here {_window_text(phase)[2:]}. Inside it, in units of "
-            f"{_size(window.alpha_size)} and {_size(window.beta_size)},"
-        ),
-        _formula("alpha", window.alpha),
-        _formula("beta", window.beta),
-    ]
+    schedule, general = phase_schedule(phase), general_phase(phase)
+    found = _phase_head(phase)
     for system in phase.systems:
-        found += _system(system, _TITLES[system.name.split("/")[1]], level=2)
+        role = system.name.split("/")[1]
+        corrected = role == "correction"
+        shown = system if corrected else getattr(general, role)
+        plain = Schedule(sp.S.One, sp.S.One, schedule.time)
+        used = plain if corrected else schedule
+        found += system_blocks(shown, system, used, model, _TITLES[role], level=2)
     return found
 
 
-def _system(system: System, title: str, level: int = 1) -> list[Block]:
-    found = [_head(title, level), *_told(system.steps)]
-    found += _equations(system)
-    for branch in system.branches:
-        found.append(
-            _say(f"A closed minimum competes (`w = 0`, the unit is {branch.name}):")
-        )
-        found.append(_formula(f"J_{branch.name}", branch.objective))
-        found += [_formula(e.lhs, e.rhs, e.label) for e in branch.equations]
-    if system.solution:
-        found.append(_say("Solved in closed form:"))
-        found += [_formula(e.lhs, e.rhs, e.label) for e in system.solution]
-    return abbreviated(found)
-
-
-def _told(steps: tuple[Step, ...]) -> list[Block]:
-    """The lines of a derivation, each with the formula it led to."""
-    found = []
-    for step in steps:
-        found += [_say(step.text)] if step.text else []
-        if isinstance(step.formula, sp.Equality):
-            found.append(_formula(step.formula.lhs, step.formula.rhs, step.label))
-        elif step.formula is not None:
-            name = "loss" if (step.label or " ")[0] in "LK" else "value"
-            found.append(_formula(name, step.formula, step.label))
-    return found
-
-
-def _equations(system: System) -> list[Block]:
-    if system.kind == "stationary":
-        return _stationarity(system)
-    flow = system.kind == "flow"
-    head = f"Flow in `{system.time}`; on the left, derivatives with respect to it:"
-    found = [_say(head)] if flow else []
-    for eq in system.equations:
-        found.append(_formula(f"{eq.lhs}'" if flow else eq.lhs, eq.rhs, eq.label))
-    found += [_say("and with it")] if system.observables else []
-    return found + [_formula(e.lhs, e.rhs, e.label) for e in system.observables]
-
-
-def _stationarity(system: System) -> list[Block]:
-    found = [
-        _say("What stays unknown minimises"),
-        _formula("J", system.objective),
-        _say(
-            "Every derivative of `J` vanishes; averages are differentiated by (G2), "
-            "and --format json prints the result in full."
-        ),
-    ]
-    for eq in system.equations:
-        found.append(_formula(f"dJ/d{eq.lhs}", sp.S.Zero, eq.label))
-    found.append(_say("The other overlaps follow:"))
-    return found + [_formula(e.lhs, e.rhs, e.label) for e in system.observables]
-
-
-def abbreviated(found: list[Block]) -> list[Block]:
-    """Name the fields that averages are taken over: H1, H2, ... defined up front."""
-    nodes = {
-        node
-        for block in found
-        if block.rhs is not None
-        for node in block.rhs.atoms(Average)
-    }
-    inner = {f.args[0] for node in nodes for f in node.atoms(*_UNITS) if f.has(G, G2)}
-    fields = {
-        arg: sp.Symbol(f"H{i}")
-        for i, arg in enumerate(sorted(inner, key=sp.default_sort_key), 1)
-    }
-    short = {
-        node: sp.Symbol(f"E[{sp.sstr(node.integrand.subs(fields))}]") for node in nodes
-    }
-    named = [
-        replace(b, rhs=b.rhs.xreplace(short)) if b.rhs is not None else b for b in found
-    ]
-    if not fields:
-        return named
-    heads = [_say("Write the Gaussian fields (`g` a standard normal) as")]
-    heads += [_formula(str(name), arg) for arg, name in fields.items()]
-    return [named[0], *heads, *named[1:]]
-
-
-_UNITS = (sp.tanh, sp.erf, sp.sign)
+def _units(window: Window) -> str:
+    sizes = {"alpha": window.alpha_size, "beta": window.beta_size}
+    scaled = [f"`{x}` in units of {_size(e)}" for x, e in sizes.items() if e != 0]
+    return f"Inside the window, {joined(scaled)}," if scaled else "Inside the window,"
 
 
 def _status(limit: Limit) -> list[Block]:
     lines = [
-        f"- ({label}) {system.name}: `{', '.join(names)}`: {status}"
+        f"{spans([eq.label for eq in eqs])} {system.name}: "
+        f"`{', '.join(dict.fromkeys(str(e.lhs) for e in eqs))}`: {status}"
         for system in limit.systems
-        for label, names, status in _claims(system)
+        for status, eqs in _claims(system).items()
     ]
-    return [_head("Status"), *map(_say, lines)]
+    return [head("Status"), *map(item, lines)]
 
 
-def _claims(system: System) -> list[tuple[str, list[str], str]]:
-    """First label, quantities and status of each group of equations alike."""
+def _claims(system: System) -> dict[str, list[Equation]]:
+    """Equations by what is claimed of them."""
     groups: dict[str, list[Equation]] = {}
     for eq in system.equations + system.observables + system.solution:
         groups.setdefault(_status_of(eq), []).append(eq)
-    return [
-        (eqs[0].label, list(dict.fromkeys(str(e.lhs) for e in eqs)), status)
-        for status, eqs in groups.items()
-    ]
+    return groups
 
 
 def _status_of(eq: Equation) -> str:
-    rate = f", relative error `O({sp.sstr(eq.rate)})`" if eq.rate is not None else ""
-    return f"{eq.status}{rate}"
+    if eq.rate is None:
+        return eq.status
+    power = sp.sstr(-sp.log(eq.rate.subs(D, sp.E)))
+    return f"{eq.status}, relative error `O(d^(-{power}))`"
 
 
 def summary(limit: Limit) -> dict:
     """The limit as plain data: phases with their equations, and the dilation."""
-    count = len(limit.phases)
+    parts = len(limit.phases)
     return {
         "phases": [
             {
@@ -356,8 +395,8 @@ def summary(limit: Limit) -> dict:
         "dilation": [
             {
                 "phase": segment.name,
-                "t": [i / count, (i + 1) / count],
-                "tau": sp.sstr(_in_t(segment, i, count)),
+                "t": [i / parts, (i + 1) / parts],
+                "tau": sp.sstr(_in_t(segment, i, parts)),
             }
             for i, segment in enumerate(limit.dilation.segments)
         ],
@@ -382,102 +421,20 @@ def _row(system: System, eq: Equation) -> dict:
     }
 
 
-# ------------------------------------------------------------------------ the printers
-
-
 def system_latex(system: System) -> str:
     """The labelled equations of `system`, aligned; averages are abbreviated."""
-    rows = [
-        _aligned(block)
-        for block in abbreviated([_say(""), *_equations(system)])
-        if block.kind == "formula"
-    ]
-    body = " \\\\\n".join(rows)
-    return f"$$\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n$$"
-
-
-def _aligned(block: Block) -> str:
-    mark = rf" && \text{{({block.label})}}" if block.label else ""
-    return f"{left_side(block.lhs)} &= {latex(block.rhs)}{mark}"
+    time = system.time if system.time is not None else symbol("s")
+    return aligned(
+        system_blocks(system, system, Schedule(sp.S.One, sp.S.One, time), None, "")
+    )
 
 
 def limit_html(limit: Limit) -> str:
     """The phases of `limit` as a table, with its dilation."""
     rows = [
-        f"<tr><td>{phase.name}</td><td>{_typeset(_window_text(phase)[2:])}</td>"
+        f"<tr><td>{phase.name}</td><td>{typeset(_window_text(phase))}</td>"
         f"<td>{', '.join(s.name.split('/')[1] for s in phase.systems)}</td></tr>"
         for phase in limit.phases
     ]
     head = "<tr><th>phase</th><th>window</th><th>systems</th></tr>"
     return f"<table>{head}{''.join(rows)}</table>{limit.dilation._repr_latex_()}"
-
-
-def _typeset(text: str, words: Callable[[str], str] = str) -> str:
-    return prose(text, lambda x: f"${inline(x)}$", words)
-
-
-def _text(found: list[Block]) -> str:
-    lines = []
-    for block in found:
-        if block.kind == "heading":
-            mark = "=" if block.level == 1 else "-"
-            lines += ["", block.text, mark * len(block.text)]
-        elif block.kind == "text":
-            lines.append(plain(block.text))
-        else:
-            label = f"   ({block.label})" if block.label else ""
-            lines.append(f"    {block.lhs} = {sp.sstr(block.rhs)}{label}")
-    return "\n".join(lines).strip() + "\n"
-
-
-def _markdown(found: list[Block]) -> str:
-    lines = []
-    for block in found:
-        if block.kind == "heading":
-            lines += ["", f"{'#' * (block.level + 1)} {block.text}", ""]
-        elif block.kind == "text":
-            text = _typeset(block.text, _escaped)
-            lines += [text, *([""] if text[0] != "-" else [])]
-        else:
-            tag = rf" \tag{{{block.label}}}" if block.label else ""
-            lines += [
-                "$$",
-                equation(block.lhs, block.rhs) + tag,
-                "$$",
-                "",
-            ]
-    return "# Derivation\n" + "\n".join(lines).rstrip() + "\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", r"\|").replace("_", r"\_").replace("*", r"\*")
-
-
-def _latex(found: list[Block]) -> str:
-    lines = [
-        r"\documentclass{article}",
-        r"\usepackage{amsmath,amssymb,breqn}",
-        r"\begin{document}",
-    ]
-    for block in found:
-        if block.kind == "heading":
-            lines.append(rf"\{'sub' * (block.level - 1)}section*{{{block.text}}}")
-        elif block.kind == "text":
-            text = block.text.removeprefix("- ")
-            lines += [_typeset(text, _tex_text), ""]
-        else:
-            number = f"[number={{{block.label}}}]" if block.label else ""
-            env = "dmath" if block.label else "dmath*"
-            body = f"{left_side(block.lhs)} = {latex(block.rhs)}"
-            lines += [rf"\begin{{{env}}}{number}", body, rf"\end{{{env}}}"]
-    return "\n".join([*lines, r"\end{document}", ""])
-
-
-def _tex_text(text: str) -> str:
-    return (
-        re.sub(r"([_#%&$])", r"\\\1", text)
-        .replace("^", r"\textasciicircum{}")
-        .replace("<", "$<$")
-        .replace(">", "$>$")
-        .replace("|", "$|$")
-    )

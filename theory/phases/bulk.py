@@ -17,7 +17,7 @@ from itertools import combinations, product
 import sympy as sp
 
 from ..models.classes import Classes, classes_of
-from ..models.model import D, Model, named, suffix
+from ..models.model import D, Model, named
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
 from ..windows.search import S_PHASE, Window
@@ -318,7 +318,7 @@ def bulk_parameters(model: Model, window: Window) -> tuple[sp.Symbol, ...]:
 
 
 def sampling(model: Model, window: Window) -> System:
-    r"""The flow of the decided overlaps and of the bulk, each sign `S` kept. (S7)-...
+    r"""The flow of the decided overlaps and of the bulk, each sign `S` kept. (M1)-...
 
     $$ \dot M_k = \gamma M_k + \zeta(1-c\beta)\sum_j n_0(GT)_{jk} S_j, \qquad
        \dot V = 2\gamma V, \qquad \gamma = \dot\alpha/\alpha + \zeta c, $$
@@ -342,17 +342,12 @@ def sampling(model: Model, window: Window) -> System:
     flows = {x: gamma * x + push for x, push in means.items()}
     flows[big_v] = 2 * gamma * big_v
     solution = _solution(fit, window)
-    first = (
-        7
-        if fit.counted is None
-        else max(7, 1 + len(fit.units) + len(fit.counted.patterns))
-    )
     return System(
         name="sampling",
         kind="flow",
         time=S_PHASE,
         equations=tuple(
-            Equation(f"S{i}", x, rhs) for i, (x, rhs) in enumerate(flows.items(), first)
+            Equation(f"M{i}", x, rhs) for i, (x, rhs) in enumerate(flows.items(), 1)
         ),
         parameters=(
             *bulk_parameters(model, window),
@@ -389,18 +384,14 @@ def regular(skip: sp.Expr, gain: sp.Expr, window: Window) -> tuple[sp.Expr, sp.E
 
 
 def _solution(fit: Regression, window: Window) -> tuple[Equation, ...]:
-    means = [
-        Equation(
-            f"S0{suffix(fit.model, k).replace('_', '.')}",
-            named(fit.model, "M", k),
-            window.beta * fit.seen(k),
-            "exact",
-        )
-        for k in fit.units
-    ]
+    found = {named(fit.model, "M", k): window.beta * fit.seen(k) for k in fit.units}
     bulk = window.alpha**2
     bulk += window.beta**2 * fit.known(A / B) if window.variance else 0
-    return (*means, Equation("Q20", symbol("V"), bulk, "exact"))
+    found[symbol("V")] = bulk
+    return tuple(
+        Equation(f"M{i}", x, value, "exact")
+        for i, (x, value) in enumerate(found.items(), len(found) + 1)
+    )
 
 
 def frozen(model: Model, window: Window) -> System:
@@ -449,7 +440,7 @@ def frozen(model: Model, window: Window) -> System:
 
 
 def mse(model: Model, window: Window) -> System:
-    r"""$\sigma^2\alpha^2/(\alpha^2+\sigma^2\beta^2)$: the signs are known. (E4)"""
+    r"""$\sigma^2\alpha^2/(\alpha^2+\sigma^2\beta^2)$: the signs are known. (M5)"""
     sigma2 = model.target.sigma**2
     bulk = window.alpha**2 + sigma2 * window.beta**2
     value = power_limit(sigma2 * window.alpha**2 / bulk)
@@ -457,7 +448,9 @@ def mse(model: Model, window: Window) -> System:
         name="mse",
         kind="closed",
         time=S_PHASE,
-        equations=(Equation("E4", symbol("mse"), value),),
+        equations=(
+            Equation(f"M{2 * len(model.target.features) + 3}", symbol("mse"), value),
+        ),
         parameters=tuple(
             dict.fromkeys(parameters_of(model) + bulk_parameters(model, window))
         ),

@@ -66,11 +66,9 @@ def log_odds_step(feature: Feature) -> Step:
     exponent = ((y + beta * size) ** 2 - (y - beta * size) ** 2) / (2 * delta)
     half = sp.expand(exponent) / 2 + sp.Symbol("h")
     return Step(
-        "Given `x`, with `y` its projection on the unit vector along `mu_j`, the "
-        "Gaussian exponents of the two signs differ by a linear function: half the "
-        "posterior log-odds are",
+        "Each projection `nu_j` of `X` on a unit vector along `mu_j` moves by itself, "
+        "and `V` is the variance of a coordinate orthogonal to the means.",
         half,
-        "D0",
     )
 
 

@@ -107,6 +107,8 @@ def tied_training(model: Model) -> System:
         status="exact",
         steps=(
             Step("The loss of the tied network is", to_averages(loss), "K1"),
-            Step("Gradient descent on w, c and b moves the overlaps by"),
+            Step(
+                "Gradient descent moves `w`, `c` and `b`, and with them the overlaps."
+            ),
         ),
     ).check()

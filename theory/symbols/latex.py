@@ -10,61 +10,124 @@ import re
 from collections.abc import Callable
 
 import sympy as sp
+from sympy.printing.latex import LatexPrinter
+from sympy.printing.precedence import PRECEDENCE
 
 from .notation import SHIFT, TABLE
-
-WIDE = 66
-"""Characters of a formula that fit a line of a page."""
 
 _WORDS = {
     "alpha": r"\alpha",
     "beta": r"\beta",
+    "alpha_dot": r"\dot\alpha",
+    "beta_dot": r"\dot\beta",
     "loss": r"\mathcal{L}",
-    "value": r"\tfrac12\log\mathrm{odds}",
-    "J": "J",
+    "Delta": r"\Delta",
+    "Lambda": r"\Lambda",
+    "n_minus": "n_-",
+    "log_odds": "h",
 }
+_MARKS = {"plus": "+", "minus": "-", "either": "y"}
+
+
+class Printer(LatexPrinter):
+    """LaTeX with the names of the notation table; a sum over classes stands last."""
+
+    def _print_Symbol(self, expr: sp.Symbol, style: str = "plain") -> str:
+        return latex_name(str(expr))
+
+    def _print_ClassSum(self, expr: sp.Expr) -> str:
+        term = self._print(expr.args[0])
+        term = rf"\left({term}\right)" if expr.args[0].is_Add else term
+        return rf"\sum_{{y}} {term}"
+
+    def _print_Mul(self, expr: sp.Mul) -> str:
+        sums = [x for x in expr.args if type(x).__name__ == "ClassSum"]
+        if len(sums) != 1:
+            return self._averages_last(expr)
+        rest = sp.Mul(*(x for x in expr.args if x is not sums[0]))
+        shown = {1: "", -1: "- "}.get(rest)
+        if shown is None:
+            shown = self._print(rest)
+            shown = rf"\left({shown}\right)" if rest.is_Add else shown
+        return f"{shown} {self._print(sums[0])}".strip()
+
+    def _averages_last(self, expr: sp.Mul) -> str:
+        """Print a product with its averages behind its other factors."""
+        top, bottom = sp.fraction(expr)
+        last = [x for x in sp.Mul.make_args(top) if str(x).startswith("E[")]
+        rest = sp.Mul(*(x for x in sp.Mul.make_args(top) if x not in last))
+        if not last or rest == 1 or bottom.has(*last):
+            return super()._print_Mul(expr)
+        sign = "- " if rest.could_extract_minus_sign() else ""
+        rest = -rest if sign else rest
+        shown = "" if rest == 1 else self.parenthesize(rest, PRECEDENCE["Mul"])
+        shown = f"{shown} {' '.join(map(self._print, last))}".strip()
+        if bottom != 1:
+            shown = rf"\frac{{{shown}}}{{{self._print(bottom)}}}"
+        return sign + shown
+
+    def _print_Pow(self, expr: sp.Pow) -> str:
+        if type(expr.base).__name__ == "ClassSum" and expr.exp.is_Integer:
+            base = rf"\left({self._print(expr.base)}\right)"
+            return base if expr.exp == 1 else rf"{base}^{{{self._print(expr.exp)}}}"
+        if expr.exp.is_Rational and abs(expr.exp.p) == 1 and expr.exp.q > 2:
+            power = f"{self.parenthesize(expr.base, 100)}^{{1/{expr.exp.q}}}"
+            return power if expr.exp.p > 0 else rf"\frac{{1}}{{{power}}}"
+        return super()._print_Pow(expr)
 
 
 def latex(expr: sp.Basic) -> str:
     """Print `expr` as LaTeX with the names of the notation table."""
-    atoms = expr.atoms(sp.Symbol)
-    names = {x: latex_name(str(x)) for x in atoms}
-    names |= {sp.Symbol("x", positive=True): "x"}
-    return sp.latex(expr, symbol_names=names)
+    return Printer({"fold_frac_powers": True}).doprint(expr)
 
 
 def latex_name(name: str) -> str:
     """LaTeX of a quantity's ASCII name; ``m_1_2`` becomes ``m_{1 2}``."""
     if name in TABLE:
         return TABLE[name].latex
+    if name in _WORDS:
+        return _WORDS[name]
     if name.endswith(SHIFT):
         return latex_name(name.removesuffix(SHIFT)) + "^{(1)}"
     if name.startswith("E["):
         return rf"\mathbb{{E}}\left[{_average_latex(name[2:-1])}\right]"
-    if re.fullmatch(r"H\d+", name):
-        return f"H_{{{name[1:]}}}"
+    if "." in name or "|" in name:
+        return inline(name)
     base, *marks = name.split("_")
-    while marks and not re.fullmatch(r"\d+|[pm]+", marks[0]):
+    while marks and not re.fullmatch(r"\d+|[pm]+|plus|minus|either", marks[0]):
         base += "_" + marks.pop(0)
-    shown = TABLE[base].latex if base in TABLE else sp.latex(sp.Symbol(base))
+    letter = {"Ht": r"\tilde H"}.get(base) or _WORDS.get(base)
+    shown = letter or (
+        TABLE[base].latex if base in TABLE else sp.latex(sp.Symbol(base))
+    )
     signs = str.maketrans("pm", "+-")
-    return f"{shown}_{{{' '.join(marks).translate(signs)}}}" if marks else shown
+    index = [_MARKS.get(x) or x.translate(signs) for x in marks]
+    return f"{shown}_{{{' '.join(index)}}}" if index else shown
 
 
 def _average_latex(body: str) -> str:
-    """``tanh(H1)**2*g`` as LaTeX; the fields keep their names."""
-    body = re.sub(r"(tanh|erf|sign)\((H\d+)\)\*\*(\d+)", r"\1^{\3}\2", body)
-    body = re.sub(r"(tanh|erf|sign)\((H\d+)\)", r"\1 \2", body)
-    body = re.sub(r"H(\d+)", r"H_{\1}", body).replace("*", r"\,")
-    return re.sub(r"(erf|sign)", r"\\operatorname{\1}", body).replace("tanh", r"\tanh")
+    """``tanh(H_1)**2*g`` as LaTeX; the fields keep their names."""
+    body = re.sub(r"erf\(sqrt\(2\)\*(Ht?\w*)/2\)", r"phi(\1)", body)
+    body = re.sub(r"exp\(-(Ht?\w*)\*\*2/2\)", r"e^{-\1^{2}/2}", body)
+    body = re.sub(r"exp\(-(Ht?\w*)\*\*2\)", r"e^{-\1^{2}}", body)
+    body = re.sub(r"(tanh|phi|sign)\((Ht?\w*)\)\*\*(\d+)", r"\1^{\3}(\2)", body)
+    body = re.sub(r"\bHt?(_\w+)?", lambda m: latex_name(m[0]), body)
+    body = re.sub(r"\by(_\d+)?\b", lambda m: latex_name(m[0]), body).replace("*", r"\,")
+    for word, shown in (
+        ("tanh", r"\tanh"),
+        ("phi", r"\varphi"),
+        ("sign", r"\operatorname{sign}"),
+        ("sqrt(2)", r"\sqrt{2}"),
+        ("sqrt(pi)", r"\sqrt{\pi}"),
+    ):
+        body = body.replace(word, shown)
+    return body
 
 
 def left_side(lhs: sp.Basic | str) -> str:
     """LaTeX of what an equation is for: a symbol, ``nu'``, ``dJ/db``, ``|mu_1|^2``."""
     if isinstance(lhs, sp.Basic):
         return latex(lhs)
-    if lhs in _WORDS:
-        return _WORDS[lhs]
     if indexed := re.fullmatch(r"(\w+)\[([\w, ]+)\]('?)", lhs):
         name = latex_name(indexed[1])
         name = rf"\dot{{{name}}}" if indexed[3] else name
@@ -73,37 +136,9 @@ def left_side(lhs: sp.Basic | str) -> str:
         return rf"\dot{{{latex_name(lhs[:-1])}}}"
     if lhs.startswith("dJ/d"):
         return rf"\partial J/\partial {latex_name(lhs[4:])}"
-    if re.fullmatch(r"H\d+", lhs):
-        return latex_name(lhs)
-    if lhs.startswith("|mu_"):
-        return rf"|\mu_{{{lhs[4:-3]}}}|^2"
-    base, _, mark = lhs.partition("_")
-    return rf"{base}_{{\mathrm{{{mark}}}}}" if mark else base
-
-
-def equation(lhs: sp.Basic | str, rhs: sp.Basic) -> str:
-    r"""LaTeX of ``lhs = rhs``; a long sum is broken between its terms.
-
-    Lines end in ``\cr``: where a tag stands beside, Sphinx takes no double backslash.
-    """
-    left, whole = left_side(lhs), latex(rhs)
-    if not isinstance(rhs, sp.Add) or _width(f"{left} = {whole}") <= WIDE:
-        return f"{left} = {whole}"
-    rows: list[str] = []
-    for term in map(latex, rhs.as_ordered_terms()):
-        signed = term if term.startswith("-") else f"+ {term}"
-        if rows and _width(rows[-1] + signed) <= WIDE:
-            rows[-1] += f" {signed}"
-        else:
-            rows.append(signed if rows else term)
-    lines = " \\cr\n&\\quad ".join(rows)
-    return f"\\begin{{aligned}}\n{left} ={{}}& {lines}\n\\end{{aligned}}"
-
-
-def _width(text: str) -> int:
-    """Characters that a formula takes on a line, about."""
-    bare = re.sub(r"\\(left|right|frac|mathbb|mathrm|operatorname)|[{}^_ ]", "", text)
-    return len(re.sub(r"\\(?!tanh)[A-Za-z]+", "x", bare))
+    if re.fullmatch(r"J_[a-z]+", lhs):
+        return rf"J_{{\mathrm{{{lhs[2:]}}}}}"
+    return latex_name(lhs) if re.fullmatch(r"\w+", lhs) else inline(lhs)
 
 
 def prose(
@@ -131,6 +166,9 @@ def inline(text: str) -> str:
     """
     text = text.replace("**", "^")
     text = re.sub(r"\^(?:\(([^()]*)\)|(\w+))", r"^{\1\2}", text)
+    text = re.sub(
+        r"([EFP])(\'+)", lambda m: m[1] + "^{" + r"\prime" * len(m[2]) + "}", text
+    )
     text = re.sub(r"sqrt\(([^()]*)\)", r"\\sqrt{\1}", text)
     text = re.sub(r"(?<!\\)\b[A-Za-z]\w*'?", _word, text)
     text = re.sub(r"(?<=\))_(\w+)", r"_{\1}", text)
@@ -143,6 +181,7 @@ _SIGNS = (
     ("->", r"\to"),
     ("<=", r"\le"),
     (">=", r"\ge"),
+    ("+-", r"\pm"),
     ("~", r"\sim"),
     ("*", r"\,"),
 )
@@ -153,6 +192,11 @@ _TYPED = {
     "E": r"\mathbb{E}",
     "infinity": r"\infty",
     "phi": r"\varphi",
+    "int": r"\int",
+    "pi": r"\pi",
+    "sign": r"\mathrm{sign}",
+    "Delta": r"\Delta",
+    "erf": r"\mathrm{erf}",
 } | {x: f"\\{x}" for x in ("sum", "tanh", "mu", "Lambda", "alpha", "beta", "delta")}
 
 
@@ -166,3 +210,13 @@ def _word(match: re.Match[str]) -> str:
         shown = _TYPED.get(base) or (TABLE[base].latex if base in TABLE else base)
         shown += f"_{{{index}}}" if index else ""
     return rf"\dot{{{shown}}}" if match[0] != word else shown
+
+
+def typed(expr: sp.Basic) -> str:
+    """Return an expression as it is typed in prose; `inline` typesets it.
+
+    >>> d = sp.Symbol("d", positive=True)
+    >>> typed(sp.Symbol("w.mu") / d ** sp.Rational(3, 4))
+    'w.mu/d^(3/4)'
+    """
+    return sp.sstr(expr).replace("**", "^").replace("*", " ")

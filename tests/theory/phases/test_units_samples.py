@@ -477,7 +477,7 @@ def test_saturated_units_regress_on_their_signs(draws):
 
 
 def test_generated_samples_have_the_limits_shares_means_and_bulk():
-    """Shares of the limit's reduced flow; A of (L7) and 1 - ridge/n by hand."""
+    """Shares of the limit's reduced flow; A of (L3) and 1 - ridge/n by hand."""
     d, paths = 10**6, 10_000
     grid = dilated_grid(SPEC.model, SPEC.values, d, 24, "midpoint", grading=2.0)
     trained = train(SPEC.model, SPEC.values, grid.times, d, 0, steps=60)

@@ -1,0 +1,129 @@
+"""Named quantities put back give the equations; formulas fit their lines."""
+
+import pytest
+import sympy as sp
+from dilaton import (
+    TRIGONOMETRIC,
+    VARIANCE_EXPLODING,
+    VARIANCE_PRESERVING,
+    Autoencoder,
+    Data,
+    Interpolant,
+    Model,
+    parse_schedule,
+    product,
+    two_modes,
+)
+from dilaton.theory.document.blocks import Block
+from dilaton.theory.document.derivation import blocks
+from dilaton.theory.document.exactness import same
+from dilaton.theory.document.formula import mathml, parse, width
+from dilaton.theory.document.general import (
+    general_exact,
+    general_phase,
+    model_schedule,
+    phase_schedule,
+)
+from dilaton.theory.document.labels import ClassSum, expanded, summed
+from dilaton.theory.document.markdown import WIDE, equation
+from dilaton.theory.document.sheet import make_sheet, system_rows
+from dilaton.theory.document.text import text
+
+from ...cases import derived
+
+ROLES = ("learned", "sampling", "projected", "training", "mse")
+SLACK = 1.25  # a term that cannot be broken may stand out by a quarter
+COLUMNS = 100
+
+MODELS = {
+    "population": Model(two_modes()),
+    "samples": Model(two_modes(), data=Data(samples=True)),
+    "trigonometric, two windows": Model(product(0, "1/4"), TRIGONOMETRIC),
+    "erf, preserving": Model(two_modes(), VARIANCE_PRESERVING, Autoencoder("erf")),
+    "exploding": Model(two_modes(), VARIANCE_EXPLODING),
+    "frozen": Model(two_modes(), data=Data(samples=True, frozen_noise=True)),
+    "no bias": Model(two_modes(), autoencoder=Autoencoder("tanh", bias=False)),
+    "a schedule of one's own": Model(
+        two_modes(),
+        Interpolant(parse_schedule("(1 - tau)**2"), parse_schedule("sin(pi*tau/2)")),
+    ),
+}
+QUICK = {"population", "samples"}
+CASES = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+    for name in MODELS
+]
+
+
+def sheets(model):
+    """(the model's system, its sheet) for every system of every phase."""
+    limit = derived(model)
+    for phase in limit.phases:
+        general, schedule = general_phase(phase), phase_schedule(phase)
+        for role in ROLES:
+            own = getattr(phase, role)
+            if own is not None:
+                yield own, make_sheet(getattr(general, role), schedule, model)
+    schedule = model_schedule(limit)
+    for name, system in general_exact(limit).items():
+        yield limit.exact[name], make_sheet(system, schedule, model)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_definitions_put_back_give_the_equations(name):
+    for own, sheet in sheets(MODELS[name]):
+        for key, value in system_rows(own).items():
+            if key[0] != "step" and not value.has(sp.nan):
+                assert same(sheet.restored(sheet.rows[key]), value), (own.name, key)
+
+
+def test_a_wrong_definition_is_seen():
+    own, sheet = next(
+        (own, sheet)
+        for own, sheet in sheets(MODELS["samples"])
+        if own.name == "weights/learned"
+    )
+    name = next(x for x in sheet.names if str(x) == "D")
+    sheet.names[name] = -sheet.names[name]
+    rows = system_rows(own)
+    bad = [k for k in rows if not same(sheet.restored(sheet.rows[k]), rows[k])]
+    assert ("observable", 2) in bad
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_formula_fits_its_line(name):
+    for block in blocks(derived(MODELS[name])):
+        if block.kind == "formula":
+            for row in equation(block).split(r"\cr"):
+                bare = row.replace(r"\begin{aligned}", "").replace(r"\end{aligned}", "")
+                assert width(bare) <= SLACK * WIDE, bare
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_text_fits_a_terminal(name):
+    lines = text(blocks(derived(MODELS[name]))).splitlines()
+    assert max(map(len, lines)) <= SLACK * COLUMNS
+
+
+def test_terms_alike_but_for_the_class_are_one_sum():
+    n_plus, n_minus, a_plus, a_minus, m = sp.symbols("n_plus n_minus a_plus a_minus m")
+    total = n_plus * (m + a_plus) - n_minus * (m - a_minus)
+    found = summed(total)
+    assert isinstance(found, ClassSum)
+    assert sp.expand(expanded(found) - total) == 0
+    lone = n_plus * a_plus + n_minus * m
+    assert summed(lone) == lone
+
+
+def test_latex_is_read_as_a_tree():
+    assert width(r"\frac{a + b}{c}") == pytest.approx(width("a + b"), rel=0.3)
+    assert "<mfrac>" in mathml(r"\frac{a}{b_{1}^{2}}")
+    assert "<msubsup>" in mathml(r"b_{1}^{2}")
+    assert parse(r"\tanh^{2}(H_{+})").parts
+    with pytest.raises(ValueError, match="not read"):
+        parse(r"\unheardof{x}")
+
+
+def test_a_block_is_made_of_symbols_or_of_typed_words():
+    block = Block("formula", lhs="E[x1|x]", rhs="c x", label="D1")
+    assert r"\mathbb{E}" in equation(block)

@@ -1,0 +1,138 @@
+r"""What every printed overlap is for this model, with its power of the dimension.
+
+An overlap is an inner product over powers of the norms: $m_j = u_j\cdot\mu_j/|\mu_j|^2$
+and $\omega_j = w_j\cdot\mu_j/(\sqrt d\,|\mu_j|)$ in units of the noise, so that each is
+O(1). The table is printed from the model's norms and from the windows' powers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sympy as sp
+
+from ..limit import Limit, Phase
+from ..models.model import D, Model, norm
+from ..phases.loss import gain
+from ..symbols.notation import SHIFT, TABLE
+from ..symbols.system import System
+
+HALF = sp.Rational(1, 2)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A printed quantity: its symbol, what it is, in words, and where that holds."""
+
+    symbol: sp.Symbol
+    value: sp.Expr | None
+    meaning: str
+    phases: tuple[str, ...]
+
+
+def definitions(limit: Limit) -> list[Definition]:
+    """Return the quantities of a limit's equations, each as this model has it."""
+    found: dict[tuple, list[str]] = {}
+    order: dict[tuple, tuple] = {}
+    for phase in limit.phases:
+        for x in _quantities(phase.systems):
+            value, words = _defined(x, limit.model, phase)
+            key = (str(x), value, words)
+            found.setdefault(key, []).append(phase.name)
+            order[key] = (x, value, words)
+    return [
+        Definition(x, value, words, tuple(found[key]))
+        for key, (x, value, words) in order.items()
+    ]
+
+
+def _quantities(systems: Iterable[System]) -> list[sp.Symbol]:
+    names: dict[sp.Symbol, None] = {}
+    for system in systems:
+        for eq in system.equations + system.observables + system.solution:
+            if not str(eq.lhs).endswith(SHIFT):
+                names[eq.lhs] = None
+    return list(names)
+
+
+def _defined(x: sp.Symbol, model: Model, phase: Phase) -> tuple[sp.Expr | None, str]:
+    """Return the definition of a quantity and its meaning in words."""
+    base, numbers, marks = _parsed(str(x))
+    words = _MEANING.get(base) or TABLE.get(str(x), TABLE[base]).meaning
+    rule = _RULES.get(base)
+    if rule is None or (base in ("omega", "r", "v") and phase.window.kappa is None):
+        return (_hat(model, phase) if base == "c_hat" else None), words
+    j, k = (*numbers, 1, 1)[:2] if numbers else (1, 1)
+    k = k if len(numbers) > 1 else j
+    number = f"_{j}" if numbers or len(model.target.features) > 1 else ""
+    other = f"_{k}" if number else ""
+    sizes = {
+        "u": norm(model.target.features[j - 1]),
+        "mu": norm(model.target.features[k - 1]),
+        "d": sp.sqrt(D),
+    }
+    noise = D**phase.window.alpha_size
+    value = rule(sizes, noise, number, other, marks)
+    return value, words
+
+
+def _parsed(name: str) -> tuple[str, list[int], str]:
+    marks = re.search(r"_(plus|minus|[pm]+)$", name)
+    if marks and name.startswith("share"):
+        marks = None
+    rest = name[: marks.start()] if marks else name
+    numbers = [int(i) for i in re.findall(r"_(\d+)", rest)]
+    base = re.sub(r"(_\d+)+$", "", rest)
+    return base, numbers, marks[1] if marks else ""
+
+
+def _dot(left: str, right: str) -> sp.Symbol:
+    return sp.Symbol(f"{left}.{right}" if left != right else f"|{left}|^2")
+
+
+def _z(marks: str) -> str:
+    return "z"
+
+
+_RULES = {
+    "m": lambda s, x, j, k, c: _dot(f"u{j}", f"mu{k}") / (s["u"] * s["mu"]),
+    "omega": lambda s, x, j, k, c: x * _dot(f"w{j}", f"mu{k}") / (s["d"] * s["mu"]),
+    "q": lambda s, x, j, k, c: _dot(f"u{j}", f"u{k}") / (s["u"] * s["mu"]),
+    "r": lambda s, x, j, k, c: x**2 * _dot(f"w{j}", f"w{k}") / D,
+    "v": lambda s, x, j, k, c: x * _dot(f"u{j}", f"w{j}") / (s["d"] * s["u"]),
+    "a": lambda s, x, j, k, c: _dot(f"u{j}", _z(c)) / D,
+    "e": lambda s, x, j, k, c: _dot(f"u{j}", "x0") / D,
+    "zeta": lambda s, x, j, k, c: x * _dot(f"w{j}", _z(c)) / D,
+    "nu": lambda s, x, j, k, c: _dot(f"mu{j}", "X") / (s["u"] * x),
+    "M": lambda s, x, j, k, c: _dot(f"mu{j}", "X") / s["u"] ** 2,
+}
+_MEANING = {
+    "m": "overlap of `u` with a mean",
+    "omega": "overlap of `w` with a mean",
+    "q": "squared norm of `u` (or overlap of two)",
+    "r": "squared norm of `w` (or overlap of two)",
+    "v": "overlap of `u` with `w`",
+    "a": "overlap of `u` with the noise `z` of a sample (of its class)",
+    "zeta": "overlap of `w` with the noise `z` of a sample (of its class)",
+    "e": "overlap of `u` with a frozen noise draw `x0`, times its label",
+    "nu": "projection of the sample on a mean, in units of the noise",
+    "M": "the same once the sign is decided",
+    "c_hat": "skip strength in the window",
+    "g": "projection of the sample on the summed noises of a class",
+    "share_plus": "probability that `nu` is positive",
+    "mse": "mean squared error of the Bayes denoiser per dimension",
+    "mse_jump": "its drop at `tau = 0+` without dilation",
+    "Y": "the sample along `w`: the field is `omega Y + b`",
+    "F": "what the flow adds to `nu`",
+    "Gamma": "variance (covariances) of `Y` at the start",
+    "V": "variance of a coordinate orthogonal to the means",
+}
+
+
+def _hat(model: Model, phase: Phase) -> sp.Expr | None:
+    if not phase.features:
+        return None
+    first = gain(model.target.features[phase.features[0] - 1])
+    return D ** (first + phase.window.alpha_size) * sp.Symbol("c")

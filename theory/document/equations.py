@@ -1,0 +1,239 @@
+"""The blocks of one system: its definitions, the steps, and its equations."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from ..models.model import Model
+from ..symbols.gaussian import G2
+from ..symbols.system import Equation, Step, System
+from .blocks import Block, formula, head, joined, say, spans
+from .fields import grouped
+from .general import Schedule
+from .labels import remarked, signs_of, unified
+from .sheet import Sheet, make_sheet, system_rows
+
+
+def system_blocks(
+    system: System,
+    own: System,
+    schedule: Schedule,
+    model: Model | None,
+    title: str,
+    level: int = 1,
+) -> list[Block]:
+    """Return a system as blocks.
+
+    `system` is derived with functions for the schedule; `own` is the model's, whose
+    labels are printed.
+    """
+    sheet = make_sheet(system, schedule, model)
+    return [
+        head(title, level),
+        *_definitions(sheet),
+        *_steps(sheet, own),
+        *_equations(sheet, own),
+        *_branches(sheet, own),
+        *_solution(sheet, own),
+    ]
+
+
+def plain_blocks(system: System, title: str, level: int = 1) -> list[Block]:
+    """Return a system as blocks, its formulas as they were derived."""
+    sheet = Sheet(system_rows(system))
+    return [
+        head(title, level),
+        *_steps(sheet, system),
+        *_equations(sheet, system),
+        *_branches(sheet, system),
+        *_solution(sheet, system),
+    ]
+
+
+def told(steps: tuple[Step, ...]) -> list[Block]:
+    """Return the lines of a derivation, each with the formula it led to."""
+    found: list[Block] = []
+    for step in steps:
+        found += [say(step.text)] if step.text else []
+        if isinstance(step.formula, sp.Equality):
+            found.append(formula(step.formula.lhs, step.formula.rhs, step.label))
+        elif step.formula is not None:
+            name = "loss" if (step.label or " ")[0] in "LK" else "value"
+            found.append(formula(name, step.formula, step.label))
+    return found
+
+
+# ------------------------------------------------------------------------- definitions
+
+
+def _definitions(sheet: Sheet) -> list[Block]:
+    found: list[Block] = []
+    fields = _fields(sheet)
+    if fields:
+        found.append(say(_fields_text(sheet)))
+        found += fields
+    names = [x for x in sheet.names if str(x) != "Delta"]
+    if names:
+        found.append(say("Write also" if fields else "Write"))
+        found += [formula(x, sheet.names[x]) for x in names]
+    return found
+
+
+def _fields_text(sheet: Sheet) -> str:
+    two = any(G2 in value.free_symbols for value in sheet.fields.values())
+    normal = "`g` and `g2` standard normals" if two else "`g` a standard normal"
+    if sheet.labelled:
+        return (
+            f"Write the Gaussian field, with {normal} and `y = +-1` the label (the "
+            "sign of the mode, with its weight; `E` averages over both), as"
+        )
+    most = max(map(len, grouped(sheet.fields)))
+    label = {
+        1: "",
+        2: " and `y` the class of a sample, `y = +-1`",
+    }.get(most, " and `y = (y_1, y_2, ...)` the class of a sample, its signs")
+    plural = "s" if len(sheet.fields) > 1 else ""
+    return f"Write the Gaussian field{plural}, with {normal}{label}, as"
+
+
+def _fields(sheet: Sheet) -> list[Block]:
+    """Return the fields, a family in one formula where its members are alike."""
+    found = []
+    for group in grouped(sheet.fields):
+        whole = _family(group, sheet)
+        if whole is not None:
+            found.append(whole)
+        else:
+            found += [formula(x, sheet.fields[x]) for x in group]
+    return found
+
+
+def _mark(x: sp.Symbol) -> str:
+    return str(x).rsplit("_", 1)[-1]
+
+
+def _family(group: list[sp.Symbol], sheet: Sheet) -> Block | None:
+    by_mark = {_mark(x): sp.expand(sheet.fields[x]) for x in group}
+    classes = all(m in ("plus", "minus") or not set(m) - set("pm") for m in by_mark)
+    if len(group) < 2 or not classes:
+        return None
+    marks = sorted(by_mark, key=lambda m: tuple(-s for s in signs_of(m)))
+    whole = unified([by_mark[m] for m in marks], marks)
+    if whole is None or any(sp.expand(remarked(whole, m) - by_mark[m]) for m in marks):
+        return None
+    stem = str(group[0]).removesuffix(f"_{_mark(group[0])}")
+    name = stem if sheet.labelled else f"{stem}_either"
+    return formula(sp.Symbol(name, real=True), whole)
+
+
+# ------------------------------------------------------------------------------- steps
+
+
+def _steps(sheet: Sheet, own: System) -> list[Block]:
+    """Return the steps; what they fix is named by the labels of the equations below."""
+    labels_of = {eq.lhs: eq.label for eq in own.observables + own.equations}
+    found: list[Block] = []
+    pending: tuple[str, list[str]] | None = None
+    for i, step in enumerate(own.steps):
+        fixed = _fixed(step, labels_of)
+        if fixed and pending and step.text == "and":
+            pending[1].append(fixed)
+            continue
+        found += _told(pending)
+        pending = (step.text, [fixed]) if fixed else None
+        if not fixed:
+            found += _step(step, i, sheet)
+    return found + _told(pending)
+
+
+def _fixed(step: Step, labels_of: dict[sp.Symbol, str]) -> str:
+    if not isinstance(step.formula, sp.Equality) or step.label:
+        return ""
+    return labels_of.get(step.formula.lhs, "")
+
+
+def _told(pending: tuple[str, list[str]] | None) -> list[Block]:
+    if pending is None:
+        return []
+    return [say(f"{pending[0].rstrip(',')} {spans(pending[1])}.")]
+
+
+def _step(step: Step, i: int, sheet: Sheet) -> list[Block]:
+    found = [say(step.text)] if step.text else []
+    if isinstance(step.formula, sp.Equality):
+        rhs = sheet.rows["step", i]
+        return [*found, formula(step.formula.lhs, rhs, step.label)]
+    if step.formula is not None and step.label:
+        found.append(formula("loss", sheet.rows["step", i], step.label))
+    return found
+
+
+# --------------------------------------------------------------------------- equations
+
+
+def _equations(sheet: Sheet, own: System) -> list[Block]:
+    if own.kind == "stationary":
+        return _stationarity(sheet, own)
+    flow = own.kind == "flow"
+    found = (
+        [say(f"The flow, a dot for the derivative in `{own.time}`:")] if flow else []
+    )
+    found += _printed(sheet, "equation", own.equations, "'" if flow else "")
+    if own.observables:
+        found.append(say("and with it"))
+    return found + _printed(sheet, "observable", own.observables)
+
+
+def _printed(
+    sheet: Sheet, kind: str, equations: tuple[Equation, ...], dot: str = ""
+) -> list[Block]:
+    """Return formulas; what is zero, or not determined, is told in a sentence."""
+    rows = [(eq, sheet.rows[kind, i]) for i, eq in enumerate(equations)]
+    zero = [] if dot else [eq for eq, rhs in rows if rhs == 0]
+    free = [eq for eq, rhs in rows if rhs is sp.nan]
+    found = [
+        formula(f"{eq.lhs}{dot}" if dot else eq.lhs, rhs, eq.label)
+        for eq, rhs in rows
+        if eq not in zero and eq not in free
+    ]
+    if zero:
+        names = joined([f"`{eq.lhs}`" for eq in zero])
+        verb = "vanish" if len(zero) > 1 else "vanishes"
+        found.append(say(f"{names} {verb}: {spans([eq.label for eq in zero])}."))
+    if free:
+        names = joined([f"`{eq.lhs}`" for eq in free])
+        verb = "are" if len(free) > 1 else "is"
+        found.append(
+            say(f"{names} {verb} not determined: {spans([e.label for e in free])}.")
+        )
+    return found
+
+
+def _stationarity(sheet: Sheet, own: System) -> list[Block]:
+    unknown = joined([f"`{eq.lhs}`" for eq in own.equations])
+    found = [
+        say(f"What is left, {unknown}, minimises"),
+        formula("J", sheet.rows["objective", 0]),
+        say("so that, averages being differentiated by (G2) and (G3),"),
+    ]
+    for eq in own.equations:
+        found.append(formula(f"dJ/d{eq.lhs}", sp.S.Zero, eq.label))
+    found.append(say("and the other overlaps follow:"))
+    return found + _printed(sheet, "observable", own.observables)
+
+
+def _branches(sheet: Sheet, own: System) -> list[Block]:
+    found: list[Block] = []
+    for i, branch in enumerate(own.branches):
+        found.append(
+            say(f"A closed minimum competes, in which the unit is {branch.name}:")
+        )
+        found.append(formula(f"J_{branch.name}", sheet.rows["branch objective", i]))
+        found += _printed(sheet, f"branch {i}", branch.equations)
+    return found
+
+
+def _solution(sheet: Sheet, own: System) -> list[Block]:
+    if not own.solution:
+        return []
+    return [say("In closed form,"), *_printed(sheet, "solution", own.solution)]

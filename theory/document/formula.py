@@ -1,0 +1,216 @@
+r"""LaTeX read as a tree: its width on a page, and the same formula in MathML.
+
+One subset of LaTeX is printed by this package (fractions, roots, indices, accents,
+named functions, brackets); what is read here is that subset.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass, field
+
+TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[{}^_&]|\s+|\d+(?:\.\d+)?|.", re.DOTALL)
+LETTERS = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "Delta": "Δ",
+    "varepsilon": "ε", "epsilon": "ϵ", "zeta": "ζ", "eta": "η", "kappa": "κ",
+    "lambda": "λ", "Lambda": "Λ", "mu": "μ", "nu": "ν", "rho": "ρ", "sigma": "σ",
+    "tau": "τ", "varphi": "φ", "phi": "ϕ", "Phi": "Φ", "psi": "ψ", "pi": "π",
+    "omega": "ω", "Gamma": "Γ", "theta": "θ", "ell": "ℓ", "infty": "∞", "chi": "χ",
+}  # fmt: skip
+SIGNS = {
+    "cdot": "·", "sim": "∼", "le": "≤", "ge": "≥", "to": "→", "pm": "±", "mp": "∓",
+    "sum": "∑", "partial": "∂", "in": "∈", "quad": "\u2003", "perp": "⊥", "neq": "≠",
+    "propto": "∝", "int": "∫", "times": "×", "ldots": "…", "prime": "′", ",": "\u2009",
+    "langle": "⟨", "rangle": "⟩", "|": "‖", "{": "{", "}": "}", ";": "\u2005",
+    ":": "\u2005", " ": " ", "mid": "|", "equiv": "≡", "approx": "≈", "ll": "≪",
+}  # fmt: skip
+FUNCTIONS = {
+    "tanh", "log", "exp", "sin", "cos", "tan", "sinh", "cosh", "min", "max",
+}  # fmt: skip
+FONTS = {"mathbb", "mathcal", "mathrm", "text", "operatorname", "rm", "mathbf"}
+ACCENTS = {"dot": "˙", "hat": "^", "bar": "¯", "tilde": "~", "ddot": "¨"}
+DOUBLE = {"E": "𝔼", "P": "ℙ", "R": "ℝ"}
+SCRIPT = {"L": "ℒ"}
+SIZES = ("left", "right", "bigl", "bigr", "Bigl", "Bigr", "big", "displaystyle")
+
+
+@dataclass
+class Node:
+    """A piece of a formula: its kind, its text, and what it is made of."""
+
+    kind: str
+    text: str = ""
+    parts: list[Node] = field(default_factory=list)
+
+
+def parse(latex: str) -> Node:
+    """Return the tree of a formula."""
+    latex = re.sub(r"\\rm (\w+)", r"\\mathrm{\1}", latex)
+    tokens = [x for x in TOKEN.findall(latex) if not x.isspace()]
+    row, rest = _row(tokens, "")
+    if rest:
+        raise ValueError(f"The formula {latex!r} has an unmatched {rest[0]!r}.")
+    return row
+
+
+def _row(tokens: list[str], end: str) -> tuple[Node, list[str]]:
+    parts: list[Node] = []
+    while tokens and tokens[0] != end:
+        if tokens[0] in ("^", "_"):
+            kind, tokens = tokens[0], tokens[1:]
+            script, tokens = _one(tokens)
+            base = parts.pop() if parts else Node("row")
+            parts.append(_scripted(base, kind, script))
+            continue
+        node, tokens = _one(tokens)
+        parts.append(node)
+    return Node("row", parts=parts), tokens[1:] if end else tokens
+
+
+def _scripted(base: Node, kind: str, script: Node) -> Node:
+    name = "sup" if kind == "^" else "sub"
+    if base.kind in ("sup", "sub") and base.kind != name:
+        first, other = base.parts
+        pair = [other, script] if base.kind == "sub" else [script, other]
+        return Node("subsup", parts=[first, *pair])
+    return Node(name, parts=[base, script])
+
+
+def _one(tokens: list[str]) -> tuple[Node, list[str]]:
+    """Return the next piece and what is left."""
+    head, tokens = tokens[0], tokens[1:]
+    if head == "{":
+        return _row(tokens, "}")
+    if not head.startswith("\\"):
+        kind = "n" if head[0].isdigit() else "i" if head.isalpha() else "o"
+        return Node(kind, head), tokens
+    name = head[1:]
+    if name in ("frac", "tfrac"):
+        top, tokens = _one(tokens)
+        bottom, tokens = _one(tokens)
+        return Node("frac", parts=[top, bottom]), tokens
+    if name == "sqrt":
+        inside, tokens = _one(tokens)
+        return Node("sqrt", parts=[inside]), tokens
+    if name in ACCENTS:
+        inside, tokens = _one(tokens)
+        return Node("accent", ACCENTS[name], [inside]), tokens
+    if name in FONTS:
+        return _font(name, tokens)
+    if name in SIZES:
+        node, tokens = _one(tokens)
+        fence = Node("fence", node.text)
+        return (Node("row") if node.text == "." else fence), tokens
+    return _named(name), tokens
+
+
+def _font(name: str, tokens: list[str]) -> tuple[Node, list[str]]:
+    inside, tokens = _one(tokens)
+    text = _plain(inside)
+    if name == "mathbb":
+        return Node("v", DOUBLE.get(text, text)), tokens
+    if name == "mathcal":
+        return Node("v", SCRIPT.get(text, text)), tokens
+    return Node("f" if name == "operatorname" else "v", text), tokens
+
+
+def _plain(node: Node) -> str:
+    return node.text + "".join(map(_plain, node.parts))
+
+
+def _named(name: str) -> Node:
+    if name in LETTERS:
+        return Node("i", LETTERS[name])
+    if name in FUNCTIONS:
+        return Node("f", name)
+    if name in SIGNS:
+        return Node("big" if name == "sum" else "o", SIGNS[name])
+    raise ValueError(
+        f"The command \\{name} is not read. Add it to this module's tables."
+    )
+
+
+# ---------------------------------------------------------------------------- width
+
+EM = {"n": 0.5, "i": 0.58, "v": 0.68, "o": 0.78, "big": 1.5}
+NARROW = {
+    "(": 0.4,
+    ")": 0.4,
+    "[": 0.3,
+    "]": 0.3,
+    "|": 0.28,
+    ",": 0.45,
+    "/": 0.5,
+    ".": 0.3,
+}
+SMALL = 0.72
+
+
+def width(latex: str) -> float:
+    """Return about how wide a formula is in display, in em of the text."""
+    return _width(parse(latex))
+
+
+def _width(node: Node) -> float:
+    if node.kind == "row":
+        return sum(map(_width, node.parts))
+    if node.kind == "frac":
+        return max(map(_width, node.parts)) + 0.25
+    if node.kind == "sqrt":
+        return _width(node.parts[0]) + 0.9
+    if node.kind == "accent":
+        return _width(node.parts[0])
+    if node.kind in ("sup", "sub", "subsup"):
+        base, *scripts = node.parts
+        return _width(base) + SMALL * max(map(_width, scripts)) + 0.05
+    if node.kind == "f":
+        return 0.55 * len(node.text) + 0.2
+    if node.kind == "fence":
+        return 0.45
+    if node.text in NARROW:
+        return NARROW[node.text]
+    return EM.get(node.kind, 0.6) * max(1, len(node.text))
+
+
+# --------------------------------------------------------------------------- MathML
+
+
+def mathml(latex: str, display: bool = False) -> str:
+    """Return a formula as presentation MathML."""
+    space = "http://www.w3.org/1998/Math/MathML"
+    style = ' display="block"' if display else ""
+    return f'<math xmlns="{space}"{style}>{_element(parse(latex))}</math>'
+
+
+TAGS = {"n": "mn", "o": "mo", "big": "mo"}
+
+
+def _element(node: Node) -> str:
+    parts = [_element(x) for x in node.parts]
+    if node.kind == "row":
+        return f"<mrow>{''.join(parts)}</mrow>" if len(parts) != 1 else parts[0]
+    if node.kind == "frac":
+        return f"<mfrac>{''.join(parts)}</mfrac>"
+    if node.kind == "sqrt":
+        return f"<msqrt>{parts[0]}</msqrt>"
+    if node.kind == "accent":
+        return f'<mover accent="true">{parts[0]}<mo>{node.text}</mo></mover>'
+    if node.kind in ("sup", "sub", "subsup"):
+        big = node.parts[0].kind == "big"
+        tag = {"sub": "munder", "subsup": "munderover"}.get(node.kind, "msup")
+        tag = tag if big else f"m{node.kind}"
+        if node.parts[0].kind == "f":
+            parts[0] = f"<mi>{html.escape(node.parts[0].text)}</mi>"
+            return f"<{tag}>{''.join(parts)}</{tag}><mo>&#8289;</mo>"
+        return f"<{tag}>{''.join(parts)}</{tag}>"
+    text = html.escape(node.text).replace("-", "−")
+    if node.kind == "fence":
+        return f"<mo>{text}</mo>"
+    if node.kind == "f":
+        return f"<mi>{text}</mi><mo>&#8289;</mo>"
+    if node.kind == "v":
+        return f'<mi mathvariant="normal">{text}</mi>'
+    tag = TAGS.get(node.kind, "mi")
+    still = ' stretchy="false"' if tag == "mo" and node.text in "()[]|" else ""
+    return f"<{tag}{still}>{text}</{tag}>"

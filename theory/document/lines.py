@@ -1,0 +1,96 @@
+"""Formulas in lines that fit: broken between terms, and inside a bracket if need be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sympy as sp
+
+from ..symbols.latex import inline, latex
+from .formula import width
+from .labels import ClassSum
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a form writes an expression, how wide that is, and how it opens a bracket."""
+
+    show: Callable[[sp.Basic], str]
+    width: Callable[[str], float]
+    opens: str
+    closes: str
+    times: str
+    total: str
+
+
+LATEX = Style(latex, width, r"\bigl(", r"\bigr)", " ", r"\sum_{y} ")
+TEXT = Style(sp.sstr, len, "(", ")", "*", "sum_y ")
+
+
+def broken(left: str, right: sp.Basic | str, style: Style, limit: float) -> list[str]:
+    """Return the right-hand side in lines, the first beside `left`."""
+    if isinstance(right, str):
+        return [inline(right) if style is LATEX else right]
+    whole = style.show(right)
+    if not isinstance(right, sp.Expr) or style.width(f"{left} = {whole}") <= limit:
+        return [whole]
+    inside = limit - min(style.width(left), limit / 3) - style.width("===")
+    rows: list[str] = []
+    for piece in pieces(right, style, inside):
+        if rows and style.width(rows[-1] + piece) <= inside:
+            rows[-1] += f" {piece}"
+        else:
+            rows.append(piece)
+    rows[0] = rows[0].removeprefix("+ ")
+    return rows
+
+
+def pieces(expr: sp.Expr, style: Style, limit: float) -> list[str]:
+    """Return a formula's terms, each with its sign; a wide one is opened."""
+    found = []
+    for term in _ordered(expr):
+        text = style.show(term)
+        if style.width(text) <= limit:
+            found.append(_signed(text))
+        else:
+            found += _opened(term, style, limit)
+    return found
+
+
+def _ordered(expr: sp.Expr) -> list[sp.Expr]:
+    terms = expr.as_ordered_terms() if expr.is_Add else [expr]
+    return sorted(terms, key=lambda t: t.has(ClassSum))
+
+
+def _signed(text: str) -> str:
+    return f"- {text[1:].lstrip()}" if text.startswith("-") else f"+ {text}"
+
+
+def _opened(term: sp.Expr, style: Style, limit: float) -> list[str]:
+    """Return a product in pieces: its widest sum is broken between brackets."""
+    factors = list(sp.Mul.make_args(term))
+    sums = [f for f in factors if f.is_Add or isinstance(f, ClassSum)]
+    wide = max(sums, key=lambda f: style.width(style.show(f)), default=None)
+    if wide is None:
+        return [_signed(style.show(term))]
+    head = _head([f for f in factors if f is not wide], style)
+    if isinstance(wide, ClassSum):
+        head += style.total
+        inner = pieces(wide.args[0], style, limit)
+        if not wide.args[0].is_Add:
+            return [_signed(head + inner[0].removeprefix("+ ")), *inner[1:]]
+    else:
+        head += style.times if head.strip("- ") and style.times == "*" else ""
+        inner = pieces(wide, style, limit - 1)
+    inner[0] = inner[0].removeprefix("+ ")
+    inner[0] = f"{head}{style.opens} {inner[0]}"
+    inner[-1] = f"{inner[-1]} {style.closes}"
+    return [_signed(inner[0]), *inner[1:]]
+
+
+def _head(factors: list[sp.Expr], style: Style) -> str:
+    rest = sp.Mul(*factors)
+    if rest in (1, -1):
+        return "" if rest == 1 else "- "
+    return f"{style.show(rest)} " if style.times == " " else style.show(rest)

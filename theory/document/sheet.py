@@ -1,0 +1,390 @@
+r"""A system as it is printed: fields, named quantities, and short equations.
+
+`Sheet.restored` puts everything back; the tests compare what it gives with the system.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from ..models.model import Model, suffix
+from ..symbols.gaussian import G2, Average, G
+from ..symbols.notation import symbol
+from ..symbols.system import Equation, System
+from .fields import Fields, find_fields
+from .general import ALPHA, BETA, DOTS, Schedule
+from .labels import expanded, over_labels, summed
+from .naming import (
+    DELTA,
+    N_MINUS,
+    N_PLUS,
+    TOTAL,
+    N,
+    Names,
+    below_bars,
+    cost,
+    is_average,
+    linear,
+    named,
+    recurring,
+    tidy,
+    written,
+)
+
+Rows = dict[tuple[str, int], sp.Expr]
+WRONSKIAN = sp.Symbol("W", real=True)
+
+
+@dataclass
+class Sheet:
+    """What is printed of a system.
+
+    `rows` are its formulas by ``(kind, number)``: steps, the objective, equations,
+    observables, solutions, branches. `fields` and `names` are the definitions they use,
+    `averages` says what an average's symbol stands for, `given` what other letters do.
+    """
+
+    rows: Rows
+    fields: dict[sp.Symbol, sp.Expr] = field(default_factory=dict)
+    names: dict[sp.Symbol, sp.Expr] = field(default_factory=dict)
+    averages: dict[sp.Symbol, sp.Expr] = field(default_factory=dict)
+    over: dict[sp.Symbol, sp.Expr] = field(default_factory=dict)
+    given: dict[sp.Symbol, sp.Expr] = field(default_factory=dict)
+    labelled: bool = False  # the fields are one, H with the label y
+    known: dict[sp.Symbol, tuple[str, int]] = field(default_factory=dict)
+
+    def restored(self, expr: sp.Expr) -> sp.Expr:
+        """Return a row of the system with every definition put back."""
+        whole = self._averaged(self._named(expanded(expr)))
+        used = whole.free_symbols & set(self.known)
+        known = {x: self.restored(self.rows[self.known[x]]) for x in used}
+        return self._given(whole.xreplace(known))
+
+    def _named(self, expr: sp.Expr) -> sp.Expr:
+        for x, value in reversed(self.names.items()):
+            expr = expr.xreplace({x: expanded(value)})
+        return expr
+
+    def _averaged(self, expr: sp.Expr) -> sp.Expr:
+        expr = expr.xreplace(self.over)
+        fields = {x: self._named(value) for x, value in self.fields.items()}
+        swap = {
+            x: Average(body.xreplace(fields), *_variables(body, fields))
+            for x, body in self.averages.items()
+        }
+        return expr.xreplace(swap)
+
+    def _given(self, expr: sp.Expr) -> sp.Expr:
+        for _ in range(4):
+            expr = expr.xreplace(self.given)
+        return expr
+
+
+def _variables(body: sp.Expr, fields: Mapping[sp.Symbol, sp.Expr]) -> list[sp.Symbol]:
+    free = body.xreplace(dict(fields)).free_symbols
+    return [x for x in (G, G2) if x in free]
+
+
+def system_rows(system: System) -> Rows:
+    """Return the formulas of a system by kind and number."""
+    found: Rows = {}
+    for i, step in enumerate(system.steps):
+        if isinstance(step.formula, sp.Equality):
+            found["step", i] = step.formula.rhs
+        elif isinstance(step.formula, sp.Expr):
+            found["step", i] = step.formula
+    if system.objective is not None:
+        found["objective", 0] = system.objective
+    if system.kind != "stationary":
+        found |= _numbered("equation", system.equations)
+    found |= _numbered("observable", system.observables)
+    found |= _numbered("solution", system.solution)
+    for i, branch in enumerate(system.branches):
+        found["branch objective", i] = branch.objective
+        found |= _numbered(f"branch {i}", branch.equations)
+    return found
+
+
+def _numbered(kind: str, equations: tuple[Equation, ...]) -> Rows:
+    return {(kind, i): eq.rhs for i, eq in enumerate(equations)}
+
+
+def make_sheet(
+    system: System,
+    schedule: Schedule,
+    model: Model | None,
+) -> Sheet:
+    """Return a system, derived with functions for its schedule, ready to be printed."""
+    sheet = Sheet(system_rows(system), given=dict(schedule.back))
+    sheet.rows = {k: _velocity(sheet, schedule, x) for k, x in sheet.rows.items()}
+    logs = {} if model is None else _log_odds(model)
+    sheet.given |= {h: sp.log(x) / 2 for x, h in logs.items()}
+    swap = {sp.log(x): 2 * h for x, h in logs.items()}
+    sheet.rows = {k: x.xreplace(swap) for k, x in sheet.rows.items()}
+    _name_fields(sheet, system)
+    _count(sheet)
+    _traditional(sheet)
+    if model is not None:
+        _over_labels(sheet, model)
+    _name_sums(sheet, system)
+    return sheet
+
+
+def _velocity(sheet: Sheet, schedule: Schedule, expr: sp.Expr) -> sp.Expr:
+    r"""Write letters for the schedule, and $W = \alpha\dot\beta - \dot\alpha\beta$."""
+    expr, (a, b) = schedule.lettered(expr), DOTS
+    if expr.has(a) and expr.has(b):
+        whole = sp.simplify((ALPHA * b - a * BETA).subs(schedule.back))
+        name = WRONSKIAN if whole.is_Add else whole
+        for value, short in (
+            (ALPHA * b - a * BETA, name),
+            (b - a * BETA / ALPHA, name / ALPHA),
+        ):
+            expr = written(expr, value, short)
+        if expr.has(WRONSKIAN):
+            sheet.given[WRONSKIAN] = ALPHA * b - a * BETA
+    return schedule.shortened(expr)
+
+
+def _log_odds(model: Model) -> dict[sp.Expr, sp.Symbol]:
+    return {
+        f.p / (1 - f.p): sp.Symbol(f"h{suffix(model, j)}", real=True)
+        for j, f in enumerate(model.target.features, 1)
+    }
+
+
+def _name_fields(sheet: Sheet, system: System) -> None:
+    """Name fields; a minimum's are written in the overlaps that follow from it."""
+    found = find_fields(sheet.rows.values())
+    steps = find_fields([x for (k, _), x in sheet.rows.items() if k == "step"])
+    if system.kind == "stationary" and steps.named:
+        simple = {
+            eq.lhs: value
+            for i, eq in enumerate(system.observables)
+            if not (value := sheet.rows["observable", i]).has(Average)
+        }
+        known = {x: e.xreplace(simple) for x, e in steps.named.items()}
+        rest = [x for (k, _), x in sheet.rows.items() if k != "step"]
+        minimum = find_fields(rest, known)
+        if set(minimum.named) == set(known):
+            sheet.given |= simple
+            found = Fields(
+                steps.named, steps.bodies | minimum.bodies, steps.short | minimum.short
+            )
+    sheet.fields, sheet.averages = dict(found.named), dict(found.bodies)
+    sheet.rows = {k: found.write(x) for k, x in sheet.rows.items()}
+
+
+def _count(sheet: Sheet) -> None:
+    """Write ``n_plus + n_minus`` for ``n`` where the classes are counted."""
+    both = [x for x in (*sheet.rows.values(), *sheet.fields.values()) if x.has(N_PLUS)]
+    if not both:
+        return
+    sheet.given[N_MINUS] = N - N_PLUS
+    swap = {N: TOTAL}
+    sheet.rows = {k: x.xreplace(swap) for k, x in sheet.rows.items()}
+    sheet.fields = {k: x.xreplace(swap) for k, x in sheet.fields.items()}
+
+
+def _traditional(sheet: Sheet) -> None:
+    r"""Write $\Delta$ for $\alpha^2 + \sigma^2\beta^2$ before anything is expanded."""
+    if any(x.has(DELTA) for x in (*sheet.rows.values(), *sheet.fields.values())):
+        name = sp.Symbol("Delta", real=True)
+        sheet.names[name] = DELTA
+        sheet.rows = {k: _with_delta(x, name) for k, x in sheet.rows.items()}
+
+
+def _with_delta(expr: sp.Expr, name: sp.Symbol) -> sp.Expr:
+    """Write `name` for Delta, and for a number times it."""
+    found = {}
+    for node in expr.atoms(sp.Add):
+        size = node.coeff(ALPHA**2)
+        if size.is_Number and size != 0 and sp.expand(node - size * DELTA) == 0:
+            found[node] = size * name
+    return written(expr.xreplace(found), DELTA, name)
+
+
+def _over_labels(sheet: Sheet, model: Model) -> None:
+    """Average over the label as well, where the modes enter with their weights."""
+    if len(model.target.features) > 1 and len(sheet.fields) > 2:
+        return
+    for feature in model.target.features:
+        if not isinstance(feature.p, sp.Symbol):
+            continue
+        if any(x.has(feature.p) for x in sheet.rows.values()) and sheet.fields:
+            sheet.rows = _plain_sums(sheet)
+        found = over_labels(sheet.rows, feature.p)
+        if found is not None:
+            sheet.rows, sheet.over = found
+            sheet.labelled = True
+
+
+def _plain_sums(sheet: Sheet) -> Rows:
+    """Name what recurs and has no average, before averages are collected."""
+    names = Names(dict(sheet.names), {str(x) for x in sheet.names})
+    rows = recurring(sheet.rows, names, 4, averages=False)
+    sheet.names = names.defined
+    return rows
+
+
+def _name_sums(sheet: Sheet, system: System) -> None:
+    taken = {str(x) for x in (*system.unknowns, *system.inputs, *system.parameters)}
+    names = Names(dict(sheet.names), taken | {str(x) for x in sheet.names})
+    keyed = _keyed(sheet.rows, system)
+    if system.kind == "stationary" and len(sheet.fields) < 4:
+        keyed, sheet.known = in_overlaps(keyed, system, names)
+    rows = named(keyed, names)
+    rows = dict(zip(sheet.rows, rows.values(), strict=True))
+    sheet.fields = {x: _field(str(x), e, names) for x, e in sheet.fields.items()}
+
+    def shown(expr: sp.Expr) -> sp.Expr:
+        return summed(written(expr, TOTAL, N))
+
+    sheet.rows = {k: shown(x) for k, x in rows.items()}
+    sheet.names = {k: shown(x) for k, x in names.defined.items()}
+    sheet.fields = {k: written(x, TOTAL, N) for k, x in sheet.fields.items()}
+
+
+def _keyed(rows: Rows, system: System) -> dict:
+    """Return rows by what they are for, where that is a symbol of a flow."""
+    flow = system.kind == "flow"
+    found = {}
+    for (kind, i), value in rows.items():
+        key = system.equations[i].lhs if flow and kind == "equation" else (kind, i)
+        found[key] = value
+    return found
+
+
+def _field(field: str, value: sp.Expr, names: Names) -> sp.Expr:
+    """Write a field with names: ``b + sqrt(Lambda)*g + Lambda``."""
+    flat = sp.expand(value)
+    for x, known in names.defined.items():
+        flat = written(flat, known, x)
+    for g in (G, G2):
+        slope = flat.coeff(g)
+        if slope.has(sp.Add) or slope.has(sp.Pow):
+            size = tidy(slope**2)
+            rest = sp.expand(flat - slope * g)
+            known = {e: x for x, e in names.defined.items()}
+            if size in known:
+                size = known[size]
+            elif cost(size) >= 3 and {size, -size} & set(rest.args):
+                unit = re.search(r"_\d+", field)
+                name = names.add(size, "Lambda" + (unit[0] if unit else ""))
+                rest, size = written(rest, size, name), name
+            flat = rest + sp.sqrt(size) * g
+    return flat
+
+
+# ------------------------------------------------- a minimum in the overlaps it fixes
+
+
+def in_overlaps(
+    rows: dict, system: System, names: Names
+) -> tuple[dict, dict[sp.Symbol, tuple[str, int]]]:
+    """Write rows of a minimum in the overlaps before them, where that is shorter.
+
+    With ``a = sigma*E[phi]/D`` known, an average is ``a*D/sigma``, and the numerator of
+    ``m`` is ``m*D``: the squared norm reads ``m**2 + sum n a**2``. Also returns which
+    rows give the overlaps that were used.
+    """
+    found = below_bars(rows, names)
+    relations = Relations()
+    order = [("observable", i) for i in range(len(system.observables))]
+    for key in (*order, ("objective", 0)):
+        if key in found:
+            raw, found[key] = found[key], relations.shorter(found[key])
+            if key[0] == "observable":
+                lhs = system.observables[key[1]].lhs
+                relations.learn(lhs, raw, found[key], key)
+    return found, relations.rows
+
+
+@dataclass
+class Relations:
+    """What the overlaps of a minimum say of its averages and of their sums."""
+
+    averages: dict[sp.Basic, sp.Expr] = field(default_factory=dict)
+    sums: list[tuple[sp.Expr, sp.Expr]] = field(default_factory=list)
+    gathered: list[sp.Symbol] = field(default_factory=list)
+    values: dict[sp.Expr, sp.Symbol] = field(default_factory=dict)
+    norms: dict[sp.Symbol, sp.Expr] = field(default_factory=dict)
+    places: dict[sp.Symbol, tuple[str, int]] = field(default_factory=dict)
+    rows: dict[sp.Symbol, tuple[str, int]] = field(default_factory=dict)
+
+    def shorter(self, value: sp.Expr) -> sp.Expr:
+        """Return `value` in the overlaps known so far, if that is shorter."""
+        value = self._ridged(self._recognised(value))
+        first = tidy(value)
+        if not self.rows or not any(map(is_average, value.free_symbols)):
+            return first
+        near = tidy(self._gathered(value))
+        forms = [first, near]
+        if not linear(sp.expand(sp.fraction(near)[0])):
+            mixed = self._gathered(value).xreplace(self.averages)
+            forms.append(tidy(self._gathered(mixed)))
+        return min(forms, key=lambda e: (cost(e) * (1.3 if e == first else 1), str(e)))
+
+    def _recognised(self, value: sp.Expr) -> sp.Expr:
+        """Write an overlap for a sum that is its value, in whatever form."""
+        found = {}
+        for node in value.atoms(sp.Add):
+            x = self.values.get(sp.expand(node)) if cost(node) < 60 else None
+            if x is not None:
+                found[node] = x
+                self.rows[x] = self.places[x]
+        return value.xreplace(found)
+
+    def _ridged(self, value: sp.Expr) -> sp.Expr:
+        """Write the norm of `w` where the ridge has its value."""
+        ridge = symbol("ridge_w")
+        if not self.norms or not value.has(ridge):
+            return value
+        rate = sp.diff(value, ridge)
+        for r, known in self.norms.items():
+            if not rate.has(ridge) and sp.simplify(rate * TOTAL - known) == 0:
+                self.rows.setdefault(r, self.places[r])
+                return value.xreplace({ridge: sp.S.Zero}) + r * ridge / N
+        return value
+
+    def _gathered(self, value: sp.Expr) -> sp.Expr:
+        """Write the known sums, twice: the first leaves multiples of the second."""
+        for _ in range(2):
+            for total, short in self.sums:
+                value = written(value, total, short)
+            for x in self.gathered:
+                if value.has(x) and value.has(sp.Add):
+                    value = sp.collect(sp.expand(value), x, sp.factor)
+        for total, short in self.sums:
+            value = written(value, total, short)
+        return value
+
+    def learn(
+        self, x: sp.Symbol, raw: sp.Expr, value: sp.Expr, row: tuple[str, int]
+    ) -> None:
+        """Note what an overlap says of an average, or of a sum it is a multiple of."""
+        inside = [y for y in value.free_symbols if is_average(y)]
+        top, bottom = sp.fraction(value)
+        self.places[x] = row
+        if inside and not raw.is_Atom:
+            self.values[sp.expand(raw)] = x
+        if str(x)[0] == "r":
+            self.norms[x] = value.xreplace({N: TOTAL})
+        if len(inside) == 1 and inside[0] in sp.Mul.make_args(top):
+            self.averages[inside[0]] = x * inside[0] / value
+        elif top.is_Add and inside and linear(top) and raw.is_Mul:
+            self.sums.append((top, x * bottom))
+            self.gathered.append(x)
+            whole = sp.factor(top.xreplace(self.averages) / bottom)
+            long = [e for e in sp.Mul.make_args(whole) if e.is_Add]
+            if len(long) == 1 and not any(map(is_average, long[0].free_symbols)):
+                self.sums.append((long[0], x * long[0] / whole))
+        elif raw.is_Add and inside:
+            self.sums.insert(0, (raw, x))
+        else:
+            return
+        self.rows[x] = row

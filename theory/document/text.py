@@ -1,0 +1,74 @@
+"""The derivation as text for a terminal: 100 columns at most."""
+
+from __future__ import annotations
+
+import textwrap
+from itertools import zip_longest
+
+from ..symbols.latex import plain
+from .blocks import Block
+from .lines import TEXT, broken
+
+COLUMNS = 96
+TAB = "    "
+
+
+def text(found: list[Block]) -> str:
+    """Return the blocks as text."""
+    lines: list[str] = []
+    for before, block in zip([None, *found], found, strict=False):
+        same_kind = before is not None and before.kind == block.kind
+        if not (same_kind and block.kind in ("item", "formula")) and lines[-1:] != [""]:
+            lines += [""] if before is None or before.kind != "heading" else []
+        lines += _PRINT[block.kind](block)
+    return "\n".join(lines).strip() + "\n"
+
+
+def _heading(block: Block) -> list[str]:
+    mark = "=" if block.level == 1 else "-"
+    return [block.text, mark * len(block.text)]
+
+
+def _text(block: Block) -> list[str]:
+    return textwrap.wrap(plain(block.text), COLUMNS)
+
+
+def _item(block: Block) -> list[str]:
+    wrapped = textwrap.wrap(plain(block.text), COLUMNS - 2)
+    return [("- " if i == 0 else "  ") + line for i, line in enumerate(wrapped)]
+
+
+def _formula(block: Block) -> list[str]:
+    label = f"   ({block.label})" if block.label else ""
+    left = f"{block.lhs}"
+    rows = broken(left, block.rhs, TEXT, COLUMNS - len(TAB) - len(label))
+    lines = [f"{TAB}{left} {block.relation} {rows[0]}"]
+    lines += [f"{TAB}{TAB}{row}" for row in rows[1:]]
+    lines[-1] += label
+    return lines
+
+
+def _table(block: Block) -> list[str]:
+    rows = [[plain(x) for x in row] for row in block.rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    fixed = sum(widths) - widths[2] + 2 * len(widths)
+    widths[2] = max(24, min(widths[2], COLUMNS - fixed))
+    return [line for row in rows for line in _cells(row, widths)]
+
+
+def _cells(row: list[str], widths: list[int]) -> list[str]:
+    """Return a row of a table, in as many lines as its longest cell takes."""
+    pairs = list(zip(row, widths, strict=True))
+    cells = [textwrap.wrap(x, max(w, 8)) or [""] for x, w in pairs]
+    lines = zip_longest(*cells, fillvalue="")
+    padded = ([x.ljust(w) for x, w in zip(line, widths, strict=True)] for line in lines)
+    return ["  ".join(line).rstrip() for line in padded]
+
+
+_PRINT = {
+    "heading": _heading,
+    "text": _text,
+    "item": _item,
+    "formula": _formula,
+    "table": _table,
+}
