@@ -422,11 +422,13 @@ def _row(system: System, eq: Equation) -> dict:
 
 
 def system_latex(system: System) -> str:
-    """The labelled equations of `system`, aligned; averages are abbreviated."""
+    """The labelled equations of `system`, aligned; what recurs is named."""
     time = system.time if system.time is not None else symbol("s")
-    return aligned(
-        system_blocks(system, system, Schedule(sp.S.One, sp.S.One, time), None, "")
-    )
+    plain = Schedule(sp.S.One, sp.S.One, time)
+    found = system_blocks(system, system, plain, None, "")
+    shown = {block.label for block in found}
+    told_of = [eq for eq in _all(system) if eq.label not in shown]
+    return aligned([*found, *(formula(eq.lhs, eq.rhs, eq.label) for eq in told_of)])
 
 
 def limit_html(limit: Limit) -> str:
