@@ -15,6 +15,15 @@ import sympy as sp
 from ..limit import Limit, Phase
 from ..models.classes import has_patterns
 from ..models.model import D, Model, norm, suffix
+from ..naming.general import (
+    ALPHA,
+    BETA,
+    Schedule,
+    general_exact,
+    general_phase,
+    model_schedule,
+    phase_schedule,
+)
 from ..phases.denoiser import Denoiser
 from ..symbols.latex import typed
 from ..symbols.notation import symbol
@@ -24,15 +33,6 @@ from ..windows.search import Window, power_law
 from .blocks import Block, formula, head, item, joined, say, spans
 from .definitions import definitions
 from .equations import plain_blocks, system_blocks, told
-from .general import (
-    ALPHA,
-    BETA,
-    Schedule,
-    general_exact,
-    general_phase,
-    model_schedule,
-    phase_schedule,
-)
 from .markdown import aligned, markdown, typeset
 from .tex import fragment, tex
 from .text import text

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sympy as sp
 
 from ..models.model import Model
+from ..naming.fields import grouped
+from ..naming.general import Schedule
+from ..naming.labels import remarked, signs_of, unified
+from ..naming.sheet import Sheet, make_sheet, system_rows
 from ..symbols.gaussian import G2
 from ..symbols.system import Equation, Step, System
 from .blocks import Block, formula, head, joined, say, spans
-from .fields import grouped
-from .general import Schedule
-from .labels import remarked, signs_of, unified
-from .sheet import Sheet, make_sheet, system_rows
 
 
 def system_blocks(

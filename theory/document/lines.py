@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from ..naming.labels import ClassSum
 from ..symbols.latex import inline, latex
 from .formula import width
-from .labels import ClassSum
 
 
 @dataclass(frozen=True)

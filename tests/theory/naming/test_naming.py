@@ -16,18 +16,18 @@ from dilaton import (
 )
 from dilaton.theory.document.blocks import Block
 from dilaton.theory.document.derivation import blocks
-from dilaton.theory.document.exactness import same
 from dilaton.theory.document.formula import mathml, parse, width
-from dilaton.theory.document.general import (
+from dilaton.theory.document.markdown import WIDE, equation
+from dilaton.theory.document.text import text
+from dilaton.theory.naming.exactness import same
+from dilaton.theory.naming.general import (
     general_exact,
     general_phase,
     model_schedule,
     phase_schedule,
 )
-from dilaton.theory.document.labels import ClassSum, expanded, summed
-from dilaton.theory.document.markdown import WIDE, equation
-from dilaton.theory.document.sheet import make_sheet, system_rows
-from dilaton.theory.document.text import text
+from dilaton.theory.naming.labels import ClassSum, expanded, summed
+from dilaton.theory.naming.sheet import make_sheet, system_rows
 
 from ...cases import derived
 

@@ -18,7 +18,7 @@ from ..symbols.system import Equation, System
 from .fields import Fields, find_fields
 from .general import ALPHA, BETA, DOTS, Schedule
 from .labels import expanded, over_labels, summed
-from .naming import (
+from .sums import (
     DELTA,
     N_MINUS,
     N_PLUS,

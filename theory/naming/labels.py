@@ -16,7 +16,7 @@ from math import prod
 import sympy as sp
 
 from .fields import MARK
-from .naming import cost, is_average, tidy
+from .sums import cost, is_average, tidy
 
 Y = "y"
 SLACK = 1.6

@@ -1,0 +1,1 @@
+"""Named quantities: what a formula is called when it is printed."""
