@@ -15,7 +15,7 @@ from ..files import code_digest
 from ..numerics.codegen.cache import remembered
 from ..theory.models.spec import Spec
 
-Form = Literal["text", "latex", "markdown", "json"]
+Form = Literal["text", "latex", "fragment", "markdown", "json"]
 
 
 def document(spec: Spec, form: Form) -> str:

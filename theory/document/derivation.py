@@ -37,20 +37,19 @@ from .markdown import aligned, markdown, typeset
 from .tex import fragment, tex
 from .text import text
 
-Form = Literal["text", "latex", "markdown", "json"]
+Form = Literal["text", "latex", "fragment", "markdown", "json"]
 
 
 def render(limit: Limit, form: Form) -> str:
-    """Print the derivation of `limit`; `form` is text, latex, markdown or json."""
+    """Print the derivation of `limit` as text, LaTeX, Markdown or JSON.
+
+    ``fragment`` is LaTeX without a preamble, to paste into a paper: each labelled
+    equation can be referred to, as ``dilaton:W3``.
+    """
     if form == "json":
         return json.dumps(summary(limit), indent=2)
-    printers = {"text": text, "markdown": markdown, "latex": tex}
+    printers = {"text": text, "markdown": markdown, "latex": tex, "fragment": fragment}
     return printers[form](blocks(limit))
-
-
-def render_fragment(limit: Limit) -> str:
-    """Print the labelled equations of `limit` as LaTeX to paste into a paper."""
-    return fragment(blocks(limit))
 
 
 # ----------------------------------------------------------------------- the contents

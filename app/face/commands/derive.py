@@ -15,14 +15,27 @@ def derive(
         Literal["text", "latex", "markdown", "json"],
         typer.Option("--format", help="How the derivation is written."),
     ] = "text",
+    fragment: Annotated[
+        bool,
+        typer.Option(
+            "--fragment", help="LaTeX without a preamble, to paste into a paper."
+        ),
+    ] = False,
 ) -> None:
     """Print the phases of a model and their equations.
 
     \b
     Example:
       dilaton derive my.toml --format latex > derivation.tex
+      dilaton derive my.toml --format latex --fragment > appendix.tex
     """
+    from ...errors import ModelError
     from ...theory.models.spec import load_spec
     from ..documents import document
 
-    print(document(load_spec(spec), form))
+    if fragment and form != "latex":
+        raise ModelError(
+            f"`--fragment` is for LaTeX, but `--format` is {form}. Add "
+            "`--format latex`."
+        )
+    print(document(load_spec(spec), "fragment" if fragment else form))

@@ -209,3 +209,18 @@ def test_a_second_derivation_is_fast_and_without_sympy(tmp_path):
     assert all(run.stderr.strip().endswith("False") for run in runs[1:])
     assert len({run.stdout for run in runs}) == 1
     assert min(spent[1:]) < ANSWER
+
+
+def test_a_fragment_has_labels_and_no_preamble():
+    text = render(limit_of("population"), "fragment")
+    assert r"\label{dilaton:W3}" in text
+    assert r"\documentclass" not in text
+    assert text.count(r"\begin{align}") == text.count(r"\end{align}")
+
+
+def test_only_latex_has_a_fragment(tmp_path):
+    from dilaton.errors import ModelError
+    from dilaton.face.commands.derive import derive
+
+    with pytest.raises(ModelError, match="`--fragment` is for LaTeX"):
+        derive(tmp_path / "spec.toml", "text", True)
