@@ -4,7 +4,18 @@ import json
 
 import numpy as np
 import pytest
-from dilaton import Data, Model, derive, modes, product, solve, two_modes
+from dilaton import (
+    TRIGONOMETRIC,
+    VARIANCE_EXPLODING,
+    Data,
+    Model,
+    derive,
+    modes,
+    modes_of_gram,
+    product,
+    solve,
+    two_modes,
+)
 from dilaton.errors import DerivationError, ModelError
 from dilaton.numerics.codegen.indexed import indexed_functions
 from dilaton.numerics.codegen.parameters import complete
@@ -340,3 +351,37 @@ def test_what_needs_signs_refuses_modes(tmp_path):
         draw_training_set(spec.model, spec.values, 100, 0)
     with pytest.raises(DerivationError, match="modes"):
         learning_times(spec, [100], ["uniform"], ["data"], within=0.02)
+
+
+@pytest.mark.parametrize("schedule", [TRIGONOMETRIC, VARIANCE_EXPLODING])
+def test_shares_know_the_schedule_by_its_contrast_alone(schedule):
+    """beta/alpha at the end of a window; where no noise is left no share is lost."""
+    model = Model(modes([[1], [-1]], [0]), interpolant=schedule)
+    limit = derive(model)
+    kappas = {k: 1.5 for k in limit.parameters if k.startswith("kappa")}
+    given = weights((0.7, 0.3)) | kappas
+    found = solve(limit, s=[0.2, 1.0], rtol=1e-9, atol=1e-11, sigma=1, **given)
+    contrast = np.pi / 2 * 1.5 if schedule is TRIGONOMETRIC else np.inf
+    right = norm.cdf(contrast)
+    assert abs(float(found.shares[0]) - (0.7 * right + 0.3 * (1 - right))) < SAME
+    two = derive(Model(two_modes(), interpolant=schedule))
+    other = solve(two, s=[0.2, 1.0], rtol=1e-9, atol=1e-11, sigma=1, p=0.7, **kappas)
+    assert abs(float(found.shares[0] - other.share_plus)) < SAME
+    assert np.abs(found.omega[0, 0, 0] - other.omega[0]) < SAME
+
+
+def test_a_gram_matrix_is_solved_like_its_modes():
+    """Three obtuse means of rank two: products alone, against counts of samples."""
+    means = np.array([[0.0, 0.2], [1.5, 0.0], [-1.2, 0.4]])
+    p, kappa, count = np.array([0.2, 0.5, 0.3]), 1.3, 400_000
+    rng = np.random.default_rng(11)
+    k = rng.choice(3, size=count, p=p)
+    y = kappa * means[k] + rng.standard_normal((count, 2))
+    near = ((y[:, None] - kappa * means) ** 2).sum(-1).argmin(1)
+    drawn = np.bincount(near, minlength=3) / count
+    found = solved(
+        modes_of_gram((means @ means.T).tolist(), 0), p, sigma=1, kappa=kappa
+    )
+    error = np.sqrt(drawn * (1 - drawn) / count)
+    assert (np.abs(found.shares.values - drawn) < LEVEL * error).all()
+    assert found.shares_error.max() < 1e-10
