@@ -1,4 +1,4 @@
-"""What a derivation gives: a limit, its phases, and the systems of each phase."""
+"""The result of a derivation: a limit, its phases, and the systems of each phase."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Phase:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """What is decided here, in words."""
+        """The decisions of the phase, in words."""
         return tuple(f"feature {j}" for j in self.features)
 
     @property
@@ -136,7 +136,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Limit:
-    """What `derive` returns: the dilation, its phases, and the exact companions."""
+    """The result of `derive`: the dilation, its phases, and the exact companions."""
 
     model: Model
     dilation: Dilation
@@ -155,7 +155,7 @@ class Limit:
 
     @cached_property
     def exact(self) -> dict[str, System]:
-        """What needs no limit: ``sampling`` and ``mse`` of the Bayes denoiser at `d`.
+        """The systems that need no limit: Bayes ``sampling`` and ``mse`` at `d`.
 
         Also ``tied``, the training flow of the tied score network on the population.
         """
@@ -167,7 +167,7 @@ class Limit:
 
     @property
     def story(self) -> dict[str, tuple[Step, ...]]:
-        """What a document says of the model in place of the usual, by heading."""
+        """The chapters of a document that differ from the usual, by heading."""
         return {}
 
     @property

@@ -1,1 +1,1 @@
-"""What is studied: targets, schedules, networks and data, as records and as TOML."""
+"""The models: targets, schedules, networks and data, as records and as TOML."""

@@ -1,4 +1,4 @@
-r"""Which case of the theory a model is: decided once, by `case_of`.
+r"""The cases of the theory: `case_of` decides once which one a model is.
 
 | case | trained on | network | what is learned in a feature window |
 |---|---|---|---|

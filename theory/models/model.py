@@ -1,4 +1,4 @@
-"""What is studied: target, interpolant, autoencoder and data, as frozen records.
+"""The model: target, interpolant, autoencoder and data, as frozen records.
 
 A `Model` holds structure and symbols, never numbers: numbers are given to
 `dilaton.solve`, by name.
@@ -123,7 +123,7 @@ class Modes(Target):
 
     @cached_property
     def levels(self) -> tuple[Level, ...]:
-        """What each window decides: the tree, coarse to fine."""
+        """The decisions of each window: the tree, coarse to fine."""
         return levels(self.loadings, self.exponents)
 
     @property

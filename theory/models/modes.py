@@ -28,7 +28,7 @@ Rows = Sequence[Sequence[float]]
 
 
 class Level(NamedTuple):
-    """What one window decides.
+    """The decisions of one window.
 
     `directions` (from 1) are those of its exponent, `branches` the groups that it
     tells apart, one entry for each branch that parts here; `groups` are all groups

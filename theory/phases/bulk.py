@@ -96,7 +96,7 @@ class Regression:
 
     @cached_property
     def unexplained(self) -> tuple[sp.Expr, sp.Expr]:
-        r"""What the signs leave of $x_1$ and of $x_0$, per row and dimension. (L7)
+        r"""The variances of $x_1$ and $x_0$ left by the signs, per coordinate. (L7)
 
         $$ A = \sum_k\rho_k + \sigma^2 - \frac{n_0}n\,\mathrm{tr}\,G(TRT + \sigma^2 T),
            \qquad B = 1 - \frac1n\,\mathrm{tr}\,GT , $$

@@ -132,7 +132,7 @@ class Loss:
         return sp.Symbol(f"{name}_{j}_{mark(c)}", real=True)
 
     def released(self) -> dict[sp.Expr, sp.Expr]:
-        """What the symbols of `held` stand for."""
+        """The expressions that the symbols of `held` stand for."""
         return {
             self.held(name, j, c): self.seen(j, c) if name == "seen" else self.hit(j, c)
             for name in ("seen", "hit")

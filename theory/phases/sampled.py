@@ -1,4 +1,4 @@
-r"""What a network learns from n samples of a product mixture, and how it samples.
+r"""The overlaps learned from n samples of a product mixture, and the sampling flow.
 
 One hidden unit for each feature, features of full norm ($\delta = 0$) in one window.
 The samples form classes by the signs of their features; the fields of the units are
@@ -71,7 +71,7 @@ def varied(data: Classes) -> list[sp.Symbol]:
 
 
 def observed(data: Classes, window: Window) -> dict[sp.Symbol, sp.Expr]:
-    """What follows from the varied overlaps: a tied `u`, norms, a bias that is not."""
+    """The quantities that follow: a tied `u`, norms, 0 for a bias that is left out."""
     tied = readout(data, window)
     none = {} if data.model.autoencoder.bias else {f"b_{j}": 0 for j in data.units}
     sizes = {x: e.xreplace(tied) for x, e in norms(data).items()}
@@ -228,7 +228,7 @@ _WEIGHTS = {
 
 
 def closed_relations(data: Classes, j: int) -> dict[str, sp.Equality]:
-    r"""What stationarity of $w_j$ and, untied, of $b_j$ fixes. (R1, R2, ...)
+    r"""The relations fixed by stationarity of $w_j$ and, untied, $b_j$. (R1, R2, ...)
 
     $$ 0 = \sum_c n_c\zeta_{jc}, \qquad
        \omega_{jk} = \frac{\sqrt{\rho_k}}\sigma \sum_c s_{ck} n_c \zeta_{jc} . $$

@@ -1,4 +1,4 @@
-r"""What a network learns in a feature window when no closed form exists.
+r"""The overlaps of one unit in a feature window when no closed form exists.
 
 `u` is eliminated (the loss is quadratic in it), the direction of `w` is known, and a
 few numbers stay unknown: they minimise an objective, compared with the closed
@@ -74,7 +74,7 @@ class Stationary:
 
     @cached_property
     def weights(self) -> dict[sp.Symbol, sp.Expr]:
-        """What stationarity of `w` fixes."""
+        """The overlaps fixed by stationarity of `w`."""
         return _weights(self.model)
 
     @cached_property
@@ -84,7 +84,7 @@ class Stationary:
 
     @property
     def unknowns(self) -> tuple[sp.Symbol, ...]:
-        """What stays unknown."""
+        """The unknowns that are left."""
         return _unknowns(self.model)
 
     @property
@@ -101,7 +101,7 @@ class Stationary:
 
     @property
     def dependent(self) -> dict[sp.Symbol, sp.Expr]:
-        """What follows from the unknowns and the overlaps of `u`."""
+        """The overlaps that follow from the unknowns and those of `u`."""
         q = _own(self.model, "q")[0]
         own = {x: x for x in self.readout_names}
         own[q] = _norm2(self.readout_names, self.model)
@@ -110,7 +110,7 @@ class Stationary:
 
     @property
     def objective(self) -> sp.Expr:
-        """What the unknowns minimise."""
+        """The function that the unknowns minimise."""
         return _objective(self.model, self.total, self.fixed)
 
     @property
@@ -197,7 +197,7 @@ def _norm2(names: tuple[sp.Symbol, ...], model: Model) -> sp.Expr:
 
 
 def _weights(model: Model) -> dict[sp.Symbol, sp.Expr]:
-    """What stationarity of `w` fixes: zeta, r, and the scale of a sign unit."""
+    """The overlaps fixed by stationarity of `w`: zeta, r, the scale of a sign unit."""
     omega, r = _own(model, "omega", "r")
     zetas = symbol("zeta_plus"), symbol("zeta_minus")
     found: dict[sp.Symbol, sp.Expr] = {}
@@ -317,7 +317,7 @@ def _tied_saturated(model: Model, window: Window, total: sp.Expr) -> tuple[Branc
 
 
 def _saturated(expr: sp.Expr) -> sp.Expr:
-    """Every activation is 1: the bias is infinite."""
+    """Replace the averages of a unit whose bias diverges: its activation is 1. (G4)"""
     units = (sp.tanh, sp.erf, sp.sign)
     return expr.replace(
         lambda e: hasattr(e, "standardised"),

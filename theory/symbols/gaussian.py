@@ -218,19 +218,3 @@ def to_averages(expr: sp.Expr) -> sp.Expr:
     return expr.replace(
         lambda e: isinstance(e, FieldAverage), lambda e: e.standardised()
     )
-
-
-def saturated(expr: sp.Expr, signs: dict[sp.Basic, sp.Expr]) -> sp.Expr:
-    r"""Replace averages of a unit whose field diverges: $\varphi \to \pm1$ (G4).
-
-    `signs` maps the mean of a field to the sign of its divergence. The slope of a
-    saturated unit vanishes faster than any power of its field.
-    """
-
-    def value(node: FieldAverage) -> sp.Expr:
-        sign = signs[node.args[1][0]]
-        return node.args[0].replace(
-            lambda e: e.func in (sp.tanh, sp.erf, sp.sign), lambda e: sign
-        )
-
-    return expr.replace(lambda e: isinstance(e, FieldAverage), value)

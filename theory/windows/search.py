@@ -109,7 +109,7 @@ class _Ends:
 
 
 def _locate(ends: _Ends, gain: sp.Expr) -> tuple[End, sp.Expr]:
-    """Where ``beta d**gain / alpha`` is O(1): the end of time and the exponent."""
+    """The end of time and the exponent at which ``beta d**gain / alpha`` is O(1)."""
     size = ends.beta0.size - ends.alpha0.size + gain
     if size == 0:
         return "interior", sp.S.Zero

@@ -162,13 +162,6 @@ def test_a_pair_average_of_one_field_needs_that_field_alone():
     assert set(both.standardised().variables) == {G, G2}
 
 
-def test_saturated_units_become_signs():
-    node = gaussian.mean_phi("tanh", A, X) + 3 * gaussian.mean_phi2("erf", B, Y)
-    assert gaussian.saturated(node, {A: sp.S(-1), B: sp.S.One}) == 2
-    slope = gaussian.mean_slope("tanh", A, X)
-    assert sp.simplify(gaussian.saturated(slope, {A: sp.S.One})) == 0
-
-
 @pytest.mark.parametrize(
     ("expr", "limit"),
     [
