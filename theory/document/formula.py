@@ -15,7 +15,7 @@ LETTERS = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "Delta": "Δ",
     "varepsilon": "ε", "epsilon": "ϵ", "zeta": "ζ", "eta": "η", "kappa": "κ",
     "lambda": "λ", "Lambda": "Λ", "mu": "μ", "nu": "ν", "rho": "ρ", "sigma": "σ",
-    "tau": "τ", "varphi": "φ", "phi": "ϕ", "Phi": "Φ", "psi": "ψ", "pi": "π",
+    "tau": "τ", "xi": "ξ", "varphi": "φ", "phi": "ϕ", "Phi": "Φ", "psi": "ψ", "pi": "π",
     "omega": "ω", "Gamma": "Γ", "theta": "θ", "ell": "ℓ", "infty": "∞", "chi": "χ",
 }  # fmt: skip
 SIGNS = {

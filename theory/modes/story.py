@@ -80,8 +80,8 @@ def _level(level: Level) -> str:
 
 
 def words(branch: Parting) -> str:
-    """``{1, 2} | {3}``: the groups of a branch."""
-    return " | ".join("{" + ", ".join(map(str, group)) + "}" for group in branch)
+    """``(1, 2) | (3)``: the groups of a branch."""
+    return " | ".join(f"({', '.join(map(str, group))})" for group in branch)
 
 
 def _say(text: str, left: sp.Expr, right: sp.Expr, label: str | None = None) -> Step:

@@ -203,3 +203,13 @@ def test_the_bulk_solution_satisfies_its_flow():
 
 
 SIMPLE = {symbol("sigma"): sp.Rational(3, 2), symbol("ridge_u"): sp.Rational(1, 3)}
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex", "json"])
+def test_a_tree_is_printed_in_every_form(form):
+    target = modes([[1, 1], [1, -1], [-1, 1], [-1, -1]], [0, "1/4"])
+    for data in (Data(), Data(samples=True)):
+        printed = render(derive(Model(target, data=data)), form)
+        if form != "json":
+            assert "(1, 2)" in printed
+            assert "exponent 1/4" in printed
