@@ -51,6 +51,8 @@ BESIDE = 1e-3  # relative; minima this close are one
 VALLEY = 0.3  # how far apart points of a flat valley may be
 RATIO = 0.6  # of neighbouring rungs
 MANY = 8  # minima that are followed at one time
+PARTS = 40  # pieces that these are cut into, at most
+SLOW = 0.35  # a piece is cut where the minimum moves more between rungs
 PIECES = 6  # branches that may be the lowest, one after another
 RUNGS = 120
 BRIEF = 1e-3  # times before last too short for a flat minimum to matter
@@ -456,6 +458,35 @@ def climbed(floor, closed, noisy, shapes, given, rough, level, tol, start, plan)
 
 
 @compiled
+def divided(plan, pieces, number, finer):
+    """Fill the ends of more pieces, cut where a minimum moves fast; return how many.
+
+    `plan` is that of `climbed`, `finer` (edges, tops, bottoms) with room for `PARTS`.
+    """
+    edges, tops, bottoms, rungs, met_there, whose = plan
+    cut, high, low = finer
+    count = 0
+    cut[0] = edges[0]
+    for piece in range(pieces):
+        put(tops[piece], high[count])
+        for k in range(1, number - 1):
+            inside = edges[piece + 1] < rungs[k] < cut[count]
+            if whose[k] != piece or not inside or count > PARTS - PIECES:
+                continue
+            before = moved(met_there[k - 1], met_there[k])
+            after = moved(met_there[k], met_there[k + 1])
+            if before > SLOW or after > SLOW:
+                put(met_there[k], low[count])
+                count += 1
+                cut[count] = rungs[k]
+                put(met_there[k], high[count])
+        put(bottoms[piece], low[count])
+        count += 1
+        cut[count] = edges[piece + 1]
+    return count
+
+
+@compiled
 def descend(ends, grid, known, closed, given, level, tol, out, states, smooth):
     """Follow a piece at Chebyshev points; return a code, the level and its flatness.
 
@@ -566,7 +597,7 @@ def report(times, edges, pieces, closed, grid, states, given, level, tol, result
 
 @compiled
 def follow_row(
-    times, grid, floor, closed, guesses, shapes, r_index, given, rough, tol, results
+    times, grid, floor, closed, guesses, shapes, how, given, rough, tol, results
 ):
     """Follow one row: every minimum, then the lowest at Chebyshev points and `times`.
 
@@ -579,6 +610,7 @@ def follow_row(
     values, facts, codes, smooth, edges, below, summary = results
     size = 1 + STATES + STATES * STATES
     out, seen, heights = empty(size), empty((MANY, STATES)), empty(MANY)
+    r_index, cuts = how
     noisy = noise_share(given, r_index) > NOISY
     count, level = at_the_end(
         guesses, closed, shapes, given, rough, noisy, tol, seen, heights
@@ -601,6 +633,11 @@ def follow_row(
     code, pieces, number, level = climbed(
         floor, closed, noisy, shapes, given, rough, level, tol, start, plan
     )
+    if cuts and code != LOST:
+        finer = (empty(PARTS + 1), empty((PARTS, STATES)), empty((PARTS, STATES)))
+        pieces = divided(plan, pieces, number, finer)
+        put(finer[0][: pieces + 1], edges)
+        tops, bottoms = finer[1], finer[2]
     summary[0] = pieces
     if code == LOST:
         summary[3] = LOST
@@ -667,7 +704,7 @@ def second(heights, count):
 
 @compiled
 def follow(
-    times, grid, floor, closed, guesses, shapes, r_index, columns, rules, tol, results
+    times, grid, floor, closed, guesses, shapes, how, columns, rules, tol, results
 ):
     """Follow every row of a batch; see `follow_row`."""
     values, facts, codes, smooth, edges, below, summary = results
@@ -691,7 +728,7 @@ def follow(
             closed,
             guesses,
             shapes,
-            r_index,
+            how,
             given,
             rough,
             tol,

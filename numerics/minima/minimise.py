@@ -25,6 +25,7 @@ from .result import (
     FLOOR,
     LEVELS,
     NOISY,
+    PARTS,
     PIECES,
     Minima,
     batch,
@@ -152,6 +153,21 @@ def _merged(
     return _put(found, again, more)
 
 
+def minimise_in_parts(
+    system: System | Printed, params: Mapping[str, Any], points: int
+) -> Minima:
+    """Minimise as `minimise` does, compiled, on pieces cut where a minimum moves fast.
+
+    The `edges` are then not all switches: this is what a share is computed from.
+    """
+    held, none = printed(system), np.zeros(0)
+    columns = batch(held, params)
+    room = (points, len(held.names), PARTS)
+    found = _room(len(columns), 0, PARTS, *room)
+    _fill(held, none, columns, 1e-12, found, 1)
+    return _minima(held, found)
+
+
 def _put(
     found: tuple[np.ndarray, ...], rows: np.ndarray, more: tuple[np.ndarray, ...]
 ) -> tuple[np.ndarray, ...]:
@@ -227,7 +243,7 @@ AGAIN = 3
 
 
 def _room(
-    rows: int, times: int, pieces: int, points: int, names: int
+    rows: int, times: int, pieces: int, points: int, names: int, most: int = PIECES
 ) -> tuple[np.ndarray, ...]:
     """Return arrays to fill; see `follow_row`."""
     return (
@@ -235,7 +251,7 @@ def _room(
         np.full((rows, times, 4), np.nan),
         np.full((rows, times), BRANCHES.index("lost")),
         np.full((rows, pieces, points, names), np.nan),
-        np.full((rows, PIECES + 1), np.nan),
+        np.full((rows, most + 1), np.nan),
         np.full((rows, names), np.nan),
         np.full((rows, 5), np.nan),
     )
@@ -247,12 +263,14 @@ def _fill(
     columns: np.ndarray,
     tol: float,
     results: tuple[np.ndarray, ...],
+    cuts: int = 0,
 ) -> None:
     closed = CLOSED[system.branches[0]] if system.branches else 0
     shapes = _shapes(system)
     r_index = system.names.index("r") if shapes[0].size else -1
     points = results[SMOOTH].shape[2]
-    common = (times, chebyshev(points), FLOOR, closed, guesses(system), shapes, r_index)
+    how = (r_index, cuts)
+    common = (times, chebyshev(points), FLOOR, closed, guesses(system), shapes, how)
     follow = _module(system).follow
 
     def work(first: int, last: int) -> None:
@@ -267,6 +285,7 @@ def _minima(system: Printed, found: tuple[np.ndarray, ...]) -> Minima:
     second = np.where(summary[:, 2] >= 1e300, np.inf, summary[:, 2])
     interior = codes == BRANCHES.index("interior")
     pieces = summary[:, 0].astype(int)
+    below = np.where((summary[:, 3] == BRANCHES.index("lost"))[:, None], np.nan, below)
     return Minima(
         names=system.names,
         values=values,

@@ -26,6 +26,9 @@ PIECES = 6
 NOISY = 0.2
 """Share of the noise in |w|^2 from which on rows are searched at every rung."""
 
+PARTS = 40
+"""Pieces that these are cut into where a minimum moves fast, at most."""
+
 LEVELS = 7
 """Quadrature rules of 62 to 3968 intervals; a row takes the first that is fine."""
 

@@ -18,6 +18,7 @@ FINEST = 1e-9  # what no bound resolves: the minima and their interpolant
 NARROW = 1e-9  # a spread below it is none
 WIDE = 1e-3  # the spread that its error is told with
 SAFE = 10.0  # how much worse than predicted an interpolation may be
+FIRST = 16  # of the intervals between end points at first, which are halved
 LAST = 8  # steps below the switch, where the inputs are constant
 
 
@@ -209,9 +210,7 @@ def land(ends, first, stride, gamma, field, grid, found, x):
 @compiled
 def share_between(ends, gamma, spread, field, grid, rule, tol, found, x):
     """Return the share by landings at Chebyshev points, and the last change of it."""
-    stride = grid.size - 1
-    while stride > 4:
-        stride //= 2
+    stride = (grid.size - 1) // FIRST
     share, first = 0.0, True
     while True:
         land(ends, first, stride, gamma, field, grid, found, x)

@@ -7,6 +7,7 @@ followed backwards in time, where it contracts, for batches of rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from ..codegen.parameters import Solver
 from ..codegen.quadrature import trapezoid
 from ..codegen.snapshot import SATURATED, Printed, PrintedPhase, printed_phase
 from ..codegen.threads import share_out
-from ..minima.minimise import LEAST, minimise
+from ..minima.minimise import LEAST, minimise, minimise_in_parts
 from ..minima.result import Minima
 from ..ode.tableau import method_853
 
@@ -38,7 +39,7 @@ MORE_POINTS = (161, 641)
 GOAL = 1e-8
 """An error of a share that is small enough at any tolerance."""
 
-ENDS = 65
+ENDS = 1025
 """Largest number of end points from which trajectories are followed backwards."""
 
 
@@ -51,18 +52,24 @@ def known_share(
     """Return share and error bound as `sample_share`, better known where they need it.
 
     Where the minimum bends sharply in time, as for nearly balanced classes, it is
-    followed again at more points.
+    followed again at more points, at last on pieces cut where it moves fast.
     """
     share, error, _ = sample_share(phase, found, given, solver)
     learned = printed_phase(phase).learned
-    for points in MORE_POINTS:
+    compiled = solver.backend != "scipy"
+    for points in (MORE_POINTS[0], 0) if compiled else MORE_POINTS:
         rough = np.flatnonzero(error > max(10 * solver.tolerance, GOAL))
         if not rough.size:
             break
         wide = {k: np.broadcast_to(v, share.shape) for k, v in given.items()}
         part = {k: v[rough] for k, v in wide.items()}
-        again = minimise(learned, [1.0], part, backend=solver.backend, points=points)
-        values, errors, _ = sample_share(phase, again, part, solver)
+        if points:
+            how = {"backend": solver.backend, "points": points}
+            again = minimise(learned, [1.0], part, **how)
+        else:
+            again = minimise_in_parts(learned, part, MORE_POINTS[0])
+        loops = solver if points else replace(solver, backend="numba")
+        values, errors, _ = sample_share(phase, again, part, loops)
         better = errors < error[rough]
         share[rough[better]], error[rough[better]] = values[better], errors[better]
     return share, error

@@ -1,0 +1,92 @@
+"""Degenerate starts have the same answer whatever instructions a processor has.
+
+Each setting is a process of its own, since NumPy and numba choose their loops when they
+are imported. Silent units, the limit s -> 0 and ties of branches are decided by the
+theory: no setting may give nan, another branch, or another digit that counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+NEWER = "X86_V4 AVX512_ICL AVX512_SPR"
+SETTINGS = {
+    "without AVX2": {"NPY_DISABLE_CPU_FEATURES": f"{NEWER} X86_V3"},
+    "without AVX-512": {"NPY_DISABLE_CPU_FEATURES": NEWER},
+    "as it is": {},
+    "generic": {"NUMBA_CPU_NAME": "generic"},
+}
+SAME = 1e-7  # of overlaps that Newton's method knows to 1e-9
+CASES = """
+import json, sys
+import numpy as np
+from dilaton.numerics.minima.minimise import minimise
+from dilaton.theory.derive import derive
+from dilaton.theory.models.model import Autoencoder, Data, Model, two_modes
+
+def learned(data=Data(), **auto):
+    model = Model(two_modes(), autoencoder=Autoencoder(**auto), data=data)
+    return derive(model).phases[0].learned
+
+backend, times = sys.argv[1], [0.0, 0.3, 0.75]
+alone = {"p": 0.8, "sigma": 1.0, "kappa": 2.0}
+many = alone | {"n": 16.0, "ridge_u": 0.1, "ridge_w": 0.1}
+cases = [(learned(bias=False), alone), (learned(activation="sign"), alone)]
+if len(sys.argv) > 2:
+    system = learned(Data(samples=True))
+    cases += [(system, many | {"n_plus": 8.0}), (system, many | {"n_plus": 13.0})]
+told = []
+for system, values in cases:
+    found = minimise(system, times, values, backend=backend, points=3)
+    seen = np.nan_to_num(found.values, posinf=1e9)
+    told.append([found.status.tolist(), found.branch.tolist(), seen.tolist()])
+print(json.dumps(told))
+"""
+
+
+def told(setting, backend, *more):
+    """What a process with a setting finds of the cases."""
+    environment = os.environ | SETTINGS[setting] | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CASES, backend, *more],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def compare(one, two):
+    """The same statuses and branches, and overlaps without nan that agree."""
+    for (status, branch, values), (other, branches, others) in zip(
+        one, two, strict=True
+    ):
+        assert status == other
+        assert branch == branches
+        assert np.isfinite(values).all()
+        np.testing.assert_allclose(values, others, rtol=SAME, atol=SAME)
+
+
+def test_scipy_decides_degenerate_starts_alike_on_two_processors():
+    ours, theirs = told("as it is", "scipy"), told("without AVX2", "scipy")
+    compare(ours, theirs)
+    silent, sign = ours
+    assert silent[:2] == [["ok"], [[1, 0, 0]]]
+    np.testing.assert_allclose(
+        [row[0] for row in silent[2][0]], [0.0, 0.6, 1.5], atol=SAME
+    )
+    assert sign[:2] == [["ok"], [[1, 0, 0]]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["scipy", "numba"])
+@pytest.mark.parametrize("setting", list(SETTINGS))
+def test_every_processor_gives_the_same_minima(setting, backend):
+    compare(told(setting, backend, "samples"), told("as it is", "scipy", "samples"))
