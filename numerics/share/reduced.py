@@ -64,8 +64,9 @@ def known_share(
         wide = {k: np.broadcast_to(v, share.shape) for k, v in given.items()}
         part = {k: v[rough] for k, v in wide.items()}
         if points:
-            how = {"backend": solver.backend, "points": points}
-            again = minimise(learned, [1.0], part, **how)
+            again = minimise(
+                learned, [1.0], part, backend=solver.backend, points=points
+            )
         else:
             again = minimise_in_parts(learned, part, MORE_POINTS[0])
         loops = solver if points else replace(solver, backend="numba")
