@@ -697,6 +697,7 @@ CALLS = {
         "rate": pair(shared, "rate", 0.1, 0.2, batch=4),
         "batch": pair(shared, "batch", 4, 8, rate=0.1),
         "repeats": pair(shared, "repeats", 1, 2, rate=0.1, batch=4),
+        "ridge_w": pair(shared, "ridge_w", None, 0.1),
         "rtol": pair(shared, "rtol", 1e-3, 1e-8, atol=1e-12),
         "atol": pair(shared, "atol", 1e-3, 1e-8, rtol=1e-8),
     },
