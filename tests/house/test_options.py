@@ -61,6 +61,7 @@ LINES = {
     "derive": {
         "spec": ("a.toml", "product.toml"),
         "form": ("a.toml --format text", "a.toml --format latex"),
+        "fragment": tuple(f"a.toml --format latex {x}" for x in ("", "--fragment")),
     },
     "solve": {
         "spec": ("a.toml", "b.toml"),

@@ -1,4 +1,4 @@
-"""What a derivation is made of before it is printed in any form."""
+"""The parts of a derivation before it is printed in any form."""
 
 from __future__ import annotations
 

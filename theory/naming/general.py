@@ -23,7 +23,7 @@ DOTS = sp.symbols("alpha_dot beta_dot", real=True)
 
 @dataclass(frozen=True)
 class Schedule:
-    r"""What $\alpha$ and $\beta$ are in a system, as functions of its time."""
+    r"""The $\alpha$ and $\beta$ of a system, as functions of its time."""
 
     alpha: sp.Expr
     beta: sp.Expr

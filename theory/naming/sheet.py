@@ -41,7 +41,7 @@ WRONSKIAN = sp.Symbol("W", real=True)
 
 @dataclass
 class Sheet:
-    """What is printed of a system.
+    """The printed parts of a system.
 
     `rows` are its formulas by ``(kind, number)``: steps, the objective, equations,
     observables, solutions, branches. `fields` and `names` are the definitions they use,
@@ -306,7 +306,7 @@ def in_overlaps(
 
 @dataclass
 class Relations:
-    """What the overlaps of a minimum say of its averages and of their sums."""
+    """The averages of a minimum and their sums, from its overlaps."""
 
     averages: dict[sp.Basic, sp.Expr] = field(default_factory=dict)
     sums: list[tuple[sp.Expr, sp.Expr]] = field(default_factory=list)
