@@ -1,4 +1,4 @@
-r"""The meaning of every printed overlap for this model, with its power of the dimension.
+r"""The meaning of every printed overlap of a model, with its power of d.
 
 An overlap is an inner product over powers of the norms: $m_j = u_j\cdot\mu_j/|\mu_j|^2$
 and $\omega_j = w_j\cdot\mu_j/(\sqrt d\,|\mu_j|)$ in units of the noise, so that each is
