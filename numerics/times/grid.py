@@ -43,8 +43,16 @@ class TimeGrid:
     high: float = 1.0
 
     def ends(self, count: int) -> np.ndarray:
-        r"""Return the ends of `count` steps in $\tau$, from 0 to 1."""
-        return self._join(self.curve(np.linspace(0.0, 1.0, self._inner(count) + 1)))
+        r"""Return the ends of `count` steps in $\tau$, from 0 to 1, increasing."""
+        inside = self.curve(np.linspace(0.0, 1.0, self._inner(count) + 1))
+        found = self._join(inside)
+        if not np.all(np.diff(found) > 0):  # not a number compares false
+            raise ModelError(
+                "The times of a grid must increase from 0 to 1, but with "
+                f"{count} steps those of `{self.text}` do not: some coincide or are "
+                "no numbers. Take fewer steps, or another grid."
+            )
+        return found
 
     def times(self, count: int, rule: str) -> tuple[np.ndarray, np.ndarray]:
         r"""Return the ends of the steps, and where each asks for the velocity.

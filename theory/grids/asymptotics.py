@@ -83,6 +83,8 @@ def _gaussian(logs: list, what: str) -> sp.Expr:
     # g = -c L^2 + a L + ...: second differences over L = 100, 200, 400
     one, two, four = logs
     curve = ((four - two) / 200 - (two - one) / 100) / 300
+    if abs(curve) > FINEST:
+        raise _unresolved(what, "it falls faster than exp(-log(d)**2)")
     exact = Fraction(float(curve)).limit_denominator(1000)
     if abs(curve - float(exact)) > 1e-4 or exact >= 0:
         raise _unresolved(what, "it falls faster than any power of d")
@@ -121,7 +123,7 @@ def _erfc(x: mpmath.mpf) -> mpmath.mpf:
 def _log(function: Callable[..., Any], size: int, what: str) -> mpmath.mpf:
     try:
         value = mpmath.mpmathify(function(mpmath.exp(size)))
-    except (ValueError, TypeError, ZeroDivisionError, NameError) as error:
+    except (ValueError, TypeError, ArithmeticError, NameError) as error:
         raise _unresolved(what, f"it cannot be evaluated ({error})") from error
     if mpmath.im(value) != 0 or not mpmath.isfinite(value):
         raise _unresolved(what, "it is not a real number")

@@ -10,6 +10,7 @@ from ...errors import ModelError, did_you_mean, shown
 from ..models.model import TAU, D
 from ..models.schedule import DIMENSIONS, LENGTH, parse_schedule
 
+GROWING = (sp.exp, sp.sinh, sp.cosh)
 INVERSE = "inverse:"
 ARGUMENTS = {
     "uniform": (0, 0),
@@ -97,7 +98,17 @@ def formula(text: str, name: str) -> sp.Expr:
             f"An argument of the map `{name}` must be a number or a formula in d, but "
             f"{text!r} contains tau. Write it as in `{EXAMPLES[name]}`."
         )
+    if any(_grows(x) and _grows(x.args[0]) for x in expr.atoms(*GROWING)):
+        raise ModelError(
+            f"An argument of the map `{name}` must have no exponential of an "
+            f"exponential of d, but is {text!r}. Write it as in `{EXAMPLES[name]}`."
+        )
     return expr
+
+
+def _grows(expr: sp.Expr) -> bool:
+    """Whether an expression has an exponential function of `d`."""
+    return any(x.has(D) for x in expr.atoms(*GROWING))
 
 
 def in_range(

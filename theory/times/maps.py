@@ -34,6 +34,7 @@ FLUX_ANCHORS = (
 )
 """Numbers of tokens and the logarithms of the shift there, as FLUX publishes them."""
 
+MANY = sp.Integer(10) ** 12
 STEEPEST_MODE = 2 / (sp.pi - 2)
 
 
@@ -350,11 +351,13 @@ def _shift(factor: sp.Expr) -> TimeMap:
 
 
 def _flux(tokens: sp.Expr) -> TimeMap:
-    return flux(in_range(tokens, "flux", "a positive number of tokens", sp.S.Zero))
+    words = "a positive number of tokens below 10**12"
+    return flux(in_range(tokens, "flux", words, sp.S.Zero, MANY))
 
 
 def _logit_normal(mean: sp.Expr, spread: sp.Expr) -> TimeMap:
-    in_range(mean, "logit-normal", "finite", -sp.oo)
+    words = "between -100 and 100 in the first place"
+    in_range(mean, "logit-normal", words, sp.Integer(-100), sp.Integer(100))
     words = "positive in the second place"
     return logit_normal(mean, in_range(spread, "logit-normal", words, sp.S.Zero))
 
@@ -377,7 +380,7 @@ def _log_snr(model: Model, *ends: sp.Expr) -> TimeMap:
 
 
 def _edm(model: Model, power: sp.Expr, *sigmas: sp.Expr) -> TimeMap:
-    in_range(power, "edm", "positive", sp.S.Zero)
+    in_range(power, "edm", "positive and below 10**12", sp.S.Zero, MANY)
     if len(sigmas) == 1:
         raise ModelError(
             "The map `edm` takes both noise levels or none, but has "

@@ -217,3 +217,9 @@ def test_what_is_no_table_is_refused(tmp_path, text, words):
 def test_what_is_no_grid_is_refused(text, words):
     with pytest.raises(ModelError, match=words):
         grid(text)
+
+
+@pytest.mark.parametrize("text", ["shift:exp(d)", "shift:exp(-d)"])
+def test_times_that_coincide_are_refused(text):
+    with pytest.raises(ModelError, match="must increase from 0 to 1"):
+        grid(text, 1e4).ends(10)
