@@ -118,11 +118,11 @@ def code(text: str) -> str:
 # -------------------------------------------------------------------- the derivation
 
 
-def prose(text: str) -> str:
+def words(text: str) -> str:
     """Return prose with its formulas typeset; the words are escaped."""
-    from ..theory.document.html import typeset
+    from ..theory.document.html import typeset_html
 
-    return typeset(text)
+    return typeset_html(text)
 
 
 def derivation(limit: Limit) -> str:

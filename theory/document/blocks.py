@@ -1,4 +1,4 @@
-"""The parts of a derivation before it is printed in any form."""
+"""Pieces of a derivation, before it is printed in any form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sympy as sp
 
 
 @dataclass(frozen=True)
-class Block:
+class Piece:
     """A heading (with its level), a paragraph, an item, a formula, or a table.
 
     Prose holds formulas between backticks, typed as in a terminal. A formula is
@@ -27,29 +27,29 @@ class Block:
     rows: tuple[tuple[str, ...], ...] = ()
 
 
-def head(text: str, level: int = 1) -> Block:
+def head(text: str, level: int = 1) -> Piece:
     """Return a heading."""
-    return Block("heading", text, level=level)
+    return Piece("heading", text, level=level)
 
 
-def say(text: str) -> Block:
+def sentence(text: str) -> Piece:
     """Return a paragraph."""
-    return Block("text", text)
+    return Piece("text", text)
 
 
-def item(text: str) -> Block:
+def item(text: str) -> Piece:
     """Return an item of a list."""
-    return Block("item", text)
+    return Piece("item", text)
 
 
-def formula(
+def display(
     lhs: sp.Basic | str,
     rhs: sp.Basic | str,
     label: str | None = None,
     relation: str = "=",
-) -> Block:
+) -> Piece:
     """Return a displayed formula."""
-    return Block("formula", lhs=lhs, rhs=rhs, label=label, relation=relation)
+    return Piece("formula", lhs=lhs, rhs=rhs, label=label, relation=relation)
 
 
 def joined(names: list[str]) -> str:

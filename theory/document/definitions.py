@@ -1,4 +1,4 @@
-r"""The meaning of every printed overlap of a model, with its power of d.
+r"""Definitions of the printed overlaps for a model, with their powers of d.
 
 An overlap is an inner product over powers of the norms: $m_j = u_j\cdot\mu_j/|\mu_j|^2$
 and $\omega_j = w_j\cdot\mu_j/(\sqrt d\,|\mu_j|)$ in units of the noise, so that each is

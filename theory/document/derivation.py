@@ -18,7 +18,7 @@ from ..models.model import D, Model, norm, suffix
 from ..naming.general import (
     ALPHA,
     BETA,
-    Schedule,
+    Lettering,
     general_exact,
     general_phase,
     model_schedule,
@@ -30,7 +30,7 @@ from ..symbols.notation import symbol
 from ..symbols.system import Equation, System
 from ..windows.dilation import Segment, T
 from ..windows.search import Window, power_law
-from .blocks import Block, formula, head, item, joined, say, spans
+from .blocks import Piece, display, head, item, joined, sentence, spans
 from .definitions import definitions
 from .equations import plain_blocks, system_blocks, told
 from .markdown import aligned, markdown, typeset
@@ -55,7 +55,7 @@ def render(limit: Limit, form: Form) -> str:
 # ----------------------------------------------------------------------- the contents
 
 
-def blocks(limit: Limit) -> list[Block]:
+def blocks(limit: Limit) -> list[Piece]:
     """The derivation, line by line."""
     if limit.story:  # modes of any means: their systems are in indexed form
         return [*_indexed(limit), *_status(limit)]
@@ -71,9 +71,9 @@ def blocks(limit: Limit) -> list[Block]:
     return [*_losses_in_order(found), *_status(limit)]
 
 
-def _indexed(limit: Limit) -> list[Block]:
+def _indexed(limit: Limit) -> list[Piece]:
     """The derivation for modes: its own chapters, and systems with indices."""
-    found: list[Block] = []
+    found: list[Piece] = []
     for chapter, steps in limit.story.items():
         found += [head(chapter), *told(steps)]
     found += _dilation(limit)
@@ -87,7 +87,7 @@ def _indexed(limit: Limit) -> list[Block]:
     return found
 
 
-def _losses_in_order(found: list[Block]) -> list[Block]:
+def _losses_in_order(found: list[Piece]) -> list[Piece]:
     """Number the losses as they come: a closed window has none between (L1), (L3)."""
     numbers = count(1)
     return [
@@ -96,11 +96,11 @@ def _losses_in_order(found: list[Block]) -> list[Block]:
     ]
 
 
-def _setting(model: Model) -> list[Block]:
+def _setting(model: Model) -> list[Piece]:
     several = len(model.target.features) > 1
     found = [
         head("Setting"),
-        say(
+        sentence(
             "The target is `x1 = sum_j s_j mu_j + sigma z` with independent signs, "
             "`P(s_j = +1) = p_j`, orthogonal means and `z ~ N(0, I)`, where"
             if several
@@ -110,11 +110,11 @@ def _setting(model: Model) -> list[Block]:
     ]
     for j, feature in enumerate(model.target.features, 1):
         index = f"_{j}" if several else ""
-        found.append(formula(f"|mu{index}|^2", norm(feature) ** 2))
+        found.append(display(f"|mu{index}|^2", norm(feature) ** 2))
     found += [
-        say("The interpolant is `x = alpha x0 + beta x1` with `x0 ~ N(0, I)` and"),
-        formula("alpha", model.interpolant.alpha),
-        formula("beta", model.interpolant.beta),
+        sentence("The interpolant is `x = alpha x0 + beta x1` with `x0 ~ N(0, I)` and"),
+        display("alpha", model.interpolant.alpha),
+        display("beta", model.interpolant.beta),
         *_autoencoder(model, several),
         *_bayes(model, several),
     ]
@@ -128,7 +128,7 @@ _PHI = {
 }
 
 
-def _autoencoder(model: Model, several: bool) -> list[Block]:
+def _autoencoder(model: Model, several: bool) -> list[Piece]:
     auto = model.autoencoder
     bias = " + b_j" if auto.bias else ""
     unit = f"u_j phi(w_j.x/sqrt(d){bias})"
@@ -138,45 +138,45 @@ def _autoencoder(model: Model, several: bool) -> list[Block]:
     loss = f"E|x1 - f(x)|^2{ridges}"
     over = "summed over the samples" if ridges else "averaged over the target"
     return [
-        say(
+        sentence(
             f"The autoencoder at each time is `f(x) = c x + {unit}` with "
             f"`{_PHI[auto.activation]}` and {'a' if auto.bias else 'no'} bias; {tied}. "
             f"It is trained on {_data(model)}: the loss at a time, {over}, is"
         ),
-        formula("loss", loss, "L1"),
+        display("loss", loss, "L1"),
     ]
 
 
-def _bayes(model: Model, several: bool) -> list[Block]:
+def _bayes(model: Model, several: bool) -> list[Piece]:
     bayes = Denoiser(model, ALPHA, BETA)
     delta = sp.Symbol("Delta", real=True)
     j = "_j" if several else ""
     found = [
-        say(
+        sentence(
             f"Given the sign{'s' if several else ''}, `(x1, x)` is Gaussian. With the "
             "variance of a coordinate of `x`, and with half the log-odds of a sign,"
         ),
-        formula(delta, bayes.delta),
+        display(delta, bayes.delta),
     ]
     for i, feature in enumerate(model.target.features, 1):
         name = sp.Symbol(f"h{suffix(model, i)}", real=True)
-        found.append(formula(name, feature.log_odds))
+        found.append(display(name, feature.log_odds))
     posterior = f"mu{j} tanh(k{j} y{j} + h{j})"
     posterior = f"sum_j {posterior}" if several else posterior
     found += [
-        say(
+        sentence(
             f"the Bayes denoiser is, with `y{j}` the projection of `x` on the unit "
             f"vector along `mu{j}`,"
         ),
-        formula("E[x1|x]", f"c x + (1 - c beta) {posterior}", "D1"),
-        formula("c", bayes.skip.subs(bayes.delta, delta)),
+        display("E[x1|x]", f"c x + (1 - c beta) {posterior}", "D1"),
+        display("c", bayes.skip.subs(bayes.delta, delta)),
     ]
     for i, _ in enumerate(model.target.features, 1):
         slope = bayes.slope(i).subs(bayes.delta, delta)
-        found.append(formula(f"k_{i}" if several else "k", slope))
+        found.append(display(f"k_{i}" if several else "k", slope))
     found += [
-        say("Sampling integrates the velocity from `X ~ N(0, I)` at `tau = 0`,"),
-        formula("X'", "(alpha'/alpha) X + (beta' - alpha' beta/alpha) f(X)", "D2"),
+        sentence("Sampling integrates the velocity from `X ~ N(0, I)` at `tau = 0`,"),
+        display("X'", "(alpha'/alpha) X + (beta' - alpha' beta/alpha) f(X)", "D2"),
     ]
     return found
 
@@ -198,46 +198,46 @@ def _data(model: Model) -> str:
     return f"`n` samples, `n_plus` of them in the + mode, with {noise}"
 
 
-def _rules() -> list[Block]:
+def _rules() -> list[Piece]:
     """The rules that equations are derived by, labelled."""
     return [
         head("Rules"),
-        say(
+        sentence(
             "`g` is a standard normal and `E` averages over it. For a field "
             "`H = M + sqrt(R) g` of mean `M` and variance `R`, Price's theorem gives "
             "the derivatives of averages:"
         ),
-        formula("E[F(H)]", "int F(M + sqrt(R) g) e^(-g^2/2) dg/sqrt(2 pi)", "G1"),
-        formula("dE[F(H)]/dM", "E[F'(H)]", "G2"),
-        formula("dE[F(H)]/dR", "E[F''(H)]/2", "G3"),
-        say("A unit whose field diverges saturates:"),
-        formula("phi(H)", "sign(M)", "G4"),
-        say(
+        display("E[F(H)]", "int F(M + sqrt(R) g) e^(-g^2/2) dg/sqrt(2 pi)", "G1"),
+        display("dE[F(H)]/dM", "E[F'(H)]", "G2"),
+        display("dE[F(H)]/dR", "E[F''(H)]/2", "G3"),
+        sentence("A unit whose field diverges saturates:"),
+        display("phi(H)", "sign(M)", "G4"),
+        sentence(
             "Vectors that descend a loss of their overlaps, with rate `d/2`, move the "
             "Gram matrix `Q` by"
         ),
-        formula("Q'", "-(P Q + Q P^T)/2", "G5"),
-        say(
+        display("Q'", "-(P Q + Q P^T)/2", "G5"),
+        sentence(
             "where `P_ij` is the slope of the loss in `Q_ij`, twice that for `i = j`, "
             "in the rows of what is trained, and zero in those of the data."
         ),
     ]
 
 
-def _windows(limit: Limit) -> list[Block]:
+def _windows(limit: Limit) -> list[Piece]:
     model = limit.model
     found = [head("Windows of time")]
     for end in ("0", "1"):
         where = "`tau -> 0`" if end == "0" else "`tau -> 1`, with `x = 1 - tau`"
-        found.append(say(f"As {where}, the interpolant follows the power laws"))
+        found.append(sentence(f"As {where}, the interpolant follows the power laws"))
         for name in ("alpha", "beta"):
             law = power_law(getattr(model.interpolant, name), end, name)
             x = sp.Symbol("tau" if end == "0" else "x", positive=True)
             value = D**law.size * law.factor * x**law.order
-            found.append(formula(name, value, relation="~"))
+            found.append(display(name, value, relation="~"))
     j = "_j" if len(model.target.features) > 1 else ""
     found.append(
-        say(
+        sentence(
             f"The sign `s{j}` is decided where the signal-to-noise ratio `Lambda{j} = "
             f"beta^2 |mu{j}|^2/Delta` is `O(1)`, and the bulk variance is set where "
             "`beta/alpha` is `O(1)`. Balancing the powers of `d`:"
@@ -269,19 +269,19 @@ def _size(power: sp.Expr) -> str:
     return "1" if power == 0 else f"`d^({power})`"
 
 
-def _dilation(limit: Limit) -> list[Block]:
+def _dilation(limit: Limit) -> list[Piece]:
     phases = len(limit.phases)
     found = [
         head("Dilation"),
-        say(
+        sentence(
             "Each window gets an equal share of the dilated time `t`; inside a phase "
             "the time is `s` in `[0, 1]`, and `tau` is linear in it."
         ),
     ]
     for i, segment in enumerate(limit.dilation.segments):
         low, high = sp.Rational(i, phases), sp.Rational(i + 1, phases)
-        found.append(say(f"For `{low} <= t <= {high}` (phase {segment.name}):"))
-        found.append(formula(symbol("tau"), _in_t(segment, i, phases), f"T{i + 1}"))
+        found.append(sentence(f"For `{low} <= t <= {high}` (phase {segment.name}):"))
+        found.append(display(symbol("tau"), _in_t(segment, i, phases), f"T{i + 1}"))
     return found
 
 
@@ -289,7 +289,7 @@ def _in_t(segment: Segment, i: int, phases: int) -> sp.Expr:
     return segment.tau(phases * T - i)
 
 
-def _table(limit: Limit) -> list[Block]:
+def _table(limit: Limit) -> list[Piece]:
     """The overlaps of the equations below, defined for this model."""
     several = len(limit.phases) > 1
     rows = [("quantity", "definition", "what it is", *(("phase",) if several else ()))]
@@ -299,12 +299,12 @@ def _table(limit: Limit) -> list[Block]:
         rows.append((f"`{d.symbol}`", value, d.meaning, *where))
     return [
         head("Overlaps"),
-        say(
+        sentence(
             "Every quantity of the equations below is `O(1)` as `d` grows; the powers "
             "of `d` are in its definition. `u`, `w`, `b` and `c` are the network's, "
             "`X` is the sample that is generated."
         ),
-        Block("table", rows=tuple(rows)),
+        Piece("table", rows=tuple(rows)),
     ]
 
 
@@ -323,23 +323,23 @@ _TITLES = {
 }
 
 
-def _phase_head(phase: Phase) -> list[Block]:
+def _phase_head(phase: Phase) -> list[Piece]:
     return [
         head(f"Phase {phase.name}"),
-        say(f"Here {_window_text(phase)}. {_units(phase.window)}"),
-        formula("alpha", phase.window.alpha),
-        formula("beta", phase.window.beta),
+        sentence(f"Here {_window_text(phase)}. {_units(phase.window)}"),
+        display("alpha", phase.window.alpha),
+        display("beta", phase.window.beta),
     ]
 
 
-def _phase(model: Model, phase: Phase) -> list[Block]:
+def _phase(model: Model, phase: Phase) -> list[Piece]:
     schedule, general = phase_schedule(phase), general_phase(phase)
     found = _phase_head(phase)
     for system in phase.systems:
         role = system.name.split("/")[1]
         corrected = role == "correction"
         shown = system if corrected else getattr(general, role)
-        plain = Schedule(sp.S.One, sp.S.One, schedule.time)
+        plain = Lettering(sp.S.One, sp.S.One, schedule.time)
         used = plain if corrected else schedule
         found += system_blocks(shown, system, used, model, _TITLES[role], level=2)
     return found
@@ -351,7 +351,7 @@ def _units(window: Window) -> str:
     return f"Inside the window, {joined(scaled)}," if scaled else "Inside the window,"
 
 
-def _status(limit: Limit) -> list[Block]:
+def _status(limit: Limit) -> list[Piece]:
     lines = [
         f"{spans([eq.label for eq in eqs])} {system.name}: "
         f"`{', '.join(dict.fromkeys(str(e.lhs) for e in eqs))}`: {status}"
@@ -423,11 +423,11 @@ def _row(system: System, eq: Equation) -> dict:
 def system_latex(system: System) -> str:
     """The labelled equations of `system`, aligned; what recurs is named."""
     time = system.time if system.time is not None else symbol("s")
-    plain = Schedule(sp.S.One, sp.S.One, time)
+    plain = Lettering(sp.S.One, sp.S.One, time)
     found = system_blocks(system, system, plain, None, "")
     shown = {block.label for block in found}
     told_of = [eq for eq in _all(system) if eq.label not in shown]
-    return aligned([*found, *(formula(eq.lhs, eq.rhs, eq.label) for eq in told_of)])
+    return aligned([*found, *(display(eq.lhs, eq.rhs, eq.label) for eq in told_of)])
 
 
 def limit_html(limit: Limit) -> str:

@@ -6,22 +6,22 @@ import sympy as sp
 
 from ..models.model import Model
 from ..naming.fields import grouped
-from ..naming.general import Schedule
+from ..naming.general import Lettering
 from ..naming.labels import remarked, signs_of, unified
 from ..naming.sheet import Sheet, make_sheet, system_rows
 from ..symbols.gaussian import G2
 from ..symbols.system import Equation, Step, System
-from .blocks import Block, formula, head, joined, say, spans
+from .blocks import Piece, display, head, joined, sentence, spans
 
 
 def system_blocks(
     system: System,
     own: System,
-    schedule: Schedule,
+    schedule: Lettering,
     model: Model | None,
     title: str,
     level: int = 1,
-) -> list[Block]:
+) -> list[Piece]:
     """Return a system as blocks.
 
     `system` is derived with functions for the schedule; `own` is the model's, whose
@@ -38,7 +38,7 @@ def system_blocks(
     ]
 
 
-def plain_blocks(system: System, title: str, level: int = 1) -> list[Block]:
+def plain_blocks(system: System, title: str, level: int = 1) -> list[Piece]:
     """Return a system as blocks, its formulas as they were derived."""
     sheet = Sheet(system_rows(system))
     return [
@@ -50,32 +50,32 @@ def plain_blocks(system: System, title: str, level: int = 1) -> list[Block]:
     ]
 
 
-def told(steps: tuple[Step, ...]) -> list[Block]:
+def told(steps: tuple[Step, ...]) -> list[Piece]:
     """Return the lines of a derivation, each with the formula it led to."""
-    found: list[Block] = []
+    found: list[Piece] = []
     for step in steps:
-        found += [say(step.text)] if step.text else []
+        found += [sentence(step.text)] if step.text else []
         if isinstance(step.formula, sp.Equality):
-            found.append(formula(step.formula.lhs, step.formula.rhs, step.label))
+            found.append(display(step.formula.lhs, step.formula.rhs, step.label))
         elif step.formula is not None:
             name = "loss" if (step.label or " ")[0] in "LK" else "value"
-            found.append(formula(name, step.formula, step.label))
+            found.append(display(name, step.formula, step.label))
     return found
 
 
 # ------------------------------------------------------------------------- definitions
 
 
-def _definitions(sheet: Sheet) -> list[Block]:
-    found: list[Block] = []
+def _definitions(sheet: Sheet) -> list[Piece]:
+    found: list[Piece] = []
     fields = _fields(sheet)
     if fields:
-        found.append(say(_fields_text(sheet)))
+        found.append(sentence(_fields_text(sheet)))
         found += fields
     names = [x for x in sheet.names if str(x) != "Delta"]
     if names:
-        found.append(say("Write also" if fields else "Write"))
-        found += [formula(x, sheet.names[x]) for x in names]
+        found.append(sentence("Write also" if fields else "Write"))
+        found += [display(x, sheet.names[x]) for x in names]
     return found
 
 
@@ -96,7 +96,7 @@ def _fields_text(sheet: Sheet) -> str:
     return f"Write the Gaussian field{plural}, with {normal}{label}, as"
 
 
-def _fields(sheet: Sheet) -> list[Block]:
+def _fields(sheet: Sheet) -> list[Piece]:
     """Return the fields, a family in one formula where its members are alike."""
     found = []
     for group in grouped(sheet.fields):
@@ -104,7 +104,7 @@ def _fields(sheet: Sheet) -> list[Block]:
         if whole is not None:
             found.append(whole)
         else:
-            found += [formula(x, sheet.fields[x]) for x in group]
+            found += [display(x, sheet.fields[x]) for x in group]
     return found
 
 
@@ -112,7 +112,7 @@ def _mark(x: sp.Symbol) -> str:
     return str(x).rsplit("_", 1)[-1]
 
 
-def _family(group: list[sp.Symbol], sheet: Sheet) -> Block | None:
+def _family(group: list[sp.Symbol], sheet: Sheet) -> Piece | None:
     by_mark = {_mark(x): sp.expand(sheet.fields[x]) for x in group}
     classes = all(m in ("plus", "minus") or not set(m) - set("pm") for m in by_mark)
     if len(group) < 2 or not classes:
@@ -123,16 +123,16 @@ def _family(group: list[sp.Symbol], sheet: Sheet) -> Block | None:
         return None
     stem = str(group[0]).removesuffix(f"_{_mark(group[0])}")
     name = stem if sheet.labelled else f"{stem}_either"
-    return formula(sp.Symbol(name, real=True), whole)
+    return display(sp.Symbol(name, real=True), whole)
 
 
 # ------------------------------------------------------------------------------- steps
 
 
-def _steps(sheet: Sheet, own: System) -> list[Block]:
+def _steps(sheet: Sheet, own: System) -> list[Piece]:
     """Return the steps; what they fix is named by the labels of the equations below."""
     labels_of = {eq.lhs: eq.label for eq in own.observables + own.equations}
-    found: list[Block] = []
+    found: list[Piece] = []
     pending: tuple[str, list[str]] | None = None
     for i, step in enumerate(own.steps):
         fixed = _fixed(step, labels_of)
@@ -152,88 +152,92 @@ def _fixed(step: Step, labels_of: dict[sp.Symbol, str]) -> str:
     return labels_of.get(step.formula.lhs, "")
 
 
-def _told(pending: tuple[str, list[str]] | None) -> list[Block]:
+def _told(pending: tuple[str, list[str]] | None) -> list[Piece]:
     if pending is None:
         return []
-    return [say(f"{pending[0].rstrip(',')} {spans(pending[1])}.")]
+    return [sentence(f"{pending[0].rstrip(',')} {spans(pending[1])}.")]
 
 
-def _step(step: Step, i: int, sheet: Sheet) -> list[Block]:
-    found = [say(step.text)] if step.text else []
+def _step(step: Step, i: int, sheet: Sheet) -> list[Piece]:
+    found = [sentence(step.text)] if step.text else []
     if isinstance(step.formula, sp.Equality):
         rhs = sheet.rows["step", i]
-        return [*found, formula(step.formula.lhs, rhs, step.label)]
+        return [*found, display(step.formula.lhs, rhs, step.label)]
     if step.formula is not None and step.label:
-        found.append(formula("loss", sheet.rows["step", i], step.label))
+        found.append(display("loss", sheet.rows["step", i], step.label))
     return found
 
 
 # --------------------------------------------------------------------------- equations
 
 
-def _equations(sheet: Sheet, own: System) -> list[Block]:
+def _equations(sheet: Sheet, own: System) -> list[Piece]:
     if own.kind == "stationary":
         return _stationarity(sheet, own)
     flow = own.kind == "flow"
     found = (
-        [say(f"The flow, a dot for the derivative in `{own.time}`:")] if flow else []
+        [sentence(f"The flow, a dot for the derivative in `{own.time}`:")]
+        if flow
+        else []
     )
     found += _printed(sheet, "equation", own.equations, "'" if flow else "")
     if own.observables:
-        found.append(say("and with it"))
+        found.append(sentence("and with it"))
     return found + _printed(sheet, "observable", own.observables)
 
 
 def _printed(
     sheet: Sheet, kind: str, equations: tuple[Equation, ...], dot: str = ""
-) -> list[Block]:
+) -> list[Piece]:
     """Return formulas; what is zero, or not determined, is told in a sentence."""
     rows = [(eq, sheet.rows[kind, i]) for i, eq in enumerate(equations)]
     zero = [] if dot else [eq for eq, rhs in rows if rhs == 0]
     free = [eq for eq, rhs in rows if rhs is sp.nan]
     found = [
-        formula(f"{eq.lhs}{dot}" if dot else eq.lhs, rhs, eq.label)
+        display(f"{eq.lhs}{dot}" if dot else eq.lhs, rhs, eq.label)
         for eq, rhs in rows
         if eq not in zero and eq not in free
     ]
     if zero:
         names = joined([f"`{eq.lhs}`" for eq in zero])
         verb = "vanish" if len(zero) > 1 else "vanishes"
-        found.append(say(f"{names} {verb}: {spans([eq.label for eq in zero])}."))
+        found.append(sentence(f"{names} {verb}: {spans([eq.label for eq in zero])}."))
     if free:
         names = joined([f"`{eq.lhs}`" for eq in free])
         verb = "are" if len(free) > 1 else "is"
         found.append(
-            say(f"{names} {verb} not determined: {spans([e.label for e in free])}.")
+            sentence(
+                f"{names} {verb} not determined: {spans([e.label for e in free])}."
+            )
         )
     return found
 
 
-def _stationarity(sheet: Sheet, own: System) -> list[Block]:
+def _stationarity(sheet: Sheet, own: System) -> list[Piece]:
     unknown = joined([f"`{eq.lhs}`" for eq in own.equations])
     found = [
-        say(f"What is left, {unknown}, minimises"),
-        formula("J", sheet.rows["objective", 0]),
-        say("so that, averages being differentiated by (G2) and (G3),"),
+        sentence(f"What is left, {unknown}, minimises"),
+        display("J", sheet.rows["objective", 0]),
+        sentence("so that, averages being differentiated by (G2) and (G3),"),
     ]
     for eq in own.equations:
-        found.append(formula(f"dJ/d{eq.lhs}", sp.S.Zero, eq.label))
-    found.append(say("and the other overlaps follow:"))
+        found.append(display(f"dJ/d{eq.lhs}", sp.S.Zero, eq.label))
+    found.append(sentence("and the other overlaps follow:"))
     return found + _printed(sheet, "observable", own.observables)
 
 
-def _branches(sheet: Sheet, own: System) -> list[Block]:
-    found: list[Block] = []
+def _branches(sheet: Sheet, own: System) -> list[Piece]:
+    found: list[Piece] = []
     for i, branch in enumerate(own.branches):
         found.append(
-            say(f"A closed minimum competes, in which the unit is {branch.name}:")
+            sentence(f"A closed minimum competes, in which the unit is {branch.name}:")
         )
-        found.append(formula(f"J_{branch.name}", sheet.rows["branch objective", i]))
+        found.append(display(f"J_{branch.name}", sheet.rows["branch objective", i]))
         found += _printed(sheet, f"branch {i}", branch.equations)
     return found
 
 
-def _solution(sheet: Sheet, own: System) -> list[Block]:
+def _solution(sheet: Sheet, own: System) -> list[Piece]:
     if not own.solution:
         return []
-    return [say("In closed form,"), *_printed(sheet, "solution", own.solution)]
+    return [sentence("In closed form,"), *_printed(sheet, "solution", own.solution)]

@@ -5,21 +5,21 @@ from __future__ import annotations
 import html
 
 from ..symbols.latex import inline, left_side, prose
-from .blocks import Block
+from .blocks import Piece
 from .formula import mathml
-from .lines import LATEX, broken
+from .lines import LATEX, in_lines
 from .markdown import SIGN
 
 WIDE = 42.0
 """Width of a formula, in em, that fits the report's column."""
 
 
-def typeset(text: str) -> str:
+def typeset_html(text: str) -> str:
     """Return prose with its formulas in MathML, the words escaped."""
     return prose(text, lambda x: mathml(inline(x)), html.escape)
 
 
-def body(found: list[Block], open_headings: tuple[str, ...]) -> str:
+def body(found: list[Piece], open_headings: tuple[str, ...]) -> str:
     """Return the blocks as HTML; sections not in `open_headings` are folded away."""
     parts: list[str] = []
     folded = False
@@ -32,27 +32,27 @@ def body(found: list[Block], open_headings: tuple[str, ...]) -> str:
             parts.append(_heading(block, folded))
         elif block.kind == "item":
             parts += ["<ul>"] if before is None or before.kind != "item" else []
-            parts.append(f"<li>{typeset(block.text)}</li>")
+            parts.append(f"<li>{typeset_html(block.text)}</li>")
             parts += ["</ul>"] if after is None or after.kind != "item" else []
         elif block.kind == "table":
             parts.append(_table(block))
         elif block.kind == "formula":
             parts.append(_formula(block))
         else:
-            parts.append(f"<p>{typeset(block.text)}</p>")
+            parts.append(f"<p>{typeset_html(block.text)}</p>")
     return "".join(parts) + ("</details>" if folded else "")
 
 
-def _heading(block: Block, folded: bool) -> str:
+def _heading(block: Piece, folded: bool) -> str:
     title = html.escape(block.text)
     if folded:
         return f"<details><summary>{title}</summary>"
     return f"<h{block.level + 2}>{title}</h{block.level + 2}>"
 
 
-def _formula(block: Block) -> str:
+def _formula(block: Piece) -> str:
     left = f"{left_side(block.lhs)} {SIGN[block.relation]}"
-    first, *rest = broken(left_side(block.lhs), block.rhs, LATEX, WIDE)
+    first, *rest = in_lines(left_side(block.lhs), block.rhs, LATEX, WIDE)
     lines = [f"<div>{_display(f'{left} {first}')}</div>"]
     lines += [f'<div class="more">{_display(row)}</div>' for row in rest]
     tag = f"({html.escape(block.label)})" if block.label else ""
@@ -63,11 +63,11 @@ def _display(latex: str) -> str:
     return mathml(latex).replace("<math ", '<math displaystyle="true" ', 1)
 
 
-def _table(block: Block) -> str:
+def _table(block: Piece) -> str:
     head, *rows = block.rows
     cells = "".join(f"<th>{html.escape(x)}</th>" for x in head)
     lines = "".join(
-        "<tr>" + "".join(f"<td>{typeset(x)}</td>" for x in row) + "</tr>"
+        "<tr>" + "".join(f"<td>{typeset_html(x)}</td>" for x in row) + "</tr>"
         for row in rows
     )
     return f'<div class="scroll words"><table><tr>{cells}</tr>{lines}</table></div>'

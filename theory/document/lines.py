@@ -28,7 +28,7 @@ LATEX = Style(latex, width, r"\bigl(", r"\bigr)", " ", r"\sum_{y} ")
 TEXT = Style(sp.sstr, len, "(", ")", "*", "sum_y ")
 
 
-def broken(left: str, right: sp.Basic | str, style: Style, limit: float) -> list[str]:
+def in_lines(left: str, right: sp.Basic | str, style: Style, limit: float) -> list[str]:
     """Return the right-hand side in lines, the first beside `left`."""
     if isinstance(right, str):
         return [inline(right) if style is LATEX else right]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..symbols.latex import inline, left_side, prose
-from .blocks import Block
-from .lines import LATEX, broken
+from .blocks import Piece
+from .lines import LATEX, in_lines
 
 WIDE = 36.0
 """Width of a formula, in em, that fits the text column of a page."""
 SIGN = {"=": "=", "~": r"\sim"}
 
 
-def markdown(found: list[Block]) -> str:
+def markdown(found: list[Piece]) -> str:
     """Return the blocks as Markdown."""
     lines: list[str] = []
     for before, block in zip([None, *found], found, strict=False):
@@ -28,27 +28,27 @@ def typeset(text: str, words: Callable[[str], str] = str) -> str:
     return prose(text, lambda x: f"${inline(x)}$", words)
 
 
-def equation(block: Block, limit: float = WIDE) -> str:
+def equation(block: Piece, limit: float = WIDE) -> str:
     r"""LaTeX of a formula; a long one is broken between its terms.
 
     Lines end in ``\cr``: where a tag stands beside, Sphinx takes no double backslash.
     """
     left, sign = left_side(block.lhs), SIGN[block.relation]
-    rows = broken(left, block.rhs, LATEX, limit)
+    rows = in_lines(left, block.rhs, LATEX, limit)
     if len(rows) == 1:
         return f"{left} {sign} {rows[0]}"
     lines = " \\cr\n&\\quad ".join(rows)
     return f"\\begin{{aligned}}\n{left} {sign}{{}}& {lines}\n\\end{{aligned}}"
 
 
-def aligned(found: list[Block]) -> str:
+def aligned(found: list[Piece]) -> str:
     """Return the formulas of blocks as one display."""
     rows = []
     for block in found:
         if block.kind != "formula":
             continue
         left = left_side(block.lhs)
-        first, *rest = broken(left, block.rhs, LATEX, WIDE)
+        first, *rest = in_lines(left, block.rhs, LATEX, WIDE)
         mark = rf" && \text{{({block.label})}}" if block.label else ""
         rows += [f"{left} &= {first}", *(rf"&\quad {x}" for x in rest)]
         rows[-1] += mark
@@ -56,24 +56,24 @@ def aligned(found: list[Block]) -> str:
     return f"$$\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}\n$$"
 
 
-def _heading(block: Block) -> list[str]:
+def _heading(block: Piece) -> list[str]:
     return ["", f"{'#' * (block.level + 1)} {block.text}", ""]
 
 
-def _text(block: Block) -> list[str]:
+def _text(block: Piece) -> list[str]:
     return [typeset(block.text, _escaped), ""]
 
 
-def _item(block: Block) -> list[str]:
+def _item(block: Piece) -> list[str]:
     return [f"- {typeset(block.text, _escaped)}"]
 
 
-def _formula(block: Block) -> list[str]:
+def _formula(block: Piece) -> list[str]:
     tag = rf" \tag{{{block.label}}}" if block.label else ""
     return ["$$", equation(block) + tag, "$$", ""]
 
 
-def _table(block: Block) -> list[str]:
+def _table(block: Piece) -> list[str]:
     rows = ["| " + " | ".join(_cell(x) for x in row) + " |" for row in block.rows]
     rule = "|" + "---|" * len(block.rows[0])
     return [rows[0], rule, *rows[1:], ""]

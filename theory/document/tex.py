@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from ..symbols.latex import left_side
-from .blocks import Block
-from .lines import LATEX, broken
+from .blocks import Piece
+from .lines import LATEX, in_lines
 from .markdown import SIGN, typeset
 
 WIDE = 28.5
@@ -21,17 +21,17 @@ HEAD = r"""\documentclass{article}
 \begin{document}"""
 
 
-def tex(found: list[Block]) -> str:
+def tex(found: list[Piece]) -> str:
     """Return the blocks as a document that pdflatex compiles."""
     return "\n".join([HEAD, *_body(found), r"\end{document}", ""])
 
 
-def fragment(found: list[Block]) -> str:
+def fragment(found: list[Piece]) -> str:
     """Return the blocks without a preamble; it needs amsmath and amssymb."""
     return "\n".join([*_body(found), ""])
 
 
-def _body(found: list[Block]) -> list[str]:
+def _body(found: list[Piece]) -> list[str]:
     lines: list[str] = []
     befores, afters = [None, *found], [*found[1:], None]
     for before, block, after in zip(befores, found, afters, strict=False):
@@ -55,9 +55,9 @@ def _body(found: list[Block]) -> list[str]:
     return lines
 
 
-def _formula(block: Block) -> list[str]:
+def _formula(block: Piece) -> list[str]:
     left, sign = left_side(block.lhs), SIGN[block.relation]
-    first, *rest = broken(left, block.rhs, LATEX, WIDE)
+    first, *rest = in_lines(left, block.rhs, LATEX, WIDE)
     rows = [f"{left} &{sign} {first}", *(rf"&\quad {x}" for x in rest)]
     mark = r"\nonumber"
     if block.label:
@@ -65,7 +65,7 @@ def _formula(block: Block) -> list[str]:
     return [*(rf"{row} \nonumber\\" for row in rows[:-1]), f"{rows[-1]} {mark}"]
 
 
-def _table(block: Block) -> list[str]:
+def _table(block: Piece) -> list[str]:
     count = len(block.rows[0])
     last = r"p{0.18\linewidth}" if count > 3 else ""
     middle = 0.36 if count > 3 else 0.5

@@ -6,14 +6,14 @@ import textwrap
 from itertools import zip_longest
 
 from ..symbols.latex import plain
-from .blocks import Block
-from .lines import TEXT, broken
+from .blocks import Piece
+from .lines import TEXT, in_lines
 
 COLUMNS = 96
 TAB = "    "
 
 
-def text(found: list[Block]) -> str:
+def text(found: list[Piece]) -> str:
     """Return the blocks as text."""
     lines: list[str] = []
     for before, block in zip([None, *found], found, strict=False):
@@ -24,31 +24,31 @@ def text(found: list[Block]) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
-def _heading(block: Block) -> list[str]:
+def _heading(block: Piece) -> list[str]:
     mark = "=" if block.level == 1 else "-"
     return [block.text, mark * len(block.text)]
 
 
-def _text(block: Block) -> list[str]:
+def _text(block: Piece) -> list[str]:
     return textwrap.wrap(plain(block.text), COLUMNS)
 
 
-def _item(block: Block) -> list[str]:
+def _item(block: Piece) -> list[str]:
     wrapped = textwrap.wrap(plain(block.text), COLUMNS - 2)
     return [("- " if i == 0 else "  ") + line for i, line in enumerate(wrapped)]
 
 
-def _formula(block: Block) -> list[str]:
+def _formula(block: Piece) -> list[str]:
     label = f"   ({block.label})" if block.label else ""
     left = f"{block.lhs}"
-    rows = broken(left, block.rhs, TEXT, COLUMNS - len(TAB) - len(label))
+    rows = in_lines(left, block.rhs, TEXT, COLUMNS - len(TAB) - len(label))
     lines = [f"{TAB}{left} {block.relation} {rows[0]}"]
     lines += [f"{TAB}{TAB}{row}" for row in rows[1:]]
     lines[-1] += label
     return lines
 
 
-def _table(block: Block) -> list[str]:
+def _table(block: Piece) -> list[str]:
     rows = [[plain(x) for x in row] for row in block.rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     fixed = sum(widths) - widths[2] + 2 * len(widths)

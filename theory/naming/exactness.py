@@ -60,7 +60,7 @@ def fingerprint(expr: sp.Expr) -> complex:
     return complex(f"{value.real:.9e}{value.imag:+.9e}j")
 
 
-def same(left: sp.Expr, right: sp.Expr, points: int = 2) -> bool:
+def equal_values(left: sp.Expr, right: sp.Expr, points: int = 2) -> bool:
     """Whether two expressions have the same values at random points."""
     if left == right:
         return True

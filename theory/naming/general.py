@@ -2,7 +2,7 @@ r"""The systems of a limit for any schedule, so that $\alpha, \beta$ are seen in
 
 A model's systems hold its schedule written out, `sigma**2*s**2 + (1 - s)**2`, where a
 reader looks for $\alpha^2 + \sigma^2\beta^2$. The same derivation with functions for
-the schedule gives the equations in these letters; `Schedule.back` puts the model's own
+the schedule gives the equations in these letters; `Lettering.back` puts the model's own
 schedule in again.
 """
 
@@ -22,8 +22,8 @@ DOTS = sp.symbols("alpha_dot beta_dot", real=True)
 
 
 @dataclass(frozen=True)
-class Schedule:
-    r"""The $\alpha$ and $\beta$ of a system, as functions of its time."""
+class Lettering:
+    r"""Values of $\alpha$ and $\beta$ in a system, as functions of its time."""
 
     alpha: sp.Expr
     beta: sp.Expr
@@ -73,15 +73,15 @@ class _AnySchedule(Interpolant):
         """Accept functions."""
 
 
-def phase_schedule(phase: Phase) -> Schedule:
+def phase_schedule(phase: Phase) -> Lettering:
     """Return the schedule inside the window of `phase`."""
-    return Schedule(phase.window.alpha, phase.window.beta, S_PHASE)
+    return Lettering(phase.window.alpha, phase.window.beta, S_PHASE)
 
 
-def model_schedule(limit: Limit) -> Schedule:
+def model_schedule(limit: Limit) -> Lettering:
     """Return the schedule of the model itself."""
     found = limit.model.interpolant
-    return Schedule(found.alpha, found.beta, TAU)
+    return Lettering(found.alpha, found.beta, TAU)
 
 
 def general_phase(phase: Phase) -> Phase:

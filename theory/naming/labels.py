@@ -23,7 +23,7 @@ SLACK = 1.6
 """How much longer equations may be before they are collected."""
 
 
-def pairs(symbols: set[sp.Symbol]) -> list[tuple[sp.Symbol, sp.Symbol]]:
+def mode_pairs(symbols: set[sp.Symbol]) -> list[tuple[sp.Symbol, sp.Symbol]]:
     """Return averages over the + and the - mode of one function."""
     by_name = {str(x): x for x in symbols if is_average(x)}
     return [
@@ -40,7 +40,7 @@ def over_labels(
 
     `None` where that is not shorter: the modes do not enter with their weights.
     """
-    found_pairs = pairs(set().union(*(x.free_symbols for x in rows.values())))
+    found_pairs = mode_pairs(set().union(*(x.free_symbols for x in rows.values())))
     if not found_pairs or not any(x.has(p) for x in rows.values()):
         return None
     even, odd, swap = {}, {}, {}

@@ -16,7 +16,7 @@ from ..symbols.gaussian import G2, Average, G
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, System
 from .fields import Fields, find_fields
-from .general import ALPHA, BETA, DOTS, Schedule
+from .general import ALPHA, BETA, DOTS, Lettering
 from .labels import expanded, over_labels, summed
 from .sums import (
     DELTA,
@@ -29,7 +29,7 @@ from .sums import (
     cost,
     is_average,
     linear,
-    named,
+    named_sums,
     recurring,
     tidy,
     written,
@@ -41,7 +41,7 @@ WRONSKIAN = sp.Symbol("W", real=True)
 
 @dataclass
 class Sheet:
-    """The printed parts of a system.
+    """Formulas of a system as they are printed.
 
     `rows` are its formulas by ``(kind, number)``: steps, the objective, equations,
     observables, solutions, branches. `fields` and `names` are the definitions they use,
@@ -115,7 +115,7 @@ def _numbered(kind: str, equations: tuple[Equation, ...]) -> Rows:
 
 def make_sheet(
     system: System,
-    schedule: Schedule,
+    schedule: Lettering,
     model: Model | None,
 ) -> Sheet:
     """Return a system, derived with functions for its schedule, ready to be printed."""
@@ -134,7 +134,7 @@ def make_sheet(
     return sheet
 
 
-def _velocity(sheet: Sheet, schedule: Schedule, expr: sp.Expr) -> sp.Expr:
+def _velocity(sheet: Sheet, schedule: Lettering, expr: sp.Expr) -> sp.Expr:
     r"""Write letters for the schedule, and $W = \alpha\dot\beta - \dot\alpha\beta$."""
     expr, (a, b) = schedule.lettered(expr), DOTS
     if expr.has(a) and expr.has(b):
@@ -237,7 +237,7 @@ def _name_sums(sheet: Sheet, system: System) -> None:
     keyed = _keyed(sheet.rows, system)
     if system.kind == "stationary" and len(sheet.fields) < 4:
         keyed, sheet.known = in_overlaps(keyed, system, names)
-    rows = named(keyed, names)
+    rows = named_sums(keyed, names)
     rows = dict(zip(sheet.rows, rows.values(), strict=True))
     sheet.fields = {x: _field(str(x), e, names) for x, e in sheet.fields.items()}
 
@@ -306,7 +306,7 @@ def in_overlaps(
 
 @dataclass
 class Relations:
-    """The averages of a minimum and their sums, from its overlaps."""
+    """Relations that the overlaps of a minimum give for its averages and sums."""
 
     averages: dict[sp.Basic, sp.Expr] = field(default_factory=dict)
     sums: list[tuple[sp.Expr, sp.Expr]] = field(default_factory=list)

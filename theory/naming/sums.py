@@ -203,7 +203,7 @@ def _by_coefficient(expr: sp.Expr, averages: list[sp.Symbol]) -> sp.Expr:
 # ------------------------------------------------------------ what recurs in the rows
 
 
-def named(rows: Mapping[Any, sp.Expr], names: Names) -> dict[Any, sp.Expr]:
+def named_sums(rows: Mapping[Any, sp.Expr], names: Names) -> dict[Any, sp.Expr]:
     """Return `rows` shortened; new definitions are added to `names`."""
     found = _arguments(below_bars(dict(rows), names), names)
     if any(x.has(DELTA) for x in found.values()):
@@ -244,10 +244,10 @@ def _sums(expr: sp.Expr) -> Iterable[sp.Expr]:
     """Yield the sums inside `expr`, repeated where they are, up to their sign."""
     for node in sp.preorder_traversal(expr):
         if node.is_Add:
-            yield upright(node)
+            yield positive_form(node)
 
 
-def upright(node: sp.Expr) -> sp.Expr:
+def positive_form(node: sp.Expr) -> sp.Expr:
     """Return a sum or its negative, whichever has the positive leading term."""
     return -node if node.could_extract_minus_sign() else node
 
@@ -256,7 +256,7 @@ def below_bars(rows: dict[Any, sp.Expr], names: Names) -> dict[Any, sp.Expr]:
     """Name the sums of three terms or more below fractions' bars, and Delta."""
     while True:
         below = {
-            upright(p.base)
+            positive_form(p.base)
             for value in rows.values()
             for p in value.atoms(sp.Pow)
             if p.base.is_Add and p.exp.is_negative and _worth(p.base)

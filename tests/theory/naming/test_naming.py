@@ -14,12 +14,12 @@ from dilaton import (
     product,
     two_modes,
 )
-from dilaton.theory.document.blocks import Block
+from dilaton.theory.document.blocks import Piece
 from dilaton.theory.document.derivation import blocks
 from dilaton.theory.document.formula import mathml, parse, width
 from dilaton.theory.document.markdown import WIDE, equation
 from dilaton.theory.document.text import text
-from dilaton.theory.naming.exactness import same
+from dilaton.theory.naming.exactness import equal_values
 from dilaton.theory.naming.general import (
     general_exact,
     general_phase,
@@ -74,7 +74,10 @@ def test_definitions_put_back_give_the_equations(name):
     for own, sheet in sheets(MODELS[name]):
         for key, value in system_rows(own).items():
             if key[0] != "step" and not value.has(sp.nan):
-                assert same(sheet.restored(sheet.rows[key]), value), (own.name, key)
+                assert equal_values(sheet.restored(sheet.rows[key]), value), (
+                    own.name,
+                    key,
+                )
 
 
 def test_a_wrong_definition_is_seen():
@@ -86,7 +89,7 @@ def test_a_wrong_definition_is_seen():
     name = next(x for x in sheet.names if str(x) == "D")
     sheet.names[name] = -sheet.names[name]
     rows = system_rows(own)
-    bad = [k for k in rows if not same(sheet.restored(sheet.rows[k]), rows[k])]
+    bad = [k for k in rows if not equal_values(sheet.restored(sheet.rows[k]), rows[k])]
     assert ("observable", 2) in bad
 
 
@@ -125,5 +128,5 @@ def test_latex_is_read_as_a_tree():
 
 
 def test_a_block_is_made_of_symbols_or_of_typed_words():
-    block = Block("formula", lhs="E[x1|x]", rhs="c x", label="D1")
+    block = Piece("formula", lhs="E[x1|x]", rhs="c x", label="D1")
     assert r"\mathbb{E}" in equation(block)
