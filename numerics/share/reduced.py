@@ -17,7 +17,7 @@ from ...errors import ModelError
 from ..codegen.chebyshev import barycentric, chebyshev
 from ..codegen.kernel import make_kernel, numba_module
 from ..codegen.parameters import Solver
-from ..codegen.quadrature import trapezoid
+from ..codegen.quadrature import START, trapezoid
 from ..codegen.snapshot import SATURATED, Printed, PrintedPhase, printed_phase
 from ..codegen.threads import share_out
 from ..minima.minimise import LEAST, minimise, minimise_in_parts
@@ -35,6 +35,9 @@ DOUBLINGS = 6
 
 MORE_POINTS = (161, 641)
 """Points in time at which a minimum is known where the share is not known well."""
+
+FINE = 16 * START
+"""Intervals of the rule over starts where the share is not known well."""
 
 GOAL = 1e-8
 """An error of a share that is small enough at any tolerance."""
@@ -70,7 +73,8 @@ def known_share(
         else:
             again = minimise_in_parts(learned, part, MORE_POINTS[0])
         loops = solver if points else replace(solver, backend="numba")
-        values, errors, _ = sample_share(phase, again, part, loops)
+        intervals = 2 * START if points else FINE
+        values, errors, _ = sample_share(phase, again, part, loops, intervals)
         better = errors < error[rough]
         share[rough[better]], error[rough[better]] = values[better], errors[better]
     return share, error
@@ -81,6 +85,7 @@ def sample_share(
     found: Minima,
     given: Mapping[str, Any],
     solver: Solver,
+    intervals: int = START,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""Return P(nu > 0) after a window, its error bound, and the separatrix Y(0).
 
@@ -104,6 +109,8 @@ def sample_share(
         The parameters by name, each of shape () or (rows,).
     solver
         The backend, and the tolerance of the share.
+    intervals
+        Those of the compiled rule over what Y(0) leaves open.
 
     Returns
     -------
@@ -123,7 +130,7 @@ def sample_share(
     bias = flow.inputs.index("b")
     below[:, bias] = np.where(np.isinf(below[:, bias]), SATURATED, below[:, bias])
     rows = (smooth, below, found.edges, found.pieces, gamma, params)
-    return _backwards(flow, rows, solver)
+    return _backwards(flow, rows, solver, intervals)
 
 
 def _batch(flow: Printed, given: Mapping[str, Any], rows: int) -> np.ndarray:
@@ -163,7 +170,7 @@ def _matrices(points: int) -> tuple[Any, ...]:
 
 
 def _backwards(
-    flow: Printed, rows: tuple[np.ndarray, ...], solver: Solver
+    flow: Printed, rows: tuple[np.ndarray, ...], solver: Solver, intervals: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Share, error bound and separatrix of the rows whose minimum is known."""
     smooth, below, _, pieces, *_, params = rows
@@ -181,13 +188,15 @@ def _backwards(
 
         out[good] = np.stack(shares_jax(flow, part), axis=-1)
     else:
-        out[good] = _compiled(flow, part, tol)
+        out[good] = _compiled(flow, part, tol, intervals)
     return out[:, 0], out[:, 1], out[:, 2]
 
 
-def _compiled(flow: Printed, rows: list[np.ndarray], tol: float) -> np.ndarray:
+def _compiled(
+    flow: Printed, rows: list[np.ndarray], tol: float, intervals: int
+) -> np.ndarray:
     """Run the compiled loops on threads; shape (rows, 3)."""
-    rule = trapezoid()
+    rule = trapezoid(intervals)
     common = (
         _matrices(rows[0].shape[2]),
         method_853(),
