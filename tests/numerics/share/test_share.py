@@ -291,6 +291,45 @@ EXAMPLES = {  # of several minima, with shares that other solvers gave
 SHALLOW = 1e-4  # others took a branch that is 1e-6 below the closed one for it
 
 
+STEEP = {  # few samples, much noise: shares by forward flows from 16,001 starts
+    0.5815026849: (
+        17.819917255931518,
+        0.386877725937707,
+        5,
+        4,
+        1.5647620227095684,
+        0.09224164893813887,
+    ),
+    0.8351259564: (
+        12.864798471845662,
+        2.149882505714656,
+        3,
+        2,
+        0.8362161998506734,
+        0.007283026729318102,
+    ),
+    0.6314204815: (
+        15.066114264071794,
+        0.674243511067864,
+        3,
+        2,
+        0.48865975304765413,
+        0.10082695963443786,
+    ),
+}
+STEPPED = 1e-8  # even steps over a law with steps: the judge's own error
+
+
+def test_a_law_with_steps_is_averaged_finely(samples):
+    """The start that lands on a value jumps with it: 63 nodes were off by .004."""
+    names = "sigma", "kappa", "n", "n_plus", "ridge_u", "ridge_w"
+    columns = dict(zip(names, np.array(list(STEEP.values())).T, strict=True))
+    found = solve_rows(samples, columns | {"p": 0.5}, [1.0])
+    np.testing.assert_allclose(found["share_plus"], list(STEEP), atol=STEPPED)
+    assert found["status"].tolist() == ["ok"] * 3
+    assert (found["share_plus_error"] < STEPPED).all()
+
+
 def test_the_lowest_of_several_minima_is_sampled_with(samples):
     """One interior branch takes over from another before the units saturate."""
     names = "sigma", "kappa", "n", "n_plus", "ridge_u", "ridge_w"
