@@ -1,4 +1,4 @@
-"""What computes: torch, when it is installed, and the device that it can use."""
+"""The backend of computations: torch, if installed, and the device that it can use."""
 
 from __future__ import annotations
 

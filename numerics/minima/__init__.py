@@ -1,1 +1,1 @@
-"""What a network learns: minima of printed losses, followed through a phase."""
+"""Learned parameters: minima of printed losses, followed through a phase."""

@@ -128,12 +128,12 @@ class Point:
 
     @property
     def turning(self) -> np.ndarray:
-        """Which units have a free `w`."""
+        """Whether `w` is free, for each unit."""
         return self.network.turning(self.active)
 
     @property
     def biased(self) -> np.ndarray:
-        """Which units have a free bias."""
+        """Whether the bias is free, for each unit."""
         return np.array(self.active) & self.network.bias
 
     @property

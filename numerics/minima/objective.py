@@ -26,7 +26,7 @@ from ..codegen.quadrature import START, trapezoid
 
 @dataclass(frozen=True)
 class Network:
-    """What the hidden units are: their activation, and which of their parts are free.
+    """The kind of the hidden units: their activation and their free parameters.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Network:
 
     @property
     def constant(self) -> float:
-        """What a unit that does not respond to its input is."""
+        """The value of a unit that does not respond to its input."""
         return float(self.bias)
 
     def turning(self, active: tuple[bool, ...]) -> np.ndarray:

@@ -33,7 +33,7 @@ LEVELS = 7
 """Quadrature rules of 62 to 3968 intervals; a row takes the first that is fine."""
 
 BRANCHES = ("interior", "saturated", "lost")
-"""What a point can be: a minimum, the closed branch, or not found."""
+"""The kinds of a point: a minimum, the closed branch, or not found."""
 
 GUESSES = {"omega": (0.2, 1.0), "b": (-1.5, 0.0, 1.5)}
 """Starting values at s = 1; unknowns that are not named start at 0."""

@@ -1,4 +1,4 @@
-r"""Which mode a sample is counted to: the confusion matrix of nearest means.
+r"""The confusion matrix of nearest means, which assign the samples to modes.
 
 A sample of mode `k` is $N(x_k, I)$ and is counted to the nearest of the points
 $x_1, \dots, x_K$. Only their distances matter. The matrix is closed on a line, one

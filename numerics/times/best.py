@@ -37,7 +37,7 @@ GAP = 0.02
 
 
 class Shares(NamedTuple):
-    """What the times of weights, of directions and of the variance count for."""
+    """The share of the learning times of weights, of directions and of the variance."""
 
     weight: float
     direction: float

@@ -1,4 +1,4 @@
-"""What a scheduler's configuration does to time, beside a training's times."""
+"""The time grid of a scheduler's configuration, beside the times of a training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""What grids even in an integral keep: shares of the integral, window by window.
+r"""Grids even in an integral: the share of the integral in each window.
 
 The weight per unit of log(beta/alpha) is of some power of `d` in each window. Between
 two windows it is a power law; where it stays at its largest power there, the stretch

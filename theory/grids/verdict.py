@@ -1,4 +1,4 @@
-r"""What a grid keeps: the share of its points in each window as $d \to \infty$.
+r"""Verdicts on grids: the share of points in each window as $d \to \infty$.
 
 A window is where $\beta/\alpha$ is between $\epsilon$ and $1/\epsilon$ times the
 window's scale. Near an end of time that is where $\tau$ or $1-\tau$ is between two
@@ -28,7 +28,7 @@ from .weights import signs_only
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a grid keeps of one phase.
+    """The share of one phase that a grid keeps.
 
     Attributes
     ----------

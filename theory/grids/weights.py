@@ -1,4 +1,4 @@
-r"""What is spent evenly by a grid of the model's own: densities in log(beta/alpha).
+r"""Integrands of the model's own grids: densities in log(beta/alpha).
 
 A grid that takes equal steps in an integral over time is fixed by the integrand. They
 are stated per unit of $\ell = \log(\beta/\alpha)$, in which every window has a width of

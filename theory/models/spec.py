@@ -108,7 +108,7 @@ class Spec:
 
     @property
     def structure(self) -> dict[str, Any]:
-        """What the derivation depends on: everything but the numbers."""
+        """The part that the derivation depends on: everything but the numbers."""
         target = self.tables["target"]
         features = target.get("features", ())
         own = {"exponents": [str(f["exponent"]) for f in features]}

@@ -73,7 +73,7 @@ def mode_minimum(model: Model) -> tuple[dict[str, sp.Expr], sp.Expr, sp.Expr]:
 
 
 def unexplained(model: Model) -> tuple[sp.Expr, sp.Expr]:
-    """What the indicators leave of ``x1``, ``x0`` per row and dimension. (L12)"""
+    """The rest of ``x1``, ``x0`` after the indicators, per row and dimension. (L12)"""
     _, a, b = mode_minimum(model)
     if not model.data.samples:
         return model.target.sigma**2, sp.S.One
@@ -202,7 +202,7 @@ def bulk_sampling(model: Model, window: Window) -> System:
 
 
 def not_derived(name: str) -> System:
-    """What stands for the overlaps that n samples learn in a window: nothing."""
+    """Return the empty system: overlaps that n samples learn are not derived."""
     return System(
         name="learned",
         kind="closed",

@@ -25,7 +25,7 @@ class ModesPhase(Phase):
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """What is decided here, in words."""
+        """The choices that are decided here, in words."""
         return tuple(f"the choice {words(branch)}" for branch in self.groups)
 
     @property
@@ -37,7 +37,7 @@ class ModesPhase(Phase):
 
     @property
     def groups(self) -> tuple[Parting, ...]:
-        """What each branch parts into; empty where nothing is decided."""
+        """The groups that each branch parts into; empty where nothing is decided."""
         return () if self.level is None else self.level.branches
 
     @cached_property
@@ -111,7 +111,7 @@ class ModesLimit(Limit):
 
     @cached_property
     def story(self) -> Chapters:
-        """What a document says of the model before its phases, by heading."""
+        """The text on the model that a document puts before its phases, by heading."""
         return chapters(self.model, target_of(self.model))
 
     @cached_property

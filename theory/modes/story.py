@@ -1,4 +1,4 @@
-"""What a document says of a mixture of modes before its phases."""
+"""The text on a mixture of modes that a document puts before its phases."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def setting(model: Model) -> tuple[Step, ...]:
 
 
 def tree(target: Modes) -> tuple[Step, ...]:
-    """Which modes part in which window."""
+    """The tree of decisions: the modes that part, window by window."""
     head = (
         "Modes that differ in a direction part where its signal-to-noise ratio is "
         "`O(1)`; modes that differ in later directions (larger exponents) only count "

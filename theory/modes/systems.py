@@ -45,7 +45,7 @@ def _kappas(window: Window) -> tuple[sp.Symbol, ...]:
 
 
 def learned(model: Model, window: Window) -> System:
-    r"""What softmax units learn of the population: the Bayes denoiser. (W1)-(W5)
+    r"""The Bayes denoiser, which softmax units learn of the population. (W1)-(W5)
 
     $f(x) = c\,x + \sum_k u_k\,\mathrm{softmax}_k(w_k\cdot x/\sqrt d + b_k)$, one unit
     for each group that the window tells apart, or `u` is not unique. The softmax does

@@ -58,7 +58,7 @@ class Balance:
         return form[0] + form[1] * self.e
 
     def rank(self, g: Growth) -> tuple:
-        """What decides which of two terms is larger."""
+        """The key by which terms are ordered by size."""
         return -g.decay, self.value(g.power), g.logs
 
     def meet(self, one: Iterable[sp.Expr], two: Iterable[sp.Expr]) -> None:

@@ -1,4 +1,4 @@
-r"""What is learned with the rest held: a feature's weight, and the bulk variance.
+r"""Learning with the rest held: a feature's weight, and the bulk variance.
 
 With $w_j = \mu_j$ held the biases decouple, and the learning time of a weight is an
 integral over its bias. The skip with a learned variance tells what a density of times

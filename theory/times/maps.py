@@ -411,4 +411,4 @@ OF_A_MODEL: dict[str, Callable[..., TimeMap]] = {
     "edm": _edm,
     "dilated": _dilated,
 }
-"""What reads the arguments of a map that has a formula."""
+"""The parser of the arguments, for each map that has a formula."""

@@ -28,7 +28,7 @@ RATE, BATCH = symbol("rate"), symbol("batch")
 
 
 def shared_noise(model: Model) -> sp.Expr:
-    r"""What one batch adds to $q$ of the shared network at one time. (R19)
+    r"""The term that one batch adds to $q$ of the shared network at one time. (R19)
 
     The slope of a sample's loss per dimension is $-\frac2d\frac{\alpha^2}{\Delta}
     (T e + T'(w\cdot e)\frac\beta\Delta x)$ with the residual $e = x_1 - D$. With
@@ -89,7 +89,7 @@ NORMAL, SIGN = sp.Symbol("normal", real=True), symbol("S")
 
 
 def repeated_pair(model: Model, weight: sp.Expr) -> System:
-    r"""What one pair of noise and data pulls `w` by at one time, as a function. (R29)
+    r"""The pull of one pair of noise and data on `w` at one time, as a function. (R29)
 
     A pair used at `k` times adds their sum: $N$ gains $(k-1)\frac\eta B\,\mathbb E
     [I_1^2 + \frac{\sigma^2}{d}(I_2^2 + \sigma^2I_3^2)]$, `B` counting pairs times `k`,

@@ -51,7 +51,7 @@ class Unit:
         return self.c * x + self.active(x @ self.w.T / math.sqrt(x.shape[1])) @ self.u
 
     def active(self, fields: Tensor) -> Tensor:
-        r"""What the hidden units put out, from $Wx/\sqrt d$."""
+        r"""The output of the hidden units, from $Wx/\sqrt d$."""
         return self.g * torch.tanh(self.a * fields + self.b)
 
 

@@ -1,4 +1,4 @@
-"""What the experiment studies: the mixture with its networks, images with a U-Net."""
+"""Subjects of the experiment: the mixture with its networks, images with a U-Net."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def mixture_plan(
 
 
 class Subject(Protocol):
-    """What an experiment needs of its data and network."""
+    """The interface of data and network that an experiment needs."""
 
     def prepare(self) -> None:
         """Load the data and find the device, or say what is wrong with them."""

@@ -69,7 +69,7 @@ class Loss:
 
     @property
     def descent(self) -> Descent:
-        """What a descent of this loss needs."""
+        """The settings of a descent of this loss."""
         return SEVERAL if self.data.numbered else ONE
 
     @property
@@ -281,7 +281,7 @@ class Loss:
 
 
 class Descent(NamedTuple):
-    """What the descent of one unit, or of one unit a feature, needs.
+    """The settings of a descent of one unit, or of one unit for each feature.
 
     `most_nodes` bounds the nodes of a quadrature, `longest` the length of a step,
     `near` the rows in the region that a descent does not leave; `natural` is the

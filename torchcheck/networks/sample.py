@@ -26,7 +26,7 @@ _CHUNK = 2**23  # coordinates of paths held at once: 64 MiB in float64
 
 @dataclass(frozen=True)
 class Samples:
-    r"""What a batch of N generated samples looks like.
+    r"""The statistics of a batch of N generated samples.
 
     Attributes
     ----------

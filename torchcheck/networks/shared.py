@@ -23,7 +23,7 @@ Curves = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class SharedTask:
-    """What is trained on: the mixture, the interpolant, and how times are drawn.
+    """The training task: the mixture, the interpolant, and the density of times.
 
     `alpha`, `beta` and `weight` are functions of arrays of times, `quantile` takes
     uniform numbers in (0, 1) to times.

@@ -27,7 +27,7 @@ START, SPREAD = 0.5, 0.3  # of the Bayes slope; of a random part
 
 @dataclass(frozen=True)
 class Draws:
-    r"""What networks at T times are trained on: `y`, `target`, weights of the modes.
+    r"""The training data of networks at T times: `y`, `target`, weights of the modes.
 
     `y` is $e_j\cdot x$ for sampled noise, shape (T, K, draws, J); `target` is the mean
     of $e_j\cdot x_1$ given `y` and the mode; `p` has shape (K,).

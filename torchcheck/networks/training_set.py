@@ -116,7 +116,7 @@ class TrainingSet:
 
     @property
     def spread(self) -> float:
-        r"""What is averaged over around a row of `x1`: $\sigma$, or 0 for samples."""
+        r"""The spread of the data around a row of `x1`: $\sigma$, or 0 for samples."""
         return 0.0 if self.samples else self.sigma
 
     @property
@@ -313,7 +313,7 @@ def _in_full(size: Size, random: torch.Generator) -> tuple[Tensor, Tensor, Tenso
 
 
 def _bartlett(size: Size, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """What `_in_full` draws, in coordinates of the vectors' own span."""
+    """The draws of `_in_full`, in coordinates of the vectors' own span."""
     d, n, own, first = size.d, size.samples, size.own, size.means + size.samples
     width = size.check(first + own + size.spare)
 

@@ -1,4 +1,4 @@
-r"""What denoisers do: take noise to data, and be looked at before they are believed.
+r"""Denoisers: their checks before use, and the generation of data from noise.
 
 Time 0 is noise and **time 1 is data**; see `adapters` for the convention.
 """

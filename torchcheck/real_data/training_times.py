@@ -21,7 +21,7 @@ Times = Sequence[float] | np.ndarray
 
 
 class Interval(Protocol):
-    """What has a lower and an upper end."""
+    """An interval with a lower and an upper end."""
 
     @property
     def lo(self) -> float: ...

@@ -82,7 +82,7 @@ def _input_size(phase: StudyPhase, d: int) -> float:
 
 
 def _gain(spec: Spec, phase: StudyPhase, d: int) -> float:
-    """What makes the skip O(1) in a feature window, where `c_hat` is the quantity."""
+    """The factor to `c_hat`, which is of order 1 in a feature window."""
     first = spec.model.target.features[phase.window.features[0] - 1]
     return float(d) ** float(0.5 - first.exponent)
 

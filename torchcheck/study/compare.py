@@ -1,4 +1,4 @@
-"""What a convergence study concludes: rows, fits and a verdict from finished cells."""
+"""Conclusions of a convergence study: rows, fits, a verdict from finished cells."""
 
 from __future__ import annotations
 

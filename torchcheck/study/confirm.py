@@ -89,7 +89,7 @@ def settings_for(spec: Spec, quick: bool) -> ReportSettings:
 
 @dataclass
 class Confirmation:
-    """What the networks say, as rows that a report prints and plots.
+    """The results of the networks, as rows that a report prints and plots.
 
     `dots` are overlaps against the limit and `fits` their rates and verdicts, from the
     convergence study; `sampled` are overlaps of training on sampled noise; `shares`
@@ -128,7 +128,7 @@ def confirm(
 
 @dataclass
 class _Work:
-    """What the parts of a confirmation share."""
+    """The state that the parts of a confirmation share."""
 
     spec: Spec
     settings: ReportSettings

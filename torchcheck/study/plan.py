@@ -21,7 +21,7 @@ Curves = Mapping[str, Mapping[str, np.ndarray]]
 ``law`` with sorted draws of every nu."""
 
 Cell = Mapping[str, np.ndarray]
-"""What one training set gave: ``phase/quantity`` to values at the phase's times."""
+"""Measures of one training set: ``phase/quantity`` to values at the phase's times."""
 
 Offsets = Mapping[str, "Offset"]
 """Phase name to the predicted leading correction of its overlaps."""
@@ -37,7 +37,7 @@ SAMPLED = ("share_plus", "mode_mean", "bulk_variance")
 
 
 class Offset(NamedTuple):
-    r"""What is predicted beyond the limit: coefficients of $d^{-\rm rate}$ (S,)."""
+    r"""The prediction beyond the limit: coefficients of $d^{-\rm rate}$ (S,)."""
 
     rate: float
     shifts: Mapping[str, np.ndarray]
@@ -57,7 +57,7 @@ def phases(model: Model) -> list[StudyPhase]:
 
 
 def suffixes(model: Model) -> list[str]:
-    """What the features' quantities end in: ``_1``, ``_2``; nothing for two modes."""
+    """The suffixes of the features' quantities: ``_1``, ``_2``; empty for two modes."""
     return [suffix(model, j + 1) for j in range(len(model.target.features))]
 
 

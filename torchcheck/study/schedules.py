@@ -86,7 +86,7 @@ class Outcome:
 
     @property
     def row(self) -> dict[str, Any]:
-        """What a table or the figure `plots.shares` needs."""
+        """One row of a table or of the figure `plots.shares`."""
         made = self.samples
         dilated = self.schedule == "dilated"
         share = made.share_plus if dilated else made.final_share_plus

@@ -1,4 +1,4 @@
-"""What a study compares: a series for every quantity of a phase, its rows, its fit."""
+"""Series of a study: one for every quantity of a phase, with its rows and its fit."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def sampled_series(
     wanted: Curves,
     cells: Mapping[tuple[int, int], Cell],
 ) -> Iterator[Series]:
-    """What was generated: the shares when decided, means and the bulk at the end."""
+    """Series of the samples: the shares when decided, means and the bulk at the end."""
     first = next(iter(cells.values()))
     for name, limit in wanted.get("sample", {}).items():
         if f"sample/{name}" not in first or not np.isfinite(limit).all():

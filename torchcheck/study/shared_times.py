@@ -25,7 +25,7 @@ FALSE_ALARM = 0.001
 """Chance that a study of a true flow is called inconsistent by chance."""
 
 ORDER = 2.0
-"""What is left of relative order (1 + rate + sigma^2)/d, times this, is no fault."""
+"""Factor of the tolerated relative error, of order (1 + rate + sigma^2)/d."""
 
 DECISIVE = 0.01
 """Largest standard error with which networks that agree are called consistent."""
@@ -33,7 +33,7 @@ DECISIVE = 0.01
 
 @dataclass(frozen=True)
 class SharedNetworks:
-    """What was trained, and its overlaps: ``{d: (times, (m, q, b), networks)}``."""
+    """Trained networks and their overlaps: ``{d: (times, (m, q, b), networks)}``."""
 
     spec: Spec
     density: str | Density

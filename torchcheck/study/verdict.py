@@ -25,7 +25,7 @@ DECISIVE = 0.05
 """Largest resolution of a comparison that is called consistent: one part in twenty."""
 
 FLOOR = 2e-5
-"""What the optimiser and the quadrature may leave, relative to 1 + |limit|."""
+"""The error left to the optimiser and the quadrature, relative to 1 + |limit|."""
 
 FALSE_ALARM = 0.01
 """Chance that a whole study of a true limit reports any inconsistency."""
@@ -37,7 +37,7 @@ _SLOWEST = 0.8  # ratio of two terms of a series that is still summed
 
 @dataclass(frozen=True)
 class Criterion:
-    r"""What decides a verdict.
+    r"""The criterion of a verdict.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ def extrapolate(
 
 
 def _truncation(dims: np.ndarray, means: np.ndarray, power: float) -> float:
-    """What the terms that are not fitted may change.
+    """The bound on the terms that are not fitted.
 
     The largest of three estimates: leave the smallest dimension out, fit a further
     power, and take the next term at the rate at which the fitted ones grow; then a
