@@ -118,7 +118,7 @@ def code(text: str) -> str:
 # -------------------------------------------------------------------- the derivation
 
 
-def words(text: str) -> str:
+def typeset_prose(text: str) -> str:
     """Return prose with its formulas typeset; the words are escaped."""
     from ..theory.document.html import typeset_html
 

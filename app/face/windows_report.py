@@ -45,11 +45,11 @@ def write_windows_report(
         _check_folder(out)
         runs = [run_experiment(p, out / f"d-{p.d}", progress=progress) for p in plans]
         numbers = runs[-1] | {"growth": [_growth(run) for run in runs]}
-    figures = draw(numbers, out / "figures")
+    figures = draw_report(numbers, out / "figures")
     text = page.page("A feature's window", _parts(numbers, figures))
     write_atomic(out / "index.html", text.encode())
     numbers = without_pictures(numbers)
-    write_atomic(out / "numbers.json", to_json(numbers))
+    write_atomic(out / "numbers.json", report_json(numbers))
     return numbers
 
 
@@ -69,7 +69,7 @@ def _growth(run: Numbers) -> dict[str, Any]:
     return {"d": run["plan"]["d"]} | {key: run[key] for key in keys}
 
 
-def to_json(numbers: Numbers) -> bytes:
+def report_json(numbers: Numbers) -> bytes:
     """The numbers as JSON; what is not finite becomes null."""
     return json.dumps(_finite(numbers), indent=1, allow_nan=False).encode()
 
@@ -97,7 +97,7 @@ def without_pictures(value: Any) -> Any:
 
 
 @plots.styled
-def draw(numbers: Numbers, folder: Path) -> dict[str, bytes]:
+def draw_report(numbers: Numbers, folder: Path) -> dict[str, bytes]:
     """Draw what the numbers allow; write the files, return the SVGs by name."""
     made = {"window": curve_figure(numbers)}
     if "budgets" in numbers:

@@ -56,7 +56,7 @@ ROUGH, FINE = 1e-6, 1e-11
 
 
 @dataclass
-class Branch:
+class FollowedMinimum:
     """A minimum that is followed: what is known of it, by time."""
 
     known: dict[float, Point] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Path:
     ) -> None:
         self.land = Landscape(phase, activation, point)
         self.ladder = np.exp(np.arange(0, np.log(FLOOR), np.log(LADDER)))
-        self.branches: list[Branch] = []
+        self.branches: list[FollowedMinimum] = []
         self.heights: list[float] = []
         for s in SEARCHES:
             self._search(s)
@@ -106,7 +106,7 @@ class Path:
         """Follow a minimum that is new along the ladder, both ways, to its ends."""
         if any(abs(self._height(b, s) - start.value) <= ALIKE for b in self.branches):
             return
-        branch = Branch({s: start})
+        branch = FollowedMinimum({s: start})
         self.branches.append(branch)
         down = [t for t in self.ladder if t < s]
         up = [t for t in self.ladder[::-1] if t > s]
@@ -125,7 +125,7 @@ class Path:
             if found:
                 self._follow(s, self.land.named(found))
 
-    def _step(self, branch: Branch, s: float) -> Point | None:
+    def _step(self, branch: FollowedMinimum, s: float) -> Point | None:
         """Follow a branch to a time, unless it is lost there."""
         if s not in branch.known:
             found = self.land.follow(s, branch.near(s))
@@ -134,7 +134,7 @@ class Path:
             branch.known[s] = found
         return branch.known[s]
 
-    def _height(self, branch: Branch, s: float) -> float:
+    def _height(self, branch: FollowedMinimum, s: float) -> float:
         low, high = min(branch.known), max(branch.known)
         if not low * LADDER < s < high / LADDER:
             return np.inf
@@ -284,7 +284,7 @@ def minimise_classes(
     )
 
 
-def overlaps(land: Landscape, s: float, at: Point) -> dict[str, float]:
+def overlaps_at(land: Landscape, s: float, at: Point) -> dict[str, float]:
     """Return every overlap of the printed system at a point; saturated b is 40."""
     objective = land.objective
     a = at.theta @ land.directions.T * at.turning[:, None]
@@ -314,7 +314,7 @@ def _printed(
     kernel, rows, residual = _checks(phase.learned), [], []
     params = {name: point[name] for name in kernel.parameters}
     for t, x in zip(np.maximum(s, FLOOR), found, strict=True):
-        known = overlaps(path.land, t, x)
+        known = overlaps_at(path.land, t, x)
         seen = _evaluated(
             kernel, params, _faint(known), t, 2 * path.land.objective.intervals
         )

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..codegen.kernel import make_kernel
 from ..codegen.snapshot import Printed, PrintedPhase
-from .objective import Evaluation, Network, Objective
+from .objective import Evaluation, Objective, UnitKind
 
 SCATTERED = 4
 """Random starting points of a search, beside the decoupled ones."""
@@ -106,10 +106,10 @@ def counted(learned: Printed) -> bool:
     return any(x.startswith("zeta_1_") for x in learned.unknowns)
 
 
-def network_of(learned: Printed, activation: str) -> Network:
+def network_of(learned: Printed, activation: str) -> UnitKind:
     """Return the units of a stationarity problem, by what is unknown there."""
     bias, tied = "b_1" in learned.unknowns, "m_1" not in learned.unknowns
-    return Network(activation, bias, tied)
+    return UnitKind(activation, bias, tied)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Point:
     theta: np.ndarray
     b: np.ndarray
     active: tuple[bool, ...]
-    network: Network
+    network: UnitKind
     value: float = np.inf
     hessian: np.ndarray | None = None
 

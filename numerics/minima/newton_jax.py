@@ -194,7 +194,7 @@ def _follow(
     z = 1 - 2 * jnp.log(jnp.maximum(times, switch[:, None])) / jnp.minimum(
         depth[:, None], -1e-300
     )
-    guess = interpolated(jnp.clip(z, -1, 1), grid, track)
+    guess = interpolated_rows(jnp.clip(z, -1, 1), grid, track)
     x, found, facts = _polish(newton, settle, times, guess)
     values = record(times, x)
     saturated = ~inside[:, None] | ((times < switch[:, None]) & ~low[:, None])
@@ -293,7 +293,7 @@ def _track(settle: Any, grid: Any, depth: Any, best: Any) -> tuple[Any, Any, Any
     return track, kept, worst
 
 
-def interpolated(z: Any, grid: Any, table: Any) -> Any:
+def interpolated_rows(z: Any, grid: Any, table: Any) -> Any:
     """Barycentric interpolation of (points, unknowns, rows) at z of (rows, times)."""
     weights = jnp.where(jnp.arange(len(grid)) % 2, -1.0, 1.0)
     weights = weights.at[jnp.array([0, -1])].divide(2)

@@ -25,7 +25,7 @@ from ..codegen.quadrature import START, trapezoid
 
 
 @dataclass(frozen=True)
-class Network:
+class UnitKind:
     """The kind of the hidden units: their activation and their free parameters.
 
     Attributes
@@ -83,7 +83,7 @@ class Objective:
     sigma: float
     ridge_u: float
     ridge_w: float
-    network: Network = Network()
+    network: UnitKind = UnitKind()
     intervals: int = START
 
     @property

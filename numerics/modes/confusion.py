@@ -46,7 +46,7 @@ def confusion(points: np.ndarray) -> Confusion:
     size = len(points)
     if not np.all(np.isfinite(points)):  # no noise is left
         return Confusion(np.eye(size), np.zeros((size, size)))
-    reduced = in_span(points)
+    reduced = span_coordinates(points)
     if reduced.shape[1] == 1:
         return _on_line(reduced[:, 0])
     legs = right_angles(reduced)
@@ -62,7 +62,7 @@ def confusion(points: np.ndarray) -> Confusion:
     return _sampled(reduced)
 
 
-def in_span(points: np.ndarray) -> np.ndarray:
+def span_coordinates(points: np.ndarray) -> np.ndarray:
     """Coordinates of points in the span of their differences, largest spread first."""
     centred = points - points.mean(0)
     _, sizes, rows = np.linalg.svd(centred, full_matrices=False)

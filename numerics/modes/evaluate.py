@@ -10,7 +10,7 @@ import numpy as np
 from ..codegen.indexed import indexed_functions
 from ..codegen.snapshot import Printed, PrintedLimit, PrintedPhase
 from .averages import normal_average, scalar
-from .tree_shares import Placed, Shares, tree_shares
+from .tree_shares import ModeShares, Placed, tree_shares
 
 Rows = dict[str, np.ndarray]
 
@@ -44,7 +44,7 @@ def solve_modes(
         level += 1
     known = not limit.about["samples"]
     none = np.full(len(weights), np.nan)
-    shares = tree_shares(limit, point, weights) if known else Shares(none, none)
+    shares = tree_shares(limit, point, weights) if known else ModeShares(none, none)
     last = limit.phases[-1]
     assert last.sampling is not None  # the last phase follows every decision
     solved = _values(last.sampling.solved(), placed.loadings, point, 1.0)

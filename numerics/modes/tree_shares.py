@@ -48,7 +48,7 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Shares:
+class ModeShares:
     """Shares of the modes with their errors, both (modes,) or (rows, modes)."""
 
     value: np.ndarray
@@ -65,7 +65,7 @@ def contrast(phase: PrintedPhase, point: Mapping[str, float]) -> float:
 
 def tree_shares(
     limit: PrintedLimit, point: Mapping[str, float], weights: np.ndarray
-) -> Shares:
+) -> ModeShares:
     """Return the generated shares for `weights` of shape (modes,) or (rows, modes)."""
     placed = Placed.of(limit.about["modes"])
     ends = [contrast(phase, point) for phase in limit.phases if phase.features]
@@ -76,15 +76,17 @@ def tree_shares(
             whole = tuple(sorted(k for group in branch for k in group))
             known = _confusion(_key(placed.points(branch, level.directions)), scale)
             inside = _of_groups(weights, branch)
-            parts, doubts = counted(known, inside / inside.sum(-1, keepdims=True))
+            parts, doubts = branch_shares(known, inside / inside.sum(-1, keepdims=True))
             parent, doubt = value.pop(whole), error.pop(whole)
             for i, group in enumerate(branch):
                 value[group] = parent * parts[..., i]
                 error[group] = parent * doubts[..., i] + doubt * parts[..., i]
-    return Shares(spread(value, weights), spread(error, weights))
+    return ModeShares(spread(value, weights), spread(error, weights))
 
 
-def counted(known: Confusion, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def branch_shares(
+    known: Confusion, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Shares of a branch and their errors, linear in its weights."""
     if known.standard:  # columns of one set of points go together
         return weights @ known.matrix, np.sqrt(weights**2 @ known.error**2)

@@ -161,7 +161,7 @@ def move(clock, record, y, tried):
 
 
 @inlined
-def settle(lanes, rows, limits, clock, record, y, pieces, results):
+def retire_rows(lanes, rows, limits, clock, record, y, pieces, results):
     """Write outputs and retire finished rows in flagged lanes; return how many."""
     times, _, _, breaks, coefficients, y_out = rows
     ended = 0
@@ -267,4 +267,4 @@ def march(
         move(clock, record, y, tried)
         changed = events > 0
         if changed:
-            done += settle(lanes, rows, limits, clock, record, y, pieces, results)
+            done += retire_rows(lanes, rows, limits, clock, record, y, pieces, results)

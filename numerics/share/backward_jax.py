@@ -15,7 +15,7 @@ from ..codegen.chebyshev import barycentric, chebyshev
 from ..codegen.kernel import make_kernel
 from ..codegen.quadrature import trapezoid
 from ..codegen.snapshot import Printed
-from ..minima.newton_jax import interpolated
+from ..minima.newton_jax import interpolated_rows
 from ..ode.tableau import method_853
 from .backward_numba import SAFE
 
@@ -147,7 +147,7 @@ def _averaged(fall, start, gamma, spread, nodes, weights):
     targets = spread[:, None] * jnp.where(used, nodes, 0.0)
 
     def at(z: Any, table: Any) -> Any:
-        return interpolated(z, grid, table.T[:, None, :])[0]
+        return interpolated_rows(z, grid, table.T[:, None, :])[0]
 
     def halve(_: int, state: tuple) -> tuple:
         low, high = state

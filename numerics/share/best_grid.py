@@ -20,7 +20,7 @@ from ...theory.derive import Limit, derive
 from ..codegen.kernel import make_kernel
 from ..codegen.parameters import complete, dimension, whole_number
 from ..times.grid import make_grid
-from .euler import KEEP_SHARE, KEEP_SPREAD, REACH, sample, sign_changes
+from .euler import KEEP_SHARE, KEEP_SPREAD, REACH, follow_samples, sign_changes
 from .rules import ExactFlow, euler_steps
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class _Goal:
 
     def numbers(self, tau: np.ndarray) -> dict[str, Any]:
         """Return the shares and the spread after Euler steps on `tau`."""
-        return sample(self.flow, (tau, tau[:-1]), "left")
+        return follow_samples(self.flow, (tau, tau[:-1]), "left")
 
     def error(self, numbers: Mapping[str, Any]) -> float:
         """Return the squared errors in units of what is asked of a grid."""

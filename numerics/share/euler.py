@@ -72,7 +72,7 @@ def steps(
             "d": float(d),
             "steps": int(count),
             **_named(text, rule),
-            **sample(flow, made.times(int(count), rule), rule),
+            **follow_samples(flow, made.times(int(count), rule), rule),
         }
         for text, made in grids
         for count in steps
@@ -99,7 +99,7 @@ def smallest_steps(
     sigma = float(point[str(question.limit.model.target.sigma)])
 
     def kept(times: Times) -> bool:
-        got = sample(flow, times, rule)
+        got = follow_samples(flow, times, rule)
         shares = np.atleast_1d(got["shares" if "shares" in got else "share_plus"])
         near = np.abs(shares - wanted) <= KEEP_SHARE
         return bool(near.all()) and abs(got["bulk_std"] - sigma) <= KEEP_SPREAD
@@ -144,10 +144,10 @@ def time_grid(
 
 def euler(limit: Limit, point: Mapping[str, float], times: Times) -> dict[str, Any]:
     """Follow every projection and the bulk through the Euler steps of `times`."""
-    return sample(ExactFlow(limit, point), times, "left")
+    return follow_samples(ExactFlow(limit, point), times, "left")
 
 
-def sample(flow: ExactFlow, times: Times, rule: str) -> dict[str, Any]:
+def follow_samples(flow: ExactFlow, times: Times, rule: str) -> dict[str, Any]:
     """Follow every projection and the bulk through the steps of `times` by `rule`."""
     if isinstance(flow, ModesFlow):
         return flow.counted(lambda first: RULES[rule](flow, first, times))
@@ -199,8 +199,8 @@ def sign_changes(
 
 __all__ = [
     "euler",
+    "follow_samples",
     "positive_share",
-    "sample",
     "sign_changes",
     "smallest_steps",
     "steps",

@@ -16,7 +16,7 @@ import numpy as np
 from ..codegen.kernel import make_kernel
 from ..codegen.parameters import Solver
 from ..codegen.snapshot import Printed, PrintedPhase
-from ..minima.continuation import FLOOR, ClassMinima, Path, overlaps
+from ..minima.continuation import FLOOR, ClassMinima, Path, overlaps_at
 from ..ode.inputs import Inputs
 from .sampled_starts import BEFORE, carried_starts, normals, share_of
 
@@ -94,7 +94,7 @@ def as_inputs(found: ClassMinima) -> Inputs:
     path = found.path
 
     def functions(times: np.ndarray) -> dict[str, np.ndarray]:
-        rows = [overlaps(path.land, max(t, FLOOR), path.at(t)) for t in times[0]]
+        rows = [overlaps_at(path.land, max(t, FLOOR), path.at(t)) for t in times[0]]
         return {k: np.array([[row[k] for row in rows]]) for k in rows[0]}
 
     return Inputs.of(functions, _breaks(path), DEGREE)

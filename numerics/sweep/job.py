@@ -49,7 +49,7 @@ from ..codegen.parameters import (
 from ..codegen.threads import one_thread
 from ..codegen.threads import workers as threads_here
 from .axes import Axis, axes_of, check_axes, follows_p, inadmissible
-from .modes_rows import share_rows, shared_out
+from .modes_rows import mode_share_rows, shared_out
 from .store import Damaged, Store
 
 if TYPE_CHECKING:
@@ -391,7 +391,7 @@ def _solver(spec: Spec) -> RowFunction:
     from .rows import sweep_rows
 
     known_limit(spec)
-    return share_rows if spec.kind == "modes" else sweep_rows
+    return mode_share_rows if spec.kind == "modes" else sweep_rows
 
 
 def _folder(out: Any) -> Path:
@@ -665,7 +665,7 @@ def _make_room(path: Path, key: str) -> None:
         path.replace(path.with_name(f"sweep-{other[:16]}.nc"))
 
 
-def summary(result: xr.Dataset) -> dict[str, Any]:
+def sweep_summary(result: xr.Dataset) -> dict[str, Any]:
     """Return what ``dilaton sweep --json`` prints: axes, scalars, counts of rows."""
     states, counts = np.unique(result.status.values, return_counts=True)
     scalars = {}
@@ -689,7 +689,7 @@ def summary(result: xr.Dataset) -> dict[str, Any]:
 
 def summary_text(result: xr.Dataset, out: Path) -> str:
     """Return what ``dilaton sweep`` prints."""
-    rows = summary(result)["rows"]
+    rows = sweep_summary(result)["rows"]
     counts = ", ".join(f"{count} {state}" for state, count in rows.items())
     if "pending" in rows:
         return f"{counts}; the chunks are in {out}"

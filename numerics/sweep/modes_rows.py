@@ -22,7 +22,7 @@ SUM = 1e-9  # error of the sum of a row's weights
 WEIGHTS = "p_"
 
 
-def share_rows(
+def mode_share_rows(
     spec: Spec, columns: Mapping[str, np.ndarray], settings: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
     """Return the shares of the modes in each row; the row function for modes.

@@ -17,7 +17,7 @@ import numpy as np
 from ...errors import ModelError, SolveError
 from ...theory.models.model import Model
 from ...theory.symbols.system import System
-from ...theory.times.densities import steps
+from ...theory.times.densities import piecewise_constant
 from ...theory.times.held import check_trainable
 from ...theory.windows.dilation import make_dilation
 from ...theory.windows.search import find_windows
@@ -199,7 +199,7 @@ def best_density(
     )
     goal = time_goal(spec, d, loss, shares, within=within, nodes=tau)
     weight, gap = _minimise(goal)
-    density = steps("best", edges.tolist(), weight.tolist())
+    density = piecewise_constant("best", edges.tolist(), weight.tolist())
     uniform = goal.value(np.diff(edges) / (edges[-1] - edges[0]))[0]
     best = goal.value(weight)[0]
     return {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ModelError, did_you_mean, shown
-from ...theory.grids.verdict import judge, spelled
+from ...theory.grids.verdict import judge_grid, size_text
 from ...theory.limit import Limit
 from .exports import applied_shift, dynamic_mu
 
@@ -218,14 +218,15 @@ def _windows(
     limit: Limit,
 ) -> list[Finding]:
     text = training_map(config, train)
-    pairs = zip(judge(limit, f"shift:{factor}"), judge(limit, text), strict=True)
+    sampling, training = (judge_grid(limit, x) for x in (f"shift:{factor}", text))
+    pairs = zip(sampling, training, strict=True)
     found = []
     for steps, times in pairs:
         same = steps.share == times.share
         verb = "agree" if same else "do not put their mass in the same window"
         says = (
             f"{steps.phase}: sampling (shift:{factor:.4g}) and training ({text}) "
-            f"{verb}: shares {spelled(steps.share)} and {spelled(times.share)}."
+            f"{verb}: shares {size_text(steps.share)} and {size_text(times.share)}."
         )
         found.append(_finding("windows", says, same))
     return found

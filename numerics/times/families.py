@@ -11,7 +11,7 @@ import sympy as sp
 
 from ...errors import ModelError
 from ...theory.models.model import TAU, Model
-from ...theory.times.densities import Density, of_map, steps
+from ...theory.times.densities import Density, of_map, piecewise_constant
 from ...theory.times.maps import logit_normal, shift
 from ...theory.windows.dilation import make_dilation
 from ...theory.windows.search import find_windows
@@ -32,7 +32,7 @@ RANGE = {"shift": 1e9, "kappa": 12.0, "mass": 0.98, "logit-normal": 1e9}
 """The largest value of theta; the smallest is its inverse, and 0.02 for a mass."""
 
 
-def family(name: str, model: Model) -> Density:
+def density_family(name: str, model: Model) -> Density:
     """Return a family of densities in the symbol ``theta``.
 
     ``shift`` by theta, the dilation with every ``kappa`` equal to theta, the dilation
@@ -50,14 +50,14 @@ def family(name: str, model: Model) -> Density:
     if name == "kappa":
         kappas = {x for e in edges for x in e.free_symbols if str(x)[0] == "k"}
         edges = [e.subs(dict.fromkeys(kappas, THETA)) for e in edges]
-        return steps("kappa", edges, [sp.Rational(1, count)] * count)
+        return piecewise_constant("kappa", edges, [sp.Rational(1, count)] * count)
     masses = [THETA / (count - 1)] * (count - 1) + [1 - THETA]
     if segments[-1].name != "variance":
         raise ModelError(
             "The family `mass` needs windows before the variance, but the last phase "
             f"of this model is `{segments[-1].name}`. Choose another family."
         )
-    return steps("mass", edges, masses)
+    return piecewise_constant("mass", edges, masses)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def family_goal(
     spec: Spec, d: float, name: str, loss: str, shares: Shares, *, within: float
 ) -> FamilyGoal:
     """Return the worst learning time of a family as a function of its parameter."""
-    density = family(name, spec.model)
+    density = density_family(name, spec.model)
     point = point_of(spec, dimension(d), density)
 
     def goal(tau: np.ndarray) -> TimeGoal:

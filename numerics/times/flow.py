@@ -81,7 +81,7 @@ def repeated_noise(
     return gain
 
 
-def follow(
+def integrate_flow(
     system: System,
     nodes: TimeNodes,
     point: Mapping[str, float],

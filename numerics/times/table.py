@@ -16,7 +16,7 @@ from ...theory.times.weights import loss_weight
 from ..asked import asked
 from ..codegen.parameters import dimension, whole_number
 from ..learn import check_init, positive, sgd_noise, training_times
-from .flow import flow_system, follow, repeated_noise
+from .flow import flow_system, integrate_flow, repeated_noise
 from .learning_time import bulk_time, direction_time, learning_time
 from .nodes import time_nodes
 
@@ -213,6 +213,6 @@ def shared_flow(
                 f"{repeats} comes without `rate`. Give `rate` and `batch`, or leave it."
             )
         extra = repeated_noise(model, loss, nodes, point, repeats)
-    found = follow(system, nodes, point, start, when, rtol, atol, extra)
+    found = integrate_flow(system, nodes, point, start, when, rtol, atol, extra)
     plain = (name.partition("_")[0] for name in names)
     return {"times": when, **dict(zip(plain, np.array(found).T.tolist(), strict=True))}

@@ -120,7 +120,7 @@ def time_mean(
     params = tuple(point[name] for name in kernel.parameters[:-1])
     wide = [np.asarray(x, float)[..., None] for x in typical]
     each = evaluated(kernel, "rhs", wide, params, nodes.tau)
-    kept = needed(np.abs(each) * nodes.weight)
+    kept = contributing_times(np.abs(each) * nodes.weight)
     tau, weight = nodes.tau[kept], nodes.weight[kept]
     steep = np.zeros(tau.size)
     if "observables" in kernel.functions:
@@ -136,7 +136,7 @@ def time_mean(
     return TimeMean(kernel, params, tuple(groups))
 
 
-def needed(parts: np.ndarray) -> np.ndarray:
+def contributing_times(parts: np.ndarray) -> np.ndarray:
     """Return which times, the last axis, add to any of the sums of `parts`.
 
     The first one is kept where none does, so that there is a mean.

@@ -198,7 +198,9 @@ def _larger(
     return np.take_along_axis(atoms, order, axis=1), mass
 
 
-def table(limit: Limit, point: Mapping[str, float], given: Sequence[str]) -> Made:
+def tabulated_times(
+    limit: Limit, point: Mapping[str, float], given: Sequence[str]
+) -> Made:
     """Return the times in a file, equally far apart in grid time."""
     times = read_times(Path(given[0]))
     even = np.linspace(0.0, 1.0, len(times))
@@ -238,6 +240,6 @@ MAKERS: dict[str, Callable[[Limit, Mapping[str, float], Sequence[str]], Made]] =
     "mse-decrements": mse_decrements,
     "mse-log-snr": mse_log_snr,
     "lipschitz": lipschitz,
-    "table": table,
+    "table": tabulated_times,
 }
 """The maps that are known as numbers, by name."""

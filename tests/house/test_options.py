@@ -305,9 +305,11 @@ def stubbed(monkeypatch, calls, command, option):
         for name in ("study_text", "schedules_text"):
             monkeypatch.setattr(f"dilaton.show.answers.{name}", lambda _: "a table")
         monkeypatch.setattr("dilaton.show.answers.to_json", lambda _: "JSON")
-        monkeypatch.setattr("dilaton.numerics.sweep.job.summary", lambda _: {})
+        monkeypatch.setattr("dilaton.numerics.sweep.job.sweep_summary", lambda _: {})
         monkeypatch.setattr("dilaton.numerics.sweep.job.summary_text", lambda *_: "t")
-        monkeypatch.setattr("dilaton.face.windows_report.to_json", lambda _: b"JSON")
+        monkeypatch.setattr(
+            "dilaton.face.windows_report.report_json", lambda _: b"JSON"
+        )
 
 
 def ran(capsys, command, line, calls):

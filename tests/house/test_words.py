@@ -125,8 +125,6 @@ LONG_YET = {
     "numerics/minima/follow_numba.py:follow_row",
     "numerics/minima/newton_jax.py:_follow",
 }
-HEADS_YET = {"theory": 38, "numerics": 9, "torchcheck": 28}
-HOMONYMS_YET = 44
 WIDE_YET = 20
 
 
@@ -135,13 +133,11 @@ def test_no_function_is_too_long():
 
 
 def test_docstrings_begin_with_a_noun_or_a_verb():
-    found = heads_without_a_noun(parsed())
-    for folder in FOLDERS:
-        assert found.get(folder, 0) <= HEADS_YET.get(folder, 0), folder
+    assert heads_without_a_noun(parsed()) == {}
 
 
 def test_a_public_name_has_one_meaning():
-    assert len(homonyms(parsed())) <= max(HOMONYMS_YET, FEW_HOMONYMS - 1)
+    assert len(homonyms(parsed())) < FEW_HOMONYMS
 
 
 def test_few_functions_have_many_arguments():

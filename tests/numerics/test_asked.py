@@ -8,7 +8,7 @@ from dilaton.numerics.codegen.snapshot import limit_of as printed_of
 from dilaton.numerics.learn import learn, mse
 from dilaton.numerics.share.euler import smallest_steps, steps
 from dilaton.numerics.solve import solve
-from dilaton.numerics.sweep.job import summary, sweep
+from dilaton.numerics.sweep.job import sweep, sweep_summary
 from dilaton.theory.models.spec import parse_spec
 
 from ..cases import PRODUCT
@@ -119,7 +119,7 @@ def test_all_forms_are_swept_alike_and_features_have_a_dimension(tmp_path):
         assert found[0][name].isel(p_1=0, drop=True).equals(point[name].drop_attrs()), (
             name
         )
-    told = summary(found[0])
+    told = sweep_summary(found[0])
     assert [told["share_plus_1"][0], told["share_plus_2"][0]] == list(point.share_plus)
     assert told["mode_mean"].shape == (2,)
 

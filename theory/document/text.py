@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from itertools import zip_longest
 
-from ..symbols.latex import plain
+from ..symbols.latex import plain_prose
 from .blocks import Piece
 from .lines import TEXT, in_lines
 
@@ -30,11 +30,11 @@ def _heading(block: Piece) -> list[str]:
 
 
 def _text(block: Piece) -> list[str]:
-    return textwrap.wrap(plain(block.text), COLUMNS)
+    return textwrap.wrap(plain_prose(block.text), COLUMNS)
 
 
 def _item(block: Piece) -> list[str]:
-    wrapped = textwrap.wrap(plain(block.text), COLUMNS - 2)
+    wrapped = textwrap.wrap(plain_prose(block.text), COLUMNS - 2)
     return [("- " if i == 0 else "  ") + line for i, line in enumerate(wrapped)]
 
 
@@ -49,7 +49,7 @@ def _formula(block: Piece) -> list[str]:
 
 
 def _table(block: Piece) -> list[str]:
-    rows = [[plain(x) for x in row] for row in block.rows]
+    rows = [[plain_prose(x) for x in row] for row in block.rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     fixed = sum(widths) - widths[2] + 2 * len(widths)
     widths[2] = max(24, min(widths[2], COLUMNS - fixed))

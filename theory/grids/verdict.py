@@ -58,7 +58,7 @@ class Verdict:
         return sp.oo if self.share == 0 else sp.powsimp(1 / self.share)
 
 
-def judge(limit: Limit, text: str) -> tuple[Verdict, ...]:
+def judge_grid(limit: Limit, text: str) -> tuple[Verdict, ...]:
     """Return what the grid described by `text` keeps of each phase of a limit.
 
     The text is that of `dilaton.numerics.times.grid.make_grid`. What cannot be
@@ -172,7 +172,7 @@ def _mirrored(time: sp.Expr) -> sp.Expr:
     return sp.expand(time.replace(sp.erfc, turned)) if time.has(sp.erfc) else time
 
 
-def spelled(size: sp.Expr | None) -> str | None:
+def size_text(size: sp.Expr | None) -> str | None:
     """Return a size in `d` as text: ``d**(-1/2)``, ``1/log(d)``, ``sqrt(d)``, ``1``."""
     if size is None:
         return None

@@ -12,7 +12,7 @@ from ..models.modes import Level, Parting
 from ..phases.bulk import mse as bulk_mse
 from ..symbols.system import System
 from . import bulk, systems
-from .story import Chapters, chapters, words
+from .story import Chapters, chapters, parting_text
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ModesPhase(Phase):
     @property
     def subjects(self) -> tuple[str, ...]:
         """The choices that are decided here, in words."""
-        return tuple(f"the choice {words(branch)}" for branch in self.groups)
+        return tuple(f"the choice {parting_text(branch)}" for branch in self.groups)
 
     @property
     def level(self) -> Level | None:
@@ -80,7 +80,7 @@ class ModesPhase(Phase):
         """The Bayes error per dimension."""
         if self.window.variance and not self.features:
             return self._named(bulk_mse(self.model, self.window))
-        return self._named(systems.mse(self.model, self.window, self._moment))
+        return self._named(systems.bayes_error(self.model, self.window, self._moment))
 
     @property
     def _moment(self) -> str:

@@ -73,13 +73,13 @@ def tree(target: Modes) -> tuple[Step, ...]:
 
 
 def _level(level: Level) -> str:
-    parts = " and ".join(words(branch) for branch in level.branches)
+    parts = " and ".join(parting_text(branch) for branch in level.branches)
     where = ", ".join(map(str, level.directions))
     many = "directions" if len(level.directions) > 1 else "direction"
     return f"exponent {level.exponent} ({many} {where}): {parts}"
 
 
-def words(branch: Parting) -> str:
+def parting_text(branch: Parting) -> str:
     """``(1, 2) | (3)``: the groups of a branch."""
     return " | ".join(f"({', '.join(map(str, group))})" for group in branch)
 

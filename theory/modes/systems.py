@@ -122,7 +122,7 @@ def sampling(model: Model, window: Window) -> System:
     ).check()
 
 
-def mse(model: Model, window: Window, moment: str) -> System:
+def bayes_error(model: Model, window: Window, moment: str) -> System:
     r"""Bayes error per dimension inside a window, ``d -> oo``. (E2)
 
     $$ \sigma^2 + \mathbb E|L_k|^2 - \mathbb E\Big|\sum_k L_k\pi_k\Big|^2 $$

@@ -151,7 +151,7 @@ def prose(
     )
 
 
-def plain(text: str) -> str:
+def plain_prose(text: str) -> str:
     """Prose as a terminal shows it."""
     return text.replace("`", "")
 

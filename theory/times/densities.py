@@ -88,7 +88,7 @@ def _bound(condition: sp.Basic) -> sp.Expr:
     return high if low == TAU else low
 
 
-def steps(
+def piecewise_constant(
     text: str,
     edges: Sequence[sp.Expr | float],
     masses: Sequence[sp.Expr | float],
@@ -125,10 +125,14 @@ def window(low: sp.Expr, high: sp.Expr, mass: sp.Expr) -> Density:
     parts += [(high, sp.S.One, rest * (1 - high))]
     kept = [(a, b, m) for a, b, m in parts if a != b]
     text = ":".join(["window", *map(sp.sstr, (low, high, mass))])
-    return steps(text, [kept[0][0], *(b for _, b, _ in kept)], [m for *_, m in kept])
+    return piecewise_constant(
+        text, [kept[0][0], *(b for _, b, _ in kept)], [m for *_, m in kept]
+    )
 
 
-def table(times: Sequence[float], heights: Sequence[float], text: str) -> Density:
+def piecewise_linear(
+    times: Sequence[float], heights: Sequence[float], text: str
+) -> Density:
     """Return the density that is linear between given points, up to its constant."""
     if len(times) != len(heights) or len(times) < 2 or min(heights, default=-1) < 0:
         raise ModelError(
@@ -237,7 +241,7 @@ def _formula_map(text: str, model: Model) -> TimeMap:
             raise ModelError(
                 "A density of times must have a formula, but the map "
                 f"`{name}` is known as numbers only. Give its points to "
-                "`dilaton.theory.times.densities.steps` in Python."
+                "`dilaton.theory.times.densities.piecewise_constant` in Python."
             )
     return parse_map(text, model)
 

@@ -15,6 +15,7 @@ from itertools import product
 import sympy as sp
 
 from ...errors import DerivationError
+from ..models.classes import pair
 from ..models.model import TAU, D, Feature, Model, Modes, named, norm
 from ..phases.denoiser import exact_denoiser, parameters_of
 from ..phases.loss import gram_flow
@@ -141,11 +142,6 @@ def overlaps_of(model: Model, gram: sp.Matrix) -> dict[sp.Symbol, sp.Expr]:
         if j <= k:
             held[gram[j, k]] = root[j] * root[k] * pair("r", j + 1, k + 1)
     return held
-
-
-def pair(name: str, j: int, k: int) -> sp.Symbol:
-    """``m_1`` for unit 1 with mean 1, ``m_1_2`` for unit 1 with mean 2."""
-    return symbol(f"{name}_{j}" if j == k else f"{name}_{j}_{k}")
 
 
 def flow_equations(model: Model) -> dict[sp.Symbol, sp.Expr]:

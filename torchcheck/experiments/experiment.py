@@ -92,7 +92,7 @@ def _checked(text: str) -> Any:
 # ---------------------------------------------------------------- the verdict
 
 
-def compare(
+def compare_errors(
     uniform: Sequence[float], window: Sequence[float], *, draws: int = 4000
 ) -> dict[str, Any]:
     """Compare errors at equal seeds: factor, its interval, a paired test, a verdict.
@@ -185,7 +185,7 @@ def _summary(plan: ExperimentSettings, runs: dict[str, list[Any]]) -> dict[str, 
     for budget in plan.budgets:
         errors = {arm: _errors(runs[arm], budget) for arm in plan.arms}
         row = {"budget": budget, "share_error": errors}
-        row |= compare(errors["uniform"], errors["window"])
+        row |= compare_errors(errors["uniform"], errors["window"])
         table.append(row | {"arms": _against_uniform(errors)})
     best = table[plan.budgets.index(plan.verdict_budget)]
     keys = ("share_error", "factor", "factor_interval", "p_value", "verdict", "arms")
@@ -196,7 +196,7 @@ def _summary(plan: ExperimentSettings, runs: dict[str, list[Any]]) -> dict[str, 
 def _against_uniform(errors: dict[str, list[float]]) -> dict[str, Any]:
     """Every arm against uniform times at its own seeds; p-values by Holm's rule."""
     found = {
-        arm: compare(errors["uniform"][: len(own)], own)
+        arm: compare_errors(errors["uniform"][: len(own)], own)
         for arm, own in errors.items()
         if arm != "uniform"
     }

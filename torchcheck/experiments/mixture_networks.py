@@ -206,7 +206,7 @@ class Shared(torch.nn.Module):
         return self.at(t)(x)
 
 
-def train_shared(
+def train_over_times(
     x1: Tensor,
     times: TrainingTimes,
     steps: int,

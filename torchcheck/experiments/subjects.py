@@ -297,12 +297,12 @@ class MixtureSubject:
         }
 
     def _pilot(self, x1: Any, g: Any) -> Callable[[Any, float], Any]:
-        from .mixture_networks import train_per_time, train_shared
+        from .mixture_networks import train_over_times, train_per_time
 
         plan = self.plan
         if plan.network == "shared":
             even = TrainingTimes.effective("diffusion", *self._edges(CELLS)[[1, -2]])
-            return train_shared(x1, even, plan.pilot_steps, plan.batch, g).denoiser
+            return train_over_times(x1, even, plan.pilot_steps, plan.batch, g).denoiser
         times = default_times(plan.d, count=plan.times)
         return train_per_time(x1, times, plan.pilot_steps, plan.batch, g).denoiser
 
@@ -329,12 +329,12 @@ class MixtureSubject:
         return rows
 
     def _share(self, x1: Any, times: TrainingTimes, budget: int, seed: int) -> float:
-        from .mixture_networks import final_overlaps, train_per_time, train_shared
+        from .mixture_networks import final_overlaps, train_over_times, train_per_time
 
         plan, g = self.plan, _generator(seed + 10**6, self.plan.device)
         if plan.network == "shared":
             edges = self._edges(CELLS)
-            at = train_shared(x1, times, budget, plan.batch, g).at
+            at = train_over_times(x1, times, budget, plan.batch, g).at
         else:
             edges = times.quantile(np.arange(plan.times + 1) / plan.times)
             edges[[0, -1]] = 0, 1
@@ -420,14 +420,16 @@ class ImageSubject:
 
     def assess(self, times: TrainingTimes, seed: int) -> list[dict[str, Any]]:
         """One training, judged at each budget by the classifier."""
-        from .unet import judge, train_images
+        from .unet import classify_generated, train_images
 
         plan, rows = self.plan, []
         for budget, net in train_images(
             self.train, times, plan.budgets, plan.batch, seed
         ):
             g = _generator(seed + 10**6, plan.device)
-            row = judge(net, self.images, self.classifier, plan.generated, g)
+            row = classify_generated(
+                net, self.images, self.classifier, plan.generated, g
+            )
             rows.append({"budget": budget, "real_share": self.images.share} | row)
             if budget == plan.verdict_budget and seed == plan.seeds[0]:
                 shape = (16, *self.images.train.shape[1:])

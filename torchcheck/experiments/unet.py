@@ -205,7 +205,7 @@ def frechet(one: np.ndarray, two: np.ndarray) -> float:
     return float(gap @ gap + np.trace(c1) + np.trace(c2) - 2 * roots.sum())
 
 
-def judge(
+def classify_generated(
     net: UNet,
     data: Images,
     classifier: Classifier,

@@ -2,8 +2,9 @@ r"""One tied network for all times, trained by plain SGD with its slopes by auto
 
 $D(x) = \frac{\beta\sigma^2}{\Delta}x + \frac{\alpha^2}{\Delta} w\tanh(\frac\beta\Delta
 w\cdot x + b)$ on full vectors of dimension `d`: nothing here knows an overlap but
-`measure`. A step moves vectors by $\frac\eta2$ and the bias by $\frac\eta{2d}$ times
-the slope of the loss per dimension, and takes a training time $\eta/d$.
+`shared_overlaps`. A step moves vectors by $\frac\eta2$ and the bias by
+$\frac\eta{2d}$ times the slope of the loss per dimension, and takes a training time
+$\eta/d$.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def train_shared(
             loss = loss + run.ridge_w * (w**2).sum(1) / run.d
             move(torch.autograd.grad(loss.sum(), (w, b)))
             step += 1
-        seen.append(measure(w, b))
+        seen.append(shared_overlaps(w, b))
     return np.array(seen)
 
 
@@ -172,7 +173,7 @@ def batch_loss(
     return (weight * (x1 - output) ** 2).sum(-1).mean(-1) / run.d
 
 
-def measure(w: torch.Tensor, b: torch.Tensor) -> np.ndarray:
+def shared_overlaps(w: torch.Tensor, b: torch.Tensor) -> np.ndarray:
     """Return the overlaps (m, q, b) of each network, shape (3, networks)."""
     with torch.no_grad():
         d, w = w.shape[1], w.double()

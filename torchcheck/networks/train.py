@@ -154,7 +154,7 @@ def train(
         "device": device,
     }
     if method == "averaged":
-        many, points = descend(*starts(loss, seed), tolerance, steps)
+        many, points = minimise_loss(*starts(loss, seed), tolerance, steps)
         loss, point = lowest_choice(many, points, len(times))
         parameters = _solved(loss, point)
         settings |= {"tolerance": tolerance, "nodes": loss.nodes}
@@ -234,7 +234,7 @@ def _check_seen(model: Model, data: TrainingSet, beta: Tensor) -> None:
         )
 
 
-def descend(
+def minimise_loss(
     loss: Loss, point: Tensor, tolerance: float, steps: int
 ) -> tuple[Loss, Tensor]:
     """Minimise from `point`, doubling the nodes until they do not matter.

@@ -35,7 +35,7 @@ schedule explodes, x grows as d^x and w, with its ridge, refers to the input div
 that."""
 
 
-def check_trainable(spec: Spec, d: int) -> None:
+def check_network_training(spec: Spec, d: int) -> None:
     """Raise `ModelError` unless networks can be trained on `spec` at dimension d."""
     check_activation(spec.model.autoencoder.activation)
     draw_training_set(spec.model, spec.values, d, 0)

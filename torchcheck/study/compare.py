@@ -17,8 +17,8 @@ from .series import (
     law_rows,
     law_series,
     learned_series,
-    rows_of,
     sampled_series,
+    series_rows,
 )
 from .verdict import FALSE_ALARM, Criterion, Verdict, worst_verdict
 
@@ -61,7 +61,7 @@ class Study:
                 "spec": self.digest,
                 "plan": vars(self.plan),
                 "seconds": self.seconds,
-                "versions": versions(),
+                "versions": package_versions(),
                 "rows": self.rows,
                 "fits": self.fits,
                 "laws": self.laws,
@@ -98,7 +98,7 @@ def compare(
         )
         fits.append(fit_of(series, np.array(plan.dims, float), criterion, plan.seed))
     return Study(
-        rows=[row for x in overlaps for row in rows_of(x, plan, spec.population)],
+        rows=[row for x in overlaps for row in series_rows(x, plan, spec.population)],
         fits=fits,
         verdict=worst_verdict([x["verdict"] for x in fits]),
         gradient_norm=norm,
@@ -136,7 +136,7 @@ def _notes(spec: Spec, parts: list[StudyPhase]) -> tuple[str, ...]:
     )
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Versions that the numbers depend on."""
     import torch
 

@@ -24,8 +24,8 @@ from ...numerics.codegen.parameters import complete
 from ...numerics.codegen.snapshot import PrintedLimit, limit_of, printed_limit
 from ...numerics.corrections import correction_of, shifts
 from ...numerics.sweep.store import Damaged, Store
-from .cells import cell_counts, check_trainable, measure_cell, sample_cell
-from .compare import Study, compare, versions
+from .cells import cell_counts, check_network_training, measure_cell, sample_cell
+from .compare import Study, compare, package_versions
 from .figures import draw_study
 from .law import law_time, limit_law
 from .modes import converge_modes
@@ -106,7 +106,7 @@ def converge(
     if spec.kind == "product":
         settings = {"tolerance": UNITS_TOLERANCE} | settings
     plan = Plan(tuple(sorted({int(d) for d in dims})), int(seeds), **settings).check()
-    check_trainable(spec, plan.dims[0])
+    check_network_training(spec, plan.dims[0])
     store = None if output is None else _claim(output, spec, plan)
     wanted = curves or limit_curves(spec, plan, limit)
     own = correction and curves is None and limit is None
@@ -295,7 +295,7 @@ def _claim(output: Path, spec: Spec, plan: Plan) -> Store:
     settings = {k: v for k, v in vars(plan).items() if k not in ("dims", "seeds")}
     code = {"sources": code_digest("theory", "torchcheck.networks", "torchcheck.study")}
     about = {"study": "converge", "spec": spec.digest, **settings}
-    recipe = about | versions() | code
+    recipe = about | package_versions() | code
     store = Store(output / "cells", recipe)
     if output.exists() and not output.is_dir():
         raise StoreError(

@@ -18,7 +18,7 @@ from ..networks.grid import coefficients
 from ..networks.softmax import SoftmaxNetworks, draw, modes_of, train_softmax
 from .compare import Study
 from .plan import Plan, StudyPhase, phases
-from .series import Series, fit_of, rows_of
+from .series import Series, fit_of, series_rows
 from .verdict import FALSE_ALARM, Criterion, worst_verdict
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def converge_modes(
         )
         fits.append(fit_of(series, np.array(plan.dims, float), criterion, plan.seed))
     return Study(
-        rows=[row for x in overlaps for row in rows_of(x, plan, population=True)],
+        rows=[row for x in overlaps for row in series_rows(x, plan, population=True)],
         fits=fits,
         verdict=worst_verdict([x["verdict"] for x in fits]),
         gradient_norm=norm,
@@ -126,11 +126,11 @@ def modes_cell(spec: Spec, plan: Plan, d: int, k: int, draws: int) -> Cell:
             continue
         networks = _trained(spec, plan, d, taus, seed, draws)
         norms.append(networks.gradient_norm)
-        for name, values in measure(spec, part, networks).items():
+        for name, values in measured_overlaps(spec, part, networks).items():
             cell[f"{part.name}/{name}"] = values
     cell["gradient_norm"] = np.concatenate(norms)
     if plan.paths:
-        cell |= generate(spec, plan, d, seed)
+        cell |= generated_shares(spec, plan, d, seed)
     return cell
 
 
@@ -155,7 +155,7 @@ def _point(spec: Spec, d: int) -> dict[str, float]:
     return complete(known_limit(spec), spec.values) | {"d": float(d)}
 
 
-def measure(
+def measured_overlaps(
     spec: Spec, part: StudyPhase, networks: SoftmaxNetworks
 ) -> dict[str, np.ndarray]:
     """Overlaps of networks in the units of a phase, a name for each entry."""
@@ -173,7 +173,7 @@ def measure(
     return _named({"c_hat": c * gain * size, **rows})
 
 
-def generate(spec: Spec, plan: Plan, d: int, seed: int) -> Cell:
+def generated_shares(spec: Spec, plan: Plan, d: int, seed: int) -> Cell:
     """Shares of samples at the end of the window, by midpoint steps; what they cost."""
     fine = _generated(spec, plan, d, seed, plan.cells)
     coarse = _generated(spec, plan, d, seed, plan.cells // 2)

@@ -19,7 +19,7 @@ import torch
 from ..networks.grid import Grid, StepRule, dilated_grid, uniform_grid
 from ..networks.sample import Samples, sample
 from ..networks.train import Method, Trained, train
-from .compare import versions
+from .compare import package_versions
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
@@ -189,7 +189,7 @@ def write_experiment(
     rows = compare_schedules(spec, size.dims, size.times, paths, seed, progress)
     answer = {
         "spec": spec.text,
-        "versions": versions(),
+        "versions": package_versions(),
         "settings": made.trained.settings,
         "seed": seed,
         "experiment": made.row,

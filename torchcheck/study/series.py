@@ -178,7 +178,7 @@ def law_rows(
     return rows
 
 
-def rows_of(series: Series, plan: Plan, population: bool) -> list[dict[str, Any]]:
+def series_rows(series: Series, plan: Plan, population: bool) -> list[dict[str, Any]]:
     """One row for every time and dimension, with the predicted correction.
 
     Overlaps of a population do not vary from seed to seed and have no z-score.

@@ -91,10 +91,10 @@ def _judged(
 
 
 def _rows(limit: Any, text: str) -> list[dict[str, Any]]:
-    from ...theory.grids.verdict import judge, spelled
+    from ...theory.grids.verdict import judge_grid, size_text
 
     rows = []
-    for found in judge(limit, text):
+    for found in judge_grid(limit, text):
         if found.reason:
             print(f"{text}, {found.phase}: {found.reason}", file=sys.stderr)
         rows.append(
@@ -102,8 +102,8 @@ def _rows(limit: Any, text: str) -> list[dict[str, Any]]:
                 "grid": text,
                 "phase": found.phase,
                 "kept": found.kept,
-                "share": spelled(found.share),
-                "steps": spelled(found.steps),
+                "share": size_text(found.share),
+                "steps": size_text(found.steps),
             }
         )
     return rows

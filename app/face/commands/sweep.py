@@ -77,6 +77,6 @@ def sweep(
         progress=True,
     )
     if json:
-        print(answers.to_json(sweeps.summary(result)))
+        print(answers.to_json(sweeps.sweep_summary(result)))
     else:
         print(sweeps.summary_text(result, output))

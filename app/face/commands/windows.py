@@ -71,7 +71,7 @@ def windows(
     from ...torchcheck.device import check_device
     from ...torchcheck.experiments.arms import MAIN_ARMS
     from ...torchcheck.experiments.subjects import image_plan, mixture_plan
-    from ..windows_report import to_json, write_windows_report
+    from ..windows_report import report_json, write_windows_report
 
     chosen = seeds_from(first_seed, seeds, "--first-seed")
     check_device(device)
@@ -96,6 +96,6 @@ def windows(
         plans = [image_plan(data, classes=pair, **common)]
     found = write_windows_report(plans, output, progress=True)
     if json is not None:
-        write_atomic(json, to_json(found))
+        write_atomic(json, report_json(found))
     print(found["verdict"])
     print(output / "index.html")

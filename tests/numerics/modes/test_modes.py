@@ -21,7 +21,7 @@ from dilaton.numerics.codegen.indexed import indexed_functions
 from dilaton.numerics.codegen.parameters import complete
 from dilaton.numerics.codegen.snapshot import printed
 from dilaton.numerics.learn import mse
-from dilaton.numerics.share.euler import sample
+from dilaton.numerics.share.euler import follow_samples
 from dilaton.numerics.share.modes_flow import ModesFlow
 from dilaton.theory.models.spec import parse_spec
 from scipy.stats import norm
@@ -235,14 +235,14 @@ def test_three_segments_keep_a_hierarchy_and_two_lose_it():
     limit, point, flow = flow_of(d)
     tau = limit.dilation.at(point)
     ends = np.array([tau(t) for t in np.linspace(0, 1, 181)])
-    kept = sample(flow, (ends, ends[:-1]), "left")
+    kept = follow_samples(flow, (ends, ends[:-1]), "left")
     assert np.abs(np.subtract(kept["shares"], CHILDREN)).max() < 3e-3
     published = (0.4514, 0.0486, 0.3008, 0.1992)
     far = np.abs(np.subtract(kept["shares"], published))
     assert (far < 5e-5 + LEVEL * np.array(kept["shares_error"])).all()
     edge = 4 / d**0.5
     two = np.concatenate([np.linspace(0, edge, 91), np.linspace(edge, 1, 91)[1:]])
-    lost = sample(flow, (two, two[:-1]), "left")["shares"]
+    lost = follow_samples(flow, (two, two[:-1]), "left")["shares"]
     assert np.abs(np.subtract(lost, (0.4739, 0.0261, 0.3186, 0.1814))).max() < 5e-4
 
 

@@ -10,7 +10,7 @@ from dilaton.numerics.times.table import (
     time_exponents,
 )
 from dilaton.theory.models.spec import parse_spec
-from dilaton.theory.times.densities import steps, table
+from dilaton.theory.times.densities import piecewise_constant, piecewise_linear
 from scipy.integrate import quad
 
 DIGITS = 5e-4  # the published table has four digits, of which the last is rounded
@@ -178,8 +178,8 @@ def test_a_weak_feature_is_slower_by_its_share(spec):
 def test_densities_that_are_the_same(spec):
     """A window without contrast, a table and steps are the uniform density."""
     wanted = found(spec, [500], "uniform", "data")[0]
-    level = steps("level", (0, 0.3, 1), (0.3, 0.7))
-    flat = table([0.0, 0.2, 1.0], [2.0, 2.0, 2.0], "flat")
+    level = piecewise_constant("level", (0, 0.3, 1), (0.3, 0.7))
+    flat = piecewise_linear([0.0, 0.2, 1.0], [2.0, 2.0, 2.0], "flat")
     for density in ("window:0.1:0.4:0.3", "formula:3", level, flat, "shift:1"):
         assert found(spec, [500], density, "data")[0] == pytest.approx(wanted, rel=SAME)
 
@@ -187,7 +187,7 @@ def test_densities_that_are_the_same(spec):
 def test_levels_and_quantiles_are_placed_where_they_belong(spec):
     """Of levels even in time, and of a map without a formula for its density."""
     levels = (np.arange(4000) + 0.5) / 4000
-    made = steps("none", (0, 1), (1,))
+    made = piecewise_constant("none", (0, 1), (1,))
     held = type(made)("levels", None, levels=tuple(levels / (1 - levels)))
     wanted = found(spec, [100], "uniform", "data")[0]
     assert found(spec, [100], held, "data")[0] == pytest.approx(wanted, rel=1e-3)

@@ -15,7 +15,7 @@ from dilaton.errors import DerivationError, ModelError
 from dilaton.numerics.codegen.parameters import complete
 from dilaton.numerics.times.grid import make_grid
 from dilaton.theory.grids.asymptotics import leading
-from dilaton.theory.grids.verdict import judge, spelled
+from dilaton.theory.grids.verdict import judge_grid, size_text
 from dilaton.theory.models.model import D
 from dilaton.theory.models.spec import parse_spec
 
@@ -61,12 +61,12 @@ KNOWN = [
 
 @pytest.mark.parametrize(("name", "text", "shares"), [(n, t, s) for n, t, *s in KNOWN])
 def test_what_a_grid_keeps(name, text, shares):
-    found = judge(NAMES[name], text)
-    assert [spelled(v.share) for v in found] == shares
+    found = judge_grid(NAMES[name], text)
+    assert [size_text(v.share) for v in found] == shares
     assert [v.kept for v in found] == [s == "1" for s in shares]
     for verdict, share in zip(found, shares, strict=True):
         if share == "0":
-            assert spelled(verdict.steps) == "infinite"
+            assert size_text(verdict.steps) == "infinite"
         else:
             assert sp.simplify(verdict.steps * sp.sympify(share, {"d": D}) - 1) == 0
 
@@ -123,7 +123,7 @@ def test_shares_at_finite_d_follow(name, text, shares):
     ],
 )
 def test_what_cannot_be_resolved_is_said(text, words):
-    found = judge(LINEAR, text)
+    found = judge_grid(LINEAR, text)
     reasons = [v.reason for v in found if v.share is None]
     assert reasons
     assert all(words in reason for reason in reasons)
@@ -132,9 +132,9 @@ def test_what_cannot_be_resolved_is_said(text, words):
 
 def test_what_is_no_grid_raises():
     with pytest.raises(ModelError, match="did you mean `shift`"):
-        judge(LINEAR, "shft:3")
+        judge_grid(LINEAR, "shft:3")
     with pytest.raises(ModelError, match="largest SNR that does not depend"):
-        judge(LINEAR, "entropic:d")
+        judge_grid(LINEAR, "entropic:d")
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,9 @@ n = "inf"
 def test_modes_have_verdicts_by_formula_alone():
     spec = parse_spec(MODES)
     limit = derive(spec.model)
-    assert [v.kept for v in judge(limit, "dilated")] == [True, True]
+    assert [v.kept for v in judge_grid(limit, "dilated")] == [True, True]
     point = complete(limit, spec.values) | {"d": 1e4}
     for text in ("entropic", "mse-decrements", "mse-log-snr", "lipschitz"):
         with pytest.raises(DerivationError, match="this target is a mixture of modes"):
             make_grid(text, limit, point)
-        assert all("mixture of modes" in v.reason for v in judge(limit, text))
+        assert all("mixture of modes" in v.reason for v in judge_grid(limit, text))

@@ -19,7 +19,7 @@ from dilaton.errors import DerivationError, ModelError
 from dilaton.numerics.codegen.parameters import Solver
 from dilaton.numerics.codegen.snapshot import printed_phase
 from dilaton.numerics.minima.continuation import minimise_classes
-from dilaton.numerics.minima.objective import Network
+from dilaton.numerics.minima.objective import UnitKind
 from dilaton.numerics.share.several_features import as_inputs, class_shares
 from dilaton.theory.derive import derive
 from dilaton.theory.models.classes import classes_of
@@ -410,7 +410,7 @@ def test_units_and_their_slopes_are_those_of_thirty_digits(kind):
         f = mp.tanh if kind == "tanh" else lambda x: mp.erf(x / mp.sqrt(2))
         points = [-2.3, -0.4, 0.0, 1.1, 3.0]
         exact = [[float(mp.diff(f, x, k)) for x in points] for k in range(3)]
-    found = Network(kind)(np.array(points))
+    found = UnitKind(kind)(np.array(points))
     np.testing.assert_allclose(found, exact, atol=1e-14)
 
 

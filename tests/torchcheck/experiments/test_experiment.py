@@ -10,13 +10,17 @@ import pytest
 import torch
 from dilaton.errors import ModelError, StoreError
 from dilaton.torchcheck.experiments.datasets import Mixture, load_digits
-from dilaton.torchcheck.experiments.experiment import Folder, compare, run_experiment
+from dilaton.torchcheck.experiments.experiment import (
+    Folder,
+    compare_errors,
+    run_experiment,
+)
 from dilaton.torchcheck.experiments.mixture_networks import (
     PerTime,
     Unit,
     final_overlaps,
+    train_over_times,
     train_per_time,
-    train_shared,
 )
 from dilaton.torchcheck.experiments.subjects import (
     MixtureSubject,
@@ -25,8 +29,8 @@ from dilaton.torchcheck.experiments.subjects import (
 )
 from dilaton.torchcheck.experiments.unet import (
     UNet,
+    classify_generated,
     frechet,
-    judge,
     train_classifier,
     train_images,
 )
@@ -67,7 +71,7 @@ def test_generation_in_the_span_has_the_law_of_the_full_one(kind):
     mix, x1 = mixture()
     edges = np.append(np.linspace(0, 0.9, 10), 1.0)
     if kind == "shared":
-        net = train_shared(x1, TrainingTimes.uniform(), 60, 32, generator())
+        net = train_over_times(x1, TrainingTimes.uniform(), 60, 32, generator())
     else:
         net = train_per_time(x1, edges[:-1], 60, 32, generator())
     n = 8000
@@ -144,7 +148,7 @@ def test_training_the_unet_brings_samples_closer_to_the_data(digits):
     x = torch.tensor(data.train)
     rows = []
     for budget, net in train_images(x, TrainingTimes.uniform(), (2, 60), 32, 0):
-        row = judge(net, data, classifier, 60, generator(), steps=8)
+        row = classify_generated(net, data, classifier, 60, generator(), steps=8)
         rows.append((budget, row["frechet"]))
     assert [budget for budget, _ in rows] == [2, 60]
     assert rows[1][1] < 0.7 * rows[0][1]
@@ -155,20 +159,20 @@ def test_training_the_unet_brings_samples_closer_to_the_data(digits):
 def test_verdicts_say_what_the_numbers_say():
     rng = np.random.default_rng(0)
     noise = rng.uniform(0.9, 1.1, (2, 12))
-    better = compare(0.1 * noise[0], 0.02 * noise[1])
+    better = compare_errors(0.1 * noise[0], 0.02 * noise[1])
     assert better["factor"] == pytest.approx(5, rel=0.05)
     assert better["factor_interval"][0] > 4
     assert better["p_value"] < 0.01
     assert "closer (factor" in better["verdict"]
-    assert "farther" in compare(0.02 * noise[0], 0.1 * noise[1])["verdict"]
-    equal = compare(noise[0], noise[1])
+    assert "farther" in compare_errors(0.02 * noise[0], 0.1 * noise[1])["verdict"]
+    equal = compare_errors(noise[0], noise[1])
     assert "No difference seen" in equal["verdict"]
     assert equal["factor_interval"][0] < 1 < equal["factor_interval"][1]
-    assert compare([0.1], [0.1])["p_value"] == 1
-    few = compare([0.3, 0.2, 0.25], [0.1, 0.05, 0.1])  # p = 1/4 at best
+    assert compare_errors([0.1], [0.1])["p_value"] == 1
+    few = compare_errors([0.3, 0.2, 0.25], [0.1, 0.05, 0.1])  # p = 1/4 at best
     assert few["factor_interval"][0] > 1
     assert "No difference seen" in few["verdict"]
-    assert "indication only" in compare([0.1, 0.2], [0.1, 0.1])["verdict"]
+    assert "indication only" in compare_errors([0.1, 0.2], [0.1, 0.1])["verdict"]
 
 
 def test_the_interval_covers_the_true_factor():
@@ -176,7 +180,7 @@ def test_the_interval_covers_the_true_factor():
     covered = 0
     for _ in range(100):
         u, w = rng.gamma(4, 0.03, 12), rng.gamma(4, 0.01, 12)
-        lo, hi = compare(u, w, draws=400)["factor_interval"]
+        lo, hi = compare_errors(u, w, draws=400)["factor_interval"]
         covered += lo < 3 < hi
     # nominally 95, three standard errors 6.5; percentiles of 12 seeds fall short
     assert 82 <= covered <= 97
