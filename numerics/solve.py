@@ -28,6 +28,7 @@ from .codegen.parameters import (
 )
 from .codegen.snapshot import PrintedLimit, PrintedPhase, printed_limit
 from .minima.result import Minima, alone
+from .share.share import CLOSED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,8 +63,9 @@ def solve(
         Tolerances of the share and of the flows that are followed for it.
     backend
         The backend that finds minima and follows flows: ``scipy`` (the first result
-        in a second or two), ``numba`` or ``jax`` (compiled first, then faster). The
-        metadata say what each phase was computed by.
+        in a second or two), ``numba`` or ``jax`` (compiled first, then faster). Modes
+        have ``scipy`` alone, and so have the minima of several features with n
+        samples. The metadata say what each phase was computed by (`computed_by`).
     nu0
         Starting points of $\nu$; if given, the result holds their trajectories
         through the feature windows (population).
@@ -144,12 +146,24 @@ def _solved_modes(
             "`nu0` draws trajectories along one mean, but modes have several "
             "directions. Leave it out."
         )
+    if solver.backend != "scipy":
+        raise ModelError(
+            "Modes are solved by NumPy and SciPy, for all is closed or an average, but "
+            f"`backend` is `{solver.backend}`. Leave it out."
+        )
     from .modes.evaluate import solve_modes
 
     if limit.about["samples"]:
         warnings.warn(NO_SHARES, stacklevel=3)
     rows, sample = solve_modes(limit, times, point)
-    about = {"values": point, "solver": asdict(solver), "model": dict(limit.about)}
+    by = {part.name: {"learned": CLOSED} for part in limit.phases}
+    for part in limit.phases if not limit.about["samples"] else ():
+        by[part.name] |= {"share": "scipy"} if part.features else {}
+    about = {
+        "values": point,
+        "solver": asdict(solver) | {"computed_by": by},
+        "model": dict(limit.about),
+    }
     return Solution(limit, times, rows, sample, None, about)
 
 

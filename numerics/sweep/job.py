@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import inspect
 import json
 import math
 import platform
@@ -283,7 +284,8 @@ def sweep(
         there too and are left alone. The finished result is also written there, as
         ``sweep.nc``; that of another sweep becomes ``sweep-KEY.nc``.
     backend, device
-        ``numba``, ``jax`` or ``scipy``; ``cpu`` or ``gpu``.
+        ``numba``, ``jax`` or ``scipy``; ``cpu`` or ``gpu``. A sweep of modes takes
+        neither, nor `s` and `rtol`: its shares are averages by SciPy.
     s
         Times in each phase, in [0, 1], at which the learned overlaps are kept.
     rtol
@@ -360,6 +362,8 @@ def make_job(
             "this spec counts its samples by class, and each such point takes seconds. "
             'Use `dilaton solve` for each, or n = "inf".'
         )
+    if rows is None and spec.kind == "modes":
+        _check_modes(checked)
     axes = axes_of(over)
     check_axes(spec, axes)
     size = math.prod(len(axis.values) for axis in axes)
@@ -384,6 +388,17 @@ def _checked_settings(
         _check_gpu()
     times, rtol = increasing_times("s", s).tolist(), tolerance("rtol", rtol)
     return {"backend": backend, "device": device, "s": times, "rtol": rtol}
+
+
+def _check_modes(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that do nothing: the shares of modes are averages of SciPy."""
+    own = inspect.signature(sweep).parameters
+    for name, value in settings.items():
+        if not np.array_equal(value, own[name].default):
+            raise ModelError(
+                "A sweep of modes gives shares alone, averages that tell their own "
+                f"error, but `{name}` is {shown(value)}. Leave it out."
+            )
 
 
 def _solver(spec: Spec) -> RowFunction:

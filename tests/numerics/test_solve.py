@@ -1,6 +1,7 @@
 """Solving a limit: listed values, simulated samples, labels, messages."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -240,6 +241,24 @@ def test_a_counted_feature_is_solved_as_two_modes_are(sixteen, monkeypatch):
     assert abs(float(found.share_plus - sixteen.share_plus)) < SIGMAS * error
     assert float(found.mode_mean) == pytest.approx(float(sixteen.mode_mean))
     assert float(found.bulk_variance) == pytest.approx(float(sixteen.bulk_variance))
+
+
+def test_the_metadata_say_what_found_counted_minima_and_their_share(monkeypatch):
+    """The minima of classes are SciPy's whatever was asked for; the flow is not."""
+    asked = []
+
+    def carried(*given):
+        asked.append(given[-1].backend)
+        return starts.carried_starts(*given[:-1], replace(given[-1], backend="scipy"))
+
+    monkeypatch.setattr(classshares, "POINTS", 16)
+    monkeypatch.setattr(classshares, "carried_starts", carried)
+    limit = derived(Model(product(0), data=Data(samples=True)))
+    values = {"rho_1": 1.0, "p_1": 0.8, "n_p": 13, "n_m": 3, "sigma": 1.0}
+    values |= {"kappa": 2.0, "ridge_u": 0.1, "ridge_w": 0.1}
+    found = solve(limit, s=[1.0], **COMPILED, backend="numba", **values)
+    by = json.loads(found.attrs["json"])["solver"]["computed_by"]["weights"]
+    assert (asked, by) == (["numba"], {"learned": "scipy", "share": "numba"})
 
 
 NUMBA = pytest.param("numba", marks=pytest.mark.slow)

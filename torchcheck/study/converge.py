@@ -92,7 +92,8 @@ def converge(
         Compare with these numbers instead of solving the limit.
     correction
         Show the leading correction that theory predicts beside the overlaps of the
-        derived limit. For n samples it takes half a minute the first time.
+        derived limit. For n samples it takes half a minute the first time. For modes
+        none is predicted, and `False` is refused.
     progress
         Wraps the iterable of (dimension, seed), for instance `tqdm.tqdm`.
     **settings
@@ -101,7 +102,10 @@ def converge(
     begin = time.perf_counter()
     spec = asked(spec, values).spec
     if spec.kind == "modes":
-        study = _of_modes(spec, dims, seeds, limit, curves, progress, settings)
+        _check_modes(limit, correction)
+        study = converge_modes(
+            spec, dims, seeds, curves=curves, progress=progress, **settings
+        )
         return study if output is None else _written(study, output)
     if spec.kind == "product":
         settings = {"tolerance": UNITS_TOLERANCE} | settings
@@ -123,23 +127,18 @@ def converge(
     return study
 
 
-def _of_modes(
-    spec: Spec,
-    dims: Sequence[int],
-    seeds: int,
-    limit: Limit | None,
-    curves: Curves | None,
-    progress: Callable[[Iterable[Any]], Iterable[Any]],
-    settings: dict[str, Any],
-) -> Study:
+def _check_modes(limit: Limit | None, correction: bool) -> None:
+    """Refuse what a study of modes would not look at."""
     if limit is not None:
         raise ModelError(
             "Softmax networks are compared with the limit of their spec, but `limit` "
             "is given. Leave it out, or give `curves`."
         )
-    return converge_modes(
-        spec, dims, seeds, curves=curves, progress=progress, **settings
-    )
+    if not correction:
+        raise ModelError(
+            "A study of modes shows no correction, for none is predicted, but "
+            "`correction` is False. Leave it out."
+        )
 
 
 def _written(study: Study, output: Path) -> Study:

