@@ -128,7 +128,7 @@ def _mixtures(given: dict[str, Any], common: dict[str, Any]) -> list[Any]:
     """Return a plan for each dimension; what is not given is as ``--help`` says."""
     from ...torchcheck.experiments.subjects import mixture_plan
 
-    settings = {"network": "per-time", "p": 0.8, "sigma": 1.0} | given
+    settings: dict[str, Any] = {"network": "per-time", "p": 0.8, "sigma": 1.0} | given
     sizes = numbers(settings.pop("d", "4096"), "--d")
     for x in sizes:
         check_range("--d", x, 2, 1e6)
@@ -141,7 +141,7 @@ def _images(data: Any, given: dict[str, Any], common: dict[str, Any]) -> Any:
     from ...torchcheck.experiments.arms import MAIN_ARMS
     from ...torchcheck.experiments.subjects import image_plan
 
-    settings = {"classes": "0,1", "share": 0.8, "arms": ""} | given
+    settings: dict[str, Any] = {"classes": "0,1", "share": 0.8, "arms": ""} | given
     share = settings["share"]
     return image_plan(
         data,
