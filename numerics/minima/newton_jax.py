@@ -191,10 +191,7 @@ def _follow(
     below = jnp.where(
         (inside & low)[:, None], record(FLOOR, x_switch), branch(1.0)[:-1].T
     )
-    z = 1 - 2 * jnp.log(jnp.maximum(times, switch[:, None])) / jnp.minimum(
-        depth[:, None], -1e-300
-    )
-    guess = interpolated_rows(jnp.clip(z, -1, 1), grid, track)
+    guess = _on_track(times, switch, grid, track)
     x, found, facts = _polish(newton, settle, times, guess)
     values = record(times, x)
     saturated = ~inside[:, None] | ((times < switch[:, None]) & ~low[:, None])
@@ -214,6 +211,13 @@ def _follow(
     rough = jnp.where(saturated, 0.0, facts[..., 3])
     off = jnp.maximum(off, rough.max(-1, initial=0.0))
     return values, facts, codes, smooth, below, summary, off
+
+
+def _on_track(times: Any, switch: Any, grid: Any, track: Any) -> Any:
+    """The followed minima at `times`, shape (unknowns, rows, times)."""
+    depth = jnp.minimum(jnp.log(switch)[:, None], -1e-300)
+    z = 1 - 2 * jnp.log(jnp.maximum(times, switch[:, None])) / depth
+    return interpolated_rows(jnp.clip(z, -1, 1), grid, track)
 
 
 def _best_start(settle: Any, system: Printed, rows: int) -> tuple:

@@ -123,7 +123,6 @@ LONG_YET = {
     "numerics/minima/follow_numba.py:climbed",
     "numerics/minima/follow_numba.py:crossing",
     "numerics/minima/follow_numba.py:follow_row",
-    "numerics/minima/newton_jax.py:_follow",
 }
 WIDE_YET = 20
 
