@@ -85,6 +85,36 @@ SPECIAL: dict[tuple[str, str], tuple[str, ...]] = {
 """The same, in the cases that have tests of their own."""
 
 
+GAUSSIAN = "tests/theory/symbols/test_gaussian.py"
+PRICE = (
+    f"{GAUSSIAN}::test_slopes_in_mean_and_variance_follow_the_heat_equation",
+    f"{GAUSSIAN}::test_slopes_of_the_average_over_two_fields",
+)
+RULES: dict[str, tuple[str, ...]] = {
+    "G1": (f"{GAUSSIAN}::test_averages_of_units_agree_with_quadrature",),
+    "G2": PRICE,
+    "G3": PRICE,
+    "G4": (
+        "tests/theory/phases/test_units_samples.py::test_a_saturated_unit_is_the_constant_one",
+    ),
+    "D1": (
+        "tests/theory/phases/test_exact.py::test_the_denoiser_is_the_posterior_mean",
+    ),
+    "D2": (
+        "tests/theory/phases/test_exact.py::test_the_exact_flow_carries_noise_to_the_interpolants_law",
+    ),
+    "T1": (
+        "tests/theory/windows/test_dilation.py::test_the_two_segment_map_of_the_paper_comes_out",
+    ),
+    "L1": (
+        "tests/theory/phases/test_units.py::test_the_loss_is_the_mean_of_the_sampled_one",
+        "tests/theory/phases/test_units_samples.py::test_the_loss_is_the_mean_of_the_drawn_one",
+    ),
+    "G5": (f"{GAUSSIAN}::test_the_gram_rule_is_the_flow_of_explicit_vectors",),
+}
+"""The tests that keep the rules by which equations are derived, by label."""
+
+
 def guards_of(case: str, system: str) -> tuple[str, ...]:
     """Return the tests that keep the system called `system` in a case of the model."""
     name = re.sub(r"-\d+/", "/", system).replace("bridge/", "variance/")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError, did_you_mean
-from .guards import guards_of
+from .guards import RULES, guards_of
 
 if TYPE_CHECKING:
     from ..theory.derive import Limit, System
@@ -46,8 +47,7 @@ def find_label(limit: Limit, label: str) -> list[Place]:
     wanted = label.strip().strip("()")
     found = [
         _place(limit.model, system, record)
-        for system in _systems(limit, wanted)
-        for record in labelled(system)
+        for system, record in _printed(limit, wanted)
         if record.label == wanted
     ]
     found = found or list(_rules(wanted))
@@ -66,6 +66,17 @@ def labelled(system: System) -> Iterator[Equation | Step]:
     yield from system.equations + system.observables + system.solution
     for branch in system.branches:
         yield from branch.equations
+
+
+def _printed(limit: Limit, label: str) -> Iterator[tuple[System, Equation | Step]]:
+    """Every labelled line as it is printed: losses are numbered as they come."""
+    losses = count(2)  # (L1) is the loss of the setting
+    modes = case_name(limit.model) == "modes"
+    for system in _systems(limit, label):
+        for record in labelled(system):
+            if str(record.label).startswith("L") and not modes:
+                record = replace(record, label=f"L{next(losses)}")
+            yield system, record
 
 
 def _systems(limit: Limit, label: str) -> Iterator[System]:
@@ -162,7 +173,7 @@ def _rules(label: str) -> Iterator[Place]:
                     None,
                     f"{where}:{node.name}",
                     None,
-                    (),
+                    RULES.get(label, ()),
                     "docs/design.md",
                 )
 

@@ -88,7 +88,7 @@ def _indexed(limit: Limit) -> list[Piece]:
 
 
 def _losses_in_order(found: list[Piece]) -> list[Piece]:
-    """Number the losses as they come: a closed window has none between (L1), (L3)."""
+    """Number the losses as they come: a window with closed forms prints none."""
     numbers = count(1)
     return [
         replace(b, label=f"L{next(numbers)}") if (b.label or " ")[0] == "L" else b

@@ -84,9 +84,12 @@ class FieldAverage(sp.Expr):
 
     $$
     \frac{\partial\,\mathbb{E}F}{\partial\,\text{mean}_i} = \mathbb{E}\,\partial_i F,
-    \qquad
+    \tag{G2}
+    $$
+
+    $$
     \frac{\partial\,\mathbb{E}F}{\partial\,\text{cov}_{ij}}
-      = \tfrac{1}{1+\delta_{ij}}\,\mathbb{E}\,\partial_i\partial_j F . \tag{G2}
+      = \tfrac{1}{1+\delta_{ij}}\,\mathbb{E}\,\partial_i\partial_j F . \tag{G3}
     $$
 
     Status: exact (Price's theorem). Arguments: the integrand in the fields ``h1, h2``,
@@ -164,7 +167,7 @@ class FieldAverage(sp.Expr):
 
 
 def _closed(integrand: sp.Expr, mean: sp.Expr, var: sp.Expr) -> sp.Expr | None:
-    r"""Closed averages (G3): of sign, of $\mathrm{erf}(h/\sqrt2)$, of their slopes."""
+    r"""Closed averages: of sign, of $\mathrm{erf}(h/\sqrt2)$, of their slopes."""
     if var == 0:
         return integrand.subs(H, mean)
     if integrand == sp.sign(H):

@@ -23,7 +23,7 @@ def where(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Print where an equation is derived, which test keeps it, and where it is printed.
+    """Find the code, the test and the page of a printed label.
 
     \b
     Example:
