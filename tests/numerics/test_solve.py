@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
-from dilaton import Data, Interpolant, Model, solve
+from dilaton import Autoencoder, Data, Interpolant, Model, solve
 from dilaton.errors import ModelError
 from dilaton.numerics.codegen.parameters import Solver
 from dilaton.numerics.codegen.snapshot import printed_limit
@@ -222,6 +222,18 @@ def test_samples_in_the_variance_phase(sixteen):
     assert np.allclose(late.m, (1 - c * s) * 16 / 16.1, atol=1e-10)
     assert float(sixteen.mode_mean) == pytest.approx(16 / 16.1, abs=FLOW)
     assert float(sixteen.bulk_variance) == pytest.approx(a, abs=FLOW)
+
+
+def test_a_silent_unit_has_numbers_at_the_start_of_its_window():
+    """Without bias `w = 0` at s = 0, where `v` and `c_hat` vanish too."""
+    limit = derived(Model(two_modes(), autoencoder=Autoencoder(bias=False)))
+    found = solve(limit, s=[0.0, 0.5], **TOLERANCES, **NUMBERS)
+    early = found.isel(t=found.phase == "weights")
+    for name in ("m", "q", "omega", "r", "v", "c_hat"):
+        assert early[name].values[0] == 0, name
+    # the network is the Bayes denoiser: u = mu, w = kappa s mu
+    assert early.v.values[1] == pytest.approx(0.5 * 2.0, abs=FLOW)
+    assert early.c_hat.values[1] == pytest.approx(0.5 * 2.0 * 1.5**2, abs=FLOW)
 
 
 def test_a_counted_feature_is_solved_as_two_modes_are(sixteen, monkeypatch):

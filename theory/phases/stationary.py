@@ -285,7 +285,13 @@ def _saturated_branch(
     if model.autoencoder.tied:
         return _tied_saturated(model, window, total)
     if not model.autoencoder.bias:
-        none = tuple(Equation(f"B{i}", x, sp.S.Zero) for i, x in enumerate(readout, 1))
+        zero = dict.fromkeys((*readout, *_unknowns(model)), sp.S.Zero)
+        seen = _overlaps(model, window, zero)  # at once: they divide zero by zero
+        found = {x: zero[x] for x in readout}
+        found |= {x: seen[x] for x in (_own(model, "v")[0], symbol("c_hat"))}
+        none = tuple(
+            Equation(f"B{i}", *pair) for i, pair in enumerate(found.items(), 1)
+        )
         rest = model.target.sigma**2 if model.data.samples else sp.S.Zero
         return (Branch("silent", 1 + rest, none),)
     omega, r = _own(model, "omega", "r")
