@@ -34,7 +34,11 @@ ENOUGH = 10
 
 @dataclass(frozen=True)
 class Folder:
-    """Finished parts of one experiment; each a file with its checksum."""
+    """Finished parts of one experiment; each a JSON file with its checksum.
+
+    It is not the chunk store of a sweep: a part has a name and nested rows in place of
+    a number and arrays, and people read the files. Both are written by `write_atomic`.
+    """
 
     root: Path
 
