@@ -108,7 +108,7 @@ def sampling_methods(count: int, folder: Path) -> list[Method]:
     import numpy as np
     from dilaton.numerics.ode.integrate import integrate
     from dilaton.numerics.ode.lanes import solve_lanes
-    from dilaton.numerics.ode.problem import checked
+    from dilaton.numerics.ode.problem import StepControl, checked
 
     from . import rivals
     from .floor import Floor
@@ -133,9 +133,8 @@ def sampling_methods(count: int, folder: Path) -> list[Method]:
         return flow["nu"][:, -1]
 
     given = arguments(RTOL, rows)
-    problem = checked(
-        system, given["init"], given["params"], [0, 1], None, RTOL, RTOL, 10**4, np.inf
-    )
+    control = StepControl(RTOL, RTOL, max_steps=10**4, max_step=np.inf)
+    problem = checked(system, given["init"], given["params"], [0, 1], None, control)
     truth = ours("numba", 1e-13)
     tight = rivals.scipy_rows({k: v[:40] for k, v in rows.items()}, 1e-13)
     if np.max(np.abs(truth[:40] - tight)) > 1e-10:
@@ -345,7 +344,7 @@ def training_methods(count: int) -> list[Method]:
 SOLVE = """
 import io, sys, time
 from contextlib import redirect_stdout, suppress
-from dilaton import cli
+from dilaton.face import cli
 begin, sys.argv[:] = float(sys.argv[1]), ["dilaton", "solve", *sys.argv[2:]]
 with redirect_stdout(io.StringIO()) as printed, suppress(SystemExit):
     cli.main()
