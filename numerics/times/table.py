@@ -75,10 +75,8 @@ def learning_times(
         With `d`, `density`, `loss`, `feature` (from 1), `time` (in train_time; infinite
         for a rate below the smallest number) and `within`.
     """
-    spec = asked(spec).spec
+    spec = _trainable(spec, within)
     model = spec.model
-    check_trainable(model)
-    _check_within(within)
     rows = []
     for chosen in densities:
         density = density_of(chosen, model)
@@ -97,12 +95,16 @@ def _whole(d: float) -> float:
     return int(d) if d == int(d) else d
 
 
-def _check_within(within: float) -> None:
+def _trainable(spec: Given, within: float) -> Spec:
+    """The spec of what was asked, whose weights a shared network can learn."""
+    found = asked(spec).spec
+    check_trainable(found.model)
     if not 0 < within < 0.5:
         raise ModelError(
             "`within` must be between 0 and 1/2, the distance from p at which a weight "
             f"counts as learned, but is {within:g}. 0.02 is a good start."
         )
+    return found
 
 
 def time_exponents(
@@ -113,10 +115,8 @@ def time_exponents(
     With `density`, `loss`, `feature`, `exponent` (text such as ``"1/2"``; ``"inf"``
     when the time grows faster than any power) and `law`, the growth in full.
     """
-    spec = asked(spec).spec
+    spec = _trainable(spec, within)
     model = spec.model
-    check_trainable(model)
-    _check_within(within)
     rows = []
     for chosen in densities:
         density = density_of(chosen, model)

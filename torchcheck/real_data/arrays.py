@@ -99,17 +99,6 @@ def check_generator(x: Any, generator: Any) -> None:
         )
 
 
-def check_count(name: str, value: Any, least: int = 1) -> int:
-    """Return a whole number of at least `least`, or raise `ModelError`."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise ModelError(
-            f"`{name}` must be a whole number of at least {least}, but is {value!r}. "
-            "Change it."
-        )
-    return int(value)
-
-
 def no_grad(x: Any) -> contextlib.AbstractContextManager[Any]:
     """Torch without gradients, for tensors."""
     if not is_torch(x):

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import ModelError
+from ...numerics.codegen.parameters import whole_number
 from .adapters import check_alphas_cumprod
-from .arrays import as_array, check_count, is_torch, like
+from .arrays import as_array, is_torch, like
 from .training_times import TrainingTimes
 
 
@@ -39,7 +40,7 @@ class StepDistribution:
 
     def sample(self, n: int, generator: Any) -> Any:
         """Draw `n` steps: an array, or a tensor for a `torch.Generator`."""
-        check_count("n", n)
+        whole_number("n", n)
         if is_torch(generator):
             import torch
 

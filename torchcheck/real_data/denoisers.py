@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from ...errors import ModelError, ShapeError
+from ...numerics.codegen.parameters import whole_number
 from .adapters import Denoiser
 from .arrays import (
-    check_count,
     is_torch,
     no_grad,
     normal_like,
@@ -116,7 +116,7 @@ def _times_from(
     if isinstance(steps, np.ndarray | list | tuple):
         given = check_times(steps, "steps")
         return [t, *(float(s) for s in given if t < s < 1)]
-    steps = check_count("steps", steps)
+    steps = whole_number("steps", steps)
     first = max(path.ratio(t), math.sqrt(FIRST_SNR / d))
     ratios = [path.ratio(t)]
     if first < last_ratio:

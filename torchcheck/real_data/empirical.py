@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from ...errors import ShapeError
-from .arrays import check_count, floats, normal_like, on_cpu
+from ...numerics.codegen.parameters import whole_number
+from .arrays import floats, normal_like, on_cpu
 from .denoisers import default_times
 from .interpolants import LINEAR_PATH, NumericInterpolant, check_times
 from .training_times import Times
@@ -102,7 +103,7 @@ class EmpiricalLaw:
         turned, turned_labels
             The samples that are noised; the law's own when left out.
         """
-        check_count("batch", batch)
+        whole_number("batch", batch)
         x1 = floats(self.samples if turned is None else turned)
         own = on_cpu(labels if turned is None else turned_labels)
         d = x1[0].numel()

@@ -14,7 +14,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from ...errors import ModelError, ShapeError
-from .arrays import as_array, check_count, is_torch, like
+from ...numerics.codegen.parameters import whole_number
+from .arrays import as_array, is_torch, like
 from .interpolants import LINEAR_PATH, NumericInterpolant, check_times
 
 Times = Sequence[float] | np.ndarray
@@ -301,7 +302,7 @@ class TrainingTimes:
 
     def grid(self, n: int, rule: Literal["left", "midpoint"] = "midpoint") -> Any:
         """`n` fixed times: the quantiles of i/n (left) or of (i + 1/2)/n (midpoint)."""
-        check_count("n", n)
+        whole_number("n", n)
         shift = {"left": 0.0, "midpoint": 0.5}.get(rule)
         if shift is None:
             raise ModelError(f"`rule` must be left or midpoint, but is {rule!r}.")
@@ -321,7 +322,7 @@ class TrainingTimes:
             Even spacing with one random shift, in random order: the number of times
             in a window is then within 1 of `n` times its mass.
         """
-        check_count("n", n)
+        whole_number("n", n)
         if is_torch(generator):
             return self._sample_torch(n, generator, stratified)
         if not isinstance(generator, np.random.Generator):

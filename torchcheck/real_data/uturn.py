@@ -10,13 +10,15 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ...errors import ModelError, ShapeError
+from ...numerics.codegen.parameters import whole_number
 from .adapters import Denoiser
-from .arrays import check_count, floats, no_grad, normal_like, on_cpu, rows_of, speaking
+from .arrays import floats, no_grad, normal_like, on_cpu, rows_of, speaking
 from .denoisers import Sampler, ask, check_denoiser, default_times, denoise
 from .interpolants import (
     LINEAR_PATH,
@@ -164,7 +166,7 @@ def uturn(
     """
     if sampler not in ("sde", "ode"):
         raise ModelError(f"`sampler` must be sde or ode, but is {sampler!r}.")
-    check_count("batch", batch)
+    whole_number("batch", batch)
     denoiser, feature, data, path = _prepared(denoiser, feature, data, path, look)
     d = math.prod(data.shape[1:])
     t = check_times(default_times(d, path) if times is None else times)
@@ -274,7 +276,7 @@ class MseCurve:
     path: NumericInterpolant = LINEAR_PATH
     level: float = math.inf
 
-    @property
+    @cached_property
     def ratios(self) -> np.ndarray:
         r"""$\beta/\alpha$ at the times."""
         return np.array([self.path.ratio(float(t)) for t in self.t])
@@ -313,7 +315,7 @@ def mse_curve(
     Arguments as in `uturn`. Every sample keeps one noise draw and its negative along
     all times, so that the slope of the curve is less noisy than its level.
     """
-    check_count("batch", batch)
+    whole_number("batch", batch)
     denoiser, _, data, path = _prepared(denoiser, None, data, path, look)
     if len(data) < 2:
         raise ShapeError(
