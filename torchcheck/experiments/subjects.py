@@ -39,7 +39,7 @@ class ExperimentSettings:
     folder
         Where MNIST's files lie.
     seeds
-        One pair of trainings for each.
+        One pair of trainings for each; the first also draws the training images.
     budgets, verdict_budget
         Training steps, and the one of them that the verdict is about.
     batch, times, mass
@@ -137,7 +137,7 @@ def image_plan(
         folder=folder,
         seeds=tuple(seeds),
         # before, the samples are no digits yet
-        budgets=(400, 800, 1200, 1500) if large else (100, 200, 400),
+        budgets=(400, 800, 1200, 2400) if large else (100, 200, 400),
         verdict_budget=1200 if large else 200,
         batch=64,
         times=0,
@@ -147,7 +147,7 @@ def image_plan(
         turns=21,
         turn_steps=20,
         turned=222,
-        generated=600,
+        generated=2000 if large else 600,
         device=device,
         arms=arms,
         few=4,
@@ -353,7 +353,7 @@ class ImageSubject:
     @cached_property
     def images(self) -> Images:
         plan = self.plan
-        chosen = (plan.classes, plan.shares, plan.samples or None)
+        chosen = (plan.classes, plan.shares, plan.samples or None, plan.seeds[0])
         if plan.data == "mnist":
             return load_mnist(plan.folder, *chosen)
         return load_digits(*chosen)
