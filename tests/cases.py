@@ -32,6 +32,36 @@ kappa = [2, 3]
 n = "inf"
 """
 
+TWO_MODES = """
+[target]
+kind = "two-modes"
+p = 0.8
+sigma = 1.0
+[interpolant]
+alpha = "1 - tau"
+beta = "tau"
+[dilation]
+kappa = 3.0
+[data]
+n = "inf"
+"""
+
+THREE_MODES = """
+[target]
+kind = "modes"
+weights = [0.5, 0.3, 0.2]
+loadings = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+exponents = [0, 0, 0]
+sigma = 1.0
+[interpolant]
+alpha = "1 - tau"
+beta = "tau"
+[dilation]
+kappa = 2.0
+[data]
+n = "inf"
+"""
+
 MODELS = {
     "population": lambda: dilaton.Model(dilaton.two_modes()),
     "samples": lambda: dilaton.Model(

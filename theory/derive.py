@@ -21,24 +21,9 @@ System._repr_latex_ = system_latex  # type: ignore[attr-defined]
 
 
 def derive(model: Model) -> Limit:
-    """Find the windows of `model`; every system of every phase is derived from there.
+    """Find the windows of `model`, and derive every system of every phase from there.
 
-    Raises
-    ------
-    ModelError
-        When `model` is none, or its schedule does not lead from noise to data.
-    DerivationError
-        Naming the expression, the limit and what to supply, when the engine cannot
-        resolve a window or a limit.
-
-    Examples
-    --------
-    >>> from dilaton import Model, derive, two_modes
-    >>> limit = derive(Model(two_modes()))
-    >>> [phase.name for phase in limit.phases]
-    ['weights', 'variance']
-    >>> limit.phase("weights").learned["omega"]
-    kappa*s
+    This is `dilaton.derive` without its memory; it raises the same errors.
     """
     if not isinstance(model, Model):
         raise ModelError(

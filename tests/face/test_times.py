@@ -6,19 +6,8 @@ import sys
 import pytest
 from dilaton.face import cli
 
-SPEC = """
-[target]
-kind = "two-modes"
-p = 0.8
-sigma = 1.0
-[interpolant]
-alpha = "1 - tau"
-beta = "tau"
-[dilation]
-kappa = 3.0
-[data]
-n = "inf"
-"""
+from ..cases import TWO_MODES
+
 DENSITIES = "uniform,shift:sqrt(d),logit-normal:0:1+shift:3,window:0.5:0.9:1"
 
 
@@ -26,7 +15,7 @@ DENSITIES = "uniform,shift:sqrt(d),logit-normal:0:1+shift:3,window:0.5:0.9:1"
 def call(monkeypatch, capsys, tmp_path):
     """Run the command on a spec; return (exit code, stdout, stderr)."""
     spec = tmp_path / "my.toml"
-    spec.write_text(SPEC)
+    spec.write_text(TWO_MODES)
 
     def run(*arguments):
         given = ["dilaton", "times", str(spec), *map(str, arguments)]

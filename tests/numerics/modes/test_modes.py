@@ -26,28 +26,14 @@ from dilaton.numerics.share.modes_flow import ModesFlow
 from dilaton.theory.models.spec import parse_spec
 from scipy.stats import norm
 
+from ...cases import THREE_MODES
+
 SAME = 1e-10  # asked of the special case
 PRINTED = 6e-6  # half a unit of the last digit printed in the theory
 ONES = {"sigma": 1, "kappa": 1}
 LEVEL = 5.0  # standard errors
 TREE = [[1, 1], [1, -1], [-1, 1], [-1, -1]]
 CHILDREN = (0.45, 0.05, 0.30, 0.20)
-
-SPEC = """
-[target]
-kind = "modes"
-weights = [0.5, 0.3, 0.2]
-loadings = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-exponents = [0, 0, 0]
-sigma = 1.0
-[interpolant]
-alpha = "1 - tau"
-beta = "tau"
-[dilation]
-kappa = 2.0
-[data]
-n = "inf"
-"""
 
 
 def weights(values):
@@ -95,11 +81,11 @@ def test_two_opposite_modes_are_the_two_modes_of_the_population():
     for one, other in pairs:
         assert np.abs(np.asarray(one) - np.asarray(other)).max() < SAME
     spec = parse_spec(
-        SPEC.replace("[0.5, 0.3, 0.2]", "[0.8, 0.2]")
+        THREE_MODES.replace("[0.5, 0.3, 0.2]", "[0.8, 0.2]")
         .replace("[[1, 0, 0], [0, 1, 0], [0, 0, 1]]", "[[1], [-1]]")
         .replace("[0, 0, 0]", "[0]")
     )
-    head, tail = SPEC.split("weights =")
+    head, tail = THREE_MODES.split("weights =")
     head = head.replace('"modes"', '"two-modes"\np = 0.8')
     other = parse_spec(head + tail[tail.index("sigma") :])
     for at in ({"phase": "weights", "s": [0, 0.5, 1]}, {"d": 1e4, "tau": [0.01, 0.5]}):
@@ -182,7 +168,7 @@ def test_the_error_of_three_modes_by_monte_carlo():
     mean = weight / weight.sum(1, keepdims=True)
     square = (mean**2).sum(1)
     wanted, error = 2 - square.mean(), square.std() / count**0.5
-    found = mse(parse_spec(SPEC), phase="weights", s=[0, s, 1])
+    found = mse(parse_spec(THREE_MODES), phase="weights", s=[0, s, 1])
     assert abs(found["mse"][1] - wanted) < LEVEL * error
     assert abs(found["mse"][0] - (2 - np.sum(p**2))) < SAME  # sigma^2 and the jump
     assert max(found["mse_error"]) < 1e-9
@@ -283,7 +269,7 @@ def test_answers_of_the_command_line(capsys, tmp_path):
     from dilaton.face.cli import app
 
     path = tmp_path / "three.toml"
-    path.write_text(SPEC)
+    path.write_text(THREE_MODES)
 
     def asked(*words):
         app([*words, "--json"], standalone_mode=False)
@@ -308,7 +294,7 @@ def test_options_that_modes_cannot_use_are_refused(tmp_path):
     from dilaton.numerics.sweep.job import sweep
 
     path = tmp_path / "three.toml"
-    path.write_text(SPEC)
+    path.write_text(THREE_MODES)
     rule = r"Modes are solved by NumPy and SciPy, .* is `numba`\. Leave it out\."
     with pytest.raises(ModelError, match=rule):
         solve(path, s=[1.0], rtol=1e-8, atol=1e-8, backend="numba")
@@ -326,7 +312,7 @@ def test_the_tolerance_of_a_solution_of_modes_is_refused(capsys, monkeypatch, tm
     from dilaton.face import cli
 
     path = tmp_path / "three.toml"
-    path.write_text(SPEC)
+    path.write_text(THREE_MODES)
     monkeypatch.setattr(sys, "argv", ["dilaton", "solve", str(path), "--rtol", "1e-6"])
     with pytest.raises(SystemExit):
         cli.main()
@@ -354,7 +340,7 @@ def test_a_sweep_has_a_dimension_of_modes(tmp_path):
     from dilaton.numerics.sweep.job import sweep
 
     path = tmp_path / "three.toml"
-    path.write_text(SPEC)
+    path.write_text(THREE_MODES)
     found = sweep(path, ["kappa=2,3", "p_1=0.5,0.8"], tmp_path / "one")
     assert found.shares.dims == ("kappa", "p_1", "mode")
     one = found.shares.sel(p_1=0.5).values
@@ -377,7 +363,7 @@ def test_a_sweep_has_a_dimension_of_modes(tmp_path):
 def test_a_model_of_modes_is_written_as_a_spec():
     from dilaton.theory.models.spec import spec_of
 
-    spec = parse_spec(SPEC)
+    spec = parse_spec(THREE_MODES)
     assert spec_of(spec.model, spec.values).values == spec.values
 
 
@@ -386,7 +372,7 @@ def test_what_needs_signs_refuses_modes(tmp_path):
     from dilaton.numerics.times.table import learning_times
     from dilaton.torchcheck.networks.training_set import draw_training_set
 
-    spec = parse_spec(SPEC)
+    spec = parse_spec(THREE_MODES)
     with pytest.raises(ModelError, match="A report takes two modes or a product"):
         write_report(spec, tmp_path, quick=True, force=False, seed=0, device="cpu")
     with pytest.raises(ModelError, match="Training takes two modes or a product"):

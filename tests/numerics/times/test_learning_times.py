@@ -13,24 +13,13 @@ from dilaton.theory.models.spec import parse_spec
 from dilaton.theory.times.densities import piecewise_constant, piecewise_linear
 from scipy.integrate import quad
 
+from ...cases import TWO_MODES
+
 DIGITS = 5e-4  # the published table has four digits, of which the last is rounded
 SAME = 1e-7  # two quadratures
 SLOPE = 0.005  # asked of fitted exponents
 FITTED = (256, 1024, 4096, 16384, 65536)
 
-SPEC = """
-[target]
-kind = "two-modes"
-p = 0.8
-sigma = 1.0
-[interpolant]
-alpha = "1 - tau"
-beta = "tau"
-[dilation]
-kappa = 3.0
-[data]
-n = "inf"
-"""
 PUBLISHED = {
     ("uniform", "data"): (74.64, 143.7, 281.8, 557.9),
     ("shift:3", "data"): (28.40, 51.49, 97.57, 189.7),
@@ -46,7 +35,7 @@ PUBLISHED = {
 
 @pytest.fixture(scope="module")
 def spec():
-    return parse_spec(SPEC)
+    return parse_spec(TWO_MODES)
 
 
 def found(spec, d, density, loss, within=0.02):
@@ -100,7 +89,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_against_nested_quadrature(case):
     values, (density, loss, d), (rho, weight) = CASES[case]
-    text, curves = SPEC, (lambda t: 1 - t, lambda t: t)
+    text, curves = TWO_MODES, (lambda t: 1 - t, lambda t: t)
     if "trigonometric" in case:
         text = text.replace("1 - tau", "cos(pi*tau/2)")
         text = text.replace('"tau"', '"sin(pi*tau/2)"')

@@ -19,6 +19,8 @@ from dilaton.theory.grids.verdict import judge_grid, size_text
 from dilaton.theory.models.model import D
 from dilaton.theory.models.spec import parse_spec
 
+from ...cases import THREE_MODES
+
 LINEAR = derive(Model(two_modes()))
 EXPLODING = derive(Model(two_modes(), VARIANCE_EXPLODING))
 TWO = derive(Model(product(0, "1/4"), TRIGONOMETRIC))
@@ -158,25 +160,8 @@ def test_what_has_no_leading_behaviour_is_refused():
         leading(sp.sqrt(1 - D), "x")
 
 
-MODES = """
-[target]
-kind = "modes"
-weights = [0.5, 0.3, 0.2]
-loadings = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-exponents = [0, 0, 0]
-sigma = 1.0
-[interpolant]
-alpha = "1 - tau"
-beta = "tau"
-[dilation]
-kappa = 2.0
-[data]
-n = "inf"
-"""
-
-
 def test_modes_have_verdicts_by_formula_alone():
-    spec = parse_spec(MODES)
+    spec = parse_spec(THREE_MODES)
     limit = derive(spec.model)
     assert [v.kept for v in judge_grid(limit, "dilated")] == [True, True]
     point = complete(limit, spec.values) | {"d": 1e4}

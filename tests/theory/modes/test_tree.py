@@ -7,21 +7,8 @@ from dilaton.theory.models.model import modes, modes_of_gram
 from dilaton.theory.models.modes import factored, levels
 from dilaton.theory.models.spec import parse_spec
 
-TEXT = """
-[target]
-kind = "modes"
-weights = [0.5, 0.3, 0.2]
-loadings = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-exponents = [0, 0, 0]
-sigma = 1.0
-[interpolant]
-alpha = "1 - tau"
-beta = "tau"
-[dilation]
-kappa = 2.0
-[data]
-n = "inf"
-"""
+from ...cases import THREE_MODES
+
 LOADINGS = "loadings = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]\nexponents = [0, 0, 0]"
 PRODUCTS = 1e-12  # of the largest entry: rounding of a factorisation
 
@@ -79,7 +66,7 @@ def test_a_gram_matrix_gives_the_tree_of_its_modes():
 
 
 def test_a_spec_of_modes_is_read_and_written():
-    spec = parse_spec(TEXT)
+    spec = parse_spec(THREE_MODES)
     assert spec.values == {"p_1": 0.5, "p_2": 0.3, "p_3": 0.2} | {
         "sigma": 1.0,
         "kappa": 2.0,
@@ -154,9 +141,9 @@ BAD = {
 
 @pytest.mark.parametrize(("old", "new", "message"), BAD.values(), ids=BAD)
 def test_bad_modes_are_refused_in_one_message(old, new, message):
-    assert old in TEXT
+    assert old in THREE_MODES
     with pytest.raises(ModelError, match=message):
-        parse_spec(TEXT.replace(old, new, 1))
+        parse_spec(THREE_MODES.replace(old, new, 1))
 
 
 def test_bad_records_are_refused():
@@ -165,4 +152,4 @@ def test_bad_records_are_refused():
     with pytest.raises(ModelError, match="one exponent for each of the 2 directions"):
         modes([[1, 0], [0, 1]], [0])
     with pytest.raises(ModelError, match=r"must sum to 1, but the sum is 0\.9"):
-        parse_spec(TEXT).replace(p_1=0.4)
+        parse_spec(THREE_MODES).replace(p_1=0.4)

@@ -10,22 +10,9 @@ from dilaton.torchcheck.study.converge import converge
 from dilaton.torchcheck.study.modes import modes_curves
 from dilaton.torchcheck.study.plan import Plan
 
-SPEC = """
-[target]
-kind = "modes"
-weights = [0.5, 0.3, 0.2]
-loadings = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-exponents = [0, 0, 0]
-sigma = 1.0
-[interpolant]
-alpha = "1 - tau"
-beta = "tau"
-[dilation]
-kappa = 2.0
-[data]
-n = "inf"
-"""
-THREE = parse_spec(SPEC)
+from ...cases import THREE_MODES
+
+THREE = parse_spec(THREE_MODES)
 TOLERANCE = 1e-8
 
 
@@ -133,7 +120,7 @@ def test_a_study_of_three_modes_with_six_seeds():
 
 
 def test_other_targets_are_refused(tmp_path):
-    text = SPEC.replace("[[1, 0, 0], [0, 1, 0]", "[[1, 0, 1], [1, 0, -1]")
+    text = THREE_MODES.replace("[[1, 0, 0], [0, 1, 0]", "[[1, 0, 1], [1, 0, -1]")
     tree = parse_spec(
         text.replace("exponents = [0, 0, 0]", 'exponents = [0, 0, "1/4"]')
     )
