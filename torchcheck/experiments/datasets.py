@@ -3,8 +3,10 @@ r"""Data: a high-dimensional mixture, scikit-learn's digits, MNIST in its own fi
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import struct
+import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -167,10 +169,34 @@ def load_mnist(
 def _mnist_in(folder: FilePath) -> tuple[np.ndarray, np.ndarray]:
     packed = _inside(folder, ("mnist.npz",))
     if packed is not None:
-        with np.load(packed, allow_pickle=False) as held:
-            return held["x_train"], held["y_train"]
+        return read_packed(packed)
     images = _find(folder, "train-images", "idx3-ubyte")
     return read_idx(images), read_idx(_find(folder, "train-labels", "idx1-ubyte"))
+
+
+DAMAGED = (
+    *(OSError, EOFError, KeyError, ValueError, TypeError, AttributeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, MemoryError),
+)
+"""What NumPy raises at an archive that is damaged or something else."""
+
+
+def read_packed(path: str | FilePath) -> tuple[np.ndarray, np.ndarray]:
+    """Read the training images and labels of Keras' ``mnist.npz``.
+
+    Raises `StoreError` when it is damaged or something else.
+    """
+    content = io.BytesIO(_read_bytes(FilePath(path)))
+    try:
+        with np.load(content, allow_pickle=False) as held:
+            return held["x_train"], held["y_train"]
+    except DAMAGED as error:
+        reason = str(error) or type(error).__name__
+        raise StoreError(
+            "`mnist.npz` must be Keras' archive with the arrays `x_train` and "
+            f"`y_train`, but `{path}` cannot be read as one: {reason.strip('.')}. "
+            "Fetch it again."
+        ) from error
 
 
 def _carried_mnist() -> tuple[np.ndarray, np.ndarray]:

@@ -155,25 +155,30 @@ def run_experiment(
     """
     from tqdm import tqdm
 
-    subject = make_subject(plan)
-    subject.prepare()
-    folder = Folder(out).open(plan)
-    jobs = _jobs(plan)
-    with tqdm(
-        total=1 + len(jobs), desc="window", unit="part", disable=not progress
-    ) as bar:
-        found = folder.part("window", subject.find)
-        bar.update()
+    folder, jobs = Folder(out), _jobs(plan)
+    with tqdm(unit="step", disable=not progress) as bar:
+        subject = make_subject(plan, bar.update)
+        subject.prepare()
+        folder.open(plan)
+        sizes = [plan.pilot_steps, *(subject.steps for _ in jobs)]
+        bar.reset(sum(sizes))
+        ends = iter(np.cumsum(sizes).tolist())
+
+        def part(name: str, compute: Callable[[], Any]) -> Any:
+            bar.set_description(name)
+            value = folder.part(name, compute)
+            bar.update(next(ends) - bar.n)
+            return value
+
+        found = part("window", subject.find)
         lo, hi = found["window"]
         window = (lo * (not plan.from_noise), hi)
         times = {arm: times_of_arm(arm, window, plan.mass) for arm in plan.arms}
         runs: dict[str, list[Any]] = {arm: [] for arm in plan.arms}
         for seed, arm in jobs:
-            bar.set_description(f"{arm}, seed {seed}")
             compute = partial(subject.assess, times[arm], seed)
-            rows = folder.part(f"{arm.replace(':', '_')}-{seed}", compute)
+            rows = part(f"{arm.replace(':', '_')}-{seed}", compute)
             runs[arm].append({"seed": seed, "rows": rows})
-            bar.update()
     return found | _summary(plan, runs)
 
 

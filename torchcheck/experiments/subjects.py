@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -20,6 +20,10 @@ from .datasets import Images, Mixture, check_images, load_digits, load_mnist
 
 CELLS = 120
 """Steps in which a shared network generates."""
+STRIDE = 20
+"""Training steps after which a progress bar moves."""
+
+Moved = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -218,6 +222,10 @@ class Subject(Protocol):
     def prepare(self) -> None:
         """Load the data and find the device, or say what is wrong with them."""
 
+    @property
+    def steps(self) -> int:
+        """Training steps that `assess` reports to `moved`."""
+
     def find(self) -> dict[str, Any]:
         """The window, its curves and pictures."""
 
@@ -225,10 +233,14 @@ class Subject(Protocol):
         """Train from scratch at `times` and judge, once for each budget."""
 
 
-def make_subject(plan: ExperimentSettings) -> Subject:
-    """Return what the plan studies; `MissingExtra` without torch."""
+def make_subject(plan: ExperimentSettings, moved: Moved) -> Subject:
+    """Return what the plan studies; `MissingExtra` without torch.
+
+    `moved` is told of training steps as they are done.
+    """
     need_torch()
-    return MixtureSubject(plan) if plan.data == "mixture" else ImageSubject(plan)
+    kind = MixtureSubject if plan.data == "mixture" else ImageSubject
+    return kind(plan, moved)
 
 
 def _generator(seed: int, device: str) -> Any:
@@ -261,6 +273,7 @@ class MixtureSubject:
     """The two-mode mixture with a per-time or a shared network."""
 
     plan: ExperimentSettings
+    moved: Moved
 
     @cached_property
     def mixture(self) -> Mixture:
@@ -277,6 +290,7 @@ class MixtureSubject:
         g = _generator(2**31, plan.device)
         x1, _ = mix.sample(plan.samples, g)
         denoiser = self._pilot(x1, g)
+        self.moved(plan.pilot_steps)
         turned = x1[: plan.turned]
         times = default_times(plan.d, count=plan.turns)
         curve = uturn(
@@ -310,6 +324,11 @@ class MixtureSubject:
         """Times even in log SNR, with 0 and 1: how a shared network generates."""
         return np.concatenate([[0], default_times(self.plan.d, count=count), [1]])
 
+    @property
+    def steps(self) -> int:
+        """Each budget is trained from scratch."""
+        return sum(self.plan.budgets)
+
     def assess(self, times: TrainingTimes, seed: int) -> list[dict[str, Any]]:
         """The training set and the noise are the seed's, the same for all times."""
         plan = self.plan
@@ -318,6 +337,7 @@ class MixtureSubject:
         rows = []
         for budget in plan.budgets:
             share = self._share(x1, times, budget, seed)
+            self.moved(budget)
             rows.append(
                 {
                     "budget": budget,
@@ -349,6 +369,7 @@ class ImageSubject:
     """Two classes of images with a small U-Net; the feature is the class."""
 
     plan: ExperimentSettings
+    moved: Moved
 
     @cached_property
     def images(self) -> Images:
@@ -377,14 +398,11 @@ class ImageSubject:
 
     def find(self) -> dict[str, Any]:
         """Train a pilot at times even in log SNR; U-turn the training images."""
-        from .unet import train_images
-
         plan, g = self.plan, _generator(2**31, self.plan.device)
         turned, label = self.train[: plan.turned], self.classifier.label
         times = default_times(turned[0].numel(), count=plan.turns)
         even = TrainingTimes.effective("diffusion", times[0], times[-1])
-        budget = (plan.pilot_steps,)
-        _, net = next(train_images(self.train, even, budget, plan.batch, 2**31))
+        ((_, net),) = self._trained(even, (plan.pilot_steps,), 2**31)
         turns = {"generator": g, "steps": plan.turn_steps}
         ours: dict[str, Any] = {"classes": (0, 1), "look": False}
         curve = uturn(net.denoiser, turned, label, times, **ours, **turns)
@@ -418,14 +436,30 @@ class ImageSubject:
             "back": [_rounded(x) for x in back],
         }
 
+    @property
+    def steps(self) -> int:
+        """One training passes every budget."""
+        return max(self.plan.budgets)
+
+    def _trained(
+        self, times: TrainingTimes, budgets: Sequence[int], seed: int
+    ) -> Iterator[tuple[int, Any]]:
+        """Train, telling of every few steps; yield the network at each budget."""
+        from .unet import train_images
+
+        stops, done = {*range(STRIDE, max(budgets), STRIDE), *budgets}, 0
+        for step, net in train_images(self.train, times, stops, self.plan.batch, seed):
+            self.moved(step - done)
+            done = step
+            if step in budgets:
+                yield step, net
+
     def assess(self, times: TrainingTimes, seed: int) -> list[dict[str, Any]]:
         """One training, judged at each budget by the classifier."""
-        from .unet import classify_generated, train_images
+        from .unet import classify_generated
 
         plan, rows = self.plan, []
-        for budget, net in train_images(
-            self.train, times, plan.budgets, plan.batch, seed
-        ):
+        for budget, net in self._trained(times, plan.budgets, seed):
             g = _generator(seed + 10**6, plan.device)
             row = classify_generated(
                 net, self.images, self.classifier, plan.generated, g

@@ -58,7 +58,7 @@ class NumericInterpolant:
 
     def time_of_ratio(self, ratio: Any) -> np.ndarray:
         r"""Return the times at which $\beta/\alpha$ has these values (by bisection)."""
-        goal = np.atleast_1d(np.asarray(ratio, dtype=float))
+        goal = np.ravel(np.asarray(ratio, dtype=float))
         lo, hi = np.zeros_like(goal), np.ones_like(goal)
         for _ in range(60):
             mid = (lo + hi) / 2

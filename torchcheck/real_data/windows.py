@@ -10,7 +10,7 @@ signal-to-noise ratio, so that they do not depend on how time is parametrised.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -82,10 +82,10 @@ def find_window(
     def read(weights: np.ndarray) -> tuple[float, float]:
         return _crossings(curve.t, curve.flips @ weights, ends)
 
-    rng = np.random.default_rng(seed)
-    weights = (_resample(curve.labels, rng) for _ in range(draws))
+    rng, n = np.random.default_rng(seed), len(curve.labels)
+    drawn = (read(_resample(curve.labels, rng)) for _ in range(draws))
     rule = f"{ends[0]:.0%} to {ends[1]:.0%} of the range of the U-turn curve"
-    return _with_intervals(read, curve.flips.shape[1], weights, level, rule)
+    return _with_intervals(read(np.full(n, 1 / n)), drawn, level, rule)
 
 
 def find_mse_window(
@@ -115,8 +115,8 @@ def find_mse_window(
     n = curve.errors.shape[1]
     x, spread = _spread(curve, np.full(n, 1 / n))
     rng = np.random.default_rng(seed)
-    drawn = [_resample(np.zeros(n), rng) for _ in range(draws)]
-    falls = [_fall(_spread(curve, w)[1]) for w in drawn]
+    drawn = [_spread(curve, _resample(np.zeros(n), rng)) for _ in range(draws)]
+    falls = [_fall(other) for _, other in drawn]
     low = np.percentile(falls, 100 * (1 - level) / 2) if falls else 0.0
     if len(x) < 4 or min(low, _fall(spread)) < LEAST_DROP:
         raise ModelError(
@@ -127,13 +127,11 @@ def find_mse_window(
             "`uturn`."
         )
 
-    def read(weights: np.ndarray) -> tuple[float, float]:
-        ends = np.exp(_steepest(*_spread(curve, weights), fraction))
-        low, high = curve.path.time_of_ratio(ends)
-        return float(low), float(high)
-
+    every = [(x, spread), *drawn]
+    ends = np.exp([_steepest(*known, fraction) for known in every])
+    window, *others = curve.path.time_of_ratio(ends)
     rule = f"rate of the spread left, against log SNR, above {fraction:.0%} of its peak"
-    return _with_intervals(read, n, drawn, level, rule)
+    return _with_intervals(window, others, level, rule)
 
 
 def _spread(curve: MseCurve, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -166,16 +164,15 @@ def _check_kind(given: Any, kind: type, name: str, maker: str) -> None:
 
 
 def _with_intervals(
-    read: Callable[[np.ndarray], tuple[float, float]],
-    n: int,
-    weights: Iterable[np.ndarray],
+    window: Iterable[float],
+    drawn: Iterable[Iterable[float]],
     level: float,
     rule: str,
 ) -> DecisionInterval:
-    lo, hi = read(np.full(n, 1 / n))
-    drawn = np.array([read(w) for w in weights])
+    """A window with the percentiles of the bootstrap's windows around its ends."""
+    lo, hi = map(float, window)
     tail = 100 * (1 - level) / 2
-    (a, b), (c, d) = np.percentile(drawn, [tail, 100 - tail], axis=0).T
+    (a, b), (c, d) = np.percentile(list(drawn), [tail, 100 - tail], axis=0).T
     return DecisionInterval(
         lo, hi, (min(float(a), lo), max(float(b), lo)), (float(c), float(d)), rule
     )

@@ -1,6 +1,7 @@
 """The mixture against its formulas, digits by counting, IDX files written here."""
 
 import gzip
+import io
 import shutil
 import struct
 import sys
@@ -163,6 +164,42 @@ def test_a_damaged_file_is_named_with_its_bytes(mnist, damage, text):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(StoreError, match=text):
         load_mnist(folder)
+
+
+def packed(images, name="x_train"):
+    content = io.BytesIO()
+    np.savez_compressed(content, **{name: images, "y_train": np.arange(len(images))})
+    return content.getvalue()
+
+
+def flipped(content, at):
+    return content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
+
+
+def complaint(folder, content):
+    """Return what is said of an archive with this content, if it is refused."""
+    (folder / "mnist.npz").write_bytes(content)
+    try:
+        load_mnist(folder)
+    except StoreError as error:
+        return str(error)
+    except ModelError:
+        return ""  # read, with another label
+    return ""
+
+
+def test_a_damaged_archive_has_one_message(tmp_path):
+    whole = packed(np.zeros((4, 28, 28), np.uint8))
+    damaged = [whole[:k] for k in range(0, len(whole), 7)]
+    damaged += [flipped(whole, k) for k in range(0, len(whole), 7)]
+    damaged += [b"<html>", packed(np.zeros((4, 28, 28), np.uint8), "images")]
+    damaged += [packed(np.array([[{}]])), np.lib.format.magic(1, 0)]
+    bare = io.BytesIO()
+    np.save(bare, np.zeros((4, 28, 28)))
+    said = [complaint(tmp_path, x) for x in [*damaged, bare.getvalue()]]
+    messages = [x for x in said if x]
+    assert all("`mnist.npz` must be Keras' archive" in x for x in messages)
+    assert len(messages) > 0.8 * len(said)  # the rest are bytes that zip does not read
 
 
 def test_a_missing_file_is_named(tmp_path):
