@@ -18,6 +18,7 @@ from .confusion import FLAT
 
 REACH = 8.0  # standard deviations: 1e-15 is left outside
 TOLERANCE = 1e-11
+RELATIVE = 1e-6  # of an average of scrambled points
 BLOCK = 2**21  # entries of an array (modes, modes, nodes)
 MOST = {1: 2**15, 2: 2**10, 3: 2**7}  # intervals of the finest rule by dimension
 SCRAMBLES, LARGEST = 8, 2**15
@@ -25,10 +26,13 @@ SCRAMBLES, LARGEST = 8, 2**15
 Integrand = Callable[[np.ndarray], np.ndarray]
 
 
-def normal_average(integrand: Integrand, points: np.ndarray) -> tuple[float, float]:
+def normal_average(
+    integrand: Integrand, points: np.ndarray, within: float = TOLERANCE
+) -> tuple[float, float]:
     """Average ``integrand(g)`` over g of shape (directions, nodes); value and error.
 
-    `points` (modes, directions) spans what the integrand depends on.
+    `points` (modes, directions) spans what the integrand depends on. Rules are made
+    finer until the error is below `within`.
     """
     basis = differences(points)
     size = max(1, BLOCK // len(points) ** 2)
@@ -41,8 +45,8 @@ def normal_average(integrand: Integrand, points: np.ndarray) -> tuple[float, flo
         return total
 
     if basis.shape[1] <= 3:
-        return _trapezoid(summed, basis.shape[1])
-    return _sobol(summed, basis.shape[1])
+        return _trapezoid(summed, basis.shape[1], within)
+    return _sobol(summed, basis.shape[1], max(within, RELATIVE))
 
 
 def differences(points: np.ndarray) -> np.ndarray:
@@ -54,13 +58,13 @@ def differences(points: np.ndarray) -> np.ndarray:
 
 
 def _trapezoid(
-    summed: Callable[[np.ndarray, np.ndarray], float], dim: int
+    summed: Callable[[np.ndarray, np.ndarray], float], dim: int, within: float
 ) -> tuple[float, float]:
     count, last = 32 if dim == 3 else 64, np.nan
     while True:
         value = summed(*_grid(count, dim))
         error = abs(value - last)
-        if error < TOLERANCE or 2 * count > MOST[dim]:
+        if error < within or 2 * count > MOST[dim]:
             return value, error + 1e-15
         count, last = 2 * count, value
 
@@ -77,13 +81,13 @@ def _grid(count: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sobol(
-    summed: Callable[[np.ndarray, np.ndarray], float], dim: int
+    summed: Callable[[np.ndarray, np.ndarray], float], dim: int, within: float
 ) -> tuple[float, float]:
     count = 2**9
     while True:
         rows = np.array([summed(*_scrambled(count, dim, k)) for k in range(SCRAMBLES)])
         error = float(rows.std(ddof=1) / np.sqrt(SCRAMBLES))
-        if error < 1e-6 * abs(rows.mean()) or 2 * count > LARGEST:
+        if error < within * abs(rows.mean()) or 2 * count > LARGEST:
             return float(rows.mean()), error
         count *= 4
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..codegen.indexed import indexed_functions
 from ..codegen.snapshot import Printed, PrintedLimit, PrintedPhase
-from .averages import normal_average, scalar
+from .averages import TOLERANCE, normal_average, scalar
 from .tree_shares import ModeShares, Placed, tree_shares
 
 Rows = dict[str, np.ndarray]
@@ -134,11 +134,14 @@ def mse_modes(
     times: np.ndarray,
     *,
     d: float | None,
+    within: float = TOLERANCE,
 ) -> tuple[list[float], list[float]]:
     """The Bayes error at each time, and the error of its average.
 
-    In the limit (`d` is `None`) directions of exponent 0 count alone.
+    In the limit (`d` is `None`) directions of exponent 0 count alone. Of another
+    closed system in the error's average the first unknown is returned.
     """
+    name = system.unknowns[0]
     exponents = exponents_of(placed)
     seen = exponents == 0 if d is None else exponents >= 0
     loadings, exponents = placed.loadings[:, seen], exponents[seen]
@@ -154,12 +157,12 @@ def mse_modes(
             def integrand(g: np.ndarray, at: float = float(at)) -> np.ndarray:
                 return functions.integrand_0(np, at, given | {"g": g})
 
-            value, error = normal_average(integrand, points)
+            value, error = normal_average(integrand, points, within)
             averages = [value]
         found = functions.equations(np, float(at), given, averages)
         moved = functions.equations(np, float(at), given, [x + error for x in averages])
-        values.append(scalar(found["mse"]))
-        errors.append(abs(scalar(moved["mse"]) - values[-1]))
+        values.append(scalar(found[name]))
+        errors.append(abs(scalar(moved[name]) - values[-1]))
     return values, errors
 
 

@@ -8,23 +8,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import sympy as sp
+from scipy.special import ndtri
+from scipy.stats import qmc
 
 from ...errors import ModelError
 from ...theory.grids.weights import (
     error_weight,
     information_weight,
     lipschitz_parts,
-    signs_only,
+    mode_slopes,
 )
-from ...theory.models.model import D
+from ...theory.models.model import D, Modes
 from ...theory.times.grammar import formula, in_range
 from ...theory.times.maps import HIGHEST, LOWEST, log_snr
+from ..codegen.indexed import indexed_functions
 from ..codegen.kernel import make_kernel
 from ..codegen.parameters import closed_values
+from ..codegen.snapshot import printed, printed_limit
+from ..modes.averages import scalar
+from ..modes.evaluate import exponents_of, families, mse_modes, weights_of
+from ..modes.tree_shares import Placed
 from .evaluate import Curve, evaluate, evaluate_inverse
 
 if TYPE_CHECKING:
     from ...theory.derive import Limit
+    from ...theory.symbols.system import System
 
 Made = tuple[Curve, Curve, float, float]
 """The curve, its inverse, and its ends: what makes a grid."""
@@ -32,6 +40,8 @@ Made = tuple[Curve, Curve, float, float]
 KNOTS = 6001  # knots in log(beta/alpha): a hundredth apart, the weights vary over 1
 FAR = 1e-9  # of the thinnest window, and one over it: weights beyond are negligible
 SPARSE = 2001  # knots of a weight that takes an average at each
+COARSE = 601  # and of one that takes it over several directions, to `NEAR`
+NEAR, POINTS = 1e-5, 8192
 REACH, NODES = 8.0, 201  # of a normal variable
 LAST = 1e-12  # of time, next to tau = 1
 LONGEST = 100_000  # times in a table
@@ -93,8 +103,8 @@ def entropic(limit: Limit, point: Mapping[str, float], given: Sequence[str]) -> 
     most = in_range(formula(text, "entropic"), "entropic", "positive", sp.S.Zero)
     high = float(sp.sqrt(most).subs(D, point["d"]))
     low = FAR * min(*scales(limit, point), high)
-    ratios = _Ratios(limit, point, (low, high))
-    weight = _weight(information_weight(limit.model), ratios, point)
+    ratios = _Ratios(limit, point, (low, high), _knots(limit))
+    weight = _weight(information_weight(limit), limit, ratios.tau, point)
     return ratios.made(ratios.shares(weight), low=True, high=False)
 
 
@@ -109,8 +119,8 @@ def mse_log_snr(limit: Limit, point: Mapping[str, float], given: Sequence[str]) 
     in_range(low, "mse-log-snr", "positive", sp.S.Zero)
     in_range(high / low, "mse-log-snr", "growing: the ends' ratio > 1", sp.S.One)
     ends = float(low.subs(D, point["d"])), float(high.subs(D, point["d"]))
-    ratios = _Ratios(limit, point, ends)
-    weight = _weight(error_weight(limit.model), ratios, point)
+    ratios = _Ratios(limit, point, ends, _knots(limit))
+    weight = _weight(error_weight(limit), limit, ratios.tau, point)
     return ratios.made(ratios.shares(weight), low=False, high=False)
 
 
@@ -118,10 +128,10 @@ def mse_decrements(
     limit: Limit, point: Mapping[str, float], given: Sequence[str]
 ) -> Made:
     """Return equal decrements of the Bayes error (E1)."""
-    signs_only(limit.model, "mse-decrements")
-    ratios = _all_ratios(limit, point, KNOTS)
-    start = closed_values(limit.exact["mse"], np.zeros(1), point)["mse"][0]
-    left = closed_values(limit.exact["mse"], ratios.tau, point)["mse"] / start
+    ratios = _all_ratios(limit, point, _knots(limit))
+    times = np.concatenate([[0.0], ratios.tau])
+    error = _weight(limit.exact["mse"], limit, times, point)
+    left = error[1:] / error[0]
     # averages are known up to their quadrature's error
     gone = np.maximum.accumulate(1 - np.clip(left, 0.0, 1.0))
     return ratios.made(gone, low=True, high=True)
@@ -129,10 +139,12 @@ def mse_decrements(
 
 def lipschitz(limit: Limit, point: Mapping[str, float], given: Sequence[str]) -> Made:
     """Return the grid of least averaged squared Lipschitz constant (U3)."""
-    ratios = _all_ratios(limit, point, SPARSE)
+    modes = isinstance(limit.model.target, Modes)
+    ratios = _all_ratios(limit, point, COARSE if modes else SPARSE)
     near = ratios.tau < 1 - LAST  # beyond, 1 - tau has too few digits
-    weight = np.zeros(SPARSE)
-    weight[near] = _lipschitz_weight(limit, point, ratios.tau[near])
+    weight = np.zeros(len(ratios.tau))
+    own = _lipschitz_of_modes if modes else _lipschitz_weight
+    weight[near] = own(limit, point, ratios.tau[near])
     return ratios.made(ratios.shares(weight), low=True, high=True)
 
 
@@ -141,8 +153,48 @@ def _all_ratios(limit: Limit, point: Mapping[str, float], count: int) -> _Ratios
     return _Ratios(limit, point, (FAR * min(sizes), max(sizes) / FAR), count)
 
 
-def _weight(system, ratios: _Ratios, point: Mapping[str, float]) -> np.ndarray:
-    return closed_values(system, ratios.tau, point)["weight"]
+def _knots(limit: Limit) -> int:
+    """Modes take an average at every knot."""
+    return COARSE if isinstance(limit.model.target, Modes) else KNOTS
+
+
+def _weight(
+    system: System, limit: Limit, tau: np.ndarray, point: Mapping[str, float]
+) -> np.ndarray:
+    """Return the one unknown of a closed system at every time."""
+    if not isinstance(limit.model.target, Modes):
+        return closed_values(system, tau, point)[str(system.unknowns[0])]
+    placed = Placed.of(printed_limit(limit).about["modes"])
+    d = float(point["d"])
+    return np.array(mse_modes(printed(system), placed, point, tau, d=d, within=NEAR)[0])
+
+
+def _lipschitz_of_modes(
+    limit: Limit, point: Mapping[str, float], tau: np.ndarray
+) -> np.ndarray:
+    """Return the root of E|Jacobian|^2, per unit of log(beta/alpha), by Sobol points.
+
+    Points are spread over the modes by their weights.
+    """
+    functions = indexed_functions(mode_slopes(limit.model))
+    placed, weights = Placed.of(printed_limit(limit).about["modes"]), weights_of(point)
+    rows, width = placed.loadings, placed.loadings.shape[1]
+    uniform = qmc.Sobol(width + 1, seed=0).random(POINTS)
+    mode = np.searchsorted(np.cumsum(weights)[:-1], uniform[:, 0])
+    normals = ndtri(np.clip(uniform[:, 1:], LAST, 1 - LAST)).T
+    given = dict(point) | families(weights, rows)
+    given |= {"delta": exponents_of(placed)[:, None]}
+    found = []
+    for at in tau.tolist():
+        here = functions.equations(np, at, given | {"y": np.zeros((width, 1))})
+        shift = np.reshape(here["shift"], (-1, 1))
+        y = shift * rows[mode].T + here["spread"] * normals
+        slopes = functions.equations(np, at, given | {"y": y})["slope"]
+        top = np.linalg.eigvalsh(np.moveaxis(slopes, -1, 0))[:, -1]
+        bulk = scalar(here["bulk"])
+        size = np.maximum(bulk**2, (bulk + top) ** 2).mean()
+        found.append(np.sqrt(size) * scalar(here["width"]))
+    return np.array(found)
 
 
 def _lipschitz_weight(

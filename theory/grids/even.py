@@ -14,11 +14,11 @@ import sympy as sp
 
 from ...errors import DerivationError, ModelError
 from ..limit import Limit, Phase
-from ..models.model import TAU, D, norm
+from ..models.model import TAU, D, Modes, Target, norm
 from ..times.grammar import formula
 from ..times.maps import LOWEST
 from .asymptotics import leading
-from .weights import lipschitz_parts
+from .weights import lipschitz_parts, mode_slopes
 
 Share = Callable[[Phase], sp.Expr]
 LOW, HIGH = sp.Rational(1, 3), sp.Integer(3)
@@ -90,23 +90,31 @@ def error_shares(limit: Limit, given: Sequence[str]) -> Share:
 def decrement_shares(limit: Limit, given: Sequence[str]) -> Share:
     r"""Return the windows' shares of the error's fall.
 
-    Deciding feature $j$ lowers the error by $4 p_j (1-p_j) |\mu_j|^2/d$, the variance
-    window by $\sigma^2$ (E1).
+    Deciding feature $j$ lowers the error by $4 p_j (1-p_j) |\mu_j|^2/d$, telling modes
+    apart that differ in a direction of exponent $\delta$ by some $d^{-2\delta}$, the
+    variance window by $\sigma^2$ (E1).
     """
-    features = limit.model.target.features
+    sizes = _sizes(limit.model.target)
 
     def share(phase: Phase) -> sp.Expr:
-        falls = [norm(features[j - 1]) ** 2 / D for j in phase.features]
-        falls += [sp.S.One] if phase.window.variance else []
-        if not falls:
+        powers = [2 * sizes[j] - 1 for j in phase.features]
+        powers += [sp.S.Zero] if phase.window.variance else []
+        if not powers:
             raise DerivationError(
                 "Equal decrements of the error are judged where the error falls, but "
                 f"in the phase `{phase.name}` nothing is decided. Look at the others."
             )
-        powers = [sp.simplify(D * sp.diff(x, D) / x) for x in falls]
         return D ** max(powers)
 
     return share
+
+
+def _sizes(target: Target) -> dict[int, sp.Expr]:
+    """Return the power of `d` of every mean, or of the means along every direction."""
+    if isinstance(target, Modes):
+        return {j: sp.S.Half - x for j, x in target.decisions.items()}
+    means = {j: norm(feature) for j, feature in enumerate(target.features, 1)}
+    return {j: sp.simplify(D * sp.diff(x, D) / x) for j, x in means.items()}
 
 
 def lipschitz_shares(limit: Limit, given: Sequence[str]) -> Share:
@@ -116,7 +124,8 @@ def lipschitz_shares(limit: Limit, given: Sequence[str]) -> Share:
     O(1)$; later the sign is known and it is exponentially small, earlier $\Lambda_j$
     is small. The bulk's goes on between the windows.
     """
-    parts = lipschitz_parts(limit.model)
+    modes = isinstance(limit.model.target, Modes)
+    parts = (mode_slopes if modes else lipschitz_parts)(limit.model)
     found = {str(e.lhs): e.rhs for e in parts.equations}
     bulk = sp.sqrt(sp.simplify((found["bulk"] * found["width"]) ** 2))
     sigma = limit.model.target.sigma

@@ -23,7 +23,6 @@ from ..windows.dilation import T
 from . import even
 from .asymptotics import DIGITS, LOGS, Tail, leading, numeric
 from .even import window_times
-from .weights import signs_only
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,6 @@ def _shares(limit: Limit, text: str) -> Callable[[Phase], sp.Expr]:
     (name, given) = names[0]
     if name not in even.SHARES:
         return lambda phase: _refuse(text, "a table is known at one dimension alone")
-    signs_only(limit.model, name)
     return even.SHARES[name](limit, given)
 
 

@@ -11,25 +11,18 @@ from dataclasses import replace
 
 import sympy as sp
 
-from ...errors import DerivationError
-from ..models.model import TAU, D, Model, Modes, named, norm
+from ..limit import Limit
+from ..models.model import TAU, D, Model, named, norm
+from ..modes.posterior import DELTA, LOADING, SIZES, Y, exact_scales
+from ..modes.systems import FAMILIES
 from ..phases.denoiser import exact_denoiser, exact_mse, velocity_coefficients
+from ..symbols.indexed import ACROSS, DIRECTION, MODE, Softmax, over_modes
 from ..symbols.system import Equation, System
 
 WEIGHT = sp.Symbol("weight")
 
 
-def signs_only(model: Model, name: str) -> None:
-    """Raise `DerivationError` for a target that is no product of signs."""
-    if isinstance(model.target, Modes):
-        raise DerivationError(
-            f"The grid `{name}` is derived for signs of features with orthogonal "
-            "means, but this target is a mixture of modes. Take a grid that has a "
-            "formula, such as `dilated` or `log-snr`."
-        )
-
-
-def information_weight(model: Model) -> System:
+def information_weight(limit: Limit) -> System:
     r"""Return the information gained per unit of log(beta/alpha), at finite `d`. (U1)
 
     $$ \frac{dI(x_1; x_\tau)}{d\ell} = d\,\mathrm{mse}\,\frac{\beta^2}{\alpha^2} $$
@@ -37,22 +30,21 @@ def information_weight(model: Model) -> System:
     in nats, since $dI = \frac12 d\,\mathrm{mse}\;d(\beta^2/\alpha^2)$ with (E1).
     Status: exact. Source: Guo, Shamai and Verdu 2005.
     """
-    signs_only(model, "entropic")
-    ratio = model.interpolant.beta / model.interpolant.alpha
-    return _times_mse(model, "exact/information", "U1", D * sp.simplify(ratio**2))
+    path = limit.model.interpolant
+    factor = D * sp.simplify((path.beta / path.alpha) ** 2)
+    return _times_mse(limit, "exact/information", "U1", factor)
 
 
-def error_weight(model: Model) -> System:
+def error_weight(limit: Limit) -> System:
     r"""Return the error per unit of log(beta/alpha), $2\,\mathrm{mse}$. (U2)
 
     Equal steps in its integral are equal in the error's integral over log SNR.
     """
-    signs_only(model, "mse-log-snr")
-    return _times_mse(model, "exact/error", "U2", sp.Integer(2))
+    return _times_mse(limit, "exact/error", "U2", sp.Integer(2))
 
 
-def _times_mse(model: Model, name: str, label: str, factor: sp.Expr) -> System:
-    error = exact_mse(model)
+def _times_mse(limit: Limit, name: str, label: str, factor: sp.Expr) -> System:
+    error = limit.exact["mse"]
     rhs = factor * error.equations[0].rhs
     return replace(
         error, name=name, equations=(Equation(label, WEIGHT, rhs, "exact"),)
@@ -74,7 +66,6 @@ def lipschitz_parts(model: Model) -> System:
     \lambda_j^2))^{1/2} d\tau$. Status: exact. Source of the criterion: Chen,
     Vanden-Eijnden and Xu 2025.
     """
-    signs_only(model, "lipschitz")
     bayes = exact_denoiser(model)
     gamma, drive = velocity_coefficients(bayes.alpha, bayes.beta, TAU, bayes.skip)
     found = {"bulk": gamma, "spread": sp.sqrt(bayes.delta), "width": bayes.beta / drive}
@@ -93,4 +84,51 @@ def lipschitz_parts(model: Model) -> System:
         name="exact/lipschitz",
         equations=parts,
         parameters=(*exact_mse(model).parameters, *projections),
+    ).check()
+
+
+def mode_slopes(model: Model) -> System:
+    r"""Return the slope of the exact velocity of modes, a matrix. (U3)
+
+    In the directions of the means the velocity's Jacobian is `bulk` $\gamma$ on the
+    diagonal plus `slope`, a multiple of the covariance of the means under the
+    posterior,
+
+    $$ \zeta (1-c\beta) \frac{\beta}{\Delta} \Big(\sum_k \pi_k \mu_{kj}\mu_{kl}
+       - \sum_k \pi_k\mu_{kj} \sum_k \pi_k\mu_{kl}\Big) , $$
+
+    since $\partial\pi_k/\partial y_l = (\beta/\Delta)\,\pi_k (\mu_{kl} - \sum_i
+    \pi_i\mu_{il})$. Its norm is the larger of $|\gamma|$ and of $\gamma$ plus the
+    largest eigenvalue. In mode $k$ the projections are those of `shift` times the
+    loadings, and `spread` times standard normals. Status: exact.
+    """
+    bayes, scales, size = exact_scales(model)
+    gamma, drive = velocity_coefficients(bayes.alpha, bayes.beta, TAU, bayes.skip)
+    posterior = Softmax(scales.field(Y[DIRECTION]), MODE)
+    one, other = LOADING[MODE, DIRECTION], LOADING[MODE, ACROSS]
+    covariance = over_modes(one * other * posterior) - over_modes(
+        one * posterior
+    ) * over_modes(other * posterior)
+    gain = drive * bayes.residual_gain * size * scales.slope.subs(DIRECTION, ACROSS)
+    found = {
+        sp.Symbol("bulk"): gamma,
+        sp.Symbol("spread"): sp.sqrt(bayes.delta),
+        sp.Symbol("width"): bayes.beta / drive,
+        sp.IndexedBase("shift")[DIRECTION]: scales.shift,
+        sp.IndexedBase("slope")[DIRECTION, ACROSS]: gain * covariance,
+    }
+    return System(
+        name="exact/lipschitz",
+        kind="closed",
+        time=TAU,
+        equations=tuple(Equation("U3", k, v, "exact") for k, v in found.items()),
+        parameters=(
+            *SIZES,
+            *FAMILIES,
+            DELTA.label,
+            Y.label,
+            model.target.sigma,
+            D,
+        ),
+        status="exact",
     ).check()

@@ -160,12 +160,48 @@ def test_what_has_no_leading_behaviour_is_refused():
         leading(sp.sqrt(1 - D), "x")
 
 
-def test_modes_have_verdicts_by_formula_alone():
+def as_modes(text):
+    """The spec of three modes as one of the two modes +-mu."""
+    changes = {
+        "[0.5, 0.3, 0.2]": "[0.8, 0.2]",
+        "[[1, 0, 0], [0, 1, 0], [0, 0, 1]]": "[[1], [-1]]",
+        "[0, 0, 0]": "[0]",
+    }
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    return parse_spec(text)
+
+
+OWN_GRIDS = ("entropic", "mse-decrements", "mse-log-snr", "lipschitz")
+"""Grids that are known as numbers, and the distance of two ways to them in time:
+knots a tenth of a unit apart in log SNR; for the last, Sobol points."""
+APART = (5e-4, 5e-4, 5e-4, 0.01)
+
+
+@pytest.mark.parametrize(("text", "apart"), list(zip(OWN_GRIDS, APART, strict=True)))
+def test_grids_of_modes_are_those_of_signs_where_both_exist(text, apart):
+    other = as_modes(THREE_MODES)
+    limit, t = derive(other.model), np.linspace(0, 1, 21)
+    point = complete(limit, other.values) | {"d": 1e4, "p": 0.8}
+    of_modes = make_grid(text, limit, point).curve(t)
+    of_signs = make_grid(text, LINEAR, point).curve(t)
+    np.testing.assert_allclose(of_modes, of_signs, atol=apart)
+    for one, two in zip(judge_grid(limit, text), judge_grid(LINEAR, text), strict=True):
+        assert (one.kept, one.share) == (two.kept, two.share)
+    far = make_grid(text, LINEAR, point | {"sigma": 2.0}).curve(t)
+    assert abs(far - of_modes).max() > 4 * apart
+
+
+def test_more_modes_have_grids_and_verdicts():
     spec = parse_spec(THREE_MODES)
     limit = derive(spec.model)
-    assert [v.kept for v in judge_grid(limit, "dilated")] == [True, True]
     point = complete(limit, spec.values) | {"d": 1e4}
-    for text in ("entropic", "mse-decrements", "mse-log-snr", "lipschitz"):
-        with pytest.raises(DerivationError, match="this target is a mixture of modes"):
-            make_grid(text, limit, point)
-        assert all("mixture of modes" in v.reason for v in judge_grid(limit, text))
+    for text in ("dilated", *OWN_GRIDS):
+        judged = judge_grid(limit, text)
+        assert all(v.kept is not None for v in judged)
+        lost = [str(v.share) for v in judged if not v.kept]
+        assert lost == {"entropic": ["1/d"], "mse-log-snr": ["1/log(d)"] * 2}.get(
+            text, []
+        )
+    curve = make_grid("mse-decrements", limit, point).curve(np.linspace(0, 1, 9))
+    assert np.all(np.diff(curve) > 0)
