@@ -61,6 +61,7 @@ def check_config(
         Findings about ``shift``, ``terminal``, ``twice``, ``resolution`` and
         ``windows``, each with what it says.
     """
+    _check_known(config)
     _numbers(config)
     if config.get("use_flow_sigmas") and config.get("flow_shift") is not None:
         config = {"shift": config["flow_shift"], "shifted_once": True}
@@ -79,6 +80,15 @@ def check_config(
 
 def _finding(about: str, says: str, value: Any = None) -> Finding:
     return {"about": about, "says": says, "value": value}
+
+
+def _check_known(config: Mapping[str, Any]) -> None:
+    if not {"_class_name", "use_dynamic_shifting", *NUMBERS} & set(config):
+        raise ModelError(
+            "A scheduler's configuration must have `_class_name`, `shift` or their "
+            f"like, but has {', '.join(map(str, config))[:60] or 'nothing'}. Give the "
+            "`scheduler_config.json` of a model."
+        )
 
 
 def _numbers(config: Mapping[str, Any]) -> None:
@@ -145,7 +155,7 @@ def _dynamic(config: Mapping[str, Any], tokens: float | None) -> list[Finding]:
             "The anchors of a dynamic shift must differ, but `base_image_seq_len` and "
             f"`max_image_seq_len` are both {few}. Correct one."
         )
-    asked = [few, many] + ([] if tokens is None else [tokens])
+    asked = dict.fromkeys([few, many] + ([] if tokens is None else [tokens]))
     found = []
     for n in asked:
         mu = dynamic_mu(config, n)

@@ -126,7 +126,7 @@ def _back(chain: Sequence[TimeMap], tau: sp.Expr, text: str) -> sp.Expr:
             back = _mirrored(_scaled(one.backward).subs(TAU, tau))
             tau = back if one.onto else _inside(back, text)
         elif one is not chain[0] or not _gentle(one):
-            _refuse(text, f"`{one.text}` has no formula back")
+            _refuse(text, f"the part `{one.text}` has no formula back")
     return tau
 
 

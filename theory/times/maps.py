@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import sympy as sp
 
 from ...errors import DerivationError, ModelError
 from ..models.model import TAU, D, Interpolant, Model
+from ..models.schedule import DIMENSIONS, parse_schedule
 from ..windows.dilation import T, make_dilation
 from ..windows.search import find_windows
 from .grammar import INVERSE, formula, in_range, read_map, split_maps
@@ -35,6 +37,7 @@ FLUX_ANCHORS = (
 """Numbers of tokens and the logarithms of the shift there, as FLUX publishes them."""
 
 MANY = sp.Integer(10) ** 12
+PROBES, NEARLY = 64, 1e-12
 STEEPEST_MODE = 2 / (sp.pi - 2)
 
 
@@ -231,6 +234,48 @@ def mode(strength: sp.Expr) -> TimeMap:
     return TimeMap(f"mode:{sp.sstr(strength)}", forward, None)
 
 
+def typed_map(text: str) -> TimeMap:
+    r"""Return the map that sends ``tau`` to a formula in it, and in ``d``.
+
+    It must increase from 0 to 1. The way back has a form where the formula is a power,
+    or a fraction whose equation is of degree one or two.
+
+    Raises `ModelError` for a formula that does not increase from 0 to 1.
+    """
+    expr = parse_schedule(text, "formula")
+    for d in DIMENSIONS:
+        _check_increasing(expr.subs(D, sp.Float(d)), text)
+    return TimeMap(f"formula:{text}", expr.subs(TAU, T), _solved(expr))
+
+
+def _check_increasing(expr: sp.Expr, text: str) -> None:
+    points = [sp.Rational(k, PROBES) for k in range(PROBES + 1)]
+    values = [sp.N(expr.subs(TAU, x)) for x in points]
+    ends = values[0] == 0 and abs(values[-1] - 1) < NEARLY
+    if not (ends and all(a < b for a, b in pairwise(values))):
+        raise ModelError(
+            "The map `formula` must be a formula in tau that increases from 0 at 0 to "
+            f"1 at 1, but {text!r} does not. Write it as in `formula:tau**2`."
+        )
+
+
+def _solved(expr: sp.Expr) -> sp.Expr | None:
+    """Return the way back of a formula, or `None` where no simple one is found."""
+    goal = sp.Symbol("goal", positive=True)
+    base, power = expr.as_base_exp()
+    if base == TAU and not power.has(TAU):
+        return TAU ** (1 / power)
+    top = sp.numer(sp.together(expr - goal))
+    if not top.is_polynomial(TAU) or sp.degree(top, TAU) > 2:
+        return None
+    half = sp.Rational(1, 2)
+    at = {goal: expr.subs(TAU, half)}
+    for back in sp.solve(top, TAU):
+        if all(abs(sp.N((back.subs(at) - half).subs(D, d))) < NEARLY for d in (2, 1e4)):
+            return back.subs(goal, TAU)
+    return None
+
+
 def log_snr(interpolant: Interpolant, low: sp.Expr, high: sp.Expr) -> TimeMap:
     r"""Return the map even in $\log(\beta/\alpha)$ between `low` and `high`."""
     ratio = interpolant.beta / interpolant.alpha
@@ -331,6 +376,8 @@ def _one(part: str, model: Model | None) -> TimeMap:
     if part.startswith(INVERSE):
         return _one(part.removeprefix(INVERSE).strip(), model).inverse
     name, given = read_map(part)
+    if name == "formula":
+        return typed_map(*given)
     if name in PLAIN:
         return PLAIN[name](*(formula(x, name) for x in given))
     if name not in OF_A_MODEL:
@@ -405,6 +452,7 @@ PLAIN: dict[str, Callable[..., TimeMap]] = {
     "logit-normal": _logit_normal,
     "cosine": cosine,
     "mode": _mode,
+    "formula": typed_map,
 }
 OF_A_MODEL: dict[str, Callable[..., TimeMap]] = {
     "log-snr": _log_snr,

@@ -108,6 +108,7 @@ def test_a_multistep_scheduler_shifts_flow_levels_once():
         ({"shift": -1}, None, "must be a positive number"),
         ({"use_dynamic_shifting": True}, None, "needs `base_image_seq_len`"),
         (FLUX | {"max_image_seq_len": 256}, None, "must differ"),
+        ({"a": 1}, None, "must have `_class_name`, `shift` or their like, but has a"),
         (SD3, {"weighting_scheme": "logit_norml"}, "did you mean `logit_normal`"),
         (SD3, {"logit_std": 0}, "`logit_std` must be a positive"),
         (SD3, {"weighting_scheme": "mode", "mode_scale": 5}, "between -1 and"),
@@ -125,3 +126,8 @@ def test_a_file_that_is_no_object_is_refused(tmp_path):
         read_config(path)
     path.write_text(json.dumps(SD3))
     assert read_config(path) == SD3
+
+
+def test_a_number_of_tokens_is_spoken_of_once():
+    shifts = about(check_config(FLUX, LIMIT, tokens=4096), "shift")
+    assert len({x["says"] for x in shifts}) == len(shifts)

@@ -49,6 +49,11 @@ BY_HAND = {
         t / (t + 3 * (1 - t)), [0, 0.5, 1], [0, 0.03, 1]
     ),
     "inverse:cosine+cosine": lambda t: t,
+    "formula:tau**2": lambda t: t**2,
+    "formula:tau**(3/2)+shift:3": lambda t: t**1.5 / (t**1.5 + 3 * (1 - t**1.5)),
+    "formula:sin(pi*tau/2)": lambda t: np.sin(np.pi * t / 2),
+    "formula:tau*(1+tau)/2": lambda t: t * (1 + t) / 2,
+    "formula:tau/(tau+sqrt(d)*(1-tau))": lambda t: t / (t + 100 * (1 - t)),
 }
 
 
@@ -207,3 +212,19 @@ def test_a_wrong_map_would_be_seen():
     assert np.abs(got - BY_HAND["shift:3"](INSIDE)).max() > 0.1
     assert wrong.parameters == ()
     assert symbol("kappa") in parse_map("dilated", MODEL).parameters
+
+
+@pytest.mark.parametrize("text", [x for x in BY_HAND if x.startswith("formula:")])
+def test_a_typed_map_goes_back(text):
+    chosen = parse_map(text, MODEL)
+    assert (chosen.backward is None) == ("sin" in text)
+    tau = evaluate(chosen, NUMBERS)(INSIDE)
+    np.testing.assert_allclose(evaluate_inverse(chosen, NUMBERS)(tau), INSIDE, 1e-9)
+
+
+@pytest.mark.parametrize(
+    "text", ["1-tau", "tau+tau**2", "(tau+1)/2", "sin(pi*tau)", "tau - d*tau*(1-tau)"]
+)
+def test_a_typed_map_increases_from_0_to_1(text):
+    with pytest.raises(ModelError, match="increases from 0 at 0 to 1 at 1"):
+        parse_map(f"formula:{text}")
