@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from .theory.models.schedule import parse_schedule
     from .theory.models.spec import Spec, default_spec, load_spec
     from .torchcheck.real_data.denoisers import generate
+    from .torchcheck.real_data.dilation import dilate
     from .torchcheck.real_data.training_times import TrainingTimes
     from .torchcheck.real_data.uturn import mse_curve, uturn
     from .torchcheck.real_data.windows import find_window
@@ -137,6 +138,7 @@ _HOME = {
         "load_spec",
     ),
     "torchcheck.real_data.denoisers": ("generate",),
+    "torchcheck.real_data.dilation": ("dilate",),
     "torchcheck.real_data.training_times": ("TrainingTimes",),
     "torchcheck.real_data.uturn": (
         "mse_curve",
@@ -180,6 +182,7 @@ __all__ = [
     "converge",
     "default_spec",
     "derive",
+    "dilate",
     "find_window",
     "generate",
     "integrate",

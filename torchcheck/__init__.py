@@ -48,6 +48,7 @@ _HOME = {
         "from_score",
         "from_velocity",
     ),
+    "real_data.dilation": ("DataDilation", "dilate"),
     "real_data.denoisers": ("default_times", "denoise", "generate", "snr_times"),
     "real_data.uturn": ("Curve", "MseCurve", "mse_curve"),
     "real_data.windows": (

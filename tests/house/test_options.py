@@ -451,6 +451,15 @@ def window(**changes):
     return dilaton.find_window(**{**given, **changes})
 
 
+def dilation(**changes):
+    given = {
+        "features": {"a": window(curve=turned(data=noise(3).normal(size=(200, 3))))}
+    }
+    return dilaton.dilate(
+        **{"error": errors(), "mass": 0.5, **given, **changes}
+    ).shares()
+
+
 def preserving():
     from dilaton.torchcheck import VARIANCE_PRESERVING_PATH
 
@@ -568,6 +577,11 @@ CALLS = {
             lambda x=x: dilaton.derive(dilaton.Model(x())).parameters
             for x in (dilaton.two_modes, lambda: dilaton.product(0))
         )
+    },
+    "dilate": {
+        "features": (dilation, lambda: dilation(features={"b": window(draws=9)})),
+        "error": (dilation, lambda: dilation(error=errors(data=2 * data()))),
+        "mass": pair(dilation, "mass", 0.5, 0.6),
     },
     "find_window": {
         "curve": (

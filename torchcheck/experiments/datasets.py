@@ -178,7 +178,7 @@ DAMAGED = (
     *(OSError, EOFError, KeyError, ValueError, TypeError, AttributeError),
     *(zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, MemoryError),
 )
-"""What NumPy raises at an archive that is damaged or something else."""
+"""The errors of NumPy at an archive that is damaged or something else."""
 
 
 def read_packed(path: str | FilePath) -> tuple[np.ndarray, np.ndarray]:

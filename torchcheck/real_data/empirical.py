@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import ShapeError
+from ...errors import ModelError, ShapeError, shown
 from ...numerics.codegen.parameters import whole_number
 from .arrays import floats, normal_like, on_cpu
 from .denoisers import default_times
@@ -51,6 +51,11 @@ class EmpiricalLaw:
             raise ShapeError(
                 "`samples` must be a tensor of at least one sample, with the samples "
                 f"along its first axis, but has shape {shape}."
+            )
+        if not isinstance(self.path, NumericInterpolant):
+            raise ModelError(
+                "`path` must be the interpolant between noise and data, but is "
+                f"{shown(self.path)}. Labels belong to the U-turn's `feature`."
             )
 
     @cached_property

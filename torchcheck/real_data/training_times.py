@@ -281,9 +281,13 @@ class TrainingTimes:
         t = self.knots[i] + (x - low) / width * (self.knots[i + 1] - self.knots[i])
         return like(np.clip(t, 0, 1), u)
 
+    def mass_below(self, t: np.ndarray) -> np.ndarray:
+        """The share of the training times below `t`, of the same shape."""
+        return np.interp(t, self.knots, self.cdf)
+
     def mass(self, lo: float, hi: float) -> float:
         """The share of the training times in [lo, hi]."""
-        low, high = np.interp([lo, hi], self.knots, self.cdf)
+        low, high = self.mass_below(np.array([lo, hi]))
         return float(high - low)
 
     def weights(self, t: Any) -> Any:
