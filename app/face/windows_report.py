@@ -303,6 +303,10 @@ def _cards(numbers: Numbers) -> list[tuple[str, str]]:
         c, d = numbers["theory_snr"]
         text = f"window in the signal-to-noise ratio; exactly {c:.2g} to {d:.2g}"
         cards.append((f"{a:.2g} to {b:.2g}", text))
+    if "posterior" in numbers:
+        a, b = numbers["posterior"]["lo"], numbers["posterior"]["hi"]
+        text = "window of the exact class posterior of the images, without a network"
+        cards.append((f"{a:.3g} to {b:.3g}", text))
     if "classifier_accuracy" in numbers:
         first, second = numbers["classifier_accuracy"]
         text = "accuracy of the classifier on held-out images, by class"

@@ -206,6 +206,7 @@ LINES = {
         "share": ("digits --share 0.8", "digits --share 0.7"),
         "mass": ("mixture --mass 0.5", "mixture --mass 0.6"),
         "arms": ("digits", "digits --arms shift"),
+        "few": ("digits --arms shift", "digits --arms shift --few 2"),
         "seeds": ("mixture --seeds 3", "mixture --seeds 4"),
         "first_seed": ("mixture --first-seed 3", "mixture --first-seed 4"),
         "quick": ("mixture", "mixture --quick"),

@@ -171,15 +171,25 @@ def run_experiment(
             return value
 
         found = part("window", subject.find)
-        lo, hi = found["window"]
-        window = (lo * (not plan.from_noise), hi)
-        times = {arm: times_of_arm(arm, window, plan.mass) for arm in plan.arms}
+        windows = _windows(plan, found)
+        times = {arm: times_of_arm(arm, windows, plan.mass) for arm in plan.arms}
         runs: dict[str, list[Any]] = {arm: [] for arm in plan.arms}
         for seed, arm in jobs:
             compute = partial(subject.assess, times[arm], seed)
             rows = part(f"{arm.replace(':', '_')}-{seed}", compute)
             runs[arm].append({"seed": seed, "rows": rows})
     return found | _summary(plan, runs)
+
+
+def _windows(
+    plan: ExperimentSettings, found: dict[str, Any]
+) -> dict[str, tuple[float, float]]:
+    """The windows that an arm may name: of the U-turns, and of the class posterior."""
+    lo, hi = found["window"]
+    windows = {"window": (lo * (not plan.from_noise), hi)}
+    if "posterior" in found:
+        windows["posterior"] = (found["posterior"]["lo"], found["posterior"]["hi"])
+    return windows
 
 
 def _jobs(plan: ExperimentSettings) -> list[tuple[int, str]]:

@@ -107,12 +107,21 @@ class ExperimentSettings:
                 f"compared with, each once, but is {', '.join(self.arms)}."
             )
         for arm in self.arms:
-            check_arm(arm)
+            _check_arm_of(arm, self.data)
         if not 0 < self.mass < 1:
             raise ModelError(
                 f"`mass` must lie in (0, 1), but is {self.mass:g}. A half, 0.5, is a "
                 "good start."
             )
+
+
+def _check_arm_of(arm: str, data: str) -> None:
+    """Raise `ModelError` for an arm that the data cannot have."""
+    if check_arm(arm)[0] == "posterior" and data == "mixture":
+        raise ModelError(
+            "The arm `posterior` is the window of the classes of images, but the data "
+            "are a mixture. Use `window`."
+        )
 
 
 def image_plan(
@@ -126,6 +135,7 @@ def image_plan(
     quick: bool = False,
     device: str = "cpu",
     arms: tuple[str, ...] = MAIN_ARMS,
+    few: int = 4,
 ) -> ExperimentSettings:
     """The experiment on images: a small U-Net shared over time."""
     large = data == "mnist"
@@ -154,7 +164,7 @@ def image_plan(
         generated=2000 if large else 600,
         device=device,
         arms=arms,
-        few=4,
+        few=few,
     )
     small = replace(
         plan,
@@ -410,8 +420,18 @@ class ImageSubject:
         return _found(curve, mse) | {
             "classifier_accuracy": list(self.classifier.accuracy),
             "real_share": self.images.share,
+            "posterior": self._posterior_window(times),
             "pictures": self._turned_pictures(net.denoiser, times, turns),
         }
+
+    def _posterior_window(self, times: np.ndarray) -> dict[str, Any]:
+        """The window of the exact class posterior of the images, without a network."""
+        from ..real_data.empirical import EmpiricalLaw
+
+        law, g = EmpiricalLaw(self.train), _generator(2**31, self.plan.device)
+        return find_window(
+            law.class_curve(self.images.labels, times, generator=g)
+        ).to_dict()
 
     def _turned_pictures(self, denoiser: Any, times: Any, turns: Any) -> dict[str, Any]:
         """One image of each class: noised, and back, at seven times."""

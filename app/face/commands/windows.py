@@ -65,7 +65,15 @@ def windows(
     ] = 0.5,
     arms: Annotated[
         str | None,
-        typer.Option(help="Images: further ways to train, as window:0.75,shift."),
+        typer.Option(
+            help="Images: further ways to train, as posterior,window:0.75,shift."
+        ),
+    ] = None,
+    few: Annotated[
+        int | None,
+        typer.Option(
+            help="Images: seeds of those ways; 0 for all.", show_default="4", min=0
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Pairs of trainings.", min=1)] = 10,
     first_seed: Annotated[int, typer.Option(help="Seeds count from here.", min=0)] = 0,
@@ -102,7 +110,7 @@ def windows(
         "device": device,
     }
     mixture = {"--d": d, "--network": network, "--p": p, "--sigma": sigma}
-    images = {"--classes": classes, "--share": share, "--arms": arms}
+    images = {"--classes": classes, "--share": share, "--arms": arms, "--few": few}
     if data == "mixture":
         unused(images | {"--data": folder}, "a mixture")
         plans = _mixtures(_given(mixture), common)
@@ -141,12 +149,14 @@ def _images(data: Any, given: dict[str, Any], common: dict[str, Any]) -> Any:
     from ...torchcheck.experiments.arms import MAIN_ARMS
     from ...torchcheck.experiments.subjects import image_plan
 
-    settings: dict[str, Any] = {"classes": "0,1", "share": 0.8, "arms": ""} | given
+    settings: dict[str, Any] = {"classes": "0,1", "share": 0.8, "arms": "", "few": 4}
+    settings |= given
     share = settings["share"]
     return image_plan(
         data,
         classes=read_class_pair(settings["classes"]),
         shares=(share, 1 - share),
         arms=(*MAIN_ARMS, *filter(None, settings["arms"].split(","))),
+        few=settings["few"],
         **common,
     )

@@ -328,6 +328,7 @@ def test_mnist_files_and_the_report_end_to_end(tmp_path):
     plan = replace(
         plan, **SMALL, samples=200, turned=100, turn_steps=5, generated=40, batch=32
     )
+    plan = replace(plan, arms=("uniform", "window", "posterior:0.75"))
     numbers = write_windows_report([plan], tmp_path / "out")
     text = (tmp_path / "out" / "index.html").read_text()
     assert numbers["verdict"].split("(")[0].strip() in text
@@ -335,6 +336,10 @@ def test_mnist_files_and_the_report_end_to_end(tmp_path):
     stored = json.loads((tmp_path / "out" / "numbers.json").read_text())
     assert stored["window"] == numbers["window"]
     assert "pictures" not in stored
+    own = numbers["posterior"]
+    assert 0 < own["lo"] < own["hi"] < 1
+    assert f"{own['lo']:.3g} to {own['hi']:.3g}" in text
+    assert set(numbers["arms"]) == {"window", "posterior:0.75"}
     for name in ("uturn", "window", "samples", "errors"):
         assert (tmp_path / "out" / "figures" / f"{name}.png").stat().st_size > 1000
 
@@ -365,6 +370,7 @@ def test_several_d_show_their_growth(tmp_path):
         (["digits", "--classes", "0,77"], "Class 77 has no image"),
         (["digits", "--share", "1.2"], "`shares` must be positive"),
         (["digits", "--mass", "1"], "`mass` must lie in (0, 1)"),
+        (["mixture", "--arms", "posterior"], "`--arms` must be left out"),
         (["mixture", "--d", "1"], "`--d` must be from 2"),
         (["mixture", "--p", "1"], "0 < p < 1"),
     ],
