@@ -32,7 +32,7 @@ from ..windows.dilation import Segment, T
 from ..windows.search import Window, power_law
 from .blocks import Piece, display, head, item, joined, sentence, spans
 from .definitions import definitions
-from .equations import plain_blocks, system_blocks, told
+from .equations import indexed_blocks, system_blocks, told
 from .markdown import aligned, markdown, typeset
 from .tex import fragment, tex
 from .text import text
@@ -81,9 +81,9 @@ def _indexed(limit: Limit) -> list[Piece]:
         found += _phase_head(phase)
         for system in phase.systems:
             title = _TITLES[system.name.split("/")[1]]
-            found += plain_blocks(system, title, level=2)
+            found += indexed_blocks(system, limit.model, title, level=2)
     for system in limit.exact.values():
-        found += plain_blocks(system, _EXACT[system.name.split("/")[1]])
+        found += indexed_blocks(system, limit.model, _EXACT[system.name.split("/")[1]])
     return found
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sympy as sp
 
 from ..models.model import Model
+from ..modes.posterior import NORMALS
 from ..naming.fields import grouped
 from ..naming.general import Lettering
+from ..naming.indexed import indexed_sheet
 from ..naming.labels import remarked, signs_of, unified
-from ..naming.sheet import Sheet, make_sheet, system_rows
+from ..naming.sheet import Sheet, make_sheet
 from ..symbols.gaussian import G2
+from ..symbols.indexed import DIRECTION
 from ..symbols.system import Equation, Step, System
 from .blocks import Piece, display, head, joined, sentence, spans
 
@@ -38,11 +41,18 @@ def system_blocks(
     ]
 
 
-def plain_blocks(system: System, title: str, level: int = 1) -> list[Piece]:
-    """Return a system as blocks, its formulas as they were derived."""
-    sheet = Sheet(system_rows(system))
+def indexed_blocks(
+    system: System, model: Model, title: str, level: int = 1
+) -> list[Piece]:
+    """Return a system of modes as blocks."""
+    sheet = indexed_sheet(system, model)
+    names = [display(x, value) for x, value in sheet.names.items()]
+    about = "Write"
+    if any(value.has(NORMALS[DIRECTION]) for value in sheet.names.values()):
+        about = "Write, for a sample of mode `i` and with `g` standard normals,"
     return [
         head(title, level),
+        *([sentence(about), *names] if names else []),
         *_steps(sheet, system),
         *_equations(sheet, system),
         *_branches(sheet, system),

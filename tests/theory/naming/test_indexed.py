@@ -1,0 +1,51 @@
+"""Systems of modes as they are printed: every definition put back gives the system."""
+
+import pytest
+import sympy as sp
+from dilaton import derive
+from dilaton.theory.models.spec import parse_spec
+from dilaton.theory.naming.indexed import indexed_sheet
+from dilaton.theory.naming.sheet import system_rows
+from dilaton.theory.symbols.indexed import Softmax
+
+from ...cases import THREE_MODES
+
+SCHEDULES = {
+    "linear": ("1 - tau", "tau"),
+    "preserving": ("sqrt(1 - tau**2)", "tau"),
+    "cosine": ("cos(pi*tau/2)", "sin(pi*tau/2)"),
+}
+
+
+def limit_with(name):
+    alpha, beta = SCHEDULES[name]
+    text = THREE_MODES.replace('alpha = "1 - tau"', f'alpha = "{alpha}"')
+    return derive(parse_spec(text.replace('beta = "tau"', f'beta = "{beta}"')).model)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_definitions_put_back_give_the_equations(schedule):
+    limit = limit_with(schedule)
+    systems = [s for phase in limit.phases for s in phase.systems]
+    named = 0
+    for system in (*systems, *limit.exact.values()):
+        sheet = indexed_sheet(system, limit.model)
+        named += len(sheet.names)
+        for key, own in system_rows(system).items():
+            back = sheet.rows[key]
+            for name, value in reversed(sheet.names.items()):
+                back = sp.sympify(back).xreplace({name: value})
+            assert sp.expand(back - own) == 0 or sp.simplify(back - own) == 0
+    assert named >= 6
+
+
+def test_an_average_is_taken_of_a_named_posterior():
+    limit = limit_with("linear")
+    sheet = indexed_sheet(limit.exact["mse"], limit.model)
+    assert [str(x) for x in sheet.names] == ["Delta", "y[j]", "xi[k]", "pi[k]"]
+    assert not any(row.has(Softmax) for row in sheet.rows.values())
+    changed = sheet.names | {next(iter(sheet.names)): sp.Integer(2)}
+    back = sheet.rows["equation", 0]
+    for name, value in reversed(changed.items()):
+        back = back.xreplace({name: value})
+    assert sp.expand(back - limit.exact["mse"].equations[0].rhs) != 0

@@ -1,0 +1,66 @@
+r"""Systems of modes as they are printed: the posterior in an average has its letters.
+
+An average over the mixture holds the posterior at a random point. The point, the field
+and the posterior are named as where they are defined, $y_j$, $\xi_k$ and $\pi_k$, and
+$\Delta = \alpha^2 + \sigma^2\beta^2$ in every formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sympy as sp
+
+from ..models.model import Model
+from ..modes.posterior import FIELD, NORMALS, POSTERIOR, Y
+from ..symbols.indexed import DIRECTION, MODE, NormalAverage, Softmax
+from ..symbols.system import System
+from .sheet import Sheet, system_rows
+
+DELTA = sp.Symbol("Delta", real=True)
+
+
+def indexed_sheet(system: System, model: Model | None) -> Sheet:
+    """Return a system of modes with its definitions, ready to be printed."""
+    sheet = Sheet(system_rows(system))
+    for posterior in _posteriors(sheet.rows.values()):
+        _name_posterior(sheet, posterior)
+    if model is not None:
+        _name_delta(sheet, model)
+    return sheet
+
+
+def _posteriors(rows: Iterable[sp.Expr]) -> list[sp.Expr]:
+    """The one posterior that averages are taken of, if there is one."""
+    averages = {x for row in rows for x in sp.sympify(row).atoms(NormalAverage)}
+    found = {x for node in averages for x in node.args[0].atoms(Softmax)}
+    return list(found) if len(found) == 1 else []
+
+
+def _name_posterior(sheet: Sheet, posterior: sp.Expr) -> None:
+    field = posterior.args[0]
+    normal, point = NORMALS[DIRECTION], Y[DIRECTION]
+    sums = [x for x in field.atoms(sp.Add) if x.has(normal) and not x.has(sp.Sum)]
+    swap = {} if len(sums) != 1 else {sums[0]: point}
+    if swap:
+        sheet.names[point] = sums[0]
+    sheet.names[FIELD[MODE]] = field.xreplace(swap)
+    sheet.names[POSTERIOR[MODE]] = Softmax(FIELD[MODE], MODE)
+    named = {posterior: POSTERIOR[MODE]}
+    sheet.rows = {k: sp.sympify(x).xreplace(named) for k, x in sheet.rows.items()}
+
+
+def _name_delta(sheet: Sheet, model: Model) -> None:
+    r"""Write $\Delta$ for the sums that equal it, whatever their form."""
+    path = model.interpolant
+    whole = path.alpha**2 + model.target.sigma**2 * path.beta**2
+    if whole.is_Symbol or not whole.is_Add:
+        return
+    every = [*sheet.rows.values(), *sheet.names.values()]
+    sums = {x for row in every for x in sp.sympify(row).atoms(sp.Add)}
+    swap = {x: DELTA for x in sums if sp.expand(x - whole) == 0}
+    if not swap:
+        return
+    sheet.rows = {k: sp.sympify(x).xreplace(swap) for k, x in sheet.rows.items()}
+    names = {k: x.xreplace(swap) for k, x in sheet.names.items()}
+    sheet.names = {DELTA: whole} | names
