@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,7 +61,20 @@ def printable(text: str) -> str:
     return "".join(plain)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean `x`?"`` for the nearest of the words listed before."""
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean `{near[0]}`?" if near else ". Use one of those."
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """Return ``"; did you mean `x`?"`` for a typo of one of the words listed before."""
+    near = get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    slip = near and _typo(str(word), near[0])
+    return f"; did you mean `{near[0]}`?" if slip else ". Use one of those."
+
+
+def _typo(word: str, near: str) -> bool:
+    """Whether words begin alike, part by part: `three-modes` is no `two-modes`."""
+    parts = word.split("-"), near.split("-")
+    if len(parts[0]) != len(parts[1]):
+        return word[:1] == near[:1]
+    return all(a[:1] == b[:1] and _alike(a, b) for a, b in zip(*parts, strict=True))
+
+
+def _alike(one: str, other: str) -> bool:
+    return SequenceMatcher(None, one, other).ratio() >= 0.6

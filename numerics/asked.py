@@ -6,6 +6,7 @@ of a spec file, which have them.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from .codegen.snapshot import PrintedLimit, limit_of
 
 if TYPE_CHECKING:
     from ..theory.derive import Limit
+
+
+SCALE = re.compile(r"scale(_\d+)?")
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def asked(given: Any, values: Mapping[str, Any] | None = None) -> Asked:
     StoreError
         If the spec file cannot be read.
     """
-    values = dict(values or {})
+    values = {_own_name(k): x for k, x in (values or {}).items()}
     if isinstance(given, str | Path):
         given = load_spec(given)
     if isinstance(given, Spec):
@@ -78,6 +82,11 @@ def asked(given: Any, values: Mapping[str, Any] | None = None) -> Asked:
     if isinstance(given, Limit):
         return Asked(values, given)
     raise _wrong(given)
+
+
+def _own_name(name: str) -> str:
+    """Return the name of a value: what a spec calls `scale` is `rho` in formulas."""
+    return f"rho{name.removeprefix('scale')}" if SCALE.fullmatch(name) else name
 
 
 def _wrong(given: Any) -> ModelError:

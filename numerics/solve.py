@@ -41,12 +41,16 @@ if TYPE_CHECKING:
     from .ode.integrate import Backend
 
 
+QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""The times in a phase that are reported unless others are asked for."""
+
+
 def solve(
     limit: Limit | Model | Spec | str | Path,
     *,
-    s: ArrayLike,
-    rtol: float,
-    atol: float,
+    s: ArrayLike = QUARTERS,
+    rtol: float = 1e-9,
+    atol: float = 1e-11,
     backend: Backend = "scipy",
     nu0: ArrayLike | None = None,
     **values: float,
@@ -58,7 +62,7 @@ def solve(
     limit
         A limit from `dilaton.derive`, a model, a spec or the path of a spec file.
     s
-        Times in [0, 1] inside each phase, increasing.
+        Times in [0, 1] inside each phase, increasing; its quarters unless given.
     rtol, atol
         Tolerances of the share and of the flows that are followed for it.
     backend
@@ -106,9 +110,9 @@ def solve(
 def solve_point(
     limit: Limit | PrintedLimit | Model | Spec | str | Path,
     *,
-    s: ArrayLike,
-    rtol: float,
-    atol: float,
+    s: ArrayLike = QUARTERS,
+    rtol: float = 1e-9,
+    atol: float = 1e-11,
     backend: Backend = "scipy",
     nu0: ArrayLike | None = None,
     **values: float,

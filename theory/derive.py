@@ -28,7 +28,8 @@ def derive(model: Model) -> Limit:
     if not isinstance(model, Model):
         raise ModelError(
             f"`derive` takes a `dilaton.Model`, but was given a "
-            f"{type(model).__name__}. A spec has one: `spec.model`."
+            f"{type(model).__name__}. A spec has one, `spec.model`, and a file is read "
+            "by `load_spec`."
         )
     kinds: tuple[type[Phase], type[Limit]] = Phase, Limit
     if isinstance(model.target, Modes):

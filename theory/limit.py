@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import sympy as sp
 
@@ -134,7 +135,7 @@ class Phase:
         return _labelled(whole, self.model, self.window)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Limit:
     """The result of `derive`: the dilation, its phases, and the exact companions."""
 
@@ -152,6 +153,32 @@ class Limit:
             f"The phases of this model are {', '.join(names)}, but `{name}` was asked "
             f"for{did_you_mean(name, names)}"
         )
+
+    def __repr__(self) -> str:
+        return f"Limit({', '.join(phase.name for phase in self.phases)})"
+
+    def __str__(self) -> str:
+        """The phases, when each is and what it decides, a line each."""
+        rows = [
+            f"  {phase.name}: {phase.variable} = O({D**-phase.exponent}), "
+            f"{', '.join(phase.subjects) or 'the bulk variance'}"
+            for phase in self.phases
+        ]
+        ask = f'  Ask for `.phase("{self.phases[0].name}").learned`, `.exact`, ...'
+        return "\n".join([f"Limit of {len(rows)} phases", *rows, ask])
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> None:
+            """Say where phases are, to whoever asks for one as an attribute."""
+            if name.startswith("_"):
+                raise AttributeError(name)
+            names = [phase.name for phase in self.phases]
+            asked = name if name in names else names[0]
+            raise AttributeError(
+                f"A limit has `model`, `dilation`, `phases` and `exact`, but `{name}` "
+                f'was asked for. Phases are had by name: `limit.phase("{asked}")`.'
+            )
 
     @cached_property
     def exact(self) -> dict[str, System]:

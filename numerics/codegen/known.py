@@ -19,7 +19,7 @@ class Known(engine.Limit):
 
     def __getattr__(self, name: str) -> Any:
         if name not in ("dilation", "phases"):
-            raise AttributeError(name)
+            return super().__getattr__(name)  # type: ignore[misc]
         real = self.derived()
         vars(self).update(dilation=real.dilation, phases=real.phases)
         return vars(self)[name]

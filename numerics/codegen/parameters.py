@@ -26,17 +26,17 @@ def complete(
     held = printed_limit(limit)
     names = held.parameters
     point = held.kappas({k: _number(k, v) for k, v in values.items()})
-    for name in names:
-        if name not in point:
-            raise ModelError(
-                f"Every parameter must be given ({', '.join(names)}), but `{name}` is "
-                "missing. There are no default values."
-            )
     for name in point:
         if name not in names and name != "ridge_w":
             raise ModelError(
                 f"This model has the parameters {', '.join(names)}, but `{name}` was "
                 f"given{did_you_mean(name, names)}"
+            )
+    for name in names:
+        if name not in point:
+            raise ModelError(
+                f"Every parameter must be given ({', '.join(names)}), but `{name}` is "
+                "missing. There are no default values."
             )
     _admissible(point)
     if "modes" in held.about:

@@ -40,8 +40,11 @@ def _typed(name: str, value: Any, kind: type, words: str, remedy: str) -> None:
         raise ModelError(f"`{name}` must be {words}, but is {shown(value)}. {remedy}")
 
 
-def _switch(name: str, value: Any) -> None:
-    _typed(name, value, bool, "True or False", "Write it without quotes.")
+UNQUOTED = "Write it without quotes."
+
+
+def _switch(name: str, value: Any, remedy: str = UNQUOTED) -> None:
+    _typed(name, value, bool, "True or False", remedy)
 
 
 @dataclass(frozen=True)
@@ -306,7 +309,9 @@ class Data:
 
     def __post_init__(self) -> None:
         """Refuse what is no switch, and details of samples that are not there."""
-        _switch("samples", self.samples)
+        counted = type(self.samples) in (int, float)
+        remedy = "How many there are is a value, as in `n=16`." if counted else UNQUOTED
+        _switch("samples", self.samples, remedy)
         _switch("frozen_noise", self.frozen_noise)
         patterns = isinstance(self.empty, tuple)
         if not patterns or not all(isinstance(x, str) for x in self.empty):

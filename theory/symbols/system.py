@@ -146,15 +146,22 @@ class System:
         )
 
     def replaced(self, name: str, rhs: sp.Expr) -> System:
-        """Return a copy whose equation or observable `name` reads `rhs` instead."""
+        """Return a copy whose equation or observable `name` reads `rhs` instead.
+
+        A closed solution, which was that of the old equations, is left out. Raises
+        `ModelError` for a name that there is none of, and for an undeclared symbol.
+        """
         self[name]
 
         def swap(eqs: tuple[Equation, ...]) -> tuple[Equation, ...]:
             return tuple(replace(e, rhs=rhs) if str(e.lhs) == name else e for e in eqs)
 
         return replace(
-            self, equations=swap(self.equations), observables=swap(self.observables)
-        )
+            self,
+            equations=swap(self.equations),
+            observables=swap(self.observables),
+            solution=(),
+        ).check()
 
     def solved(self) -> System:
         """Return the closed solution of a flow as a closed system of its own."""
