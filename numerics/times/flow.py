@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-from ...errors import SolveError
+from ...errors import ModelError, SolveError
 from ...theory.models.model import Model
 from ...theory.symbols.system import System
+from ...theory.times.common_rate import common_rate_sgd, common_rate_training
 from ...theory.times.noise import repeated_pair, shared_sgd
 from ...theory.times.shared import shared_training, with_ridge
 from ...theory.times.weights import loss_weight
@@ -26,25 +28,57 @@ TYPICAL = ([0.01, 0.9, 0.9], [1e-4, 0.1, 0.001], [0.5, 0.2, 0.2])
 
 def _steepest(start: Sequence[float]) -> list[float]:
     """Return a state whose fields are as steep as those of any on the way."""
-    m, q, b = start
-    return [max(1.0, abs(m)), max(q, 0.25), b]
+    m, q, *rest = start
+    return [max(1.0, abs(m)), max(q, 0.25), *rest]
+
+
+class FlowKind(NamedTuple):
+    """Which flow: with noise, exact at finite `d`, of one common rate, with a ridge."""
+
+    noisy: bool = False
+    exact: bool = False
+    common: bool = False
+    ridge: bool = False
 
 
 @lru_cache(maxsize=16)
-def flow_system(model: Model, loss: str, noisy: bool, ridge: bool) -> System:
-    """Return the flow at one time under a loss weight, kept.
-
-    With or without the noise of SGD and a ridge.
-    """
-    derive = shared_sgd if noisy else shared_training
-    system = derive(model, loss_weight(loss, model.interpolant))
-    return with_ridge(system, model) if ridge else system
+def flow_system(model: Model, loss: str, kind: FlowKind) -> System:
+    """Return the flow at one time under a loss weight, kept."""
+    weight = loss_weight(loss, model.interpolant)
+    if kind.common:
+        derive = common_rate_sgd if kind.noisy else common_rate_training
+        system = derive(model, weight)
+    elif kind.noisy:
+        system = shared_sgd(model, weight, kind.exact)
+    else:
+        system = shared_training(model, weight)
+    return with_ridge(system, model) if kind.ridge else system
 
 
 @lru_cache(maxsize=16)
 def pair_system(model: Model, loss: str) -> System:
     """Return what a pair pulls at one time under a loss weight, kept."""
     return repeated_pair(model, loss_weight(loss, model.interpolant))
+
+
+def check_kind(noisy: bool, repeats: int, exact: bool, common: bool) -> None:
+    """Raise `ModelError` for a flow that is not derived, or an option without use."""
+    if repeats > 1 and not noisy:
+        raise ModelError(
+            "Pairs that are repeated add noise at a finite rate, but `repeats` = "
+            f"{repeats} comes without `rate`. Give `rate` and `batch`, or leave it."
+        )
+    if exact and not noisy:
+        raise ModelError(
+            "`exact_noise` is of the noise at a finite rate, but comes without `rate`. "
+            "Give `rate` and `batch`, or leave it."
+        )
+    if common and (exact or repeats > 1):
+        other = "exact_noise" if exact else f"repeats` = {repeats}, `batch"
+        raise ModelError(
+            "The noise with one common rate is derived to leading order and for fresh "
+            f"pairs, but `common_rate` comes with `{other}`. Give one of them."
+        )
 
 
 Extra = Callable[[Sequence[float]], float]
@@ -100,7 +134,8 @@ def integrate_flow(
     """
     from scipy.integrate import solve_ivp
 
-    mean = time_mean(system, nodes, point, _steepest(start), TYPICAL)
+    typical = [*TYPICAL, *([[0.01, 0.1, 0.1]] * (len(start) - len(TYPICAL)))]
+    mean = time_mean(system, nodes, point, _steepest(start), typical)
     grid = np.unique([0.0, *times])
     if grid.size == 1:
         return np.array([list(start)] * len(times))

@@ -16,7 +16,7 @@ from ...theory.times.weights import loss_weight
 from ..asked import asked
 from ..codegen.parameters import dimension, whole_number
 from ..learn import check_init, positive, sgd_noise, training_times
-from .flow import flow_system, integrate_flow, repeated_noise
+from .flow import FlowKind, check_kind, flow_system, integrate_flow, repeated_noise
 from .learning_time import bulk_time, direction_time, learning_time
 from .nodes import time_nodes
 
@@ -171,6 +171,8 @@ def shared_flow(
     batch: float | None = None,
     repeats: int = 1,
     ridge_w: float | None = None,
+    exact_noise: bool = False,
+    common_rate: bool = False,
     rtol: float = 1e-8,
     atol: float = 1e-10,
 ) -> dict[str, list[float]]:
@@ -179,7 +181,11 @@ def shared_flow(
     Gradient flow on the population under a density of times and a loss weight, exact at
     `d`; with `rate` and `batch`, with the noise of one-pass SGD, steps of `rate`/d on
     `batch` samples; `repeats` of them share a pair of noise and data, at times of their
-    own (R29). `ridge_w` is a ridge on w (R31). Returns ``{"times", "m", "q", "b"}``.
+    own (R29). `ridge_w` is a ridge on w (R31). `exact_noise` keeps what is of order
+    $\sigma^2/d$ in the noise (R32). With `common_rate`, `b` has the rate of the vectors
+    and with noise a variance `b_var` over runs, 0 at first (R34), (R35).
+
+    Returns ``{"times", "m", "q", "b"}``, and ``"b_var"`` where there is one.
     """
     spec = asked(spec).spec
     model = spec.model
@@ -194,8 +200,12 @@ def shared_flow(
     point = point_of(spec, d, chosen) | noise
     if ridge_w is not None:
         point |= {"ridge_w": positive("ridge_w", ridge_w)}
-    system = flow_system(model, loss, bool(noise), ridge_w is not None)
+    check_kind(bool(noise), repeats, exact_noise, common_rate)
+    kind = FlowKind(bool(noise), exact_noise, common_rate, ridge_w is not None)
+    system = flow_system(model, loss, kind)
     names = [str(x) for x in system.unknowns]
+    if common_rate and noise:
+        init = {"b_var": 0.0, **init}
     check_init(system, names, init)
     when = training_times(times)
     nodes = time_nodes(chosen, point, model.interpolant)
@@ -207,12 +217,7 @@ def shared_flow(
         )
     extra = None
     if whole_number("repeats", repeats) > 1:
-        if not noise:
-            raise ModelError(
-                "Pairs that are repeated add noise at a finite rate, but `repeats` = "
-                f"{repeats} comes without `rate`. Give `rate` and `batch`, or leave it."
-            )
         extra = repeated_noise(model, loss, nodes, point, repeats)
     found = integrate_flow(system, nodes, point, start, when, rtol, atol, extra)
-    plain = (name.partition("_")[0] for name in names)
+    plain = (name.removesuffix("_1") for name in names)
     return {"times": when, **dict(zip(plain, np.array(found).T.tolist(), strict=True))}

@@ -30,6 +30,7 @@ TIED = "c=-1,m=0.1,q=0.1,b=0"
 SIZE = "--d 1e4 --steps 9"
 DENSITY = "--density uniform"
 FLOW = f"{DENSITY} --d 256 --init m=0.1,q=1"
+COMMON = " --common-rate"
 
 
 class Seen(Exception):
@@ -144,6 +145,7 @@ LINES = {
         "times": tuple(f"a {FLOW},b=0 --times {x}" for x in (1, 2)),
         "rate": tuple(f"a {FLOW},b=0 --times 1 --rate {x} --batch 4" for x in "12"),
         "batch": tuple(f"a {FLOW},b=0 --times 1 --rate 1 --batch {x}" for x in "48"),
+        "common_rate": tuple(f"a {FLOW},b=0 --times 1{x}" for x in ("", COMMON)),
         "json": (f"a {DENSITY} --d 256", f"a {DENSITY} --d 256 --json"),
     },
     "converge": {
@@ -716,6 +718,8 @@ CALLS = {
         "batch": pair(shared, "batch", 4, 8, rate=0.1),
         "repeats": pair(shared, "repeats", 1, 2, rate=0.1, batch=4),
         "ridge_w": pair(shared, "ridge_w", None, 0.1),
+        "exact_noise": pair(shared, "exact_noise", False, True, rate=0.1, batch=4),
+        "common_rate": pair(shared, "common_rate", False, True),
         "rtol": pair(shared, "rtol", 1e-3, 1e-8, atol=1e-12),
         "atol": pair(shared, "atol", 1e-3, 1e-8, rtol=1e-8),
     },

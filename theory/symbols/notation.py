@@ -46,6 +46,7 @@ TABLE: dict[str, Quantity] = {
     # the training of one network for all times
     "rate": Quantity(r"\eta", "learning rate: a step is rate/d", "O(1)", "positive"),
     "batch": Quantity("B", "fresh samples a training step", "O(1)", "positive"),
+    "b_var": Quantity("V", "variance of a bias over runs", "O(eta/B)", "positive"),
     "steepness": Quantity(
         r"\varsigma", "standard deviation of a field", "O(1)", "positive"
     ),

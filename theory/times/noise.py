@@ -59,13 +59,61 @@ def shared_noise(model: Model) -> sp.Expr:
     return RATE / BATCH * (near + far) / size
 
 
-def shared_sgd(model: Model, weight: sp.Expr) -> System:
+def exact_noise(model: Model) -> sp.Expr:
+    r"""The square of a sample's slope, whole at finite `d`: (R19) with O(1/d). (R32)
+
+    Write $e = g(s\mu - wT) + \zeta$ with $g = \alpha^2/\Delta$ and $\zeta \sim
+    N(0, \sigma^2g)$ independent of $x$, and $y$ for the noise of $x$; across $\mu$,
+    $y$ has the mean $w_\perp\sqrt{\Delta/(dn_2)}Z$ given the field's normal $Z$. Then
+    (R19) is the leading part of
+
+    $$ N = \frac{\eta g^2}{Bd^2}\Big\{ dg^2q\,\mathbb E T^4 + (d-1)\sigma^2g\,\mathbb E
+       T^2 + \frac{\beta^2}\Delta\mathbb E[(d - 1 + \tfrac q{n_2}(Z^2-1))P]
+       + 2\Lambda q\,\mathbb E R' \Big\}, $$
+
+    $P = T'^2(d^2g^2(sm - n_2T)^2 + dn_2\sigma^2g)$ and $R = TT'(\sigma^2g -
+    dg^2T(sm - n_2T))$: in the window a correction of $\sigma^2/d$. What remains,
+    $(1 - \frac1B)|\nabla\mathcal L|^2$, is $O(\eta q/d)$.
+    """
+    bayes, feature = exact_denoiser(model), model.target.features[0]
+    size = square_norm(feature)
+    m, q, b = (named(model, x, 1) for x in ("m", "q", "b"))
+    short = {
+        sp.Dummy("along"): size * m,
+        sp.Dummy("norm2"): size * (m**2 + q),
+        sp.Dummy("gain"): bayes.residual_gain,
+        sp.Dummy("rest"): model.target.sigma**2 * bayes.residual_gain,
+    }
+    along, norm2, gain, rest = short
+    across, unit = size * q, sp.tanh(H)
+    snr = bayes.beta**2 * D / bayes.delta
+    slope, total = sp.diff(unit, H), sp.S.Zero
+    for s, share in ((1, feature.p), (-1, 1 - feature.p)):
+        pull = gain * (s * along - norm2 * unit)
+        p = slope**2 * (D**2 * pull**2 + D * norm2 * rest)
+        r = unit * slope * (rest - D * gain * unit * pull)
+        field = ((snr * s * size * m + b,), (snr * size * (m**2 + q),))
+        parts = (
+            (D * gain**2 * across, unit**4),
+            ((D - 1) * rest, unit**2),
+            (bayes.beta**2 / bayes.delta * (D - 1), p),
+            (bayes.beta**2 / bayes.delta * snr * across, sp.diff(p, H, 2)),
+            (2 * snr * across, sp.diff(r, H)),
+        )
+        means = (a * FieldAverage(sp.expand(x), *field) for a, x in parts)
+        total += share * sum(means)
+    return (RATE / BATCH * gain**2 / D**2 * total / size).xreplace(short)
+
+
+def shared_sgd(model: Model, weight: sp.Expr, exact: bool = False) -> System:
     r"""The flow of the shared network with the noise of a finite learning rate. (R20)
 
-    $\dot q$ of (R3) gains $\lambda^2 N$; `m` and `b` are the flow's.
+    $\dot q$ of (R3) gains $\lambda^2 N$, of (R19) or, if `exact`, of (R32); `m` and
+    `b` are the flow's.
     """
     flow = shared_training(model, weight)
-    gain = to_averages(weight**2 * shared_noise(model))
+    noise = exact_noise if exact else shared_noise
+    gain = to_averages(weight**2 * noise(model))
     q = named(model, "q", 1)
     rows = tuple(
         replace(eq, rhs=eq.rhs + gain, status="asymptotic", rate=1 / D)
@@ -73,10 +121,11 @@ def shared_sgd(model: Model, weight: sp.Expr) -> System:
         else eq
         for eq in flow.equations
     )
-    step = Step("One batch adds to q, to second order in its step,", gain, "R19")
+    label = "R32" if exact else "R19"
+    step = Step("One batch adds to q, to second order in its step,", gain, label)
     return replace(
         flow,
-        name="shared/sgd",
+        name="shared/sgd-exact" if exact else "shared/sgd",
         equations=rows,
         parameters=(RATE, BATCH, *flow.parameters),
         status="asymptotic",

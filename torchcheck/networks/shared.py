@@ -46,7 +46,7 @@ class SharedRun:
     `repeats` uses each pair of noise and data at that many times. With heavy-ball
     `momentum` the steps are ``(1 - momentum) * rate`` times the running sum of slopes,
     so that `rate` is what a lasting slope moves by. `ridge_w` times |w|^2/d is added to
-    the loss.
+    the loss. With `common_rate` the bias has the rate of the vector, not 1/d of it.
     """
 
     d: int
@@ -58,6 +58,7 @@ class SharedRun:
     repeats: int = 1
     momentum: float = 0.0
     ridge_w: float = 0.0
+    common_rate: bool = False
     optimiser: Optimiser = "sgd"
 
 
@@ -116,13 +117,14 @@ def _mover(run: SharedRun, w: torch.Tensor, b: torch.Tensor):
 
     sums, rate = [torch.zeros_like(w), torch.zeros_like(b)], run.rate / 2
     step = rate * (1 - run.momentum)
+    slower = 1 if run.common_rate else run.d
 
     def by_sgd(slopes: Sequence[torch.Tensor]) -> None:
         with torch.no_grad():
             for total, slope in zip(sums, slopes, strict=True):
                 total.mul_(run.momentum).add_(slope)
             w.sub_(sums[0] * step)
-            b.sub_(sums[1] * (step / run.d))
+            b.sub_(sums[1] * (step / slower))
 
     return by_sgd
 

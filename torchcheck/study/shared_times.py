@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import ModelError
 from ...numerics.times.nodes import curve, quantiles
 from ...numerics.times.table import density_of, point_of, shared_flow
 from ...theory.models.model import TAU
@@ -25,10 +26,14 @@ FALSE_ALARM = 0.001
 """Chance that a study of a true flow is called inconsistent by chance."""
 
 ORDER = 2.0
-"""Factor of the tolerated relative error, of order (1 + rate + sigma^2)/d."""
+"""Factor of the tolerated relative error, of order (1 + rate)/d."""
 
 DECISIVE = 0.01
 """Largest standard error with which networks that agree are called consistent."""
+
+
+BLURRED = 0.1
+"""Largest standard error of the noise's factor with which a fit decides."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class SharedNetworks:
     rate: float
     batch: int
     repeats: int
+    common_rate: bool
     measured: Mapping[int, np.ndarray]
 
 
@@ -93,6 +99,7 @@ def train_networks(
         rate=run["rate"],
         batch=run["batch"],
         repeats=run.get("repeats", 1),
+        common_rate=run.get("common_rate", False),
         measured=measured,
     )
 
@@ -107,12 +114,15 @@ def compare_with_flow(nets: SharedNetworks, **told: Any) -> SharedStudy:
     """
     known: dict[str, Any] = {"density": nets.density, "loss": nets.loss}
     known |= {"rate": nets.rate, "batch": nets.batch, "repeats": nets.repeats}
-    known |= told
+    known |= {"common_rate": nets.common_rate} | told
+    known["exact_noise"] = not known["common_rate"] and known["repeats"] == 1
     rows = []
     for d, values in nets.measured.items():
         known |= {"init": nets.init, "times": nets.times}
         flow = shared_flow(nets.spec, d, **known, rtol=1e-6, atol=1e-8)
-        size = 1 + nets.rate + nets.spec.values["sigma"] ** 2
+        size = 1 + nets.rate
+        if not known["exact_noise"]:
+            size += nets.spec.values["sigma"] ** 2
         rows += _rows(d, nets.times, values, flow, ORDER * size / d)
     return SharedStudy(rows, verdict(rows))
 
@@ -162,3 +172,106 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
         return "inconsistent"
     blurred = max(row["stderr"] for row in rows) > DECISIVE
     return "undecided" if blurred else "consistent"
+
+
+@dataclass(frozen=True)
+class RateStudy:
+    r"""A fit of all overlaps over `d` and the rate, and a verdict.
+
+    Each row of `fits` has a `quantity`, a `term`, its `value`, `stderr` and what it
+    is `predicted` to be. Terms: ``limit``, how far the flow is from the measured limit
+    of $\eta \to 0$, $d \to \infty$ (0); ``noise``, what multiplies the predicted noise
+    of the rate (1); ``1/d``, the correction of finite dimensions times `d` (not
+    predicted).
+    """
+
+    fits: list[dict[str, Any]]
+    verdict: str
+
+
+def converge_in_rate(nets: Sequence[SharedNetworks], **told: Any) -> RateStudy:
+    r"""Fit networks of several rates and dimensions: is the flow their limit?
+
+    At fixed $\eta\,\cdot$ steps, overlap by overlap, measured less predicted without
+    noise is fitted by a constant, a multiple of what the noise adds to the prediction,
+    and a part in $1/d$. Consistent where the constant is 0 and the multiple, of `q`,
+    is 1. `told` overrides what the flow is told, as in `compare_with_flow`. Runs need
+    seeds of their own, for the errors are those between networks.
+
+    Raises
+    ------
+    ModelError
+        Without two rates and two dimensions, or for networks with one common rate or
+        repeated pairs, whose noise is not known at finite `d`.
+    """
+    from scipy.stats import norm
+
+    rates = {n.rate for n in nets}
+    sizes = {d for n in nets for d in n.measured}
+    if len(rates) < 2 or len(sizes) < 2:
+        raise ModelError(
+            "A fit in the rate and in d needs two rates and two dimensions, but there "
+            f"are {len(rates)} and {len(sizes)}. Train more networks."
+        )
+    if any(n.common_rate or n.repeats > 1 for n in nets):
+        raise ModelError(
+            "A fit in the rate and in d is of networks with a rate of its own for the "
+            "bias and fresh pairs, but some have one common rate or repeated pairs. "
+            "Compare those by `compare_with_flow`."
+        )
+    cells = [cell for n in nets for cell in _cells(n, told)]
+    fits = [row for k in range(len(NAMES)) for row in _fitted(cells, k)]
+    judged = [row for row in fits if row["predicted"] is not None]
+    most = norm.isf(FALSE_ALARM / len(judged) / 2)
+    far = [abs(r["value"] - r["predicted"]) / r["stderr"] for r in judged]
+    sharp = all(
+        r["stderr"] < (DECISIVE if r["term"] == "limit" else BLURRED) for r in judged
+    )
+    if max(far) > most:
+        return RateStudy(fits, "inconsistent")
+    return RateStudy(fits, "consistent" if sharp else "undecided")
+
+
+def _cells(nets: SharedNetworks, told: Mapping[str, Any]) -> list[tuple]:
+    """For each d: networks, the flow without noise, and what noise adds to it."""
+    known: dict[str, Any] = {"density": nets.density, "loss": nets.loss}
+    known |= {"init": nets.init, "times": nets.times, "rtol": 1e-6, "atol": 1e-8}
+    known |= told
+    noise = {"rate": nets.rate, "batch": nets.batch} | told
+    cells = []
+    for d, values in nets.measured.items():
+        flow = shared_flow(nets.spec, d, **{**known, "rate": None, "batch": None})
+        noisy = shared_flow(nets.spec, d, **{**known, **noise, "exact_noise": True})
+        still, moved = (np.array([f[x] for x in NAMES]).T for f in (flow, noisy))
+        cells.append((d, values, still, moved - still))
+    return cells
+
+
+def _fitted(cells: Sequence[tuple], k: int) -> list[dict[str, Any]]:
+    """Fit one overlap, network by network; errors are those between networks."""
+    terms = ("limit", "noise", "1/d") if NAMES[k] == "q" else ("limit", "1/d")
+    rows, targets = [], []
+    for d, values, still, added in cells:
+        spread = values[:, k].std(axis=1, ddof=1)
+        change = added[:, k]
+        left = values[:, k].T - still[:, k]
+        if NAMES[k] != "q":
+            left = left - change
+        columns = {"limit": np.ones_like(spread), "noise": change}
+        columns["1/d"] = np.full_like(spread, 1 / d)
+        rows.append(np.stack([columns[t] for t in terms], axis=1) / spread[:, None])
+        targets.append(left / spread)
+    count = min(len(t) for t in targets)
+    whole = np.concatenate([t[:count] for t in targets], axis=1)
+    found = np.linalg.lstsq(np.concatenate(rows), whole.T, rcond=None)[0]
+    expected = {"limit": 0.0, "noise": 1.0, "1/d": None}
+    return [
+        {
+            "quantity": NAMES[k],
+            "term": term,
+            "value": float(x.mean()),
+            "stderr": float(x.std(ddof=1) / np.sqrt(count)),
+            "predicted": expected[term],
+        }
+        for term, x in zip(terms, found, strict=True)
+    ]

@@ -38,6 +38,9 @@ def times(
     batch: Annotated[
         int | None, typer.Option(help="Samples a step, with --rate (flow).")
     ] = None,
+    common_rate: Annotated[
+        bool, typer.Option("--common-rate", help="One rate for w and b (flow).")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Tell how long training takes at times drawn from a density.
@@ -67,7 +70,8 @@ def times(
         check_range("--d", size, 2.0)
     chosen = load_spec(spec)
     if init is None:
-        unused({"--times": times, "--rate": rate, "--batch": batch}, "learning times")
+        flows = {"--times": times, "--rate": rate, "--batch": batch}
+        unused(flows | {"--common-rate": common_rate or None}, "learning times")
         if not exponents:
             needed({"--d": d}, "learning times")
         rows = _rows(chosen, dims or [], densities, losses, within, exponents)
@@ -86,6 +90,7 @@ def times(
         numbers(times or "", "--times"),
         rate=rate,
         batch=batch,
+        common_rate=common_rate,
     )
     print(answers.to_json(flow) if json else answers.table(flow))
 

@@ -8,7 +8,8 @@ from dilaton.numerics.times.families import START, best_in_family, family_goal
 from dilaton.numerics.times.table import learning_times, other_times
 from dilaton.theory.models.spec import parse_spec
 
-from .test_learning_times import SPEC, WEAK
+from ...cases import TWO_MODES
+from .test_learning_times import WEAK
 
 CELLS = 0.02  # a density of steps is judged at the middles of its cells
 SLOPE = 1e-6  # central differences
@@ -18,7 +19,7 @@ SOME = Shares(1.0, 1.0, 0.3)
 
 @pytest.fixture(scope="module")
 def spec():
-    return parse_spec(SPEC)
+    return parse_spec(TWO_MODES)
 
 
 @pytest.fixture(scope="module")

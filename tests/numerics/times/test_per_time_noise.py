@@ -5,7 +5,8 @@ from dilaton.errors import DerivationError, ModelError
 from dilaton.numerics.learn import learn
 from dilaton.theory.models.spec import parse_spec
 
-from .test_learning_times import SPEC, WEAK
+from ...cases import TWO_MODES
+from .test_learning_times import WEAK
 
 ROUNDED = 1.2e-4  # four published decimals, the last of them within one
 START = {"m": 0.3, "q": 0.5, "omega": 0.2, "r": 0.4, "b": 0.0}
@@ -13,7 +14,7 @@ START = {"m": 0.3, "q": 0.5, "omega": 0.2, "r": 0.4, "b": 0.0}
 
 def test_the_published_values():
     """SGD at d = 500 and 2000 extrapolates to r = 2.398(14)."""
-    spec = parse_spec(SPEC).replace(kappa=2.0)
+    spec = parse_spec(TWO_MODES).replace(kappa=2.0)
     found = learn(spec, "weights", 0.75, START, [20], rate=1, batch=1)
     wanted = {"m": 0.9904, "q": 0.9810, "omega": 1.4111, "r": 2.3885, "b": 0.6630}
     for name, value in wanted.items():
@@ -23,7 +24,7 @@ def test_the_published_values():
 
 
 def test_what_is_refused():
-    spec = parse_spec(SPEC)
+    spec = parse_spec(TWO_MODES)
     with pytest.raises(ModelError, match="`batch` is missing"):
         learn(spec, "weights", 0.75, START, [1], rate=1)
     init = {"c": -1.0, "m": 0.1, "q": 0.1, "b": 0.0}

@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 from dilaton.errors import AdmissibilityError, DerivationError, ModelError
+from dilaton.numerics.codegen.quadrature import trapezoid
+from dilaton.numerics.times.flow import FlowKind, flow_system
 from dilaton.numerics.times.table import shared_flow
+from dilaton.numerics.times.training_mean import evaluated, kernel_of
 from dilaton.theory.models.spec import parse_spec
 from scipy.integrate import solve_ivp
 
-from .test_learning_times import SPEC, WEAK
+from ...cases import TWO_MODES
+from .test_learning_times import WEAK
 
 ROUNDED = 6e-5  # published with four decimals
 SMOOTH = 1e-4  # slopes by central differences, an even grid of times
@@ -17,7 +21,7 @@ START = {"m": 0.1, "q": 1.0, "b": 0.0}
 
 @pytest.fixture(scope="module")
 def spec():
-    return parse_spec(SPEC).replace(p=0.7, sigma=0.8, kappa=2.5)
+    return parse_spec(TWO_MODES).replace(p=0.7, sigma=0.8, kappa=2.5)
 
 
 def test_the_published_flow_with_noise(spec):
@@ -92,12 +96,85 @@ def test_steep_fields_are_resolved(spec):
     assert flow["m"][0] == pytest.approx(1 - 0.5 * np.exp(-4 * kept), abs=1e-3)
 
 
+def speeds(kind, spec, state, point):
+    """The flow at one time, (m, q, b)."""
+    kernel = kernel_of(flow_system(spec.model, "data", kind))
+    known = point | {str(k): float(v) for k, v in spec.values.items()}
+    params = [known[name] for name in kernel.parameters[:-1]]
+    tau = np.array([point["tau"]])
+    return evaluated(kernel, "rhs", state, params, tau, trapezoid(500))[:, 0]
+
+
+def squared_slopes(state, p, sigma, d, tau, count, seed):
+    """Squares of a sample's slope across mu, for networks on whole vectors."""
+    m, q, b = state
+    rng = np.random.default_rng(seed)
+    mu, w = np.zeros((2, d))
+    mu[0], w[0], w[1] = d**0.5, m * d**0.5, (q * d) ** 0.5
+    s = np.where(rng.random(count) < p, 1, -1)[:, None]
+    x1 = s * mu + sigma * rng.standard_normal((count, d))
+    x = (1 - tau) * rng.standard_normal((count, d)) + tau * x1
+    delta = (1 - tau) ** 2 + sigma**2 * tau**2
+    gain = (1 - tau) ** 2 / delta
+    unit = np.tanh(tau / delta * (x @ w) + b)[:, None]
+    left = x1 - sigma**2 * tau / delta * x - gain * unit * w
+    inner = (left @ w)[:, None] * (1 - unit**2) * tau / delta
+    slope = 2 / d * gain * (unit * left + inner * x)
+    return (slope[:, 1:] ** 2).sum(1)
+
+
+def test_the_noise_at_finite_d_is_the_square_of_a_slope(spec):
+    """N = rate/4 E|slope|^2 a unit of time; the leading part alone is far off."""
+    spec, state = spec.replace(sigma=2.0), [0.8, 0.6, 0.2]
+    point = {"d": 12.0, "tau": 0.25, "rate": 1.0, "batch": 1.0}
+    still = speeds(FlowKind(), spec, state, point)
+    whole, first = (
+        (speeds(FlowKind(noisy=True, exact=x), spec, state, point) - still)[1]
+        for x in (True, False)
+    )
+    drawn = squared_slopes(state, 0.7, 2.0, 12, 0.25, 400_000, 1) / 4
+    error = drawn.std() / np.sqrt(drawn.size)
+    assert abs(whole - drawn.mean()) < 4 * error
+    assert abs(first - drawn.mean()) > 20 * error
+
+
+def test_one_common_rate_moves_the_bias_d_times_faster(spec):
+    point, state = {"d": 50.0, "tau": 0.3}, [0.6, 0.5, 0.1]
+    own = speeds(FlowKind(), spec, state, point)
+    common = speeds(FlowKind(common=True), spec, state, point)
+    np.testing.assert_allclose(common, own * [1, 1, 50], rtol=1e-12)
+
+
+def test_a_common_rate_ends_in_a_noisy_bias(spec):
+    """At rest V = rate/(2 B) E T'^2 (s-T)^2/E T'^2, by sums over a grid at small q."""
+    start = {"m": 1.0, "q": 0.0, "b": np.log(0.7 / 0.3) / 2}
+    sgd = {"rate": 0.02, "batch": 1, "common_rate": True}
+    flow = shared_flow(spec, 100, "window:0.2:0.2001:1", "data", start, [30], **sgd)
+    snr = 0.04 * 100 / (0.64 + 0.64 * 0.04)
+    g = np.linspace(-8, 8, 2001)
+    phi = np.exp(-g * g / 2) / np.exp(-g * g / 2).sum()
+    pull = slope = 0.0
+    for s, share in ((1, 0.7), (-1, 0.3)):
+        t = np.tanh(s * snr + np.sqrt(snr) * g + start["b"])
+        pull += share * phi @ ((1 - t * t) ** 2 * (s - t) ** 2)
+        slope += share * phi @ (1 - t * t) ** 2
+    gain = (0.64 / (0.64 + 0.64 * 0.04)) ** 2
+    assert flow["b_var"][0] == pytest.approx(0.01 * gain * pull / slope, rel=0.03)
+
+
 def test_what_is_refused(spec):
     args = (spec, 100, "uniform", "data")
     with pytest.raises(ModelError, match="`batch` is missing"):
         shared_flow(*args, START, [1], rate=1.0)
     with pytest.raises(ModelError, match="`repeats` = 2 comes without `rate`"):
         shared_flow(*args, START, [1], repeats=2)
+    with pytest.raises(ModelError, match="`exact_noise` is of the noise"):
+        shared_flow(*args, START, [1], exact_noise=True)
+    sgd = {"rate": 1.0, "batch": 1, "common_rate": True}
+    with pytest.raises(ModelError, match="comes with `exact_noise`"):
+        shared_flow(*args, START, [1], exact_noise=True, **sgd)
+    with pytest.raises(ModelError, match="comes with `repeats` = 2"):
+        shared_flow(*args, START, [1], repeats=2, **sgd)
     with pytest.raises(ModelError, match="`rate` must be positive and finite"):
         shared_flow(*args, START, [1], rate=-1.0, batch=1)
     with pytest.raises(AdmissibilityError, match="vector must not vanish"):

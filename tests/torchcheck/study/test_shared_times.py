@@ -1,13 +1,20 @@
 """SGD of a network for all times against the flow of its overlaps with noise."""
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch")
 from dilaton.errors import ModelError
+from dilaton.numerics.times.table import shared_flow
 from dilaton.theory.models.spec import parse_spec
-from dilaton.torchcheck.study.shared_times import compare_with_flow, train_networks
+from dilaton.torchcheck.study.shared_times import (
+    compare_with_flow,
+    converge_in_rate,
+    train_networks,
+)
 
-from ...numerics.times.test_learning_times import SPEC
+from ...cases import TWO_MODES
 
 FAR = 3.5  # standard errors: nine comparisons of one run with fixed seeds
 FINE = 0.008  # the largest standard error of a run of seconds
@@ -16,7 +23,7 @@ START = {"m": 0.3, "q": 1.0, "b": 0.0}
 
 @pytest.fixture(scope="module")
 def spec():
-    return parse_spec(SPEC).replace(p=0.7, sigma=0.8, kappa=2.5)
+    return parse_spec(TWO_MODES).replace(p=0.7, sigma=0.8, kappa=2.5)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +47,70 @@ def test_sgd_follows_the_flow_with_its_noise(nets):
 )
 def test_a_wrong_theory_is_found_out(nets, told):
     assert compare_with_flow(nets, **told).verdict == "inconsistent"
+
+
+@pytest.fixture(scope="module")
+def rates(spec):
+    """Networks of two rates and dimensions, with seeds of their own."""
+    times = (2, 5, 9)
+    return [
+        train_networks(
+            spec, [128, 256], "dilated", "data", START, times, rate=rate, **run
+        )
+        for rate, run in (
+            (3.0, {"batch": 8, "networks": 24, "seed": 11}),
+            (6.0, {"batch": 8, "networks": 24, "seed": 12}),
+        )
+    ]
+
+
+def test_the_flow_is_the_limit_in_d_and_in_the_rate(rates):
+    study = converge_in_rate(rates)
+    assert study.verdict == "consistent"
+    (noise,) = (row for row in study.fits if row["term"] == "noise")
+    assert abs(noise["value"] - 1) < FAR * noise["stderr"] < 0.2
+
+
+@pytest.mark.parametrize("told", [{"loss": "noise"}, {"batch": 4}], ids=str)
+def test_a_wrong_limit_or_noise_is_found_out(rates, told):
+    assert converge_in_rate(rates, **told).verdict == "inconsistent"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [{"density": "uniform"}, {"batch": 16}], ids=str)
+def test_a_wrong_density_or_half_the_noise_is_found_out(rates, told):
+    assert converge_in_rate(rates, **told).verdict == "inconsistent"
+
+
+def test_a_fit_needs_two_rates_and_two_dimensions(rates):
+    with pytest.raises(ModelError, match="needs two rates and two dimensions"):
+        converge_in_rate(rates[:1])
+    with pytest.raises(ModelError, match="one common rate or repeated pairs"):
+        converge_in_rate([rates[0], replace(rates[1], common_rate=True)])
+
+
+@pytest.mark.slow
+def test_one_common_rate(spec):
+    """The bias is slaved, and as noisy as predicted: 200 networks, eta/B = 1/8."""
+    run = {"rate": 1.0, "batch": 8, "networks": 200, "seed": 5, "common_rate": True}
+    start = {"m": 0.6, "q": 0.4, "b": 0.0}
+    nets = train_networks(spec, [128], "dilated", "data", start, (2, 4, 6), **run)
+    for row in compare_with_flow(nets).rows:
+        assert row["z"] < FAR, row
+    flow = shared_flow(
+        spec,
+        128,
+        "dilated",
+        "data",
+        start,
+        (2, 4, 6),
+        rate=1.0,
+        batch=8,
+        common_rate=True,
+    )
+    measured = nets.measured[128][:, 2].var(axis=1, ddof=1)
+    error = measured * (2 / 199) ** 0.5
+    assert (abs(measured - flow["b_var"]) < FAR * error).all()
 
 
 def test_few_networks_decide_nothing(spec):
