@@ -237,7 +237,7 @@ def _cells(nets: SharedNetworks, told: Mapping[str, Any]) -> list[tuple]:
     known: dict[str, Any] = {"density": nets.density, "loss": nets.loss}
     known |= {"init": nets.init, "times": nets.times, "rtol": 1e-6, "atol": 1e-8}
     known |= told
-    noise = {"rate": nets.rate, "batch": nets.batch} | told
+    noise = {"rate": nets.rate, "batch": nets.batch, **told}
     cells = []
     for d, values in nets.measured.items():
         flow = shared_flow(nets.spec, d, **{**known, "rate": None, "batch": None})
