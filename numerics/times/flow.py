@@ -33,7 +33,7 @@ def _steepest(start: Sequence[float]) -> list[float]:
 
 
 class FlowKind(NamedTuple):
-    """Kind of flow: with noise, exact at finite `d`, of one common rate, with a ridge."""
+    """Kind of flow: with noise, exact at finite `d`, of one common rate, a ridge."""
 
     noisy: bool = False
     exact: bool = False
