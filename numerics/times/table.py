@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import AdmissibilityError, DerivationError, ModelError
 from ...theory.models.model import Model
-from ...theory.times.densities import Density, parse_density
+from ...theory.times.densities import Density, parse_density, piecewise_constant
 from ...theory.times.exponents import time_law
 from ...theory.times.held import check_trainable
 from ...theory.times.weights import loss_weight
@@ -22,6 +23,9 @@ from .nodes import time_nodes
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
+
+MOST_STEPS = 150
+"""The times that a density from a table may have."""
 
 Densities = Sequence[str | Density]
 Given = Any
@@ -38,8 +42,30 @@ def point_of(spec: Spec, d: float, density: Density) -> dict[str, float]:
 
 
 def density_of(chosen: str | Density, model: Model) -> Density:
-    """Return a density, read from text if it is text."""
-    return chosen if isinstance(chosen, Density) else parse_density(chosen, model)
+    """Return a density, read from text if it is text.
+
+    ``table:FILE`` has the times of a file, equally many between each two neighbours;
+    all else is for `parse_density`.
+    """
+    if isinstance(chosen, Density):
+        return chosen
+    name, _, path = chosen.strip().partition(":")
+    return tabulated(chosen, path) if name == "table" else parse_density(chosen, model)
+
+
+def tabulated(text: str, path: str) -> Density:
+    """Return the density of the times in a file, of constant height between them."""
+    from .weighted import read_times
+
+    times = read_times(Path(path.strip()))
+    if len(times) > MOST_STEPS:
+        raise ModelError(
+            f"A density from a table may have {MOST_STEPS} times, but `{path}` has "
+            f"{len(times)}. Keep every k-th one: its quantiles."
+        )
+    return piecewise_constant(
+        text, times.tolist(), [1 / (len(times) - 1)] * (len(times) - 1)
+    )
 
 
 def learning_times(

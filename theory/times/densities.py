@@ -94,12 +94,18 @@ def piecewise_constant(
     masses: Sequence[sp.Expr | float],
 ) -> Density:
     """Return the density with a constant height between neighbouring edges."""
-    edges, masses = ([sp.sympify(x) for x in row] for row in (edges, masses))
+    edges, masses = ([_exact_zero(x) for x in row] for row in (edges, masses))
     heights = [m / (b - a) for m, (a, b) in zip(masses, pairwise(edges), strict=True)]
     pieces = [(h, b >= TAU) for h, b in zip(heights, edges[1:], strict=True)]
     inside = [(sp.S.Zero, edges[0] > TAU)] if edges[0] != 0 else []
     pdf = sp.Piecewise(*inside, *pieces, (sp.S.Zero, True))
     return Density(text, pdf, edges=tuple(edges))
+
+
+def _exact_zero(value: sp.Expr | float) -> sp.Expr:
+    """Return a number as sympy has it, 0.0 as the integer, which alone equals 0."""
+    found = sp.sympify(value)
+    return sp.S.Zero if found.is_zero else found
 
 
 def window(low: sp.Expr, high: sp.Expr, mass: sp.Expr) -> Density:
@@ -145,7 +151,7 @@ def piecewise_linear(
             "A table of a density must have increasing times in [0, 1] and a positive "
             f"height, but has the times {shown(list(times))}. Sort them."
         )
-    x, y = ([sp.Float(v) for v in row] for row in (times, heights))
+    x, y = ([_exact_zero(sp.Float(v)) for v in row] for row in (times, heights))
     pieces = [
         (y[i] + (y[i + 1] - y[i]) * (TAU - x[i]) / (x[i + 1] - x[i]), x[i + 1] >= TAU)
         for i in range(len(x) - 1)
@@ -240,8 +246,9 @@ def _formula_map(text: str, model: Model) -> TimeMap:
         if name in ARGUMENTS and name not in known:
             raise ModelError(
                 "A density of times must have a formula, but the map "
-                f"`{name}` is known as numbers only. Give its points to "
-                "`dilaton.theory.times.densities.piecewise_constant` in Python."
+                f"`{name}` is known as numbers only, others at each d. Write its times "
+                "at one d to a file, as `dilaton.numerics.times.grid.make_grid` has "
+                "them, and give `table:FILE`."
             )
     return parse_map(text, model)
 

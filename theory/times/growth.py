@@ -166,6 +166,9 @@ class Balance:
         """Whether ``tau`` is below a bound at this scale; `None` where it is near."""
         if condition in (sp.true, sp.false):
             return condition == sp.true
+        if isinstance(condition, sp.Or):  # of neighbours with equal values
+            held = [self._holds(part) for part in condition.args]
+            return True if True in held else None if None in held else False
         low, high = condition.args
         bound = high if low == TAU else low
         below = (low == TAU) == isinstance(condition, sp.Le | sp.Lt)

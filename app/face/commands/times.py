@@ -50,9 +50,9 @@ def times(
     overlaps. A step of SGD with learning rate eta takes a training time eta/d.
 
     Densities: uniform, shift:A, logit-normal:M:S, dilated, window:LOW:HIGH:MASS,
-    log-normal:M:S (EDM), mode:G, cosine, log-snr, ddpm:FIRST:LAST:COUNT, formula:F;
-    maps compose with +. Loss weights: data, velocity, noise, min-snr:G, p2:K:G,
-    sigmoid:B, edm:S, formula:F. Numbers may be formulas in d, as sqrt(d).
+    log-normal:M:S (EDM), mode:G, cosine, log-snr, ddpm:FIRST:LAST:COUNT, formula:F,
+    table:FILE; maps compose with +. Loss weights: data, velocity, noise, min-snr:G,
+    p2:K:G, sigmoid:B, edm:S, formula:F. Numbers may be formulas in d, as sqrt(d).
 
     \b
     Example:

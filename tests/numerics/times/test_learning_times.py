@@ -173,6 +173,27 @@ def test_densities_that_are_the_same(spec):
         assert found(spec, [500], density, "data")[0] == pytest.approx(wanted, rel=SAME)
 
 
+def test_a_table_of_times_is_their_density(spec, tmp_path):
+    """Times that are squares of even numbers have the density 1/(2 sqrt(tau))."""
+    path = tmp_path / "times.txt"
+    path.write_text("\n".join(map(str, np.linspace(0, 1, 140) ** 2)))
+    mine = found(spec, [256], f"table:{path}", "data")[0]
+    wanted = found(spec, [256], "formula:1/sqrt(tau)", "data")[0]
+    assert mine == pytest.approx(wanted, rel=1e-3)
+    (row,) = time_exponents(spec, [f"table:{path}"], ["data"], within=0.02)
+    assert row["exponent"] == "1/2"  # level below its first time beyond 0
+    path.write_text(" ".join(map(str, np.linspace(0, 1, 151))))
+    with pytest.raises(ModelError, match="may have 150 times"):
+        found(spec, [256], f"table:{path}", "data")
+
+
+def test_zero_as_a_float_is_the_start_of_a_density(spec):
+    flat = piecewise_linear([0.0, 1.0], [1.0, 1.0], "flat")
+    for density in (flat, piecewise_constant("level", (0.0, 0.3, 1.0), (0.3, 0.7))):
+        (row,) = time_exponents(spec, [density], ["data"], within=0.02)
+        assert row["exponent"] == "1/2"
+
+
 def test_levels_and_quantiles_are_placed_where_they_belong(spec):
     """Of levels even in time, and of a map without a formula for its density."""
     levels = (np.arange(4000) + 0.5) / 4000
