@@ -26,6 +26,25 @@ STRIDE = 20
 Moved = Callable[[int], object]
 
 
+LEARNED_WITHIN = 0.02
+"""Distance from p at which a weight counts as learned, in what theory predicts."""
+
+MIXTURE_SPEC = """
+[target]
+kind = "two-modes"
+p = {p!r}
+sigma = {sigma!r}
+[interpolant]
+alpha = "1 - tau"
+beta = "tau"
+[dilation]
+kappa = 3.0
+[data]
+n = "inf"
+"""
+"""The spec of the mixture, of the population."""
+
+
 @dataclass(frozen=True)
 class ExperimentSettings:
     """Everything that fixes the numbers of an experiment.
@@ -278,6 +297,26 @@ def _found(curve: Curve, mse: MseCurve) -> dict[str, Any]:
     }
 
 
+def predicted_factor(plan: ExperimentSettings, high: float) -> float | None:
+    """Return how many times sooner window times teach the weight, in theory.
+
+    It is the ratio of the learning times (R17) of one tied network under gradient flow
+    on the population, at uniform times and at those that window training draws, to 0.02
+    of p; `None` where p is that close to 1/2.
+    """
+    from ...numerics.times.table import learning_times
+    from ...theory.models.spec import parse_spec
+
+    if abs(plan.p - 0.5) <= LEARNED_WITHIN:
+        return None
+    spec = parse_spec(MIXTURE_SPEC.format(p=plan.p, sigma=plan.sigma))
+    window = f"window:0:{high:.12f}:{plan.mass:.12f}"
+    rows = learning_times(
+        spec, [plan.d], ["uniform", window], ["data"], within=LEARNED_WITHIN
+    )
+    return float(rows[0]["time"] / rows[1]["time"])
+
+
 @dataclass(frozen=True, eq=False)
 class MixtureSubject:
     """The two-mode mixture with a per-time or a shared network."""
@@ -314,6 +353,8 @@ class MixtureSubject:
         )
         found = _found(curve, mse_curve(denoiser, turned, generator=g, look=False))
         theory = mixture_window(plan.p)
+        if plan.network == "shared":
+            found["predicted_factor"] = predicted_factor(plan, found["window"][1])
         return found | {
             "window_snr": [mix.snr(t) for t in found["window"]],
             "theory_snr": theory.tolist(),

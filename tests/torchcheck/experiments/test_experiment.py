@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from dilaton.torchcheck.experiments.subjects import (
     MixtureSubject,
     image_plan,
     mixture_plan,
+    predicted_factor,
 )
 from dilaton.torchcheck.experiments.unet import (
     UNet,
@@ -416,3 +418,10 @@ def test_window_training_is_three_times_closer_at_4096(tmp_path):
     numbers = run_experiment(replace(plan, budgets=(600,)), tmp_path / "a")
     assert numbers["factor_interval"][0] >= 3
     assert "closer" in numbers["verdict"]
+
+
+def test_the_predicted_factor_is_the_ratio_of_densities_in_the_window():
+    """Where both are constant over it: mass 1/2 on [0, 0.2] against 1 everywhere."""
+    plan = mixture_plan(d=10**6, p=0.8, sigma=1.0, network="shared", seeds=[0])
+    assert predicted_factor(plan, 0.2) == pytest.approx(2.5, rel=1e-6)
+    assert predicted_factor(replace(plan, p=0.51), 0.2) is None
