@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import warnings
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -60,6 +61,7 @@ def main() -> None:
     warnings.showwarning = _show_warning
     # so that SIGTERM, too, leaves through the code that tidies files
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    sys.argv[1:] = map(_at_home, sys.argv[1:])
     try:
         app()
     except SystemExit as end:
@@ -79,6 +81,13 @@ def main() -> None:
             "Ask for less at once: fewer workers, rows in a chunk or paths; "
             "what was finished before is kept."
         )
+
+
+def _at_home(word: str) -> str:
+    """Expand the `~` that a shell leaves in ``--output=~/folder`` or in quotes."""
+    option, sign, value = word.rpartition("=") if word[:1] == "-" else ("", "", word)
+    whole = str(Path(value).expanduser()) if value[:2] in ("~", "~/") else value
+    return option + sign + whole
 
 
 def _leave_at_once(code: Any) -> None:

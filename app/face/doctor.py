@@ -92,5 +92,10 @@ def _devices() -> list[str]:
         ]
     import jax
 
-    found += [f"jax {device}" for device in jax.devices() if device.platform != "cpu"]
+    try:
+        devices = jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines() or [os.environ.get("JAX_PLATFORMS", "")]
+        return [*found, f"jax finds no device: {reason[0]}"]
+    found += [f"jax {device}" for device in devices if device.platform != "cpu"]
     return found

@@ -34,6 +34,7 @@ GREY = "#7f7f7f"
 MARKERS = "osD^vP*X"
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
+    "text.usetex": False,
     "font.size": 9.5,
     "mathtext.fontset": "dejavusans",
     "axes.titlesize": 10,
@@ -86,6 +87,7 @@ def save(figure: Figure, stem: Path) -> None:
         stem.with_suffix(f".{suffix}").write_bytes(rendered(figure, suffix))
 
 
+@styled
 @styled
 def rendered(figure: Figure, form: str) -> bytes:
     """Return `figure` as the bytes of a png, pdf or svg file."""

@@ -27,8 +27,16 @@ def cache_folder() -> Path:
     """Return ``$DILATON_CACHE``, or the user's cache folder."""
     if "DILATON_CACHE" in os.environ:
         return Path(os.environ["DILATON_CACHE"])
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "dilaton"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(base) / "dilaton" if base else _in_home()
+
+
+def _in_home() -> Path:
+    """The folder of a user who has a home, else one by the user's number."""
+    try:
+        return Path.home() / ".cache" / "dilaton"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"dilaton-{os.getuid()}"
 
 
 def load_source(source: str, name: str) -> ModuleType:

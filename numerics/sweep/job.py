@@ -328,6 +328,8 @@ def sweep(
     folder, wanted = _folder(out), _wanted(job, chunk_index)
     threads = _threads(job, workers)
     key_of_result(folder / "sweep.nc")  # refuses another's file before any work
+    if scheduler is not None:
+        _client(scheduler).close()  # nothing is written where nobody answers
     store = Store(folder, job.recipe()).open()
     pending = [i for i in wanted if _usable(job, store, i) is None]
     if pending:

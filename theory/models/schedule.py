@@ -60,7 +60,7 @@ GRID, SCATTERED = 64, 193
 
 DIMENSIONS = (1e2, 1e4, 1e6)  # dimensions at which schedules that contain d are tried
 GOLDEN = 0.6180339887498949
-ZERO = 1e-12  # a schedule's value at an end counts as reached within this
+ZERO = 2e-8  # a value at an end counts as reached within the root of a rounding
 
 
 def parse_schedule(text: str, key: str = "schedule") -> sp.Expr:

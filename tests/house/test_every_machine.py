@@ -1,0 +1,75 @@
+"""Machines unlike ours: no home, no GPU, another matplotlibrc, a `~` left as it is."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dilaton.errors import SolveError
+from dilaton.face import cli
+from dilaton.numerics.codegen.cache import cache_folder
+from dilaton.numerics.sweep.job import sweep
+from dilaton.show import plots
+from dilaton.theory.models.spec import parse_spec
+
+from ..cases import TWO_MODES
+
+
+def test_a_user_without_a_home_has_a_cache(monkeypatch):
+    def homeless(*_):
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("DILATON_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert cache_folder().name == f"dilaton-{os.getuid()}"
+
+
+def test_doctor_says_that_jax_finds_no_device():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "dilaton", "doctor"],
+        env=os.environ | {"JAX_PLATFORMS": "cuda"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "jax finds no device" in done.stdout
+
+
+def test_figures_ignore_a_usetex_of_the_user():
+    import matplotlib as mpl
+
+    with mpl.rc_context({"text.usetex": True}):
+        drawn, axes = plots.new_figure(1, 1, 2, 2)
+        axes[0, 0].set_title("$x$")
+        assert len(plots.rendered(drawn, "png")) > 1000
+        assert mpl.rcParams["text.usetex"]
+
+
+def test_no_store_is_left_where_no_scheduler_answers(tmp_path):
+    pytest.importorskip("distributed")
+    with pytest.raises(SolveError, match="did not answer"):
+        sweep(parse_spec(TWO_MODES), "kappa=1,2", tmp_path / "s", scheduler="nonsense")
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "whole"),
+    [
+        ("~/a", "HOME/a"),
+        ("--output=~/a", "--output=HOME/a"),
+        ("~", "HOME"),
+        ("kappa=1:2:3", "kappa=1:2:3"),
+        ("--over=kappa=1,2", "--over=kappa=1,2"),
+        ("a~b", "a~b"),
+    ],
+)
+def test_a_home_is_found_in_every_option(word, whole, monkeypatch):
+    monkeypatch.setenv("HOME", "HOME")
+    assert cli._at_home(word) == whole
+
+
+def test_a_root_of_a_cosine_reaches_its_end():
+    changed = TWO_MODES.replace("1 - tau", "sqrt(cos(pi*tau/2))")
+    assert parse_spec(changed.replace('"tau"', '"sqrt(1-cos(pi*tau/2))"')).model
