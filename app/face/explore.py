@@ -8,6 +8,8 @@ phase and the law of $\nu$ at its end.
 from __future__ import annotations
 
 import json
+import os
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Mapping
@@ -172,10 +174,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, "text/plain", "There are / and /answer.")
 
     def _is_ours(self) -> bool:
-        """Refuse other names for this address, which a foreign page could give it."""
-        port = self.connection.getsockname()[1]
-        known = (f"127.0.0.1:{port}", f"localhost:{port}")
-        return self.headers.get("Host", "") in known
+        """Refuse other names for this address, which a foreign page could give it.
+
+        The port is whatever a tunnel made of ours.
+        """
+        name = self.headers.get("Host", "").rpartition(":")[0]
+        return name in ("127.0.0.1", "localhost", "[::1]")
 
     def _answer(self, query: str) -> None:
         given = {k: v[-1] for k, v in parse_qs(query[:2000]).items()}
@@ -232,6 +236,13 @@ def warm_up() -> None:
         answer(ready | {"n": n})
 
 
+def _has_screen() -> bool:
+    """Whether a window can open; a browser of text would take the terminal."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
 def explore(port: int, browser: bool, say: Callable[[str], None]) -> None:
     """Serve the page until interrupted; `say` is told where it is."""
     server = make_server(port)
@@ -239,7 +250,7 @@ def explore(port: int, browser: bool, say: Callable[[str], None]) -> None:
     say("Deriving and compiling (some seconds the first time) ...")
     warm_up()
     say(f"{address}  (Ctrl-C ends it)")
-    if browser:
+    if browser and _has_screen():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     with server:
         server.serve_forever()

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import pickle
+import secrets
 import sys
 import tempfile
 import threading
@@ -133,15 +134,16 @@ def _written(path: Path, source: str) -> Path:
 
 
 def _publish(path: Path, source: str, put) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    # with the rights that the user's umask gives, so that a group may share the cache
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(source.encode())
         put(temporary, path)
     except FileExistsError:
         pass
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def forget_compiled(path: Path) -> None:

@@ -67,6 +67,8 @@ Two-dimensional ones have time second; the coordinates along time are returned u
 ``"@t"``, ``"@s"``, ``"@phase"``. ``"status"`` and ``"reason"`` are text.
 """
 
+LARGEST = 2**31 - 4
+"""Bytes of a variable in a netCDF-3 file."""
 TEXTS = ("status", "reason", "@phase")
 """The columns of a chunk that are text; all others are numbers."""
 
@@ -369,10 +371,23 @@ def make_job(
     axes = axes_of(over)
     check_axes(spec, axes)
     size = math.prod(len(axis.values) for axis in axes)
+    _check_size(size, len(checked["s"]))
     per_chunk = min(max(-(-size // 64), 64), 4096)
     if rows_per_chunk is not None:
         per_chunk = whole_number("rows_per_chunk", rows_per_chunk)
     return Job(spec, axes, rows or _solver(spec), per_chunk, checked)
+
+
+def _check_size(rows: int, times: int) -> None:
+    """Refuse a result that no netCDF-3 file holds, before anything is computed."""
+    phases = 2
+    size = 8 * rows * times * phases
+    if size > LARGEST:
+        raise ModelError(
+            f"A variable of `sweep.nc` may have 2 GiB, but {rows} rows at {times} "
+            f"times need {size / 2**30:.1f}. Ask for fewer times, or cut the grid "
+            "into several sweeps."
+        )
 
 
 def _checked_settings(
@@ -504,13 +519,8 @@ def _on_threads(job: Job, pending: Sequence[int], workers: int) -> Finished:
 
 def _on_cluster(job: Job, pending: Sequence[int], address: str) -> Finished:
     """Compute chunks on the workers of a running Dask scheduler."""
-    try:
-        from distributed import as_completed
-    except ImportError as error:
-        raise MissingExtra(
-            "`scheduler` needs the package `distributed`, but it is not installed. "
-            "Run `pip install 'dilaton[distributed]'`."
-        ) from error
+    from distributed import as_completed
+
     with _client(address) as client:
         known = job.recipe()["versions"]
         futures = client.map(run_checked, [job] * len(pending), pending, known=known)
@@ -525,7 +535,13 @@ def _client(address: str) -> Any:
     One that did not connect is gone before the error is raised: at the end of the
     process it could no longer close itself.
     """
-    from distributed import Client
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MissingExtra(
+            "`scheduler` needs the package `distributed`, but it is not installed. "
+            "Run `pip install 'dilaton[distributed]'`."
+        ) from error
 
     with contextlib.suppress(OSError, ValueError, TypeError, TimeoutError):
         return Client(address, timeout=10, set_as_default=False)

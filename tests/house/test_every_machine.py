@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from dilaton.errors import SolveError
+from dilaton.errors import ModelError, SolveError
 from dilaton.face import cli
 from dilaton.numerics.codegen.cache import cache_folder
 from dilaton.numerics.sweep.job import sweep
@@ -73,3 +73,47 @@ def test_a_home_is_found_in_every_option(word, whole, monkeypatch):
 def test_a_root_of_a_cosine_reaches_its_end():
     changed = TWO_MODES.replace("1 - tau", "sqrt(cos(pi*tau/2))")
     assert parse_spec(changed.replace('"tau"', '"sqrt(1-cos(pi*tau/2))"')).model
+
+
+def test_a_cache_file_has_the_rights_of_the_umask(tmp_path):
+    from dilaton.numerics.codegen import cache
+
+    before = os.umask(0o002)
+    try:
+        cache._publish(tmp_path / "kernel.py", "x = 1\n", os.replace)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "kernel.py").stat().st_mode & 0o777 == 0o664
+
+
+def test_a_result_that_no_file_holds_is_refused_at_once(tmp_path):
+    with pytest.raises(ModelError, match="may have 2 GiB, but 100000000 rows"):
+        sweep(
+            parse_spec(TWO_MODES),
+            ["kappa=1:2:10000", "p=0.5:0.9:10000"],
+            tmp_path / "s",
+            s=[0.5, 1.0],
+        )
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("platform", "names", "opens"),
+    [
+        ("linux", {}, False),
+        ("linux", {"DISPLAY": ":0"}, True),
+        ("linux", {"WAYLAND_DISPLAY": "wayland-0"}, True),
+        ("darwin", {}, True),
+    ],
+)
+def test_a_browser_is_opened_where_there_is_a_screen(
+    platform, names, opens, monkeypatch
+):
+    from dilaton.face import explore
+
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(explore.sys, "platform", platform)
+    assert explore._has_screen() is opens
