@@ -219,6 +219,8 @@ def _checked_file() -> type:
             except OSError:
                 _damaged(self._index_name)
                 return {}
+            except Exception:  # of classes that another numba had: compile anew
+                return {}
             version, stamp, overloads = content
             fresh = version == self._version and stamp == self._source_stamp
             return overloads if fresh else {}

@@ -429,6 +429,15 @@ def test_damaged_machine_code_is_said_and_made_again(kept, tmp_path, kind):
     assert kept().load("key") == {"code": b"new"}
 
 
+def test_machine_code_of_another_numba_is_compiled_again(kept, tmp_path):
+    (path,) = tmp_path.glob("*.nbi")
+    gone = b"cdilaton.no_such_module\nThing\n."  # a class that is no longer there
+    path.write_bytes(hashlib.sha256(gone).digest() + gone)
+    assert kept().load("key") is None
+    kept().save("key", {"code": b"new"})
+    assert kept().load("key") == {"code": b"new"}
+
+
 def test_machine_code_that_is_gone_is_compiled_again_without_a_word(kept, tmp_path):
     (path,) = tmp_path.glob("*.nbc")
     path.unlink()
