@@ -92,6 +92,18 @@ def table(found):
     return lines
 
 
+def confidences(found):
+    """Rows of text: the classifier's mean confidence in generated zeros and ones."""
+    lines = []
+    for arm, runs in found["runs"].items():
+        cells = [f"`{arm}`", str(len(runs))]
+        for budget in found["plan"]["budgets"]:
+            zeros, ones = values(found, arm, "confidence", budget).mean(0)
+            cells.append(f"{zeros:.3f} / {ones:.3f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
 def windows(found):
     """Rows of text: how a window was found, and its two ends with their intervals."""
     (lo, hi), (first, second) = found["window"], found["window_interval"]

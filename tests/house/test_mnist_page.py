@@ -13,7 +13,10 @@ PAGE = (DOCS / "howto" / "mnist.md").read_text()
 FOUND = MNIST.load()
 
 
-@pytest.mark.parametrize("rows", [MNIST.windows, MNIST.table, MNIST.factors])
+ROWS = [MNIST.windows, MNIST.table, MNIST.factors, MNIST.confidences]
+
+
+@pytest.mark.parametrize("rows", ROWS)
 def test_every_row_is_on_the_page(rows):
     for row in rows(FOUND):
         assert row in PAGE
