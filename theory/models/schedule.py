@@ -60,7 +60,8 @@ GRID, SCATTERED = 64, 193
 
 DIMENSIONS = (1e2, 1e4, 1e6)  # dimensions at which schedules that contain d are tried
 GOLDEN = 0.6180339887498949
-ZERO = 2e-8  # a value at an end counts as reached within the root of a rounding
+ZERO = 1e-12  # a difference that is rounding
+REACHED = 2e-8  # an end counts as reached within the root of a rounding
 
 
 def parse_schedule(text: str, key: str = "schedule") -> sp.Expr:
@@ -387,7 +388,7 @@ def _samples(curve: Curve, d: float, key: str, text: str) -> list[float]:
 def _check_end(
     value: float, wanted: float, tau: int, key: str, text: str, example: str
 ) -> None:
-    if abs(value - wanted) > ZERO:
+    if abs(value - wanted) > REACHED:
         raise ModelError(
             f"`{key}` must be {wanted:g} at tau = {tau}, but {text!r} is {value:.6g} "
             f"there. Rescale it; the linear schedule has `{example}`."

@@ -16,6 +16,9 @@ from ..arguments import (
     whole,
 )
 
+SEEDS, FEW_SEEDS = 10, 4
+"""Pairs of trainings, and how many with ``--quick``."""
+
 
 def windows(
     data: Annotated[
@@ -75,7 +78,10 @@ def windows(
             help="Images: seeds of those ways; 0 for all.", show_default="4", min=0
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Pairs of trainings.", min=1)] = 10,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="Pairs of trainings.", show_default="10; 4 if quick", min=1),
+    ] = None,
     first_seed: Annotated[int, typer.Option(help="Seeds count from here.", min=0)] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Smaller everything.")] = False,
     device: Annotated[
@@ -101,7 +107,8 @@ def windows(
     from ...torchcheck.device import check_device
     from ..windows_report import report_json, write_windows_report
 
-    chosen = seeds_from(first_seed, seeds, "--first-seed")
+    count = seeds or (FEW_SEEDS if quick else SEEDS)
+    chosen = seeds_from(first_seed, count, "--first-seed")
     check_device(device)
     common: dict[str, Any] = {
         "seeds": chosen,
