@@ -11,10 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import qmc
 
 from .confusion import FLAT
+from .scrambled import as_normals, scrambled
 
 REACH = 8.0  # standard deviations: 1e-15 is left outside
 TOLERANCE = 1e-11
@@ -93,8 +92,7 @@ def _sobol(
 
 
 def _scrambled(count: int, dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    unit = qmc.Sobol(dim, seed=seed).random(count)
-    return ndtri(np.clip(unit, 1e-15, 1 - 1e-15)).T, np.full(count, 1 / count)
+    return as_normals(scrambled(count, dim, seed)).T, np.full(count, 1 / count)
 
 
 def scalar(value: Any) -> float:

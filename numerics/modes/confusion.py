@@ -14,8 +14,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_ndtr, ndtr, ndtri
-from scipy.stats import qmc
+from scipy.special import log_ndtr, ndtr
+
+from .scrambled import as_normals, scrambled
 
 REACH = 9.0  # standard deviations; a normal leaves 2e-19 outside
 NODES = 16  # Gauss-Legendre nodes of a panel
@@ -296,8 +297,7 @@ def _sampled(points: np.ndarray) -> Confusion:
 def _scramble(points: np.ndarray, count: int, seed: int) -> np.ndarray:
     """One estimate; given all other coordinates the first one's law is closed."""
     size, width = points.shape
-    unit = qmc.Sobol(width - 1, seed=seed).random(count)
-    noise = ndtri(np.clip(unit, 1e-15, 1 - 1e-15))
+    noise = as_normals(scrambled(count, width - 1, seed))
     slopes, rest = points[:, 0], points[:, 1:]
     half = np.sum(points**2, 1) / 2
     found = np.empty((size, size))
@@ -316,8 +316,7 @@ def _scramble(points: np.ndarray, count: int, seed: int) -> np.ndarray:
 def _counted(points: np.ndarray, count: int, seed: int) -> np.ndarray:
     """One estimate by counting, for very many points."""
     size, width = points.shape
-    unit = qmc.Sobol(width, seed=seed).random(count)
-    noise = ndtri(np.clip(unit, 1e-15, 1 - 1e-15))
+    noise = as_normals(scrambled(count, width, seed))
     seen, half = noise @ points.T, np.sum(points**2, 1) / 2
     shifts = points @ points.T - half
     rows = [np.argmax(seen + shift, axis=1) for shift in shifts]

@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import qmc
 
 from ..codegen.indexed import indexed_functions
 from ..codegen.snapshot import printed, printed_limit
 from ..modes.evaluate import exponents_of, families, weights_of
+from ..modes.scrambled import as_normals, scrambled
 from ..modes.tree_shares import Placed, spread
 from .rules import ExactFlow
 
@@ -53,8 +52,7 @@ class ModesFlow(ExactFlow):
     def starts(self, seed: int) -> np.ndarray:
         """Return starting points, one scrambling of a Sobol sequence."""
         width = self.means.shape[1]
-        unit = qmc.Sobol(width, seed=seed).random(POINTS)
-        noise = ndtri(np.clip(unit, 1e-15, 1 - 1e-15)).T
+        noise = as_normals(scrambled(POINTS, width, seed)).T
         return self.start * np.concatenate([noise, np.ones((1, POINTS))])
 
     def shares(self, state: np.ndarray) -> np.ndarray:

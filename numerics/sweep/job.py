@@ -330,14 +330,17 @@ def sweep(
     folder, wanted = _folder(out), _wanted(job, chunk_index)
     threads = _threads(job, workers)
     key_of_result(folder / "sweep.nc")  # refuses another's file before any work
-    if scheduler is not None:
-        _client(scheduler).close()  # nothing is written where nobody answers
-    store = Store(folder, job.recipe()).open()
-    pending = [i for i in wanted if _usable(job, store, i) is None]
-    if pending:
-        work = _on_cluster(job, pending, scheduler) if scheduler else None
-        work = work or _on_threads(job, pending, threads)
-        _keep(job, store, work, len(wanted) - len(pending), progress)
+    # nothing is written where nobody answers
+    with _client(scheduler) if scheduler else contextlib.nullcontext() as client:
+        store = Store(folder, job.recipe()).open()
+        pending = [i for i in wanted if _usable(job, store, i) is None]
+        work = (
+            _on_cluster(job, pending, client)
+            if client
+            else _on_threads(job, pending, threads)
+        )
+        if pending:
+            _keep(job, store, work, len(wanted) - len(pending), progress)
     result, complete = collect(job, store)
     if complete:
         store.tidy()
@@ -517,16 +520,15 @@ def _on_threads(job: Job, pending: Sequence[int], workers: int) -> Finished:
     pool.shutdown()
 
 
-def _on_cluster(job: Job, pending: Sequence[int], address: str) -> Finished:
+def _on_cluster(job: Job, pending: Sequence[int], client: Any) -> Finished:
     """Compute chunks on the workers of a running Dask scheduler."""
     from distributed import as_completed
 
-    with _client(address) as client:
-        known = job.recipe()["versions"]
-        futures = client.map(run_checked, [job] * len(pending), pending, known=known)
-        for future in as_completed(futures, loop=client.loop):
-            yield future.result()
-            future.release()
+    known = job.recipe()["versions"]
+    futures = client.map(run_checked, [job] * len(pending), pending, known=known)
+    for future in as_completed(futures, loop=client.loop):
+        yield future.result()
+        future.release()
 
 
 def _client(address: str) -> Any:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import sympy as sp
-from scipy.special import ndtri
-from scipy.stats import qmc
 
 from ...errors import ModelError
 from ...theory.grids.weights import (
@@ -27,6 +25,7 @@ from ..codegen.parameters import closed_values
 from ..codegen.snapshot import printed, printed_limit
 from ..modes.averages import scalar
 from ..modes.evaluate import exponents_of, families, mse_modes, weights_of
+from ..modes.scrambled import as_normals, scrambled
 from ..modes.tree_shares import Placed
 from .evaluate import Curve, evaluate, evaluate_inverse
 
@@ -179,16 +178,16 @@ def _lipschitz_of_modes(
     functions = indexed_functions(mode_slopes(limit.model))
     placed, weights = Placed.of(printed_limit(limit).about["modes"]), weights_of(point)
     rows, width = placed.loadings, placed.loadings.shape[1]
-    uniform = qmc.Sobol(width + 1, seed=0).random(POINTS)
+    uniform = scrambled(POINTS, width + 1, seed=0)
     mode = np.searchsorted(np.cumsum(weights)[:-1], uniform[:, 0])
-    normals = ndtri(np.clip(uniform[:, 1:], LAST, 1 - LAST)).T
+    noise = as_normals(uniform[:, 1:]).T
     given = dict(point) | families(weights, rows)
     given |= {"delta": exponents_of(placed)[:, None]}
     found = []
     for at in tau.tolist():
         here = functions.equations(np, at, given | {"y": np.zeros((width, 1))})
         shift = np.reshape(here["shift"], (-1, 1))
-        y = shift * rows[mode].T + here["spread"] * normals
+        y = shift * rows[mode].T + here["spread"] * noise
         slopes = functions.equations(np, at, given | {"y": y})["slope"]
         top = np.linalg.eigvalsh(np.moveaxis(slopes, -1, 0))[:, -1]
         bulk = scalar(here["bulk"])

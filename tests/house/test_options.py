@@ -805,7 +805,7 @@ NOTED = {  # what does the work of a function that is too long for a test
     "solve_rows": (("numerics.batch.minimise", Seen),),
     "sweep": (
         ("numerics.sweep.job._on_threads", None),
-        ("numerics.sweep.job._on_cluster", Seen),
+        ("numerics.sweep.job._client", Seen),
         ("numerics.sweep.job._check_gpu", Seen),
     ),
 }

@@ -24,6 +24,7 @@ from ..naming.general import (
     model_schedule,
     phase_schedule,
 )
+from ..naming.sums import DELTA_LETTER
 from ..phases.denoiser import Denoiser
 from ..symbols.latex import typed
 from ..symbols.notation import symbol
@@ -149,14 +150,13 @@ def _autoencoder(model: Model, several: bool) -> list[Piece]:
 
 def _bayes(model: Model, several: bool) -> list[Piece]:
     bayes = Denoiser(model, ALPHA, BETA)
-    delta = sp.Symbol("Delta", real=True)
     j = "_j" if several else ""
     found = [
         sentence(
             f"Given the sign{'s' if several else ''}, `(x1, x)` is Gaussian. With the "
             "variance of a coordinate of `x`, and with half the log-odds of a sign,"
         ),
-        display(delta, bayes.delta),
+        display(DELTA_LETTER, bayes.delta),
     ]
     for i, feature in enumerate(model.target.features, 1):
         name = sp.Symbol(f"h{suffix(model, i)}", real=True)
@@ -169,10 +169,10 @@ def _bayes(model: Model, several: bool) -> list[Piece]:
             f"vector along `mu{j}`,"
         ),
         display("E[x1|x]", f"c x + (1 - c beta) {posterior}", "D1"),
-        display("c", bayes.skip.subs(bayes.delta, delta)),
+        display("c", bayes.skip.subs(bayes.delta, DELTA_LETTER)),
     ]
     for i, _ in enumerate(model.target.features, 1):
-        slope = bayes.slope(i).subs(bayes.delta, delta)
+        slope = bayes.slope(i).subs(bayes.delta, DELTA_LETTER)
         found.append(display(f"k_{i}" if several else "k", slope))
     found += [
         sentence("Sampling integrates the velocity from `X ~ N(0, I)` at `tau = 0`,"),

@@ -31,14 +31,7 @@ def system_blocks(
     labels are printed.
     """
     sheet = make_sheet(system, schedule, model)
-    return [
-        head(title, level),
-        *_definitions(sheet),
-        *_steps(sheet, own),
-        *_equations(sheet, own),
-        *_branches(sheet, own),
-        *_solution(sheet, own),
-    ]
+    return [head(title, level), *_definitions(sheet), *_formulas(sheet, own)]
 
 
 def indexed_blocks(
@@ -50,13 +43,16 @@ def indexed_blocks(
     about = "Write"
     if any(value.has(NORMALS[DIRECTION]) for value in sheet.names.values()):
         about = "Write, for a sample of mode `i` and with `g` standard normals,"
+    written = [sentence(about), *names] if names else []
+    return [head(title, level), *written, *_formulas(sheet, system)]
+
+
+def _formulas(sheet: Sheet, own: System) -> list[Piece]:
     return [
-        head(title, level),
-        *([sentence(about), *names] if names else []),
-        *_steps(sheet, system),
-        *_equations(sheet, system),
-        *_branches(sheet, system),
-        *_solution(sheet, system),
+        *_steps(sheet, own),
+        *_equations(sheet, own),
+        *_branches(sheet, own),
+        *_solution(sheet, own),
     ]
 
 

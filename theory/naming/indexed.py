@@ -16,17 +16,15 @@ from ..modes.posterior import FIELD, NORMALS, POSTERIOR, Y
 from ..symbols.indexed import DIRECTION, MODE, NormalAverage, Softmax
 from ..symbols.system import System
 from .sheet import Sheet, system_rows
+from .sums import DELTA_LETTER
 
-DELTA = sp.Symbol("Delta", real=True)
 
-
-def indexed_sheet(system: System, model: Model | None) -> Sheet:
+def indexed_sheet(system: System, model: Model) -> Sheet:
     """Return a system of modes with its definitions, ready to be printed."""
     sheet = Sheet(system_rows(system))
     for posterior in _posteriors(sheet.rows.values()):
         _name_posterior(sheet, posterior)
-    if model is not None:
-        _name_delta(sheet, model)
+    _name_delta(sheet, model)
     return sheet
 
 
@@ -54,13 +52,13 @@ def _name_delta(sheet: Sheet, model: Model) -> None:
     r"""Write $\Delta$ for the sums that equal it, whatever their form."""
     path = model.interpolant
     whole = path.alpha**2 + model.target.sigma**2 * path.beta**2
-    if whole.is_Symbol or not whole.is_Add:
+    if not whole.is_Add:
         return
     every = [*sheet.rows.values(), *sheet.names.values()]
     sums = {x for row in every for x in sp.sympify(row).atoms(sp.Add)}
-    swap = {x: DELTA for x in sums if sp.expand(x - whole) == 0}
+    swap = {x: DELTA_LETTER for x in sums if sp.expand(x - whole) == 0}
     if not swap:
         return
     sheet.rows = {k: sp.sympify(x).xreplace(swap) for k, x in sheet.rows.items()}
     names = {k: x.xreplace(swap) for k, x in sheet.names.items()}
-    sheet.names = {DELTA: whole} | names
+    sheet.names = {DELTA_LETTER: whole} | names

@@ -20,6 +20,7 @@ from .general import ALPHA, BETA, DOTS, Lettering
 from .labels import expanded, over_labels, summed
 from .sums import (
     DELTA,
+    DELTA_LETTER,
     N_MINUS,
     N_PLUS,
     TOTAL,
@@ -193,9 +194,8 @@ def _count(sheet: Sheet) -> None:
 def _traditional(sheet: Sheet) -> None:
     r"""Write $\Delta$ for $\alpha^2 + \sigma^2\beta^2$ before anything is expanded."""
     if any(x.has(DELTA) for x in (*sheet.rows.values(), *sheet.fields.values())):
-        name = sp.Symbol("Delta", real=True)
-        sheet.names[name] = DELTA
-        sheet.rows = {k: _with_delta(x, name) for k, x in sheet.rows.items()}
+        sheet.names[DELTA_LETTER] = DELTA
+        sheet.rows = {k: _with_delta(x, DELTA_LETTER) for k, x in sheet.rows.items()}
 
 
 def _with_delta(expr: sp.Expr, name: sp.Symbol) -> sp.Expr:

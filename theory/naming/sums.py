@@ -25,6 +25,7 @@ MANY = 10
 N, N_PLUS = symbol("n"), symbol("n_plus")
 N_MINUS = sp.Symbol("n_minus", positive=True)
 TOTAL = N_PLUS + N_MINUS
+DELTA_LETTER = sp.Symbol("Delta", real=True)
 DELTA = ALPHA**2 + symbol("sigma") ** 2 * BETA**2
 UNITS = (sp.tanh, sp.erf, sp.sign)
 

@@ -29,21 +29,6 @@ Moved = Callable[[int], object]
 LEARNED_WITHIN = 0.02
 """Distance from p at which a weight counts as learned, in what theory predicts."""
 
-MIXTURE_SPEC = """
-[target]
-kind = "two-modes"
-p = {p!r}
-sigma = {sigma!r}
-[interpolant]
-alpha = "1 - tau"
-beta = "tau"
-[dilation]
-kappa = 3.0
-[data]
-n = "inf"
-"""
-"""The spec of the mixture, of the population."""
-
 
 @dataclass(frozen=True)
 class ExperimentSettings:
@@ -305,11 +290,11 @@ def predicted_factor(plan: ExperimentSettings, high: float) -> float | None:
     of p; `None` where p is that close to 1/2.
     """
     from ...numerics.times.table import learning_times
-    from ...theory.models.spec import parse_spec
+    from ...theory.models.spec import default_spec
 
     if abs(plan.p - 0.5) <= LEARNED_WITHIN:
         return None
-    spec = parse_spec(MIXTURE_SPEC.format(p=plan.p, sigma=plan.sigma))
+    spec = default_spec().replace(n="inf", p=plan.p, sigma=plan.sigma)
     window = f"window:0:{high:.12f}:{plan.mass:.12f}"
     rows = learning_times(
         spec, [plan.d], ["uniform", window], ["data"], within=LEARNED_WITHIN
