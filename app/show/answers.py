@@ -40,9 +40,45 @@ def solution(found: Any) -> dict[str, Any]:
     return {"phases": phases, "sample": found.scalars}
 
 
-def table(columns: Mapping[str, Iterable[Any]]) -> str:
-    """Return columns as aligned text."""
-    cells = [[name, *(_cell(x) for x in values)] for name, values in columns.items()]
+WIDTH = 100
+"""Columns of a terminal that every table fits, unless one value is wider."""
+
+ROUNDING = 1e-12
+"""Overlaps are O(1) and known no better than this: what is smaller is printed as 0."""
+
+
+def table(columns: Mapping[str, Iterable[Any]], keys: int = 1) -> str:
+    """Return columns as aligned text; what is too wide goes below.
+
+    The first `keys` columns stand beside each part again.
+    """
+    return _folded(_cells(columns), keys)
+
+
+def _cells(columns: Mapping[str, Iterable[Any]]) -> list[list[str]]:
+    return [[name, *(_cell(x) for x in values)] for name, values in columns.items()]
+
+
+def _turned(cells: list[list[str]]) -> list[list[str]]:
+    """Return columns as rows, their names aligned to the left."""
+    size = max(len(name) for name, *_ in cells)
+    names = [name.ljust(size) for name, *_ in cells]
+    return [names, *map(list, zip(*(values for _, *values in cells), strict=True))]
+
+
+def _folded(cells: list[list[str]], keys: int) -> str:
+    widths = [max(len(cell) for cell in column) + 2 for column in cells]
+    first = list(range(len(cells)))[:keys]
+    parts = [first]
+    for i in range(keys, len(cells)):
+        wide = sum(widths[j] for j in [*parts[-1], i]) - 2 > WIDTH
+        if wide and len(parts[-1]) > keys:
+            parts.append(first)
+        parts[-1] = [*parts[-1], i]
+    return "\n\n".join(_aligned([cells[i] for i in part]) for part in parts)
+
+
+def _aligned(cells: list[list[str]]) -> str:
     widths = [max(len(cell) for cell in column) for column in cells]
     rows = zip(*cells, strict=True)
     return "\n".join(
@@ -62,25 +98,59 @@ def ragged(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    value = plain(value)
-    if value is None:
+    """Return a value as text: ``inf`` for infinity, ``-`` where there is none."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list | tuple):
+        return " ".join(map(_cell, value))
+    if value is None or value != value:
         return "-"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return " ".join(map(_cell, value)) if isinstance(value, list) else str(value)
+    return f"{value + 0.0:.6g}" if isinstance(value, float) else str(plain(value))
+
+
+def overlaps(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return overlaps as columns of numbers, each (times,), roundings of 0 as 0.
+
+    What modes have for each mode and direction gets a column ``m_1_2`` for each, where
+    it is defined.
+    """
+    import numpy as np
+
+    found = {}
+    for name, values in columns.items():
+        array = np.asarray(values, float)
+        for index in np.ndindex(array.shape[1:]):
+            column = array[(slice(None), *index)]
+            if not index or not np.isnan(column).all():
+                number = "".join(f"_{i + 1}" for i in index)
+                small = np.abs(column) < ROUNDING
+                found[name + number] = np.where(small, 0.0, column)
+    return found
 
 
 def solution_text(answer: Mapping[str, Any]) -> str:
-    """Return a solution as tables."""
+    """Return a solution as tables: a window's overlaps over its times, then shares.
+
+    Where the overlaps are too many for columns, they are rows.
+    """
     parts = []
     for phase in answer["phases"]:
-        parts += [
-            f"phase {phase['name']}",
-            table({k: phase[k] for k in phase if k != "name"}),
-        ]
-        parts.append("")
-    parts += [f"{key} = {_cell(value)}" for key, value in answer["sample"].items()]
-    return "\n".join(parts)
+        cells = _cells(overlaps({k: phase[k] for k in phase if k != "name"}))
+        text = _folded(cells, keys=2)
+        if "\n\n" in text:
+            text = _folded(_turned(cells), keys=1)
+        parts.append(f"phase {phase['name']}\n{text}")
+    return "\n\n".join([*parts, _sample_text(answer["sample"])])
+
+
+def _sample_text(sample: Mapping[str, Any]) -> str:
+    """Return what is generated, a row for each feature or mode if there are several."""
+    each = {k: x.tolist() for k, x in sample.items() if getattr(x, "ndim", 0)}
+    alone = [f"{k} = {_cell(x)}" for k, x in sample.items() if k not in each]
+    if not each:
+        return "\n".join(alone)
+    what = "mode" if "shares" in each else "feature"
+    count = len(next(iter(each.values())))
+    return "\n\n".join([table({what: range(1, count + 1), **each}), *alone])
 
 
 _JUDGED = ("limit", "extrapolated", "extrapolated_low", "extrapolated_high")
@@ -92,11 +162,12 @@ def study_text(study: Mapping[str, Any]) -> str:
     fits, d = study["fits"], max(study["plan"]["dims"])
     about = ("quantity", "phase")
     slopes = ("slope", "slope_low", "slope_high")
-    parts = [_rows(fits, (*about, "s", *_JUDGED, *slopes, "resolution", "verdict"))]
+    judged = (*about, "s", *_JUDGED, *slopes, "resolution", "verdict")
+    parts = [_rows(fits, judged, keys=2)]
     learned = [fit for fit in fits if fit["offset_corrected"] is not None]
     if learned:
         title = f"Distance of the mean from the limit at d = {d}, over times"
-        parts.append(f"{title}:\n{_rows(learned, (*about, *_OFFSETS))}")
+        parts.append(f"{title}:\n{_rows(learned, (*about, *_OFFSETS), keys=2)}")
     if study["laws"]:
         columns = ("quantity", "phase", "s", "d", "draws", "ks", "p_value")
         title = "Law of nu against the limit's (Kolmogorov-Smirnov), at each d"
@@ -151,6 +222,8 @@ def schedules_text(found: Mapping[str, Any]) -> str:
     return f"In the limit: {limit}\n\n{_rows(made, (*columns, 'bulk_variance'))}"
 
 
-def _rows(rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> str:
+def _rows(
+    rows: Iterable[Mapping[str, Any]], names: Iterable[str], keys: int = 1
+) -> str:
     held = list(rows)
-    return table({name: [row[name] for row in held] for name in names})
+    return table({name: [row[name] for row in held] for name in names}, keys)

@@ -82,4 +82,4 @@ def learn(
         rate=rate,
         batch=batch,
     )
-    print(answers.to_json(answer) if json else answers.table(answer))
+    print(answers.to_json(answer) if json else answers.table(answers.overlaps(answer)))
