@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..errors import ModelError
-from .document.derivation import limit_html, system_latex
 from .limit import Limit, Phase
 from .models.cases import case_of
 from .models.model import Model, Modes
@@ -14,10 +13,6 @@ from .windows.dilation import make_dilation
 from .windows.search import find_windows, window_names
 
 __all__ = ["Limit", "Phase", "System", "derive"]
-
-# Records know nothing of documents; a notebook shows them by these.
-Limit._repr_html_ = limit_html  # type: ignore[attr-defined]
-System._repr_latex_ = system_latex  # type: ignore[attr-defined]
 
 
 def derive(model: Model) -> Limit:

@@ -14,13 +14,14 @@ from .phases import bulk, weights
 from .phases.denoiser import exact_flow, exact_mse
 from .phases.roles import Derivation, Following, Roles, roles_of
 from .phases.tied_score import tied_training
+from .symbols.shown import Typeset
 from .symbols.system import Equation, Step, System
 from .windows.dilation import Dilation
 from .windows.search import S_PHASE, Window, leading_rate
 
 
-@dataclass(frozen=True)
-class Phase:
+@dataclass(frozen=True, repr=False)
+class Phase(Typeset):
     """One window of the dilated time; each of its systems is derived when asked for.
 
     `learned`, `sampling`, `training`, `mse`, `correction` are systems; `projected` is
@@ -32,6 +33,9 @@ class Phase:
     window: Window
     model: Model
     decided: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return f"Phase({self.name})"
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -136,7 +140,7 @@ class Phase:
 
 
 @dataclass(frozen=True, repr=False)
-class Limit:
+class Limit(Typeset):
     """The result of `derive`: the dilation, its phases, and the exact companions."""
 
     model: Model

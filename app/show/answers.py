@@ -107,7 +107,7 @@ def _cell(value: Any) -> str:
     return f"{value + 0.0:.6g}" if isinstance(value, float) else str(plain(value))
 
 
-def overlaps(columns: Mapping[str, Any]) -> dict[str, Any]:
+def overlap_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
     """Return overlaps as columns of numbers, each (times,), roundings of 0 as 0.
 
     What modes have for each mode and direction gets a column ``m_1_2`` for each, where
@@ -134,7 +134,7 @@ def solution_text(answer: Mapping[str, Any]) -> str:
     """
     parts = []
     for phase in answer["phases"]:
-        cells = _cells(overlaps({k: phase[k] for k in phase if k != "name"}))
+        cells = _cells(overlap_columns({k: phase[k] for k in phase if k != "name"}))
         text = _folded(cells, keys=2)
         if "\n\n" in text:
             text = _folded(_turned(cells), keys=1)

@@ -81,9 +81,9 @@ def test_systems_and_limits_render_in_notebooks(limit):
     assert r"\dot{\nu} &= " in text
     assert r"\text{(S1)}" in text
     assert text.count("{") == text.count("}")
-    html = limit._repr_html_()
-    assert "<td>weights</td>" in html
-    assert r"\tau(t) = " in html
+    table = limit._repr_markdown_()
+    assert "| weights |" in table
+    assert r"\tau(t) = " in table
 
 
 def test_every_system_has_its_unknowns_in_its_latex():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from dilaton.numerics.solve import solve_point
-from dilaton.show.answers import ROUNDING, WIDTH, overlaps, solution_text, table
+from dilaton.show.answers import ROUNDING, WIDTH, overlap_columns, solution_text, table
 from dilaton.show.answers import solution as answer_of
 from dilaton.theory.models.spec import parse_spec
 
@@ -68,7 +68,7 @@ def test_every_overlap_is_printed_in_100_columns(answers, count):
     read = cells(text)
     for phase in answers[count]["phases"]:
         here = read[phase["name"]]
-        own = overlaps({k: v for k, v in phase.items() if k != "name"})
+        own = overlap_columns({k: v for k, v in phase.items() if k != "name"})
         assert here.keys() == own.keys()
         for name, values in own.items():
             near = 1e-5 * np.abs(values[np.isfinite(values)]).max(initial=0)

@@ -14,7 +14,7 @@ import sympy as sp
 
 from ..limit import Limit, Phase
 from ..models.classes import has_patterns
-from ..models.model import D, Model, norm, suffix
+from ..models.model import D, Interpolant, Model, Target, norm, suffix
 from ..naming.general import (
     ALPHA,
     BETA,
@@ -34,7 +34,7 @@ from ..windows.search import Window, power_law
 from .blocks import Piece, display, head, item, joined, sentence, spans
 from .definitions import definitions
 from .equations import indexed_blocks, system_blocks, told
-from .markdown import aligned, markdown, typeset
+from .markdown import markdown
 from .tex import fragment, tex
 from .text import text
 
@@ -81,7 +81,7 @@ def _indexed(limit: Limit) -> list[Piece]:
     for phase in limit.phases:
         found += _phase_head(phase)
         for system in phase.systems:
-            title = _TITLES[system.name.split("/")[1]]
+            title = TITLES[system.name.split("/")[1]]
             found += indexed_blocks(system, limit.model, title, level=2)
     for system in limit.exact.values():
         found += indexed_blocks(system, limit.model, _EXACT[system.name.split("/")[1]])
@@ -98,28 +98,40 @@ def _losses_in_order(found: list[Piece]) -> list[Piece]:
 
 
 def _setting(model: Model) -> list[Piece]:
-    several = len(model.target.features) > 1
-    found = [
+    return [
         head("Setting"),
+        *target(model.target),
+        *interpolant(model.interpolant),
+        *autoencoder(model),
+        *_bayes(model, len(model.target.features) > 1),
+    ]
+
+
+def target(record: Target) -> list[Piece]:
+    """The target: a sum over features, and the norms of their means."""
+    several = len(record.features) > 1
+    found = [
         sentence(
             "The target is `x1 = sum_j s_j mu_j + sigma z` with independent signs, "
             "`P(s_j = +1) = p_j`, orthogonal means and `z ~ N(0, I)`, where"
             if several
             else "The target is `x1 = s mu + sigma z` with a sign `s`, "
             "`P(s = +1) = p`, a mean and `z ~ N(0, I)`, where"
-        ),
+        )
     ]
-    for j, feature in enumerate(model.target.features, 1):
+    for j, feature in enumerate(record.features, 1):
         index = f"_{j}" if several else ""
         found.append(display(f"|mu{index}|^2", norm(feature) ** 2))
-    found += [
-        sentence("The interpolant is `x = alpha x0 + beta x1` with `x0 ~ N(0, I)` and"),
-        display("alpha", model.interpolant.alpha),
-        display("beta", model.interpolant.beta),
-        *_autoencoder(model, several),
-        *_bayes(model, several),
-    ]
     return found
+
+
+def interpolant(record: Interpolant) -> list[Piece]:
+    """The coefficients of noise and data."""
+    return [
+        sentence("The interpolant is `x = alpha x0 + beta x1` with `x0 ~ N(0, I)` and"),
+        display("alpha", record.alpha),
+        display("beta", record.beta),
+    ]
 
 
 _PHI = {
@@ -129,8 +141,9 @@ _PHI = {
 }
 
 
-def _autoencoder(model: Model, several: bool) -> list[Piece]:
-    auto = model.autoencoder
+def autoencoder(model: Model) -> list[Piece]:
+    """The network, what it is trained on, and the loss."""
+    auto, several = model.autoencoder, len(model.target.features) > 1
     bias = " + b_j" if auto.bias else ""
     unit = f"u_j phi(w_j.x/sqrt(d){bias})"
     unit = f"sum_j {unit}" if several else unit.replace("_j", "")
@@ -243,10 +256,11 @@ def _windows(limit: Limit) -> list[Piece]:
             "`beta/alpha` is `O(1)`. Balancing the powers of `d`:"
         )
     )
-    return found + [item(_window_text(p)) for p in limit.phases]
+    return found + [item(window_text(p)) for p in limit.phases]
 
 
-def _window_text(phase: Phase) -> str:
+def window_text(phase: Phase) -> str:
+    """The decisions of a window, and where it is."""
     window = phase.window
     place = (
         "`tau = O(1)`"
@@ -313,7 +327,7 @@ _EXACT = {
     "mse": "Exact mean squared error at dimension d",
     "tied": "Exact training flow of the tied score network",
 }
-_TITLES = {
+TITLES = {
     "learned": "What is learned",
     "sampling": "Sampling flow",
     "projected": "Sampling flow, reduced to one dimension",
@@ -324,9 +338,13 @@ _TITLES = {
 
 
 def _phase_head(phase: Phase) -> list[Piece]:
+    return [head(f"Phase {phase.name}"), *in_window(phase, "Here")]
+
+
+def in_window(phase: Phase, start: str) -> list[Piece]:
+    """The decisions of a phase, and the interpolant inside."""
     return [
-        head(f"Phase {phase.name}"),
-        sentence(f"Here {_window_text(phase)}. {_units(phase.window)}"),
+        sentence(f"{start} {window_text(phase)}. {_units(phase.window)}"),
         display("alpha", phase.window.alpha),
         display("beta", phase.window.beta),
     ]
@@ -341,7 +359,7 @@ def _phase(model: Model, phase: Phase) -> list[Piece]:
         shown = system if corrected else getattr(general, role)
         plain = Lettering(sp.S.One, sp.S.One, schedule.time)
         used = plain if corrected else schedule
-        found += system_blocks(shown, system, used, model, _TITLES[role], level=2)
+        found += system_blocks(shown, system, used, model, TITLES[role], level=2)
     return found
 
 
@@ -418,24 +436,3 @@ def _row(system: System, eq: Equation) -> dict:
         "rhs": sp.sstr(eq.rhs),
         "status": eq.status,
     }
-
-
-def system_latex(system: System) -> str:
-    """The labelled equations of `system`, aligned; what recurs is named."""
-    time = system.time if system.time is not None else symbol("s")
-    plain = Lettering(sp.S.One, sp.S.One, time)
-    found = system_blocks(system, system, plain, None, "")
-    shown = {block.label for block in found}
-    told_of = [eq for eq in _all(system) if eq.label not in shown]
-    return aligned([*found, *(display(eq.lhs, eq.rhs, eq.label) for eq in told_of)])
-
-
-def limit_html(limit: Limit) -> str:
-    """The phases of `limit` as a table, with its dilation."""
-    rows = [
-        f"<tr><td>{phase.name}</td><td>{typeset(_window_text(phase))}</td>"
-        f"<td>{', '.join(s.name.split('/')[1] for s in phase.systems)}</td></tr>"
-        for phase in limit.phases
-    ]
-    head = "<tr><th>phase</th><th>window</th><th>systems</th></tr>"
-    return f"<table>{head}{''.join(rows)}</table>{limit.dilation._repr_latex_()}"

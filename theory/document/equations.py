@@ -35,7 +35,7 @@ def system_blocks(
 
 
 def indexed_blocks(
-    system: System, model: Model, title: str, level: int = 1
+    system: System, model: Model | None, title: str, level: int = 1
 ) -> list[Piece]:
     """Return a system of modes as blocks."""
     sheet = indexed_sheet(system, model)

@@ -14,13 +14,18 @@ SIGN = {"=": "=", "~": r"\sim"}
 
 
 def markdown(found: list[Piece]) -> str:
+    """Return the blocks as Markdown, with a title."""
+    return "# Derivation\n" + markdown_body(found)
+
+
+def markdown_body(found: list[Piece]) -> str:
     """Return the blocks as Markdown."""
     lines: list[str] = []
     for before, block in zip([None, *found], found, strict=False):
         if before is not None and before.kind == "item" and block.kind != "item":
             lines.append("")
         lines += _PRINT[block.kind](block)
-    return "# Derivation\n" + "\n".join(lines).rstrip() + "\n"
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def typeset(text: str, words: Callable[[str], str] = str) -> str:

@@ -18,6 +18,7 @@ from sympy.core.function import AppliedUndef
 
 from ...errors import ModelError, did_you_mean, shown
 from ..symbols.notation import symbol
+from ..symbols.shown import Typeset
 from .modes import Level, check_apart, check_gram, check_loadings, factored, levels
 
 Activation = Literal["tanh", "erf", "sign"]
@@ -72,7 +73,7 @@ class Feature:
 
 
 @dataclass(frozen=True)
-class Target:
+class Target(Typeset):
     r"""$x_1 = \sum_j s_j \mu_j + \sigma z$ with independent signs, orthogonal means."""
 
     features: tuple[Feature, ...]
@@ -236,7 +237,7 @@ def _exact(value: Fraction | sp.Rational) -> str:
 
 
 @dataclass(frozen=True)
-class Interpolant:
+class Interpolant(Typeset):
     r"""$x_\tau = \alpha(\tau) x_0 + \beta(\tau) x_1$: `alpha` multiplies the noise."""
 
     alpha: sp.Expr
@@ -328,7 +329,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(Typeset):
     """Everything the derivation starts from."""
 
     target: Target

@@ -15,7 +15,7 @@ from . import bulk, systems
 from .story import Chapters, chapters, parting_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModesPhase(Phase):
     """A phase of a mixture of modes; its systems are in indexed form.
 
@@ -97,7 +97,7 @@ def target_of(model: Model) -> Modes:
     return model.target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModesLimit(Limit):
     """The limit of a mixture of modes."""
 

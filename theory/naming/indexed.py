@@ -19,12 +19,16 @@ from .sheet import Sheet, system_rows
 from .sums import DELTA_LETTER
 
 
-def indexed_sheet(system: System, model: Model) -> Sheet:
-    """Return a system of modes with its definitions, ready to be printed."""
+def indexed_sheet(system: System, model: Model | None) -> Sheet:
+    """Return a system of modes with its definitions, ready to be printed.
+
+    Without its model nothing is called Delta.
+    """
     sheet = Sheet(system_rows(system))
     for posterior in _posteriors(sheet.rows.values()):
         _name_posterior(sheet, posterior)
-    _name_delta(sheet, model)
+    if model is not None:
+        _name_delta(sheet, model)
     return sheet
 
 

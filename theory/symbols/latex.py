@@ -54,13 +54,15 @@ class Printer(LatexPrinter):
     def _averages_last(self, expr: sp.Mul) -> str:
         """Print a product with its averages behind its other factors."""
         top, bottom = sp.fraction(expr)
-        last = [x for x in sp.Mul.make_args(top) if str(x).startswith("E[")]
+        last = [x for x in sp.Mul.make_args(top) if _is_average(x)]
         rest = sp.Mul(*(x for x in sp.Mul.make_args(top) if x not in last))
         if not last or rest == 1 or bottom.has(*last):
             return super()._print_Mul(expr)
         sign = "- " if rest.could_extract_minus_sign() else ""
         rest = -rest if sign else rest
-        shown = "" if rest == 1 else self.parenthesize(rest, PRECEDENCE["Mul"])
+        shown = (
+            "" if rest == 1 else self.parenthesize(rest, PRECEDENCE["Mul"], strict=True)
+        )
         shown = f"{shown} {' '.join(map(self._print, last))}".strip()
         if bottom != 1:
             shown = rf"\frac{{{shown}}}{{{self._print(bottom)}}}"
@@ -74,6 +76,11 @@ class Printer(LatexPrinter):
             power = f"{self.parenthesize(expr.base, 100)}^{{1/{expr.exp.q}}}"
             return power if expr.exp.p > 0 else rf"\frac{{1}}{{{power}}}"
         return super()._print_Pow(expr)
+
+
+def _is_average(x: sp.Basic) -> bool:
+    """Whether a factor is the name of an average; a sum of them needs its brackets."""
+    return x.is_Symbol and str(x).startswith("E[")
 
 
 def latex(expr: sp.Basic) -> str:

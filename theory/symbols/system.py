@@ -16,6 +16,7 @@ import sympy as sp
 
 from ...errors import ModelError, did_you_mean
 from .gaussian import Average
+from .shown import documents
 
 Kind = Literal["closed", "flow", "stationary"]
 Status = Literal["exact", "asymptotic", "numerical", "degenerate"]
@@ -191,6 +192,9 @@ class System:
                     + did_you_mean(word, [str(k) for k in known])
                 )
         return self
+
+    def _repr_latex_(self) -> str:
+        return documents().system_latex(self)
 
 
 def free_symbols(expr: sp.Expr) -> set[sp.Symbol]:

@@ -12,6 +12,7 @@ import sympy as sp
 from ...errors import ModelError
 from ..models.model import TAU, D
 from ..symbols.notation import symbol
+from ..symbols.shown import documents
 from .search import S_PHASE, Window, window_names
 
 T = symbol("t")
@@ -111,7 +112,7 @@ class Dilation:
         )
 
     def _repr_latex_(self) -> str:
-        return f"$\\displaystyle \\tau(t) = {sp.latex(self.tau)}$"
+        return documents().dilation_latex(self)
 
 
 def make_dilation(windows: tuple[Window, ...]) -> Dilation:

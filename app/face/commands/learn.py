@@ -82,4 +82,8 @@ def learn(
         rate=rate,
         batch=batch,
     )
-    print(answers.to_json(answer) if json else answers.table(answers.overlaps(answer)))
+    print(
+        answers.to_json(answer)
+        if json
+        else answers.table(answers.overlap_columns(answer))
+    )
