@@ -449,15 +449,17 @@ def made(**changes):
     return dilaton.generate(**{**given, **changes})
 
 
+def wide_curve(seed, n):
+    return turned(data=noise(seed).normal(size=(n, 3)), times=(0.02, *TIMES, 0.98, 1))
+
+
 def window(**changes):
-    given = {"curve": turned(data=noise(3).normal(size=(200, 3)))}
+    given = {"curve": wide_curve(3, 200)}
     return dilaton.find_window(**{**given, **changes})
 
 
 def dilation(**changes):
-    given = {
-        "features": {"a": window(curve=turned(data=noise(3).normal(size=(200, 3))))}
-    }
+    given = {"features": {"a": window()}}
     return dilaton.dilate(
         **{"error": errors(), "mass": 0.5, **given, **changes}
     ).shares()
@@ -589,7 +591,7 @@ CALLS = {
     "find_window": {
         "curve": (
             window,
-            lambda: window(curve=turned(data=noise(4).normal(size=(90, 3)))),
+            lambda: window(curve=wide_curve(4, 90)),
         ),
         "ends": pair(window, "ends", (0.9, 0.1), (0.8, 0.2)),
         "draws": pair(window, "draws", 50, 60),

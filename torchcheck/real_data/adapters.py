@@ -16,9 +16,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...errors import ModelError
-from .arrays import as_array
-from .interpolants import LINEAR_PATH, VARIANCE_PRESERVING_PATH, NumericInterpolant
+from ...errors import DilatonError, ModelError, ShapeError, shown
+from .arrays import as_array, copy_of, is_torch
+from .interpolants import (
+    LINEAR_PATH,
+    VARIANCE_PRESERVING_PATH,
+    NumericInterpolant,
+    as_interpolant,
+)
 
 Denoiser = Callable[[Any, float], Any]
 CLEAN, NOISY = 0.9, 0.1
@@ -49,24 +54,71 @@ class Adapted:
         return self.answer(x, t)
 
 
+def answer(model: Any, x: Any, time: Any, name: str = "model") -> Any:
+    """Call `model` with a copy of `x`, and return what it says, of the shape of `x`.
+
+    Raises `ShapeError` when it returns anything else, and `ModelError` when it cannot
+    be called with a batch and one number.
+    """
+    try:
+        out = model(copy_of(x), time)
+    except DilatonError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"The {name} is called with a batch and one number, but with {_kind(x)} "
+            f"and {time:g} it raised {type(error).__name__} "
+            f"({shown(str(error))}). Wrap it in a function of these two."
+        ) from error
+    shape, expected = tuple(getattr(out, "shape", ())), tuple(x.shape)
+    if shape == expected and is_torch(out) == is_torch(x):
+        return out
+    raise ShapeError(
+        f"The {name} must return the shape and kind of its input, {_kind(x)}, but "
+        f"returned {_kind(out)} at {time:g}. {_unpacking(out, shape, expected)}"
+    )
+
+
+def _kind(x: Any) -> str:
+    """A type with its shape and precision, in words."""
+    shape = getattr(x, "shape", None)
+    name = f"a {type(x).__name__}"
+    return name if shape is None else f"{name} of shape {tuple(shape)} and {x.dtype}"
+
+
+def _unpacking(out: Any, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """The remedy for an answer that is more or less than the prediction."""
+    if isinstance(out, tuple | list):
+        return "Return its first entry: `lambda x, t: model(x, t)[0]`."
+    if hasattr(out, "sample"):
+        return "Return its sample: `lambda x, t: model(x, t).sample`."
+    if len(shape) > 1 and shape[1] == 2 * expected[1]:
+        return "Leave out the half of the channels that is a variance."
+    return "It is called with a batch and one number."
+
+
 def from_noise(model: Denoiser, path: NumericInterpolant = LINEAR_PATH) -> Adapted:
     r"""Denoiser of a noise-predicting model: $x_1 = (x - \alpha\,\hat x_0)/\beta$.
 
     ``model(x, t)`` gets the time of `path`, 1 at the data. At the noise end
     ($\beta = 0$) a noise prediction says nothing about the data: `ModelError`.
     """
+    path = as_interpolant(path)
 
     def denoiser(x: Any, t: float) -> Any:
-        return (x - path.alpha(t) * model(x, t)) / _beta(path, t, "a noise prediction")
+        beta = _beta(path, t, "a noise prediction")
+        return (x - path.alpha(t) * answer(model, x, t)) / beta
 
     return Adapted(denoiser, path, model)
 
 
 def from_score(model: Denoiser, path: NumericInterpolant = LINEAR_PATH) -> Adapted:
     r"""Denoiser of a score model, by Tweedie: $x_1 = (x + \alpha^2 s(x))/\beta$."""
+    path = as_interpolant(path)
 
     def denoiser(x: Any, t: float) -> Any:
-        return (x + path.alpha(t) ** 2 * model(x, t)) / _beta(path, t, "a score")
+        beta = _beta(path, t, "a score")
+        return (x + path.alpha(t) ** 2 * answer(model, x, t)) / beta
 
     return Adapted(denoiser, path, model)
 
@@ -85,12 +137,13 @@ def from_velocity(
     """
     if data_at not in (0, 1):
         raise ModelError(f"`data_at` must be 0 or 1, but is {data_at!r}.")
+    path = as_interpolant(path)
 
     def denoiser(x: Any, t: float) -> Any:
         alpha, beta = path.alpha(t), path.beta(t)
         if alpha <= 0:
             return x / beta
-        v = model(x, t) if data_at == 1 else -model(x, 1 - t)
+        v = answer(model, x, t) if data_at == 1 else -answer(model, x, 1 - t)
         half = path.alpha2_dot(t) / 2  # alpha * d(alpha)/dt
         return (alpha**2 * v - half * x) / (alpha**2 * path.beta_dot(t) - half * beta)
 
@@ -104,10 +157,11 @@ def from_edm(
 
     It is asked at $y = x_t/\beta$ and $\sigma = \alpha/\beta$.
     """
+    path = as_interpolant(path)
 
     def denoiser(x: Any, t: float) -> Any:
         beta = _beta(path, t, "an EDM model")
-        return model(x / beta, path.alpha(t) / beta)
+        return answer(model, x / beta, path.alpha(t) / beta)
 
     return Adapted(denoiser, path, model)
 
@@ -125,7 +179,8 @@ def from_ddpm(
     answers. "v" is $\sqrt{\bar\alpha}\,x_0 - \sqrt{1-\bar\alpha}\,x_1$.
 
     Raises `ModelError` for a list that is something else: `alphas`, `betas`, a
-    reversed or thinned list, or the sigmas of a flow-matching scheduler.
+    reversed list, or the sigmas of a flow-matching scheduler. (A thinned list, or the
+    roots, are found out by the look at the denoiser.)
     """
     if predicts not in ("noise", "sample", "v"):
         raise ModelError(f"`predicts` must be noise, sample or v, but is {predicts!r}.")
@@ -141,7 +196,7 @@ def from_ddpm(
     def denoiser(x: Any, t: float) -> Any:
         k = int(np.argmin(np.abs(roots - t)))
         beta, alpha = float(roots[k]), math.sqrt(1 - float(bars[k]))
-        out = model(x, k)
+        out = answer(model, x, k)
         if predicts == "sample":
             return out
         return (
@@ -153,6 +208,12 @@ def from_ddpm(
 
 def check_alphas_cumprod(given: Any) -> np.ndarray:
     r"""Return the falling $\bar\alpha_k$, or say what the list is instead."""
+    if hasattr(given, "alphas_cumprod"):
+        raise ModelError(
+            "`alphas_cumprod` must be a list of numbers, one for each step, but is a "
+            f"{type(given).__name__}. Pass its `alphas_cumprod`, and its prediction "
+            "type as `predicts`."
+        )
     bars = as_array(given)
     if bars.ndim != 1 or bars.size < 2 or not ((bars >= 0) & (bars <= 1)).all():
         held = f" and values from {bars.min():g} to {bars.max():g}" if bars.size else ""

@@ -45,7 +45,13 @@ def floats(data: Any) -> Any:
     """The samples in the precision that is computed in: never integers or halves.
 
     Integers and half precision become single precision (tensors) or double (NumPy).
+    Raises `ModelError` for complex numbers.
     """
+    if "complex" in str(getattr(data, "dtype", "")):
+        raise ModelError(
+            f"The samples must be real numbers, but are of type {data.dtype}. Pass "
+            "real and imaginary parts as two channels."
+        )
     if not is_torch(data):
         array = np.asarray(data)
         wide = array.dtype.kind == "f" and array.dtype.itemsize >= 4
@@ -72,6 +78,11 @@ def rows_of(x: Any) -> np.ndarray:
     """The samples as rows of a NumPy array, from any device."""
     array = on_cpu(x)
     return array.reshape(len(array), -1)
+
+
+def copy_of(x: Any) -> Any:
+    """The same numbers in new memory, so that a model cannot write into the samples."""
+    return x.clone() if is_torch(x) else np.array(x)
 
 
 def normal_like(x: Any, generator: Any) -> Any:

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ModelError
+from ...errors import ModelError, ShapeError
 from ...numerics.codegen.parameters import whole_number
 from .adapters import check_alphas_cumprod
 from .arrays import as_array, is_torch, like
+from .interpolants import VARIANCE_PRESERVING_PATH, same_interpolant
 from .training_times import TrainingTimes
 
 
@@ -32,7 +33,12 @@ class StepDistribution:
 
     @classmethod
     def of(cls, times: TrainingTimes, alphas_cumprod: Any) -> StepDistribution:
-        """Give each step the mass of the times that are nearer to it than to others."""
+        """Give each step the mass of the times that are nearer to it than to others.
+
+        Raises `ModelError` for times of another path than the variance-preserving one,
+        on which the times of a DDPM are.
+        """
+        _check_training_times(times)
         t = np.sqrt(check_alphas_cumprod(alphas_cumprod))
         ends = np.concatenate([[1.0], (t[1:] + t[:-1]) / 2, [0.0]])
         below = np.interp(ends, times.knots, times.cdf)
@@ -46,14 +52,28 @@ class StepDistribution:
 
             p = torch.tensor(self.probabilities, device=generator.device)
             return torch.multinomial(p, n, replacement=True, generator=generator)
+        if not isinstance(generator, np.random.Generator):
+            raise ModelError(
+                "`generator` must be a numpy.random.Generator or a torch.Generator, "
+                f"but is {type(generator).__name__}. Pass numpy.random.default_rng(0)."
+            )
         return generator.choice(len(self.probabilities), n, p=self.probabilities)
 
     def weights(self, k: Any) -> Any:
         """Importance weights of the steps `k`: the loss is that of uniform steps.
 
-        Raises `ModelError` for a step that is never drawn.
+        Raises `ModelError` for a step that is never drawn, and for what is no step.
         """
-        p = self.probabilities[as_array(k).astype(int)]
+        steps = as_array(k)
+        last = len(self.probabilities) - 1
+        wrong = ~((steps >= 0) & (steps <= last) & (steps == np.round(steps)))
+        if wrong.any():
+            raise ModelError(
+                f"`k` must hold steps, whole numbers from 0 to {last}, but has "
+                f"{steps[wrong][0]:g}. The weights of times are those of "
+                "`TrainingTimes.weights`."
+            )
+        p = self.probabilities[steps.astype(int)]
         if (np.asarray(p) <= 0).any():
             raise ModelError(
                 "Importance weights need every step to be drawn, but some are never "
@@ -63,4 +83,25 @@ class StepDistribution:
 
     def expectation(self, values: Any) -> float:
         """The mean of one value for each step over the steps that are drawn."""
-        return float(self.probabilities @ as_array(values))
+        known = as_array(values)
+        if known.shape != self.probabilities.shape:
+            raise ShapeError(
+                "`values` must hold one value for each step, shape "
+                f"{self.probabilities.shape}, but has shape {known.shape}."
+            )
+        return float(self.probabilities @ known)
+
+
+def _check_training_times(times: Any) -> None:
+    if not isinstance(times, TrainingTimes):
+        raise ModelError(
+            "`times` must be a TrainingTimes, but is of type "
+            f"{type(times).__name__}. Make one, as by `TrainingTimes.window(found, "
+            "mass=0.5)`."
+        )
+    if times.path and not same_interpolant(times.path, VARIANCE_PRESERVING_PATH):
+        raise ModelError(
+            "`times` must be those of the variance-preserving path, where t is the "
+            "root of alpha-bar, but these are of another. Measure with `from_ddpm`, or "
+            "pass `path=VARIANCE_PRESERVING_PATH` where times are made."
+        )

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...errors import ModelError, ShapeError
+from ...errors import ModelError, ShapeError, shown
 from ...numerics.codegen.parameters import whole_number
-from .adapters import Denoiser
+from .adapters import Denoiser, answer
 from .arrays import (
     is_torch,
     no_grad,
@@ -36,14 +36,24 @@ FIRST_SNR = 1e-3
 """d times the SNR below which a sample is taken for pure noise."""
 LAST_RATIO = 30.0
 """beta/alpha from which one last denoising ends a path."""
-LOOKS = (1.0, 10.0, 100.0)
+LOOKS = (0.1, 1.0, 10.0, 100.0)
 """Signal-to-noise ratios at which a denoiser is looked at before it is believed."""
 LOOSE = 2.0
 """How much worse than the best multiple of its input a denoiser may be."""
 FACTOR = 0.65
 """How far from 1 the best multiple of what a denoiser returns may be."""
-LOOKED_AT = 64
+LOOKED_AT = 256
 """Samples that are enough for a look."""
+LOOK_SEED = 2718281828
+"""Seed of the noise of a look: one that data are hardly made with."""
+MIXED = 1.5
+"""How much worse than the best mixture with its input a denoiser may be, at SNR 1."""
+FEW = 8.0
+"""Growth of that factor, over the number of samples: few are fitted by chance."""
+TINY = 1e-3
+"""Share of the error of the best multiple below which no mixture is compared."""
+ALIKE = 0.02
+"""Relative difference up to which two answers are alike (half precision has 0.4 %)."""
 
 
 def snr_times(path: NumericInterpolant, lo: float, hi: float, count: int) -> np.ndarray:
@@ -52,14 +62,19 @@ def snr_times(path: NumericInterpolant, lo: float, hi: float, count: int) -> np.
 
 
 def default_times(
-    d: int, path: NumericInterpolant = LINEAR_PATH, count: int = 33
+    d: int,
+    path: NumericInterpolant = LINEAR_PATH,
+    count: int = 33,
+    level: float = 1.0,
 ) -> np.ndarray:
     r"""Times even in log SNR, from $d \cdot$ SNR $= 0.01$ to SNR $= 100$.
 
-    Below, no feature of a sample of `d` coordinates of order 1 can be told; above,
-    every one can: whatever window there is lies between.
+    Below, no feature of a sample of `d` coordinates can be told; above, every one can:
+    whatever window there is lies between. `level` is the mean square of a coordinate
+    of the data, with which the SNR is $\beta^2/\alpha^2$ times it.
     """
-    return snr_times(path, 0.1 / math.sqrt(d), 10.0, count)
+    scale = math.sqrt(level) if level > 0 else 1.0
+    return snr_times(path, 0.1 / math.sqrt(d) / scale, 10.0 / scale, count)
 
 
 def denoise(
@@ -72,6 +87,7 @@ def denoise(
     steps: int | Times = 32,
     sampler: Sampler = "sde",
     last_ratio: float = LAST_RATIO,
+    level: float = 1.0,
 ) -> Any:
     r"""Take samples `x` at time `t` to time 1 with a denoiser.
 
@@ -95,6 +111,9 @@ def denoise(
         those after `t` are taken.
     sampler, last_ratio
         The SDE or the ODE, up to which $\beta/\alpha$ where steps are counted.
+    level
+        Mean square of a coordinate of the data, whose root divides the ratios of the
+        steps that are counted.
 
     Raises
     ------
@@ -102,7 +121,10 @@ def denoise(
         When the denoiser returns another shape, or numbers that are not finite.
     """
     path = interpolant_of(denoiser, path)
-    grid = _times_from(float(t), steps, path, math.prod(x.shape[1:]), last_ratio)
+    (t,) = check_times([t], "t")
+    scale = math.sqrt(level) if level > 0 else 1.0
+    first = math.sqrt(FIRST_SNR / math.prod(x.shape[1:])) / scale
+    grid = _times_from(float(t), steps, path, first, last_ratio / scale)
     with no_grad(x):
         for now, then in itertools.pairwise(grid):
             x = _step(denoiser, x, now, then, path, sampler, generator)
@@ -110,17 +132,17 @@ def denoise(
 
 
 def _times_from(
-    t: float, steps: int | Times, path: NumericInterpolant, d: int, last_ratio: float
+    t: float, steps: int | Times, path: NumericInterpolant, first: float, last: float
 ) -> list[float]:
     """The times at which a denoiser is asked on the way from `t` to 1."""
     if isinstance(steps, np.ndarray | list | tuple):
         given = check_times(steps, "steps")
         return [t, *(float(s) for s in given if t < s < 1)]
     steps = whole_number("steps", steps)
-    first = max(path.ratio(t), math.sqrt(FIRST_SNR / d))
+    first = max(path.ratio(t), first)
     ratios = [path.ratio(t)]
-    if first < last_ratio:
-        ratios = list(np.geomspace(first, last_ratio, steps))
+    if first < last:
+        ratios = list(np.geomspace(first, last, steps))
     return [float(s) for s in path.time_of_ratio(ratios)]
 
 
@@ -152,6 +174,11 @@ def generate(
     sampler: Sampler = "ode",
 ) -> Any:
     """Make new samples of `shape` (batch first) from noise, like `denoise` from 0."""
+    if not isinstance(shape, Sequence) or len(shape) < 2:
+        raise ShapeError(
+            "`shape` must hold the number of samples and then the shape of one, but is "
+            f"{shown(shape)}. Write, for example, (64, 3, 32, 32)."
+        )
     if is_torch(generator):
         import torch
 
@@ -171,14 +198,8 @@ def generate(
 
 
 def ask(denoiser: Denoiser, x: Any, t: float) -> Any:
-    """Call a denoiser and check what it returns."""
-    out = denoiser(x, t)
-    if tuple(getattr(out, "shape", ())) != tuple(x.shape):
-        raise ShapeError(
-            f"The denoiser must return the shape of its input, {tuple(x.shape)}, but "
-            f"returned {tuple(getattr(out, 'shape', ()))} at t = {t:g}. It is called "
-            "with a batch and one float."
-        )
+    """Call a denoiser with a copy of `x`, and check what it returns."""
+    out = answer(denoiser, x, t, "denoiser")
     if not math.isfinite(float(out.sum())):
         bad = (~np.isfinite(rows_of(out))).any(axis=1)
         if bad.any():
@@ -194,13 +215,14 @@ def check_denoiser(denoiser: Denoiser, data: Any, path: NumericInterpolant) -> N
     r"""Refuse what cannot be a denoiser of these data, by one look at it.
 
     $E[x_1|x_t]$ has a squared error of at most that of the best multiple of $x_t$,
-    $v\alpha^2/(\alpha^2+v\beta^2)$ for data of mean square $v$, and the best multiple
-    of it is itself. A velocity, a noise, or a model with its time turned around is far
-    from both. Raises `ModelError` naming what was found, and for a network whose
-    dropout is still on.
+    $v\alpha^2/(\alpha^2+v\beta^2)$ for data of mean square $v$; the best multiple of it
+    is itself; and where signal and noise are alike, so is the best mixture of it and
+    $x_t$. A velocity, a noise, a wrong list of steps, or a model with its time turned
+    around is far from them. Raises `ModelError` naming what was found, and for a
+    network that does not answer each sample alike (dropout or batch norm still on).
     """
-    _check_mode(denoiser)
-    some = data[:LOOKED_AT]
+    check_mode(denoiser)
+    some = data[:: -(-len(data) // LOOKED_AT)]
     clean = rows_of(some).astype(float)
     level = float(np.square(clean).mean())
     if level == 0:
@@ -210,55 +232,112 @@ def check_denoiser(denoiser: Denoiser, data: Any, path: NumericInterpolant) -> N
         t = float(path.time_of_ratio(math.sqrt(snr / level)))
         alpha, beta = path.alpha(t), path.beta(t)
         with no_grad(some):
-            out = rows_of(ask(denoiser, alpha * noise + beta * some, t)).astype(float)
-        error = float(np.square(clean - out).mean())
+            x = alpha * noise + beta * some
+            out = rows_of(ask(denoiser, x, t)).astype(float)
+            if snr == 1:
+                _check_alike(out, rows_of(ask(denoiser, x[len(x) // 2 :], t)))
         bound = level * alpha**2 / (alpha**2 + level * beta**2)
-        power = float(np.square(out).mean())
-        factor = float((clean * out).mean()) / power if power else math.inf
-        if error > LOOSE * bound or not abs(factor - 1) < FACTOR:
-            raise ModelError(
-                "The denoiser must return E[x1|x_t = x], so that its squared error is "
-                f"at most {bound:.2g} at t = {t:.3g} for these data, but it is "
-                f"{error:.2g} (the best multiple of what it returns is {factor:.2g} "
-                "times it, where 1 is right). If the model predicts noise, a velocity "
-                "or a score, wrap it: `from_noise`, `from_velocity` (`data_at=0` if "
-                "its time 0 is the data), `from_score`, `from_ddpm`; if it is a "
-                "denoiser, train it longer, or pass `look=False`."
-            )
+        _check_error(clean, out, rows_of(x).astype(float), bound, t, snr)
+
+
+def _check_alike(whole: np.ndarray, half: np.ndarray) -> None:
+    """Refuse answers that depend on the batch or on chance."""
+    same = whole[len(whole) - len(half) :]
+    gap = math.sqrt(float(np.square(same - half, dtype=float).mean()))
+    size = math.sqrt(float(np.square(whole).mean()))
+    if gap > ALIKE * size:
+        raise ModelError(
+            "The denoiser must answer each sample alike, whenever it is asked and "
+            "whatever else is in the batch, but two answers to the same samples differ "
+            f"by {gap / size:.0%} of their size. Call `model.eval()` if dropout or "
+            "batch norm is on."
+        )
+
+
+def _check_error(
+    clean: np.ndarray,
+    out: np.ndarray,
+    x: np.ndarray,
+    bound: float,
+    t: float,
+    snr: float,
+) -> None:
+    """Refuse an error far above that of the best multiple, or mixture at SNR 1.
+
+    Below, where a noise prediction may explode, only an answer that is too small is.
+    """
+    power = float(np.square(out).mean())
+    factor = float((clean * out).mean()) / power if power else math.inf
+    if snr < 1:
+        if factor - 1 > FACTOR + 3 / math.sqrt(snr * clean.size):
+            raise _not_a_denoiser(clean, t, factor, "is its own best multiple", "")
+        return
+    error = float(np.square(clean - out).mean())
+    allowed = LOOSE * bound
+    if snr == 1:
+        both = np.stack([out.ravel(), x.ravel()], 1)
+        (a, b), *_ = np.linalg.lstsq(both, clean.ravel(), rcond=None)
+        best = float(np.square(clean - a * out - b * x).mean())
+        allowed = min(allowed, max((MIXED + FEW / len(out)) * best, TINY * bound))
+    if error > allowed or not abs(factor - 1) < FACTOR:
+        rule = f"has a squared error of at most {allowed:.2g}"
+        raise _not_a_denoiser(clean, t, factor, rule, f"its error is {error:.2g} and ")
+
+
+def _not_a_denoiser(
+    clean: np.ndarray, t: float, factor: float, rule: str, fact: str
+) -> ModelError:
+    return ModelError(
+        f"The denoiser must return E[x1|x_t = x], which {rule} at t = {t:.3g} for "
+        f"these data, which run from {clean.min():.3g} to {clean.max():.3g}, but {fact}"
+        f"the best multiple of what it returns is {factor:.2g} times it. If the model "
+        "predicts noise, a velocity or a score, wrap it: `from_noise`, `from_velocity` "
+        "(`data_at=0` if its time 0 is the data), `from_score`, `from_ddpm`; give it "
+        "the times or steps, and the scale of the data, that it was trained with; if "
+        "it is a denoiser, train it longer, or pass `look=False`."
+    )
 
 
 def _own_generator(x: Any) -> Any:
-    """A generator of a look's own, so that the user's stream is left alone."""
+    """A generator of a look's own: the user's is left alone, and not repeated."""
     if not is_torch(x):
-        return np.random.default_rng(0)
+        return np.random.default_rng(LOOK_SEED)
     import torch
 
-    return torch.Generator(x.device).manual_seed(0)
+    return torch.Generator(x.device).manual_seed(LOOK_SEED)
 
 
-def _check_mode(denoiser: Any) -> None:
+def check_mode(call: Any, name: str = "model") -> None:
     """Raise `ModelError` for a network with dropout or batch norm in train mode."""
-    for module in _modules_behind(denoiser):
+    for module in _modules_behind(call):
         for part in module.modules():
             kind = type(part).__name__
             if part.training and ("Dropout" in kind or "BatchNorm" in kind):
                 raise ModelError(
-                    "The model must answer alike whenever it is asked, but its "
-                    f"`{kind}` is in train mode. Call `model.eval()` first."
+                    f"The {name} must answer alike whenever it is asked, but its "
+                    f"`{kind}` is in train mode. Call `{name}.eval()` first."
                 )
 
 
 def _modules_behind(call: Any, depth: int = 3) -> list[Any]:
-    """The torch modules that a callable is, is bound to, closes over or names."""
+    """The torch modules that a callable is, holds, is bound to, or names."""
     if hasattr(call, "modules") and hasattr(call, "training"):
         return [call]
     if depth == 0:
         return []
     code = getattr(call, "__code__", None)
     cells = getattr(call, "__closure__", None) or ()
-    held = [getattr(call, "__self__", None), getattr(call, "model", None)]
+    held = [getattr(call, "__self__", None), getattr(call, "func", None)]
+    held += [*getattr(call, "args", ()), *getattr(call, "__dict__", {}).values()]
     held += [cell.cell_contents for cell in cells]
     names = code.co_names if code else ()
     held += [call.__globals__.get(name) for name in names]
-    near = [x for x in held if callable(x) and not isinstance(x, type)]
+    near = [x for x in held if _may_hold(x)]
     return [module for x in near for module in _modules_behind(x, depth - 1)]
+
+
+def _may_hold(x: Any) -> bool:
+    """Whether a thing is asked for the modules behind it: callables, and wrappers."""
+    if isinstance(x, type) or type(x).__module__ in ("builtins", "numpy", "sympy"):
+        return type(x).__name__ in ("function", "method")
+    return callable(x) or hasattr(x, "__dict__")

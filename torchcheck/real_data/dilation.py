@@ -18,7 +18,7 @@ from ...numerics.times.grid import TimeGrid
 from .interpolants import LINEAR_PATH, NumericInterpolant, same_interpolant
 from .training_times import Interval, TrainingTimes
 from .uturn import Curve, MseCurve
-from .windows import find_window
+from .windows import DecisionInterval, check_kind, find_window
 
 STANDARD = (0.0, 1.0)
 """Mean and spread of the logit of the usual logit-normal training times."""
@@ -117,6 +117,12 @@ def dilate(
         Without a feature, for a window outside [0, 1], a mass that is none, or curves
         of different interpolants.
     """
+    check_kind(error, MseCurve, "dilate", "mse_curve")
+    if not isinstance(features, Mapping):
+        raise ModelError(
+            "`features` must name each window, but is of type "
+            f'{type(features).__name__}. Write {{"class": window}}.'
+        )
     if not features:
         raise ModelError(
             "A dilation needs the window of at least one feature, but has none. Find "
@@ -126,22 +132,29 @@ def dilate(
         _check_path(name, given, error)
     windows = {k: _window(x) for k, x in features.items()}
     parts = [TrainingTimes.window(w, mass=mass) for w in windows.values()]
-    return DataDilation(windows, _mixed(parts, mass), _baselines(error), error.path)
+    training = _mixed(parts, mass, error.path)
+    return DataDilation(windows, training, _baselines(error), error.path)
 
 
 def _check_path(name: str, given: Any, error: MseCurve) -> None:
-    if isinstance(given, Curve) and not same_interpolant(given.path, error.path):
+    path = getattr(given, "path", None)
+    if path is not None and not same_interpolant(path, error.path):
         raise ModelError(
-            f"Every curve must be of one interpolant, but that of `{name}` is of "
+            f"Every window must be of one interpolant, but that of `{name}` is of "
             "another than the error's. Measure both with one denoiser."
         )
 
 
 def _window(given: Interval | Curve) -> Interval:
+    if isinstance(given, tuple) and len(given) == 2:
+        lo, hi = map(float, given)
+        return DecisionInterval(lo, hi, (lo, lo), (hi, hi), "given")
     return find_window(given) if isinstance(given, Curve) else given
 
 
-def _mixed(parts: list[TrainingTimes], mass: float) -> TrainingTimes:
+def _mixed(
+    parts: list[TrainingTimes], mass: float, path: NumericInterpolant
+) -> TrainingTimes:
     """Return the even mixture of some laws."""
     knots = np.unique(np.concatenate([part.knots for part in parts]))
     below = [np.interp(knots, part.knots, part.cdf) for part in parts]
@@ -149,6 +162,7 @@ def _mixed(parts: list[TrainingTimes], mass: float) -> TrainingTimes:
         knots,
         np.mean(below, axis=0),
         f"dilated by {len(parts)} window{'s' * (len(parts) > 1)}, mass {mass:g}",
+        path,
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import ModelError, ShapeError
+from ...errors import ModelError, ShapeError, shown
 from .arrays import as_array
 
 if TYPE_CHECKING:
@@ -92,6 +92,22 @@ def same_interpolant(one: NumericInterpolant, two: NumericInterpolant) -> bool:
     )
 
 
+def as_interpolant(path: Any) -> NumericInterpolant:
+    """Return an interpolant in numbers, of one in numbers or in symbols.
+
+    Raises `ModelError` for anything else.
+    """
+    if isinstance(path, NumericInterpolant):
+        return path
+    if hasattr(path, "alpha") and hasattr(path, "beta"):
+        return NumericInterpolant.of(path)
+    raise ModelError(
+        "`path` must be the interpolant between noise and data, such as `LINEAR_PATH` "
+        f"or `VARIANCE_PRESERVING_PATH`, but is {shown(path)}. Pass one of them, or "
+        "`NumericInterpolant.of(interpolant)`."
+    )
+
+
 def interpolant_of(
     denoiser: Any, path: NumericInterpolant | None
 ) -> NumericInterpolant:
@@ -100,6 +116,7 @@ def interpolant_of(
     Raises `ModelError` when both are known and differ: the noise level of a sample
     and the level that the model is told would not be the same.
     """
+    path = path if path is None else as_interpolant(path)
     for holder in (denoiser, getattr(denoiser, "__self__", None)):
         own = getattr(holder, "path", None)
         if isinstance(own, NumericInterpolant):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -42,6 +42,10 @@ def _ends(lo: float | Interval, hi: float | None) -> tuple[float, float]:
     return float(low), float(high)
 
 
+FARTHEST = 60.0
+"""Log SNR beyond which the times of an interpolant differ by less than rounding."""
+
+
 def _between(name: str, value: float, lo: float, hi: float, rule: str) -> None:
     if not lo <= value <= hi:
         raise ModelError(f"`{name}` must be {rule}, but is {value!r}. Change it.")
@@ -61,6 +65,8 @@ class TrainingTimes:
         Increasing times from 0 to 1 and the distribution function at them.
     name
         What the distribution is, for reports.
+    path
+        The interpolant whose times these are, where it is known.
 
     Examples
     --------
@@ -74,6 +80,7 @@ class TrainingTimes:
     knots: np.ndarray
     cdf: np.ndarray
     name: str
+    path: NumericInterpolant | None = field(default=None, repr=False)
 
     # ---------------------------------------------------------------- makers
 
@@ -93,6 +100,7 @@ class TrainingTimes:
 
         Raises `ModelError` unless ``0 <= lo < hi <= 1`` and ``0 < mass <= 1``.
         """
+        path = getattr(lo, "path", None)
         lo, hi = _ends(lo, hi)
         if mass is None:
             raise ModelError(
@@ -112,6 +120,7 @@ class TrainingTimes:
             [0, lo, hi, 1],
             [0, rate * lo, rate * lo + share, 1],
             f"window [{lo:.3g}, {hi:.3g}], mass {mass:g}",
+            path,
         )
 
     @classmethod
@@ -188,9 +197,13 @@ class TrainingTimes:
             )
         snr = np.array([path.ratio(x) ** 2 for x in t])
         mse = _matching(t, mse)
+        if (mse < 0).any():
+            raise ModelError(
+                f"`mse` must be 0 or more, but has {mse.min():g}. Pass squared errors."
+            )
         gain = np.concatenate([[0], np.cumsum((mse[1:] + mse[:-1]) * np.diff(snr))])
         made = cls.from_curve(t, gain, mass=1.0)
-        return cls(made.knots, made.cdf, "entropic")
+        return cls(made.knots, made.cdf, "entropic", path)
 
     @classmethod
     def log_normal_snr(
@@ -206,9 +219,15 @@ class TrainingTimes:
 
         if not std > 0:
             raise ModelError(f"`std` must be positive, but is {std!r}. Raise it.")
+        if not abs(mean) + 6 * std < FARTHEST:
+            raise ModelError(
+                f"`mean` and `std` are those of a log SNR, within {FARTHEST:g} of 0, "
+                f"but are {mean:g} and {std:g}. A usual mean lies between -5 and 5."
+            )
         z = np.linspace(-6, 6, 1201)
         t = path.time_of_ratio(np.exp((mean + std * z) / 2))
-        return cls._tabulated(t, norm.cdf(z), f"log-normal SNR ({mean:g}, {std:g})")
+        name = f"log-normal SNR ({mean:g}, {std:g})"
+        return cls._tabulated(t, norm.cdf(z), name, path)
 
     @classmethod
     def effective(
@@ -239,24 +258,28 @@ class TrainingTimes:
         )
         cdf = log if power == 0 else -np.exp(-power * log)
         cdf = (cdf - cdf[0]) / (cdf[-1] - cdf[0])
-        return cls._tabulated(path.time_of_ratio(np.exp(log / 2)), cdf, kind)
+        return cls._tabulated(path.time_of_ratio(np.exp(log / 2)), cdf, kind, path)
 
     @classmethod
-    def _tabulated(cls, t: np.ndarray, cdf: np.ndarray, name: str) -> TrainingTimes:
+    def _tabulated(
+        cls, t: np.ndarray, cdf: np.ndarray, name: str, path: NumericInterpolant
+    ) -> TrainingTimes:
         """All mass within [t[0], t[-1]]."""
         cdf = (cdf - cdf[0]) / (cdf[-1] - cdf[0])
         t = np.clip(t, 0, 1)
         return cls._through(
-            np.concatenate([[0], t, [1]]), np.concatenate([[0], cdf, [1]]), name
+            np.concatenate([[0], t, [1]]), np.concatenate([[0], cdf, [1]]), name, path
         )
 
     @classmethod
-    def _through(cls, knots: Any, cdf: Any, name: str) -> TrainingTimes:
+    def _through(
+        cls, knots: Any, cdf: Any, name: str, path: NumericInterpolant | None = None
+    ) -> TrainingTimes:
         """Drop knots of no width, keeping the later value of the distribution."""
         knots, cdf = np.asarray(knots, float), np.asarray(cdf, float)
         keep = np.concatenate([np.diff(knots) > 0, [True]])
         knots, cdf = knots[keep], cdf[keep]
-        return cls(knots, np.clip(np.maximum.accumulate(cdf), 0, 1), name)
+        return cls(knots, np.clip(np.maximum.accumulate(cdf), 0, 1), name, path)
 
     # ------------------------------------------------------------- questions
 
@@ -287,6 +310,10 @@ class TrainingTimes:
 
     def mass(self, lo: float, hi: float) -> float:
         """The share of the training times in [lo, hi]."""
+        if not lo <= hi:
+            raise ModelError(
+                f"`lo` must not exceed `hi`, but they are {lo:g} and {hi:g}. Swap them."
+            )
         low, high = self.mass_below(np.array([lo, hi]))
         return float(high - low)
 

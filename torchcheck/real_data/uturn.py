@@ -15,11 +15,26 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ModelError, ShapeError
+from ...errors import ModelError, ShapeError, shown
 from ...numerics.codegen.parameters import whole_number
 from .adapters import Denoiser
-from .arrays import floats, no_grad, normal_like, on_cpu, rows_of, speaking
-from .denoisers import Sampler, ask, check_denoiser, default_times, denoise
+from .arrays import (
+    copy_of,
+    floats,
+    no_grad,
+    normal_like,
+    on_cpu,
+    rows_of,
+    speaking,
+)
+from .denoisers import (
+    Sampler,
+    ask,
+    check_denoiser,
+    check_mode,
+    default_times,
+    denoise,
+)
 from .interpolants import (
     LINEAR_PATH,
     NumericInterpolant,
@@ -30,6 +45,8 @@ from .training_times import Times
 
 BATCH = 1024
 """Samples that are denoised together."""
+CHANCE = 0.01
+"""Share of the labels that may differ when a feature is asked again (ties)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,14 +184,16 @@ def uturn(
     if sampler not in ("sde", "ode"):
         raise ModelError(f"`sampler` must be sde or ode, but is {sampler!r}.")
     whole_number("batch", batch)
+    threshold = _check_cuts(threshold)
     denoiser, feature, data, path = _prepared(denoiser, feature, data, path, look)
-    d = math.prod(data.shape[1:])
-    t = check_times(default_times(d, path) if times is None else times)
+    level = _level(data)
+    t = _times(times, data, path, level)
     labels = _features(feature, data, threshold)
+    _check_feature(feature, data, threshold, labels)
     curve = Curve(t, np.zeros((len(t), len(labels)), dtype=bool), labels, path)
     for label in classes if classes is not None else ():
         curve.of(label)
-    how = {"generator": generator, "steps": steps, "sampler": sampler}
+    how = {"generator": generator, "steps": steps, "sampler": sampler, "level": level}
     for i, part, x in _turning_points(data, curve, generator, batch, progress):
         back = denoise(denoiser, x, float(t[i]), path=path, **how)
         curve.flips[i, part] = _features(feature, back, threshold) != labels[part]
@@ -206,6 +225,20 @@ def _turning_points(
         yield i, part, beta * some + alpha * normal_like(some, generator)
 
 
+def _level(data: Any) -> float:
+    """Mean square of a coordinate of the data."""
+    return float(np.square(rows_of(data), dtype=float).mean())
+
+
+def _times(
+    times: Times | None, data: Any, path: NumericInterpolant, level: float
+) -> np.ndarray:
+    """The times that were asked for, or the default ones for these data."""
+    if times is None:
+        times = default_times(math.prod(data.shape[1:]), path, level=level)
+    return check_times(times)
+
+
 def _check_data(data: Any) -> Any:
     shape = tuple(getattr(data, "shape", ()))
     if len(shape) < 2 or 0 in shape:
@@ -215,11 +248,51 @@ def _check_data(data: Any) -> Any:
         )
     if not np.isfinite(rows_of(data)).all():
         raise ModelError("`data` must be finite, but has NaN or infinity. Clean it.")
-    return floats(data)
+    whole = floats(data)
+    if len(whole) > 1 and not (np.ptp(rows_of(whole), axis=0) > 0).any():
+        raise ModelError(
+            f"`data` must hold samples that differ, but all {len(whole)} are the same. "
+            "Look at how they were loaded."
+        )
+    return whole
+
+
+def _check_cuts(threshold: Any) -> Any:
+    """The cuts of scores, in increasing order."""
+    if threshold is None:
+        return None
+    cuts = np.sort(np.atleast_1d(on_cpu(threshold)).astype(float))
+    if not np.isfinite(cuts).all():
+        raise ModelError(
+            f"`threshold` must be finite, but is {shown(threshold)}. Pass, for "
+            "example, the median of the scores over the data."
+        )
+    return cuts
+
+
+def _check_feature(feature: Any, data: Any, cuts: Any, labels: np.ndarray) -> None:
+    """Refuse a feature that depends on chance or on what else is in the batch."""
+    check_mode(feature, "feature")
+    half = len(data) // 2
+    again = _features(feature, data[half:], cuts)
+    moved = float(np.mean(again != labels[half:]))
+    if moved > CHANCE:
+        raise ModelError(
+            "`feature` must label each sample alike, whenever it is asked and whatever "
+            f"else is in the batch, but {moved:.0%} of the labels changed when half of "
+            "the data were asked again. Fix its cuts, and call `eval()` on its network."
+        )
 
 
 def _features(feature: Callable[[Any], Any], x: Any, threshold: Any) -> np.ndarray:
-    out = feature(x)
+    if not callable(feature):
+        raise ModelError(
+            "`feature` must be a function of samples, since it is asked of denoised "
+            f"ones too, but is {shown(feature)}. Pass a classifier; for the labels of "
+            "the data alone there is `EmpiricalLaw.class_curve`."
+        )
+    with no_grad(x):
+        out = feature(copy_of(x))
     values = on_cpu(out)
     if values.shape != (len(x),):
         raise ShapeError(
@@ -243,7 +316,7 @@ def _cut(scores: np.ndarray, threshold: Any) -> np.ndarray:
             f"{(~np.isfinite(scores)).sum()} of {len(scores)} samples."
         )
     if threshold is not None:
-        return np.digitize(scores, np.sort(np.atleast_1d(threshold)))
+        return np.digitize(scores, threshold)
     if (scores == np.round(scores)).all():
         return scores.astype(int)
     raise ModelError(
@@ -322,13 +395,12 @@ def mse_curve(
             "A squared error with its standard error needs at least two samples, but "
             f"`data` has shape {tuple(data.shape)}. Give more."
         )
-    d = math.prod(data.shape[1:])
-    t = check_times(default_times(d, path) if times is None else times)
+    level, d = _level(data), math.prod(data.shape[1:])
+    t = _times(times, data, path, level)
     errors = np.zeros((len(t), len(data)))
     for k in range(0, len(data), batch):
         part = slice(k, k + batch)
         errors[:, part] = _errors(denoiser, data[part], t, path, generator)
-    level = float(np.square(rows_of(data), dtype=float).mean())
     return MseCurve(t, errors, d, path, level)
 
 

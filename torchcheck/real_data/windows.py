@@ -11,13 +11,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from ...errors import ModelError, ShapeError
-from .interpolants import LINEAR_PATH, NumericInterpolant
+from ...errors import ModelError, ShapeError, shown
+from ...numerics.codegen.parameters import whole_number
+from .interpolants import (
+    LINEAR_PATH,
+    NumericInterpolant,
+    as_interpolant,
+    same_interpolant,
+)
 from .uturn import Curve, MseCurve
 
 PARTS = 24
@@ -34,16 +40,21 @@ SIGNIFICANT = 3.0
 
 @dataclass(frozen=True)
 class DecisionInterval:
-    """The times in which a feature is decided, with intervals for both ends."""
+    """The times in which a feature is decided, with intervals for both ends.
+
+    `path` is the interpolant whose times these are, where it is known.
+    """
 
     lo: float
     hi: float
     lo_interval: tuple[float, float]
     hi_interval: tuple[float, float]
     rule: str
+    path: NumericInterpolant | None = field(default=None, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The window as JSON, without its path."""
+        return {k: v for k, v in vars(self).items() if k != "path"}
 
 
 def find_window(
@@ -62,9 +73,11 @@ def find_window(
     signal-to-noise ratio alone. The intervals are percentiles over `draws` bootstrap
     samples, drawn within each starting class.
 
-    Raises `ModelError` when the feature does not change more at the noise end.
+    Raises `ModelError` when the feature does not change more at the noise end, and when
+    the curve falls before its first time or after its last one.
     """
-    _check_kind(curve, Curve, "find_window", "uturn")
+    check_kind(curve, Curve, "find_window", "uturn")
+    _check_draws(draws, level)
     if not 1 > ends[0] > ends[1] > 0:
         raise ModelError(
             f"`ends` must decrease within (0, 1), but is {ends}. Use (0.9, 0.1)."
@@ -82,10 +95,12 @@ def find_window(
     def read(weights: np.ndarray) -> tuple[float, float]:
         return _crossings(curve.t, curve.flips @ weights, ends)
 
-    rng, n = np.random.default_rng(seed), len(curve.labels)
+    window = read(np.full(len(curve.labels), 1 / len(curve.labels)))
+    _check_ends(curve, window)
+    rng = np.random.default_rng(seed)
     drawn = (read(_resample(curve.labels, rng)) for _ in range(draws))
     rule = f"{ends[0]:.0%} to {ends[1]:.0%} of the range of the U-turn curve"
-    return _with_intervals(read(np.full(n, 1 / n)), drawn, level, rule)
+    return replace(_with_intervals(window, drawn, level, rule), path=curve.path)
 
 
 def find_mse_window(
@@ -109,7 +124,8 @@ def find_mse_window(
 
     Raises `ModelError` when the spread does not fall: there is no window then.
     """
-    _check_kind(curve, MseCurve, "find_mse_window", "mse_curve")
+    check_kind(curve, MseCurve, "find_mse_window", "mse_curve")
+    _check_draws(draws, level)
     if not 0 < fraction < 1:
         raise ModelError(f"`fraction` must lie in (0, 1), but is {fraction!r}.")
     n = curve.errors.shape[1]
@@ -131,7 +147,7 @@ def find_mse_window(
     ends = np.exp([_steepest(*known, fraction) for known in every])
     window, *others = curve.path.time_of_ratio(ends)
     rule = f"rate of the spread left, against log SNR, above {fraction:.0%} of its peak"
-    return _with_intervals(window, others, level, rule)
+    return replace(_with_intervals(window, others, level, rule), path=curve.path)
 
 
 def _spread(curve: MseCurve, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -155,11 +171,40 @@ def _fall(spread: np.ndarray) -> float:
     return float((y[0] - y[-1]) / y[0])
 
 
-def _check_kind(given: Any, kind: type, name: str, maker: str) -> None:
+def _check_draws(draws: int, level: float) -> None:
+    whole_number("draws", draws)
+    if not 0 < level < 1:
+        raise ModelError(
+            f"`level` must lie in (0, 1), but is {shown(level)}. Write 0.95 for 95 %."
+        )
+
+
+def _check_ends(curve: Curve, window: tuple[float, float]) -> None:
+    """Refuse a curve that is falling already at its first time, or still at its last.
+
+    Its range is then not known, and the window would be narrower than it is. Time 0 is
+    pure noise and time 1 the data: nothing lies beyond them.
+    """
+    t, y, error = curve.t, curve.changed, curve.stderr
+    fall = (y[:-1] - y[1:]) > SIGNIFICANT * np.hypot(error[:-1], error[1:])
+    early = window[0] < t[1] and fall[0] and curve.path.beta(float(t[0])) > 0
+    late = window[1] > t[-2] and fall[-1] and curve.path.alpha(float(t[-1])) > 0
+    if early or late:
+        a, b = (0, 1) if early else (-2, -1)
+        raise ModelError(
+            f"The times must reach where the curve is flat at both ends, but from t = "
+            f"{t[a]:.3g} to {t[b]:.3g}, the {'first' if early else 'last'} two, it "
+            f"falls from {y[a]:.3g} to {y[b]:.3g}. "
+            f"{'Start earlier' if early else 'End later'}, or put times between them."
+        )
+
+
+def check_kind(given: Any, kind: type, name: str, maker: str) -> None:
+    """Raise `ModelError` unless `given` is of the kind that `maker` returns."""
     if not isinstance(given, kind):
         raise ModelError(
             f"`{name}` takes a {kind.__name__}, as `{maker}` returns it, but was given "
-            f"a {type(given).__name__}. Pass the curve."
+            f"a {type(given).__name__}. Pass what `{maker}` returned."
         )
 
 
@@ -277,14 +322,19 @@ class Agreement:
 
 
 def agreement(
-    one: DecisionInterval, two: DecisionInterval, path: NumericInterpolant = LINEAR_PATH
+    one: DecisionInterval,
+    two: DecisionInterval,
+    path: NumericInterpolant | None = None,
 ) -> Agreement:
     r"""Compare two windows: length of their intersection over that of their union.
 
     Lengths are in $\log(\beta/\alpha)$. They agree when the middle of each lies in
-    the other.
+    the other. A window that was found carries the interpolant whose times it has; any
+    other has those of `path`, which is the linear one when left out.
     """
-    (a, b), (c, d) = (_log_ratios(w, path) for w in (one, two))
+    for window in (one, two):
+        check_kind(window, DecisionInterval, "agreement", "find_window")
+    (a, b), (c, d) = (_log_ratios(w, _path_of(w, path)) for w in (one, two))
     overlap = max(0.0, min(b, d) - max(a, c)) / (max(b, d) - min(a, c))
     agree = c <= (a + b) / 2 <= d and a <= (c + d) / 2 <= b
     said = "agree" if agree else "do not agree"
@@ -293,6 +343,20 @@ def agreement(
         f"{said}: they share {overlap:.0%} of what either covers in log SNR."
     )
     return Agreement(float(overlap), bool(agree), statement)
+
+
+def _path_of(
+    window: DecisionInterval, path: NumericInterpolant | None
+) -> NumericInterpolant:
+    """The interpolant whose times a window has; refused when two are named."""
+    given = None if path is None else as_interpolant(path)
+    own = window.path or given or LINEAR_PATH
+    if given is not None and not same_interpolant(own, given):
+        raise ModelError(
+            "`path` must be the interpolant that the windows were found on, but is "
+            "another. Leave it out: a window carries its own."
+        )
+    return own
 
 
 def _log_ratios(
@@ -315,6 +379,10 @@ def mixture_window(p: float, ends: tuple[float, float] = (0.9, 0.1)) -> Any:
     """
     from scipy.optimize import brentq
 
+    if not 0 < p < 1:
+        raise ModelError(
+            f"`p` must lie in (0, 1), but is {shown(p)}. It is the weight of a mode."
+        )
     top = mixture_change(0.0, p)
     return np.array(
         [brentq(lambda L, e=e: mixture_change(L, p) - e * top, 0, 60) for e in ends]

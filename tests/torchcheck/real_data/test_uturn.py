@@ -261,7 +261,7 @@ def zero_division(x, t):
         ({"threshold": 0.5}, ModelError, "`threshold` cuts scores"),
         ({"denoiser": zero_division}, ModelError, r"t = 0\.\d+ for 2 of 6 samples"),
         ({"denoiser": lambda x, t: x[:, :1]}, ShapeError, r"\(6, 2\).*\(6, 1\)"),
-        ({"denoiser": lambda x, t: 0.0}, ShapeError, r"returned \(\)"),
+        ({"denoiser": lambda x, t: 0.0}, ShapeError, "returned a float"),
         ({"classes": (True, 7)}, ModelError, "Class 7 has no sample.*False, True"),
         ({"data": X[:, 0]}, ShapeError, r"`data`.*shape \(6,\)"),
         ({"data": X[:0]}, ShapeError, "at least one sample"),
