@@ -106,6 +106,12 @@ def learn(
     point = complete(limit, question.values)
     check_choice("network", network, ("untied", "tied"))
     times = training_times(times)
+    if isinstance(limit.model.target, Modes):
+        raise DerivationError(
+            "Training at one time is derived for tanh units, but modes that are no "
+            "product are learned by softmax units. `learning_times` and `shared_flow` "
+            "tell how a network for all times learns their weights."
+        )
     if network == "tied":
         if sgd_noise(rate, batch):
             raise ModelError(
@@ -197,14 +203,7 @@ def _check_halves(limit: Limit, point: Mapping[str, float]) -> None:
 
 def check_init(system: System, names: list[str], init: Mapping[str, float]) -> None:
     """Raise unless initial overlaps are given by name and some network has them."""
-    for name in (*init, *names):
-        if name not in init or name not in names:
-            hint = did_you_mean(name, names)
-            fact = "is missing." if name not in init else f"was given{hint}"
-            raise ModelError(
-                f"The initial overlaps of `{system.name}` are {', '.join(names)}, but "
-                f"`{name}` {fact}"
-            )
+    check_names(system.name, names, init)
     point = {x: sp.Float(init[str(x)]) for x in system.unknowns}
     # sympy drops x >= 0 for a symbol that is positive, so it is put back here
     signs = [sp.Ge(sp.Symbol(str(x)), 0) for x in point if x.is_positive]
@@ -215,6 +214,18 @@ def check_init(system: System, names: list[str], init: Mapping[str, float]) -> N
                 f"The initial overlaps must satisfy {relation}, but "
                 f"{', '.join(f'{k} = {v:g}' for k, v in init.items())} do not, so no "
                 "network has them. Change one of them."
+            )
+
+
+def check_names(title: str, names: Sequence[str], init: Mapping[str, float]) -> None:
+    """Raise `ModelError` unless just these initial overlaps of `title` are given."""
+    for name in (*init, *names):
+        if name not in init or name not in names:
+            hint = did_you_mean(name, names)
+            fact = "is missing." if name not in init else f"was given{hint}"
+            raise ModelError(
+                f"The initial overlaps of `{title}` are {', '.join(names)}, but "
+                f"`{name}` {fact}"
             )
 
 

@@ -25,7 +25,7 @@ HALVINGS = 5
 FLAT = 1e-9  # of the largest: directions in which points differ less are dropped
 ROUNDING = 4e-16  # error of a closed entry, for each mode
 
-SCRAMBLES = 8
+SCRAMBLES = 32  # so that a standard error is itself known to an eighth
 COST = 4e8  # entries of arrays that quasi-Monte Carlo may fill
 MOST_SMOOTH = 40  # points whose cells are integrated along one direction
 MOST_NESTED = 12  # points in three dimensions that are integrated, not sampled
@@ -34,12 +34,13 @@ MOST_NESTED = 12  # points in three dimensions that are integrated, not sampled
 class Confusion(NamedTuple):
     """``matrix[k, l]`` is P(counted to l | mode k); `error` bounds each entry.
 
-    `standard` tells that the error is a standard error.
+    A sampled matrix is the mean of its `estimates`, (scrambles, K, K), and the error a
+    standard error; rows of one estimate go together, as they share their points.
     """
 
     matrix: np.ndarray
     error: np.ndarray
-    standard: bool = False
+    estimates: np.ndarray | None = None
 
 
 def confusion(points: np.ndarray) -> Confusion:
@@ -291,7 +292,7 @@ def _sampled(points: np.ndarray) -> Confusion:
     make, count = (_scramble, count) if size <= MOST_SMOOTH else (_counted, 2**13)
     rows = np.stack([make(points, count, seed) for seed in range(SCRAMBLES)])
     error = rows.std(0, ddof=1) / np.sqrt(SCRAMBLES)
-    return Confusion(rows.mean(0), error + ROUNDING * size, standard=True)
+    return Confusion(rows.mean(0), error + ROUNDING * size, rows)
 
 
 def _scramble(points: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -88,9 +88,12 @@ def branch_shares(
     known: Confusion, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Shares of a branch and their errors, linear in its weights."""
-    if known.standard:  # columns of one set of points go together
-        return weights @ known.matrix, np.sqrt(weights**2 @ known.error**2)
-    return weights @ known.matrix, weights @ known.error
+    value = weights @ known.matrix
+    if known.estimates is None:
+        return value, weights @ known.error
+    count = len(known.estimates)
+    squares = sum((weights @ one - value) ** 2 for one in known.estimates)
+    return value, np.sqrt(squares / (count - 1) / count)
 
 
 def _of_groups(weights: np.ndarray, branch: Sequence[Group]) -> np.ndarray:

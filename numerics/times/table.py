@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import AdmissibilityError, DerivationError, ModelError
-from ...theory.models.model import Model
+from ...theory.models.model import Model, Modes
+from ...theory.modes.shared import check_population
 from ...theory.times.densities import Density, parse_density, piecewise_constant
 from ...theory.times.exponents import time_law
 from ...theory.times.held import check_trainable
 from ...theory.times.weights import loss_weight
 from ..asked import asked
 from ..codegen.parameters import dimension, whole_number
-from ..learn import check_init, positive, sgd_noise, training_times
+from ..learn import check_init, check_names, positive, sgd_noise, training_times
 from .flow import FlowKind, check_kind, flow_system, integrate_flow, repeated_noise
 from .learning_time import bulk_time, direction_time, learning_time
-from .nodes import time_nodes
+from .nodes import TimeNodes, time_nodes
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
@@ -81,6 +82,8 @@ def learning_times(
     One network with units held at the means, $w_j = \mu_j$, is trained at all times at
     once, at times drawn from a density, by gradient flow on the population; the bias
     starts at 0 and the weight is learned when it is `within` of p. Exact at each `d`.
+    For modes the units are a softmax with a bias each, and the weights those of the
+    modes (R37).
 
     Parameters
     ----------
@@ -99,10 +102,12 @@ def learning_times(
     -------
     list of dict
         With `d`, `density`, `loss`, `feature` (from 1), `time` (in train_time; infinite
-        for a rate below the smallest number) and `within`.
+        for a rate below the smallest number) and `within`. For modes, `mode` (from 1)
+        stands in place of `feature`, with the `error` of the time.
     """
     spec = _trainable(spec, within)
     model = spec.model
+    each = _mode_rows if isinstance(model.target, Modes) else _feature_rows
     rows = []
     for chosen in densities:
         density = density_of(chosen, model)
@@ -110,11 +115,33 @@ def learning_times(
             point = point_of(spec, size, density) | {"within": within}
             nodes = time_nodes(density, point, model.interpolant)
             for loss in losses:
-                for j in range(1, len(model.target.features) + 1):
-                    time = learning_time(model, j, loss, nodes, point)
-                    about = {"d": _whole(size), "density": str(chosen), "loss": loss}
-                    rows.append(about | {"feature": j, "time": time, "within": within})
+                about = {"d": _whole(size), "density": str(chosen), "loss": loss}
+                for row in each(model, loss, nodes, point):
+                    rows.append(about | row | {"within": within})
     return rows
+
+
+def _feature_rows(
+    model: Model, loss: str, nodes: TimeNodes, point: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """The learning time of each feature."""
+    return [
+        {"feature": j, "time": learning_time(model, j, loss, nodes, point)}
+        for j in range(1, len(model.target.features) + 1)
+    ]
+
+
+def _mode_rows(
+    model: Model, loss: str, nodes: TimeNodes, point: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """The learning time of each mode's weight, with its error."""
+    from .mode_weights import weights_times
+
+    times, errors = weights_times(model, loss, nodes, point)
+    return [
+        {"mode": k, "time": float(time), "error": float(error)}
+        for k, (time, error) in enumerate(zip(times, errors, strict=True), 1)
+    ]
 
 
 def _whole(d: float) -> float:
@@ -124,7 +151,8 @@ def _whole(d: float) -> float:
 def _trainable(spec: Given, within: float) -> Spec:
     """The spec of what was asked, whose weights a shared network can learn."""
     found = asked(spec).spec
-    check_trainable(found.model)
+    check = check_population if found.kind == "modes" else check_trainable
+    check(found.model)
     if not 0 < within < 0.5:
         raise ModelError(
             "`within` must be between 0 and 1/2, the distance from p at which a weight "
@@ -143,6 +171,7 @@ def time_exponents(
     """
     spec = _trainable(spec, within)
     model = spec.model
+    check_trainable(model)
     rows = []
     for chosen in densities:
         density = density_of(chosen, model)
@@ -211,10 +240,17 @@ def shared_flow(
     $\sigma^2/d$ in the noise (R32). With `common_rate`, `b` has the rate of the vectors
     and with noise a variance `b_var` over runs, 0 at first (R34), (R35).
 
-    Returns ``{"times", "m", "q", "b"}``, and ``"b_var"`` where there is one.
+    Returns ``{"times", "m", "q", "b"}``, and ``"b_var"`` where there is one. For modes
+    the units are held at the means (R36): `init` has the biases ``b_1``, ``b_2``, ...,
+    which are returned with the weights that their softmax implies, ``p_1``, ...; noise
+    and ridge are refused.
     """
     spec = asked(spec).spec
     model = spec.model
+    if isinstance(model.target, Modes):
+        given = {"rate": rate, "batch": batch, "ridge_w": ridge_w}
+        _check_plain(given, repeats, exact_noise, common_rate)
+        return _modes_flow(spec, d, density, loss, init, times)
     check_trainable(model)
     if len(model.target.features) > 1:
         raise DerivationError(
@@ -247,3 +283,49 @@ def shared_flow(
     found = integrate_flow(system, nodes, point, start, when, rtol, atol, extra)
     plain = (name.removesuffix("_1") for name in names)
     return {"times": when, **dict(zip(plain, np.array(found).T.tolist(), strict=True))}
+
+
+def _check_plain(
+    given: Mapping[str, Any], repeats: int, exact_noise: bool, common_rate: bool
+) -> None:
+    """Refuse what the flow of softmax units does not have."""
+    flags = {"exact_noise": exact_noise, "common_rate": common_rate}
+    used = [name for name, value in given.items() if value is not None]
+    used += [name for name, value in flags.items() if value]
+    used += ["repeats"] if repeats != 1 else []
+    if used:
+        raise DerivationError(
+            "The training flow of softmax units is derived for their biases at "
+            "vanishing learning rate, with the vectors held at the means, but "
+            f"`{used[0]}` was given. Leave it out."
+        )
+
+
+def _modes_flow(
+    spec: Spec,
+    d: float,
+    density: str | Density,
+    loss: str,
+    init: Mapping[str, float],
+    times: Iterable[float],
+) -> dict[str, list[float]]:
+    """The biases of softmax units held at the means, and the weights they imply."""
+    from scipy.special import softmax
+
+    from ..modes.evaluate import weights_of
+    from .mode_weights import weights_flow
+
+    model = spec.model
+    check_population(model)
+    chosen = density_of(density, model)
+    point = point_of(spec, d, chosen)
+    names = [f"b_{k}" for k in range(1, len(weights_of(point)) + 1)]
+    check_names("exact/tied", names, init)
+    when = training_times(times)
+    nodes = time_nodes(chosen, point, model.interpolant)
+    start = [float(init[name]) for name in names]
+    rows = weights_flow(model, loss, nodes, point, start, when)
+    found = {name: rows[:, k].tolist() for k, name in enumerate(names)}
+    weights = softmax(rows, axis=1).T.tolist()
+    found |= {f"p_{k}": weights[k - 1] for k in range(1, len(names) + 1)}
+    return {"times": when, **found}

@@ -136,12 +136,12 @@ def time_mean(
     return TimeMean(kernel, params, tuple(groups))
 
 
-def contributing_times(parts: np.ndarray) -> np.ndarray:
+def contributing_times(parts: np.ndarray, share: float = NEGLIGIBLE) -> np.ndarray:
     """Return which times, the last axis, add to any of the sums of `parts`.
 
     The first one is kept where none does, so that there is a mean.
     """
     total = parts.sum(axis=-1, keepdims=True)
-    kept = np.any(parts > NEGLIGIBLE * total, axis=tuple(range(parts.ndim - 1)))
+    kept = np.any(parts > share * total, axis=tuple(range(parts.ndim - 1)))
     kept[0] |= not kept.any()
     return kept

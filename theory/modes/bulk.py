@@ -215,8 +215,12 @@ def not_derived(name: str) -> System:
 
 
 UNKNOWN = (
-    "With n samples what softmax units learn in phase {name} is not derived: the "
-    "fields of K units on the data and on the samples' own noises are K correlated "
-    "Gaussians, whose averages of a softmax have no closed form and no quadrature of a "
-    "known error beyond three groups. The phases in which nothing is decided are."
+    "With n samples what softmax units learn in phase {name} is not derived. The "
+    "averages could be taken for three groups, whose fields differ in two correlated "
+    "Gaussians; but the loss that is left after the minimum over `u` and `c` has "
+    "`K^2 - 1` unknowns (the differences of `K` biases and of `K` slopes on each "
+    "group), 8 for `K = 3`, and several minima: one unit with two unknowns has up to "
+    "three. In two dimensions the lowest is certain by a scan; in eight there is none, "
+    "and a wrong one would pass for the limit. The phases in which nothing is decided "
+    "are derived."
 )

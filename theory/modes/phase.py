@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import sympy as sp
+
 from ...errors import ModelError
 from ..limit import Limit, Phase
 from ..models.model import Model, Modes
@@ -12,6 +14,7 @@ from ..models.modes import Level, Parting
 from ..phases.bulk import mse as bulk_mse
 from ..symbols.system import System
 from . import bulk, systems
+from .shared import weights_training
 from .story import Chapters, chapters, parting_text
 
 
@@ -67,7 +70,10 @@ class ModesPhase(Phase):
 
     @cached_property
     def training(self) -> System | None:
-        """None: the averages of a softmax in training are not derived."""
+        """None: training at a fixed time, where the vectors move too, is not derived.
+
+        With the vectors held at the means it closes: ``limit.exact["tied"]``.
+        """
         return None
 
     @cached_property
@@ -103,11 +109,17 @@ class ModesLimit(Limit):
 
     @cached_property
     def exact(self) -> dict[str, System]:
-        """``sampling`` and ``mse`` of the Bayes denoiser at `d`."""
-        return {
+        """``sampling`` and ``mse`` of the Bayes denoiser at `d`; ``tied``: of training.
+
+        The last is the flow of the biases of a network for all times (population).
+        """
+        found = {
             "sampling": systems.exact_flow(self.model),
             "mse": systems.exact_mse(self.model),
         }
+        if not self.model.data.samples:
+            found["tied"] = weights_training(self.model, sp.S.One)
+        return found
 
     @cached_property
     def story(self) -> Chapters:

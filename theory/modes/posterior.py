@@ -32,6 +32,7 @@ P, LOADING, DELTA = family("p"), family("L"), family("delta")
 Y, FIELD, POSTERIOR = family("y"), family("xi"), family("pi")
 NORMALS = family("g")
 SIZES = (symbol("K"), symbol("R"))
+PRIOR = sp.log(P[MODE])
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,14 @@ class Scales:
 
     $\xi_k = \log p_k + a \sum_j L_{kj} y_j - \frac{a b}2 \sum_j L_{kj}^2$ with the
     `slope` $a$ and the `shift` $b$ of the means (vectors over directions at finite d),
-    and `kept` $= 1 - c\beta$, what the skip leaves of a mean.
+    and `kept` $= 1 - c\beta$, what the skip leaves of a mean. `prior` is $\log p_k$, or
+    what a network has in its place.
     """
 
     slope: sp.Expr
     shift: sp.Expr
     kept: sp.Expr
+    prior: sp.Expr = PRIOR
 
     def field(self, point: sp.Expr) -> sp.Expr:
         r"""$\xi_k$ at the projections `point`, an expression in the direction."""
@@ -55,7 +58,7 @@ class Scales:
         if not self.slope.has(DIRECTION):
             seen = self.slope * over_directions(loading * point)
             size = self.slope * self.shift * over_directions(loading**2)
-        return sp.log(P[MODE]) + seen - size / 2
+        return self.prior + seen - size / 2
 
     def posterior(self, status: Status = "asymptotic") -> tuple[Equation, Equation]:
         """The field and the posterior of each mode. (P1)-(P2)"""

@@ -13,7 +13,7 @@ import sympy as sp
 
 from ..models.model import Model
 from ..modes.posterior import FIELD, NORMALS, POSTERIOR, Y
-from ..symbols.indexed import DIRECTION, MODE, NormalAverage, Softmax
+from ..symbols.indexed import DIRECTION, MODE, OTHER, NormalAverage, Softmax
 from ..symbols.system import System
 from .sheet import Sheet, system_rows
 from .sums import DELTA_LETTER
@@ -49,7 +49,17 @@ def _name_posterior(sheet: Sheet, posterior: sp.Expr) -> None:
     sheet.names[FIELD[MODE]] = field.xreplace(swap)
     sheet.names[POSTERIOR[MODE]] = Softmax(FIELD[MODE], MODE)
     named = {posterior: POSTERIOR[MODE]}
-    sheet.rows = {k: sp.sympify(x).xreplace(named) for k, x in sheet.rows.items()}
+    rows = {k: sp.sympify(x).xreplace(named) for k, x in sheet.rows.items()}
+    sheet.rows = {k: _own_index(x) for k, x in rows.items()}
+
+
+def _own_index(row: sp.Expr) -> sp.Expr:
+    """Sum over another letter where the mode of the formula itself has this one."""
+    sums = [x for x in row.atoms(sp.Sum) if x.limits[0][0] == MODE]
+    bare = row.xreplace({x: sp.Dummy() for x in sums})
+    if not bare.has(MODE):
+        return row
+    return row.xreplace({x: x.xreplace({MODE: OTHER}) for x in sums})
 
 
 def _name_delta(sheet: Sheet, model: Model) -> None:

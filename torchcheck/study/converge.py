@@ -7,26 +7,24 @@ limit: distance, rate, value extrapolated to $d = \infty$, verdict.
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import ModelError, StoreError
-from ...files import code_digest, write_atomic
+from ...errors import ModelError
 from ...numerics.asked import asked
 from ...numerics.codegen.parameters import complete
 from ...numerics.codegen.snapshot import PrintedLimit, limit_of, printed_limit
 from ...numerics.corrections import correction_of, shifts
-from ...numerics.sweep.store import Damaged, Store
+from ...numerics.sweep.store import Store
 from .cells import cell_counts, check_network_training, measure_cell, sample_cell
-from .compare import Study, compare, package_versions
-from .figures import draw_study
+from .compare import Study, compare
+from .folder import claim, kept, write_study
 from .law import law_time, limit_law
 from .modes import converge_modes
 from .plan import (
@@ -103,15 +101,20 @@ def converge(
     spec = asked(spec, values).spec
     if spec.kind == "modes":
         _check_modes(limit, correction)
-        study = converge_modes(
-            spec, dims, seeds, curves=curves, progress=progress, **settings
+        return converge_modes(
+            spec,
+            dims,
+            seeds,
+            output=output,
+            curves=curves,
+            progress=progress,
+            **settings,
         )
-        return study if output is None else _written(study, output)
     if spec.kind == "product":
         settings = {"tolerance": UNITS_TOLERANCE} | settings
     plan = Plan(tuple(sorted({int(d) for d in dims})), int(seeds), **settings).check()
     check_network_training(spec, plan.dims[0])
-    store = None if output is None else _claim(output, spec, plan)
+    store = None if output is None else claim(output, spec, plan)
     wanted = curves or limit_curves(spec, plan, limit)
     own = correction and curves is None and limit is None
     offsets = predicted_offsets(spec, plan, wanted) if own else {}
@@ -119,11 +122,7 @@ def converge(
     study = compare(plan, spec, wanted, cells, offsets)
     study = replace(study, seconds=time.perf_counter() - begin)
     if output is not None:
-        text = json.dumps(study.to_dict(), indent=1, allow_nan=False)
-        write_atomic(output / "converge.json", text.encode())
-        lines = _lines(study, spec, limit, curves)
-        names = [phase.name for phase in phases(spec.model)]
-        draw_study(study.rows, study.fits, lines, names, output)
+        write_study(study, spec, _lines(study, spec, limit, curves), output)
     return study
 
 
@@ -139,19 +138,6 @@ def _check_modes(limit: Limit | None, correction: bool) -> None:
             "A study of modes shows no correction, for none is predicted, but "
             "`correction` is False. Leave it out."
         )
-
-
-def _written(study: Study, output: Path) -> Study:
-    """Write a study of modes, which has no cells to go on from, into a new folder."""
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise StoreError(
-            f"A study of modes writes to a new folder, but `{output}` is there. Choose "
-            "another name."
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(study.to_dict(), indent=1, allow_nan=False)
-    write_atomic(output / "converge.json", text.encode())
-    return study
 
 
 def _lines(
@@ -258,56 +244,14 @@ def train_cells(
 ) -> dict[tuple[int, int], Cell]:
     """Train and measure at every dimension and seed of `plan`."""
     jobs = [(d, k) for d in plan.dims for k in range(plan.seeds)]
-    return {(d, k): _cell(spec, plan, store, d, k) for d, k in progress(jobs)}
+    measure = partial(_measured, spec, plan)
+    return {
+        (d, k): kept(store, d, k, partial(measure, d, plan.seed + k))
+        for d, k in progress(jobs)
+    }
 
 
-def _cell(
-    spec: Spec, plan: Plan, store: Store | None, d: int, k: int
-) -> dict[str, np.ndarray]:
-    """Train and measure, or read what was finished; a damaged file is redone."""
-    index = d * 10_000 + k
-    if store is not None:
-        try:
-            done = store.load(index)
-        except Damaged as damage:
-            print(
-                f"Note: `{store.path(index)}` is not used: {damage}; computing it "
-                "again.",
-                file=sys.stderr,
-            )
-            done = None
-        if done is not None:
-            return done
-    cell = measure_cell(spec, plan, d, plan.seed + k)
-    if plan.paths:
-        cell |= sample_cell(spec, plan, d, plan.seed + k)
-    if store is not None:
-        store.save(index, cell)
-    return cell
-
-
-# ------------------------------------------------------------------------ the folder
-
-
-def _claim(output: Path, spec: Spec, plan: Plan) -> Store:
-    """Return the folder's store; refuse a folder with another study in it."""
-    settings = {k: v for k, v in vars(plan).items() if k not in ("dims", "seeds")}
-    code = {"sources": code_digest("theory", "torchcheck.networks", "torchcheck.study")}
-    about = {"study": "converge", "spec": spec.digest, **settings}
-    recipe = about | package_versions() | code
-    store = Store(output / "cells", recipe)
-    if output.exists() and not output.is_dir():
-        raise StoreError(
-            f"The output must be a folder, but `{output}` is a file. Choose another "
-            "name."
-        )
-    mine = (store.folder / "manifest.json").exists()
-    if output.exists() and any(output.iterdir()) and not mine:
-        raise StoreError(
-            f"A study writes to a new folder or continues its own, but `{output}` "
-            "holds something else, or a study with other settings or of other code. "
-            "Choose another folder."
-        )
-    store = store.open()
-    store.tidy()
-    return store
+def _measured(spec: Spec, plan: Plan, d: int, seed: int) -> dict[str, np.ndarray]:
+    """Overlaps of a training set's networks, and of the samples that they generate."""
+    cell = measure_cell(spec, plan, d, seed)
+    return cell | (sample_cell(spec, plan, d, seed) if plan.paths else {})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from ...theory.windows.search import find_windows, leading_rate
 from ..networks.grid import coefficients
 from ..networks.softmax import SoftmaxNetworks, draw, modes_of, train_softmax
 from .compare import Study
+from .folder import claim, kept, write_study
 from .plan import Plan, StudyPhase, phases
 from .series import Series, fit_of, series_rows
 from .verdict import FALSE_ALARM, Criterion, worst_verdict
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 Cell = dict[str, np.ndarray]
 TOLERANCE = 1e-8
 SAMPLING_DRAWS = 2**12  # for networks that generate samples: counts have errors too
+LINE_POINTS = 41  # of each phase, in the figure
 DRAWS = 2**15  # of the noise: what is sampled of an overlap is then about 1e-4
 
 
@@ -35,6 +39,7 @@ def converge_modes(
     dims: Sequence[int],
     seeds: int,
     *,
+    output: Path | None = None,
     curves: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     draws: int = DRAWS,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
@@ -45,16 +50,21 @@ def converge_modes(
     Quantities are ``m_k_j``, ``omega_k_j``, ``b_k`` (the last two less their mean over
     the units), `c_hat` or `c`, and ``shares_k`` of generated samples. `curves` are
     compared with in place of the solved limit; `draws`, a power of two, is how often
-    the noise is drawn for a training.
+    the noise is drawn for a training. `output` is a folder for finished cells, from
+    which an interrupted study goes on, ``converge.json`` and the figures.
     """
     begin = time.perf_counter()
     modes_of(spec.model)
     settings = {"tolerance": TOLERANCE} | settings
     plan = Plan(tuple(sorted({int(d) for d in dims})), int(seeds), **settings).check()
     parts = phases(spec.model)
+    store = None if output is None else claim(output, spec, plan, draws=draws)
     wanted = curves or modes_curves(spec, plan)
     jobs = [(d, k) for d in plan.dims for k in range(plan.seeds)]
-    cells = {(d, k): modes_cell(spec, plan, d, k, draws) for d, k in progress(jobs)}
+    measure = partial(modes_cell, spec, plan, draws=draws)
+    cells = {
+        (d, k): kept(store, d, k, partial(measure, d, k)) for d, k in progress(jobs)
+    }
     overlaps = list(_series(plan, parts, wanted, cells))
     norm = max(float(cell["gradient_norm"].max()) for cell in cells.values())
     tests = sum(len(x.limit) for x in overlaps)
@@ -69,7 +79,7 @@ def converge_modes(
             power=float(leading_rate(spec.model, part.window)),
         )
         fits.append(fit_of(series, np.array(plan.dims, float), criterion, plan.seed))
-    return Study(
+    study = Study(
         rows=[row for x in overlaps for row in series_rows(x, plan, population=True)],
         fits=fits,
         verdict=worst_verdict([x["verdict"] for x in fits]),
@@ -79,6 +89,9 @@ def converge_modes(
         notes=_notes(plan, wanted, cells),
         seconds=time.perf_counter() - begin,
     )
+    if output is not None:
+        write_study(study, spec, _lines(spec) if curves is None else {}, output)
+    return study
 
 
 # ------------------------------------------------------------------------- the limit
@@ -97,6 +110,19 @@ def modes_curves(spec: Spec, plan: Plan) -> dict[str, dict[str, np.ndarray]]:
     if plan.paths:
         curves["sample"] = _shares(found)
     return curves
+
+
+def _lines(spec: Spec) -> dict[str, tuple[list[float], list[float]]]:
+    """The limit of every overlap against the dilated time, for the figure."""
+    s = np.linspace(0, 1, LINE_POINTS)
+    found = solve_point(known_limit(spec), s=s, rtol=1e-9, atol=1e-11, **spec.values)
+    lines: dict[str, tuple[list[float], list[float]]] = {}
+    for i, rows in enumerate(found.rows):
+        for name, values in _named(rows).items():
+            t, x = lines.setdefault(name, ([], []))
+            t.extend((i + s) / len(found.rows))
+            x.extend(values)
+    return lines
 
 
 def _shares(found: Solution) -> dict[str, np.ndarray]:
@@ -217,7 +243,7 @@ def _series(
     plan: Plan,
     parts: list[StudyPhase],
     wanted: Mapping[str, Mapping[str, np.ndarray]],
-    cells: Mapping[tuple[int, int], Cell],
+    cells: Mapping[tuple[int, int], Mapping[str, np.ndarray]],
 ) -> Iterable[Series]:
     first = next(iter(cells.values()))
     window = next(x.name for x in parts if x.window.features)
@@ -241,7 +267,7 @@ def _series(
 def _notes(
     plan: Plan,
     wanted: Mapping[str, Mapping[str, np.ndarray]],
-    cells: Mapping[tuple[int, int], Cell],
+    cells: Mapping[tuple[int, int], Mapping[str, np.ndarray]],
 ) -> tuple[str, ...]:
     """The counts of the modes at the largest d: multinomial, by their chi-square."""
     if not plan.paths:

@@ -46,8 +46,9 @@ def times(
     """Tell how long training takes at times drawn from a density.
 
     One tied network serves all times. Prints the time in which each feature's weight
-    is learned, with the units held at the means; with --init, the flow of the
-    overlaps. A step of SGD with learning rate eta takes a training time eta/d.
+    is learned, or each mode's, with the units held at the means; with --init, the
+    flow of the overlaps. A step of SGD with learning rate eta takes a training time
+    eta/d.
 
     Densities: uniform, shift:A, logit-normal:M:S, dilated, window:LOW:HIGH:MASS,
     log-normal:M:S (EDM), mode:G, cosine, log-snr, ddpm:FIRST:LAST:COUNT, formula:F,

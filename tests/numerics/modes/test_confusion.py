@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from dilaton.numerics.modes.confusion import confusion
+from dilaton.numerics.modes.tree_shares import branch_shares
 from scipy.stats import multivariate_normal, norm
 
 PRINTED = 6e-7  # half a unit of the last printed digit
@@ -61,7 +62,7 @@ def test_counts_agree(name):
     assert far[drawn > RARE].max() < LEVEL
     if name in QUADRATURE:
         assert found.error.max() < 1e-10
-        assert not found.standard
+        assert found.estimates is None
 
 
 @pytest.mark.parametrize("name", ["plane", "legs", "obtuse"])
@@ -111,3 +112,22 @@ def test_a_perturbed_matrix_is_seen():
 def test_two_modes_are_closed():
     found = confusion(np.array([[1.3], [-1.3]])).matrix
     assert np.abs(found[0, 0] - norm.cdf(1.3)) < 1e-15
+
+
+def test_sampled_shares_have_a_true_standard_error():
+    """Rows of one scramble share their points, so their errors add up as one."""
+    rng = np.random.default_rng(5)
+    size, count = 12, 1_000_000
+    points = 2.4 * rng.standard_normal((size, size - 1)) / np.sqrt(size)
+    p = rng.dirichlet(np.ones(size))
+    value, error = branch_shares(confusion(points), p)
+    source = rng.choice(size, size=count, p=p)
+    y = points[source] + rng.standard_normal((count, size - 1))
+    found = np.argmax(y @ points.T - (points**2).sum(1) / 2, axis=1)
+    counted = np.bincount(found, minlength=size) / count
+    spread = np.sqrt(error**2 + counted * (1 - counted) / count)
+    z = (value - counted) / spread
+    # twelve squares, one bound by the sum of the shares: chance below 1e-5 outside
+    assert 0.3 < np.sqrt(np.mean(z**2)) < 2.0
+    assert (error > 0).all()
+    assert np.abs(z).max() < LEVEL

@@ -369,7 +369,7 @@ def test_a_model_of_modes_is_written_as_a_spec():
 
 def test_what_needs_signs_refuses_modes(tmp_path):
     from dilaton.face.report import write_report
-    from dilaton.numerics.times.table import learning_times
+    from dilaton.numerics.times.table import time_exponents
     from dilaton.torchcheck.networks.training_set import draw_training_set
 
     spec = parse_spec(THREE_MODES)
@@ -378,7 +378,7 @@ def test_what_needs_signs_refuses_modes(tmp_path):
     with pytest.raises(ModelError, match="Training takes two modes or a product"):
         draw_training_set(spec.model, spec.values, 100, 0)
     with pytest.raises(DerivationError, match="modes"):
-        learning_times(spec, [100], ["uniform"], ["data"], within=0.02)
+        time_exponents(spec, ["uniform"], ["data"], within=0.02)
 
 
 @pytest.mark.parametrize("schedule", [TRIGONOMETRIC, VARIANCE_EXPLODING])

@@ -6,6 +6,7 @@ import torch
 from dilaton.errors import DerivationError, ModelError, StoreError
 from dilaton.theory.models.spec import parse_spec
 from dilaton.torchcheck.networks.softmax import draw, modes_of, readout, train_softmax
+from dilaton.torchcheck.study import modes
 from dilaton.torchcheck.study.converge import converge
 from dilaton.torchcheck.study.modes import modes_curves
 from dilaton.torchcheck.study.plan import Plan
@@ -128,7 +129,19 @@ def test_other_targets_are_refused(tmp_path):
         modes_of(tree.model)
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "x").write_text("")
-    with pytest.raises(StoreError, match="writes to a new folder"):
+    with pytest.raises(StoreError, match="writes to a new folder or continues its own"):
         converge(
             THREE, (50, 70, 100), 3, times=(1.0,), paths=0, output=tmp_path / "old"
         )
+
+
+def test_a_study_of_modes_goes_on_from_its_cells(tmp_path, monkeypatch):
+    """The second run trains nothing; both write the numbers and the figures."""
+    asked = {"times": (1.0,), "paths": 0, "draws": 2**8, "output": tmp_path / "study"}
+    first = converge(THREE, (50, 70, 100), 3, **asked)
+    (tmp_path / "study" / "converge.json").unlink()
+    monkeypatch.setattr(modes, "train_softmax", None)
+    again = converge(THREE, (50, 70, 100), 3, **asked)
+    assert again.rows == first.rows
+    names = {x.name for x in (tmp_path / "study").iterdir()}
+    assert {"cells", "converge.json", "overlaps.png", "convergence.png"} <= names

@@ -1,0 +1,275 @@
+r"""How long one softmax network for all times takes to learn the weights of modes.
+
+The mean over training times and over the mixture is one sum over columns: each time has
+a trapezoidal rule as fine as its fields are steep, in one or two directions, and
+scrambled points beyond. A second rule, shifted or scrambled anew, tells the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from ...errors import ModelError, SolveError
+from ...theory.models.model import TAU, Model
+from ...theory.modes.shared import weights_training
+from ...theory.symbols.system import System
+from ...theory.times.weights import loss_weight
+from ..codegen.indexed import indexed_functions
+from ..modes.averages import REACH, differences
+from ..modes.evaluate import families, weights_of
+from ..modes.scrambled import as_normals, scrambled
+from .nodes import TimeNodes, curve
+from .training_mean import contributing_times
+
+COARSEST, STEPPED = 16, 1.8
+"""Intervals where no field is steep; else steepness times spacing. A rule's error is
+$e^{-2\\pi^2/1.8}$ = 2e-5; the mean of two has half the spacing and its square."""
+DECIDED = 14.0
+"""Steepness from which a pair of modes is told apart but for $e^{-S^2/8}$ = 2e-11."""
+SCATTERED = 2**10
+"""Scrambled points in three and more directions."""
+NEGLIGIBLE = 1e-7
+"""Times that add less than this share to a mean are left out."""
+TAIL = 1e-13
+"""Weights of normals below this are left out."""
+BLOCK = 2**14
+"""Entries of an array (modes, modes, directions, columns): what a cache holds."""
+RTOL, ATOL = 1e-6, 1e-8
+CLEAR = 1e-6
+"""How far inside the last weight is when the flow ends, so that all have crossed."""
+LONG = 1e9
+"""Units of the first rate after which a weight counts as never learned."""
+
+State = np.ndarray
+
+
+@lru_cache(maxsize=16)
+def weights_system(model: Model, loss: str) -> System:
+    """Return the flow of the biases under a loss weight, kept."""
+    return weights_training(model, loss_weight(loss, model.interpolant))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Training times and standard normals side by side, with what each counts."""
+
+    tau: np.ndarray
+    g: np.ndarray
+    weight: np.ndarray
+
+
+class BiasFlow:
+    """The speed of the biases, averaged over training times and the mixture."""
+
+    def __init__(
+        self,
+        model: Model,
+        loss: str,
+        nodes: TimeNodes,
+        point: Mapping[str, float],
+        rule: int,
+    ) -> None:
+        """Lay out the columns; `rule` 0 and 1 are two rules of one accuracy."""
+        target: Any = model.target
+        loadings = np.array(target.loadings, float)
+        exponents = np.array([float(x) for x in target.exponents])
+        self.functions = indexed_functions(weights_system(model, loss))
+        self.weights = weights_of(point)
+        self.given = dict(point) | families(self.weights, loadings)
+        self.given |= {"delta": exponents[:, None]}
+        means = loadings * point["d"] ** (0.5 - exponents)
+        self.basis = differences(means)
+        if not np.ptp(means, axis=0).any():
+            raise ModelError(
+                "Weights are learned of modes that differ, but all means are equal. "
+                "Change the loadings."
+            )
+        spread = _spread(model, nodes.tau, point["sigma"])
+        used = self._contributing(nodes, means, spread)
+        along = np.ptp(means @ self.basis, axis=0)
+        steep = np.minimum(np.outer(along, spread), DECIDED)
+        self.columns = self._columns(nodes, steep, used, rule)
+        size = max(1, BLOCK // (len(loadings) ** 2 * loadings.shape[1]))
+        self.blocks = [
+            slice(low, low + size) for low in range(0, len(self.columns.tau), size)
+        ]
+
+    def __call__(self, bias: State) -> State:
+        """Return the speed of each bias, (modes,)."""
+        parts = [
+            self._speed(bias, self.columns.tau[x], self.columns.g[:, x])
+            @ self.columns.weight[x]
+            for x in self.blocks
+        ]
+        return np.sum(parts, axis=0)
+
+    def _speed(self, bias: State, tau: np.ndarray, g: np.ndarray) -> np.ndarray:
+        """What each column adds, before it is weighted, (modes, columns)."""
+        given = self.given | {"tau": tau, "g": self.basis @ g, "b": bias[:, None]}
+        with np.errstate(all="ignore"):
+            inside = self.functions.integrand_0(np, 0.0, given)
+            found = self.functions.equations(np, 0.0, given, [inside])["b"]
+        return np.where(np.isfinite(found), found, 0.0)
+
+    def _contributing(
+        self, nodes: TimeNodes, means: np.ndarray, spread: np.ndarray
+    ) -> np.ndarray:
+        r"""Times that matter to any pair of modes, each by itself: $e^{-S^2/8}$. (R9)
+
+        `spread` is the steepness S of a difference of fields per distance of means.
+        """
+        given = self.given | {"tau": nodes.tau, "b": np.zeros((len(means), 1))}
+        with np.errstate(all="ignore"):
+            ones = [np.ones((1, len(nodes.tau)))]
+            before = self.functions.equations(np, 0.0, given, ones)["b"]
+            decided = np.exp(-((_apart(means)[:, None] * spread) ** 2) / 8)
+        parts = np.nan_to_num(before) * nodes.weight * decided
+        return contributing_times(parts, NEGLIGIBLE)
+
+    def _columns(
+        self, nodes: TimeNodes, steep: np.ndarray, used: np.ndarray, rule: int
+    ) -> Columns:
+        tau, weight, points = [], [], []
+        for i in np.flatnonzero(used):
+            g, w = _rule(steep[:, i], rule)
+            tau.append(np.full(len(w), nodes.tau[i]))
+            weight.append(w * nodes.weight[i])
+            points.append(g)
+        return Columns(
+            np.concatenate(tau), np.concatenate(points, 1), np.concatenate(weight)
+        )
+
+
+def _apart(means: np.ndarray) -> np.ndarray:
+    """Distances of the pairs of means that differ."""
+    apart = np.linalg.norm(means[:, None] - means, axis=-1)
+    return np.unique(apart[apart > 0])
+
+
+def _spread(model: Model, tau: np.ndarray, sigma: float) -> np.ndarray:
+    r"""$\beta/\sqrt\Delta$ at each time."""
+    path = model.interpolant
+    alpha, beta = (curve(x, TAU)(tau, {}) for x in (path.alpha, path.beta))
+    return beta / np.sqrt(alpha**2 + sigma**2 * beta**2)
+
+
+def _rule(steep: np.ndarray, rule: int) -> tuple[np.ndarray, np.ndarray]:
+    if len(steep) > 2:
+        return _scattered(len(steep), rule)
+    wanted = np.ceil(2 * REACH * steep / STEPPED / 4).astype(int) * 4
+    return _even(tuple(np.maximum(COARSEST, wanted).tolist()), rule)
+
+
+@lru_cache(maxsize=512)
+def _even(counts: tuple[int, ...], rule: int) -> tuple[np.ndarray, np.ndarray]:
+    """A trapezoidal rule, or the one between its points, (dim, nodes) and weights."""
+    sides = [_side(count, rule) for count in counts]
+    nodes = np.stack(np.meshgrid(*(x for x, _ in sides), indexing="ij"))
+    weights = np.stack(np.meshgrid(*(w for _, w in sides), indexing="ij")).prod(0)
+    kept = weights.ravel() > TAIL
+    return nodes.reshape(len(counts), -1)[:, kept], weights.ravel()[kept]
+
+
+def _side(count: int, rule: int) -> tuple[np.ndarray, np.ndarray]:
+    spacing = 2 * REACH / count
+    x = spacing * (np.arange(count + 1) - count / 2 + rule / 2)
+    w = np.exp(-x * x / 2)
+    return x, w / w.sum()
+
+
+@lru_cache(maxsize=8)
+def _scattered(dim: int, rule: int) -> tuple[np.ndarray, np.ndarray]:
+    points = as_normals(scrambled(SCATTERED, dim, rule)).T
+    return points, np.full(SCATTERED, 1 / SCATTERED)
+
+
+def weights_times(
+    model: Model,
+    loss: str,
+    nodes: TimeNodes,
+    point: Mapping[str, float],
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Return the training time of each mode's weight, and its error. (R37)
+
+    The units are held at the means and all biases start at 0; a weight is learned when
+    the softmax of the biases is within ``point["within"]`` of it for good. The error is
+    the difference of two rules. Infinite where nothing moves the biases.
+    """
+    one, other = (
+        _times(BiasFlow(model, loss, nodes, point, rule), point) for rule in (0, 1)
+    )
+    with np.errstate(invalid="ignore"):
+        return (one + other) / 2, np.abs(one - other)
+
+
+def _times(flow: BiasFlow, point: Mapping[str, float]) -> np.ndarray:
+    from scipy.integrate import solve_ivp
+
+    p, within = flow.weights, point["within"]
+    start = np.zeros_like(p)
+    unit = np.abs(flow(start)).max()
+    away = np.abs(softmax(start) - p) > within
+    if not away.any():
+        return np.zeros_like(p)
+    if unit == 0:
+        return np.where(away, np.inf, 0.0)
+
+    def event(k: int) -> Any:
+        return lambda t, b: abs(softmax(b)[k] - p[k]) - within
+
+    def last(t: float, b: State) -> float:
+        return float(np.abs(softmax(b) - p).max()) - within * (1 - CLEAR)
+
+    last.terminal = True  # type: ignore[attr-defined]
+    found = solve_ivp(
+        lambda t, b: flow(b) / unit,
+        (0, LONG),
+        start,
+        method="LSODA",
+        events=[*(event(k) for k in range(len(p))), last],
+        rtol=RTOL,
+        atol=ATOL,
+    )
+    if not found.success:
+        raise SolveError(
+            "The flow of the biases cannot be followed: " + found.message + " Ask for "
+            "a density with times in every window."
+        )
+    ends = [x[-1] if x.size else 0.0 for x in found.t_events[:-1]]
+    done = found.t_events[-1].size > 0
+    still = np.abs(softmax(found.y[:, -1]) - p) > within
+    return np.where(still & (not done), np.inf, ends) / unit
+
+
+def weights_flow(
+    model: Model,
+    loss: str,
+    nodes: TimeNodes,
+    point: Mapping[str, float],
+    start: Sequence[float],
+    times: Sequence[float],
+) -> np.ndarray:
+    """Return the biases at training times that do not decrease, (time, mode)."""
+    from scipy.integrate import solve_ivp
+
+    flow = BiasFlow(model, loss, nodes, point, 0)
+    grid = np.unique([0.0, *times])
+    first = np.array(start, float)
+    if grid.size == 1:
+        return np.repeat(first[None], len(times), axis=0)
+    found = solve_ivp(
+        lambda t, b: flow(b),
+        (0, grid[-1]),
+        first,
+        method="LSODA",
+        t_eval=grid,
+        rtol=RTOL,
+        atol=ATOL,
+    )
+    return found.y.T[np.searchsorted(grid, times)]
