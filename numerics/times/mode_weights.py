@@ -110,7 +110,7 @@ class BiasFlow:
         return np.sum(parts, axis=0)
 
     def _speed(self, bias: State, tau: np.ndarray, g: np.ndarray) -> np.ndarray:
-        """What each column adds, before it is weighted, (modes, columns)."""
+        """Speed that each column adds, before it is weighted, (modes, columns)."""
         given = self.given | {"tau": tau, "g": self.basis @ g, "b": bias[:, None]}
         with np.errstate(all="ignore"):
             inside = self.functions.integrand_0(np, 0.0, given)
