@@ -42,6 +42,24 @@ def source_digest(*folders: Path) -> str:
     return total.hexdigest()
 
 
+def at_home(path: str | os.PathLike[str]) -> Path:
+    """Return a path with the `~` or `~name` before it replaced, as a shell does it.
+
+    A name that no user has is kept, as it may be a file. Raises `StoreError` for `~`
+    where no home is known.
+    """
+    given = Path(path)
+    try:
+        return given.expanduser()
+    except RuntimeError:
+        if given.parts[0] != "~":
+            return given
+        raise StoreError(
+            f"A path with `~` needs a home, but none is known here for `{given}`. "
+            "Write the path in full, or set HOME."
+        ) from None
+
+
 def write_netcdf(result: xr.Dataset, path: Path) -> None:
     """Write a result as netCDF, whole or not at all.
 

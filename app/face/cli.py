@@ -7,13 +7,13 @@ import signal
 import sys
 import threading
 import warnings
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .. import __version__
 from ..errors import DilatonError, printable
+from ..files import at_home
 from .commands.converge import converge
 from .commands.derive import derive
 from .commands.doctor import doctor
@@ -61,8 +61,8 @@ def main() -> None:
     warnings.showwarning = _show_warning
     # so that SIGTERM, too, leaves through the code that tidies files
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    sys.argv[1:] = map(_at_home, sys.argv[1:])
     try:
+        sys.argv[1:] = map(_at_home, sys.argv[1:])
         app()
     except SystemExit as end:
         _leave_at_once(end.code)
@@ -86,7 +86,7 @@ def main() -> None:
 def _at_home(word: str) -> str:
     """Expand the `~` that a shell leaves in ``--output=~/folder`` or in quotes."""
     option, sign, value = word.rpartition("=") if word[:1] == "-" else ("", "", word)
-    whole = str(Path(value).expanduser()) if value[:2] in ("~", "~/") else value
+    whole = str(at_home(value)) if value[:2] in ("~", "~/") else value
     return option + sign + whole
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import MissingExtra, StoreError
+from ..files import at_home
 from ..show import plots
 from ..show.answers import plain, to_json
 from ..theory.models.modes import check_signs
@@ -64,7 +65,7 @@ class Run:
 
 def write_report(
     spec: Spec,
-    output: Path,
+    output: str | Path,
     *,
     quick: bool,
     force: bool,
@@ -82,7 +83,7 @@ def write_report(
         Before any work, when `output` cannot be written or holds something else.
     """
     check_signs(spec.kind, "A report")
-    output = output.absolute()
+    output = at_home(output).absolute()
     check_output(output, force)
     with _staged(output) as folder:
         run = _work(spec, quick, seed, device, folder)

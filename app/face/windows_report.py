@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import StoreError
-from ..files import write_atomic
+from ..files import at_home, write_atomic
 from ..show import plots
 from . import page
 
@@ -27,7 +27,7 @@ Numbers = Mapping[str, Any]
 
 
 def write_windows_report(
-    plans: Sequence[ExperimentSettings], out: Path, *, progress: bool = False
+    plans: Sequence[ExperimentSettings], out: str | Path, *, progress: bool = False
 ) -> dict[str, Any]:
     """Run or continue the experiments in `out` and write ``out/index.html``.
 
@@ -39,6 +39,7 @@ def write_windows_report(
     """
     from ..torchcheck.experiments.experiment import run_experiment
 
+    out = at_home(out)
     if len(plans) == 1:
         numbers = run_experiment(plans[0], out, progress=progress)
     else:

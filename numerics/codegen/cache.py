@@ -21,15 +21,17 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
+from ...files import at_home
+
 _LOCK = threading.RLock()  # a module is seen by other threads when it is complete
 
 
 def cache_folder() -> Path:
     """Return ``$DILATON_CACHE``, or the user's cache folder."""
     if "DILATON_CACHE" in os.environ:
-        return Path(os.environ["DILATON_CACHE"])
+        return at_home(os.environ["DILATON_CACHE"])
     base = os.environ.get("XDG_CACHE_HOME")
-    return Path(base) / "dilaton" if base else _in_home()
+    return at_home(base) / "dilaton" if base else _in_home()
 
 
 def _in_home() -> Path:

@@ -36,7 +36,7 @@ from ...errors import (
     StoreError,
     shown,
 )
-from ...files import code_digest, write_netcdf
+from ...files import at_home, code_digest, write_netcdf
 from ...theory.models.spec import Spec
 from ...theory.symbols.notation import TABLE
 from ..asked import asked, known_limit
@@ -436,7 +436,7 @@ def _folder(out: Any) -> Path:
             f"`out` must be the path of a folder, but is {shown(out)}. Name a new one, "
             "or a store to go on with."
         )
-    return Path(out)
+    return at_home(out)
 
 
 def _check_gpu() -> None:

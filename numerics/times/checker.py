@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ModelError, did_you_mean, shown
+from ...files import at_home
 from ...theory.grids.verdict import judge_grid, size_text
 from ...theory.limit import Limit
 from .exports import applied_shift, dynamic_mu
@@ -242,9 +243,9 @@ def _windows(
     return found
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: str | Path) -> dict[str, Any]:
     """Return the JSON object in a file; raise `ModelError` where there is none."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = at_home(path).read_text(encoding="utf-8", errors="replace")
     try:
         found = json.loads(text) if len(text) <= LARGEST else None
     except (ValueError, RecursionError):

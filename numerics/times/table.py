@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +57,7 @@ def tabulated(text: str, path: str) -> Density:
     """Return the density of the times in a file, of constant height between them."""
     from .weighted import read_times
 
-    times = read_times(Path(path.strip()))
+    times = read_times(path.strip())
     if len(times) > MOST_STEPS:
         raise ModelError(
             f"A density from a table may have {MOST_STEPS} times, but `{path}` has "

@@ -10,6 +10,7 @@ import numpy as np
 import sympy as sp
 
 from ...errors import ModelError
+from ...files import at_home
 from ...theory.grids.weights import (
     error_weight,
     information_weight,
@@ -253,7 +254,7 @@ def tabulated_times(
     limit: Limit, point: Mapping[str, float], given: Sequence[str]
 ) -> Made:
     """Return the times in a file, equally far apart in grid time."""
-    times = read_times(Path(given[0]))
+    times = read_times(given[0])
     even = np.linspace(0.0, 1.0, len(times))
     return (
         lambda t: np.interp(t, even, times),
@@ -263,9 +264,9 @@ def tabulated_times(
     )
 
 
-def read_times(path: Path) -> np.ndarray:
+def read_times(path: str | Path) -> np.ndarray:
     """Return the increasing times in [0, 1] of a text file, at least two."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = at_home(path).read_text(encoding="utf-8", errors="replace")
     words = text.replace(",", " ").split()
     try:
         times = np.array([float(x) for x in words[:LONGEST]])
@@ -278,7 +279,7 @@ def read_times(path: Path) -> np.ndarray:
     return times
 
 
-def _bad_table(path: Path, fact: str) -> ModelError:
+def _bad_table(path: str | Path, fact: str) -> ModelError:
     return ModelError(
         f"A table of times must hold 2 to {LONGEST} numbers that increase in [0, 1], "
         f"but of `{path}` this is not so: {fact}. Write tau, which is 1 at the data; "

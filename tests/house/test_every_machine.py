@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from dilaton.errors import ModelError, SolveError
+from dilaton.errors import ModelError, SolveError, StoreError
 from dilaton.face import cli
+from dilaton.files import at_home
 from dilaton.numerics.codegen.cache import cache_folder
 from dilaton.numerics.sweep.job import sweep
 from dilaton.show import plots
@@ -68,6 +69,34 @@ def test_no_store_is_left_where_no_scheduler_answers(tmp_path):
 def test_a_home_is_found_in_every_option(word, whole, monkeypatch):
     monkeypatch.setenv("HOME", "HOME")
     assert cli._at_home(word) == whole
+
+
+def test_python_finds_the_home_too(tmp_path, monkeypatch):
+    from dilaton.numerics.times.table import tabulated
+    from dilaton.theory.models.spec import load_spec
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.toml").write_text(TWO_MODES)
+    (tmp_path / "times.txt").write_text("0 0.5 1")
+    assert load_spec("~/a.toml") == load_spec(Path("~/a.toml"))
+    assert tabulated("table:~/times.txt", "~/times.txt")
+    found = sweep("~/a.toml", "kappa=1,2", Path("~/s"), backend="scipy")
+    assert found.kappa.size == 2
+    assert (tmp_path / "s" / "sweep.nc").exists()
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_name_with_a_tilde_may_be_a_file_and_no_home_is_said(monkeypatch):
+    assert at_home("~no-such-user/a") == Path("~no-such-user/a")
+    assert at_home("a~") == Path("a~")
+
+    def homeless(*_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.raises(StoreError, match="needs a home, but none is known"):
+        at_home("~/a")
 
 
 def test_a_root_of_a_cosine_reaches_its_end():

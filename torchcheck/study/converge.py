@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import ModelError
+from ...files import at_home
 from ...numerics.asked import asked
 from ...numerics.codegen.parameters import complete
 from ...numerics.codegen.snapshot import PrintedLimit, limit_of, printed_limit
@@ -58,7 +59,7 @@ def converge(
     seeds: int,
     *,
     values: Mapping[str, float] | None = None,
-    output: Path | None = None,
+    output: str | Path | None = None,
     limit: Limit | None = None,
     curves: Curves | None = None,
     correction: bool = True,
@@ -98,6 +99,7 @@ def converge(
         The other fields of `Plan`.
     """
     begin = time.perf_counter()
+    output = None if output is None else at_home(output)
     spec = asked(spec, values).spec
     if spec.kind == "modes":
         _check_modes(limit, correction)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ...files import at_home
 from ..networks.grid import Grid, StepRule, dilated_grid, uniform_grid
 from ..networks.sample import Samples, sample
 from ..networks.train import Method, Trained, train
@@ -173,7 +174,7 @@ class Experiment:
 
 def write_experiment(
     spec: Spec,
-    output: Path,
+    output: str | Path,
     size: Experiment,
     progress: Callable[[Any], Any] = iter,
 ) -> dict[str, Any]:
@@ -199,7 +200,7 @@ def write_experiment(
         "curves": curves,
         "schedules": rows,
     }
-    _write(spec, made, answer, output)
+    _write(spec, made, answer, at_home(output))
     return answer
 
 
