@@ -207,7 +207,8 @@ class Kernel:
             values, doubt = self._call(name, packed, trapezoid(intervals))
             bound = float(np.max(error_bound(np.asarray(doubt)), initial=0.0))
             if bound <= tol or doubt is None:
-                return dict(zip(self.outputs(name), values, strict=True)), bound
+                rows = np.asarray(values)
+                return dict(zip(self.outputs(name), rows, strict=True)), bound
             if not 2 * intervals <= LIMIT:
                 raise SolveError(
                     f"The averages of `{self.system.name}` must be known within "
@@ -396,13 +397,16 @@ def _erf(often: bool) -> Callable:
 
 
 def _jax_module(system: Printed):
-    import jax
     import jax.numpy as jnp
     from jax.scipy.special import erf
 
-    jax.config.update("jax_enable_x64", True)
+    from .double import in_double
+
     source = array_source(system)
-    return source, _run(source, {**_array_names(jnp), "erf": erf}, system.name)
+    module = _run(source, {**_array_names(jnp), "erf": erf}, system.name)
+    for name in vars(module).keys() & set(FUNCTIONS):
+        setattr(module, name, in_double(getattr(module, name)))
+    return source, module
 
 
 def _array_names(xp: Any) -> dict[str, Any]:

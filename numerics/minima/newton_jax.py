@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from ..codegen.chebyshev import chebyshev
+from ..codegen.double import in_double
 from ..codegen.kernel import make_kernel
 from ..codegen.quadrature import START, trapezoid
 from ..codegen.snapshot import Printed
@@ -25,6 +26,7 @@ from .result import BRIEF, FLOOR, LEVELS, PIECES, guesses
 BISECTIONS = 40  # of the switch, in log s
 
 
+@in_double
 def follow_jax(
     system: Printed, times: np.ndarray, columns: np.ndarray, tol: float, points: int
 ) -> tuple[np.ndarray, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...theory.symbols.system import System
+from ..codegen.double import in_double
 from ..codegen.kernel import make_kernel, ordered
 from ..codegen.quadrature import LIMIT, START, error_bound, trapezoid
 from .problem import AVERAGES, Flow, Problem, chosen, has_averages
@@ -40,6 +41,9 @@ def jax_solver(
 ) -> Callable[[dict, dict], dict]:
     r"""Return ``solve(init, params) -> {state: array of shape (time,)}``.
 
+    What is traced is the caller's, so JAX is switched to 64 bits for the process; all
+    else in dilaton does that for the length of its own computation.
+
     Parameters
     ----------
     system
@@ -62,6 +66,9 @@ def jax_solver(
     --------
     ``jax.grad(lambda kappa: solve({"nu": 0.1}, {"p": 0.8, "kappa": kappa})["nu"][-1])``
     """
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
     core = _row_solver(system, method, float(rtol), float(atol), max_steps)
     states = tuple(map(str, system.unknowns))
     names = tuple(map(str, system.parameters))
@@ -211,12 +218,12 @@ def _batch_solver(
     )
 
 
+@in_double
 def solve_batch(problem: Problem, method: str | None) -> Flow:
     """Integrate a batch on every device; raise the quadrature rule where needed."""
     method = chosen(method, METHODS, "dopri8")
     import jax
 
-    make_kernel(problem.system, "jax")  # before anything else: switches float64 on
     devices = jax.device_count()
     run = _batch_solver(
         problem.system,

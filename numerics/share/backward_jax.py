@@ -12,6 +12,7 @@ from jax import lax
 from jax.scipy.special import erf
 
 from ..codegen.chebyshev import barycentric, chebyshev
+from ..codegen.double import in_double
 from ..codegen.kernel import make_kernel
 from ..codegen.quadrature import trapezoid
 from ..codegen.snapshot import Printed
@@ -26,6 +27,7 @@ REACH = 6.5  # standard deviations; a normal leaves 8e-11 outside
 FINEST = 1e-9  # what no bound resolves: the minima and their interpolant
 
 
+@in_double
 def shares_jax(
     flow: Printed, rows: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ from scipy.special import expit, logit, ndtr
 
 from ...errors import ModelError
 from ...theory.derive import Limit, derive
+from ..codegen.double import in_double
 from ..codegen.kernel import make_kernel
 from ..codegen.parameters import complete, dimension, whole_number
 from ..times.grid import make_grid
@@ -175,6 +176,7 @@ def _slopes(
 
     both = jax.jit(jax.value_and_grad(end, argnums=(0, 1)), static_argnums=2)
 
+    @in_double
     def slopes(
         theta: np.ndarray, g: float, row: int
     ) -> tuple[float, np.ndarray, float]:

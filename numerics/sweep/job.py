@@ -40,6 +40,7 @@ from ...files import at_home, code_digest, write_netcdf
 from ...theory.models.spec import Spec
 from ...theory.symbols.notation import TABLE
 from ..asked import asked, known_limit
+from ..codegen.double import found_device
 from ..codegen.parameters import (
     BACKENDS,
     check_choice,
@@ -404,8 +405,8 @@ def _checked_settings(
             f"`device` must be `cpu` for the backend `{backend}`, but is `gpu`. Only "
             "`jax` runs on a GPU."
         )
-    if device == "gpu":
-        _check_gpu()
+    if backend == "jax":
+        found_device(device)
     times, rtol = increasing_times("s", s).tolist(), tolerance("rtol", rtol)
     return {"backend": backend, "device": device, "s": times, "rtol": rtol}
 
@@ -437,18 +438,6 @@ def _folder(out: Any) -> Path:
             "or a store to go on with."
         )
     return at_home(out)
-
-
-def _check_gpu() -> None:
-    import jax
-
-    try:
-        jax.devices("gpu")
-    except RuntimeError as error:
-        raise ModelError(
-            "`device` must be one that JAX finds, but it finds no `gpu` here. Install "
-            "the GPU build of jax, or use `cpu`."
-        ) from error
 
 
 def _wanted(job: Job, chunk_index: int | None) -> Sequence[int]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..asked import known_limit
 from ..batch import solve_rows
+from ..codegen.double import found_device
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
@@ -36,4 +37,4 @@ def _device(backend: str, device: str) -> AbstractContextManager:
         return nullcontext()
     import jax
 
-    return jax.default_device(jax.devices(device)[0])
+    return jax.default_device(found_device(device))

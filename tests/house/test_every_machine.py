@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dilaton.errors import ModelError, SolveError, StoreError
 from dilaton.face import cli
@@ -12,9 +13,14 @@ from dilaton.files import at_home
 from dilaton.numerics.codegen.cache import cache_folder
 from dilaton.numerics.sweep.job import sweep
 from dilaton.show import plots
+from dilaton.theory.models.schedule import (
+    check_schedule,
+    check_schedule_text,
+    parse_schedule,
+)
 from dilaton.theory.models.spec import parse_spec
 
-from ..cases import TWO_MODES
+from ..cases import TWO_MODES, limit_of
 
 
 def test_a_user_without_a_home_has_a_cache(monkeypatch):
@@ -36,6 +42,50 @@ def test_doctor_says_that_jax_finds_no_device():
         check=True,
     )
     assert "jax finds no device" in done.stdout
+
+
+def test_a_sweep_says_that_jax_finds_no_device_and_leaves_nothing(tmp_path):
+    (tmp_path / "a.toml").write_text(TWO_MODES)
+    words = "sweep a.toml --over kappa=1,2 --backend jax -o s"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "dilaton", *words.split()],
+        env=os.environ | {"JAX_PLATFORMS": "cuda"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "finds no `cpu` here with JAX_PLATFORMS=cuda" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "a.toml"]
+
+
+def test_jax_computes_in_double_and_leaves_the_users_setting():
+    import jax
+    import jax.numpy as jnp
+    from dilaton.numerics.codegen.kernel import make_kernel
+    from dilaton.numerics.ode.integrate import integrate
+
+    flow = limit_of("population").phase("weights").sampling
+    point = {"p": 0.8, "kappa": 2.0, "sigma": 1.0}
+    asked = {"init": {"nu": 0.1}, "params": point, "t": [0, 1]}
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", False)
+    try:
+        kernel = make_kernel(flow, "jax")
+        (rate,) = kernel.evaluate("rhs", params=point, states={"nu": 0.1}, at=0.5)[
+            0
+        ].values()
+        ours = integrate(flow, **asked, rtol=1e-10, atol=1e-10, backend="jax")
+        assert jnp.ones(1).dtype == jnp.float32
+    finally:
+        jax.config.update("jax_enable_x64", before)
+    theirs = integrate(flow, **asked, rtol=1e-10, atol=1e-10, backend="scipy")
+    gap = abs(ours["nu"] - theirs["nu"]).max()
+    assert gap < 1e-9  # ten times the tolerance; in single precision it is 1e-7
+    exact = 2 * np.tanh(2 * 0.1 * 0.5 + np.log(4) / 2)
+    assert abs(rate - exact) < 1e-14
 
 
 def test_figures_ignore_a_usetex_of_the_user():
@@ -102,6 +152,39 @@ def test_a_name_with_a_tilde_may_be_a_file_and_no_home_is_said(monkeypatch):
 def test_a_root_of_a_cosine_reaches_its_end():
     changed = TWO_MODES.replace("1 - tau", "sqrt(cos(pi*tau/2))")
     assert parse_spec(changed.replace('"tau"', '"sqrt(1-cos(pi*tau/2))"')).model
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta"),
+    [
+        ("cos(pi*tau/2)**0.25", "sin(pi*tau/2)"),
+        ("cos(pi*tau/2)**0.01", "sin(pi*tau/2)**0.01"),
+        ("sqrt(sin(pi*(1 + tau)/2))", "tau"),
+        ("sqrt(sqrt(1 - sin(pi*tau/2)))", "sin(pi*tau/2)"),
+        ("(cos(pi*tau)/2 + 1/2)**0.25", "tau"),
+        ("sqrt(-sin(pi*(3 + tau)/2))", "sqrt(-cos(pi*(1 + tau)/2))"),
+        ("tan(pi*(1 - tau)/4)**0.125", "tan(pi*tau/4)"),
+    ],
+)
+def test_an_end_is_what_it_is_exactly(alpha, beta):
+    check_schedule_text(alpha, beta)
+    check_schedule(parse_schedule(alpha), parse_schedule(beta))
+
+
+@pytest.mark.parametrize(
+    "alpha",
+    [
+        "(1 - tau + 0.0000001)**0.5",
+        "cos(1.57*tau)**0.25",
+        "(cos(pi*tau/2) + 0.00000001)**0.25",
+        "1 - tau + 0.00001*tau",
+    ],
+)
+def test_an_end_that_is_missed_by_little_is_refused(alpha):
+    with pytest.raises(ModelError, match="must be"):
+        check_schedule_text(alpha, "tau")
+    with pytest.raises(ModelError, match="must be"):
+        check_schedule(parse_schedule(alpha), parse_schedule("tau"))
 
 
 def test_a_cache_file_has_the_rights_of_the_umask(tmp_path):

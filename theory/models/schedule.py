@@ -61,6 +61,8 @@ GRID, SCATTERED = 64, 193
 DIMENSIONS = (1e2, 1e4, 1e6)  # dimensions at which schedules that contain d are tried
 GOLDEN = 0.6180339887498949
 ZERO = 1e-12  # a difference that is rounding
+ROUNDED = 2e-15  # a sum of two terms, or a sine, that is rounding
+PERIODIC = ("sin", "cos", "tan")
 REACHED = 2e-8  # an end counts as reached within the root of a rounding
 
 
@@ -273,19 +275,35 @@ def _to_sympy(node: ast.expr) -> sp.Expr:
     raise AssertionError(f"unchecked node {ast.dump(node)}")  # pragma: no cover
 
 
-def _value(node: ast.expr, tau: float, d: float) -> float:
+def _at_end(tree: ast.expr, tau: float, d: float) -> float:
+    """Return a value; at tau = 0 and 1, what is 0 up to rounding is 0.
+
+    So ``cos(pi*tau/2)**0.25`` ends at 0 and not at the root of 6e-17.
+    """
+    return _value(tree, tau, d, ROUNDED if tau in (0.0, 1.0) else 0.0)
+
+
+def _value(node: ast.expr, tau: float, d: float, zero: float = 0.0) -> float:
+    """Return a value; sums and sines below `zero`, relative to their terms, are 0."""
     match node:
         case ast.Constant(value=int() | float() as value):
             return float(value)
         case ast.Name(id=name):
             return {"tau": tau, "d": d, "pi": math.pi}[name]
         case ast.UnaryOp(op=op, operand=operand):
-            inner = _value(operand, tau, d)
+            inner = _value(operand, tau, d, zero)
             return -inner if isinstance(op, ast.USub) else inner
         case ast.BinOp(op=op, left=left, right=right):
-            return OPERATORS[type(op)](_value(left, tau, d), _value(right, tau, d))
+            x, y = _value(left, tau, d, zero), _value(right, tau, d, zero)
+            found = OPERATORS[type(op)](x, y)
+            summed = isinstance(op, ast.Add | ast.Sub)
+            gone = summed and abs(found) < zero * max(abs(x), abs(y))
+            return 0.0 if gone else found
         case ast.Call(func=ast.Name(id=name), args=[argument]):
-            return _call(name, _value(argument, tau, d))
+            x = _value(argument, tau, d, zero)
+            found = _call(name, x)
+            gone = name in PERIODIC and abs(found) < zero * max(1.0, abs(x))
+            return 0.0 if gone else found
     raise AssertionError(f"unchecked node {ast.dump(node)}")  # pragma: no cover
 
 
@@ -295,7 +313,7 @@ def check_schedule_text(alpha: str, beta: str, prefix: str = "") -> None:
         schedule_tree(text, prefix + key)
         for key, text in (("alpha", alpha), ("beta", beta))
     ]
-    curves = [lambda tau, d, tree=tree: _value(tree, tau, d) for tree in trees]
+    curves = [partial(_at_end, tree) for tree in trees]
     keys = (prefix + "alpha", prefix + "beta")
     _check_curves(curves[0], curves[1], keys, (alpha, beta))
     for tree, key, text in zip(trees, keys, (alpha, beta), strict=True):
@@ -342,13 +360,27 @@ def check_schedule(alpha: sp.Expr, beta: sp.Expr) -> None:
             raise _unknown(str(min(stray, key=str)), key, VARIABLES, "name")
         powers = [abs(x.exp) for x in expr.atoms(sp.Pow) if x.exp.is_number]
         _check_degree(float(max(powers, default=0)), key, str(expr))
-    curves = [sp.lambdify(arguments, expr, modules="math") for expr in (alpha, beta)]
+    curves = [_exact_at_ends(expr, arguments) for expr in (alpha, beta)]
     _check_curves(curves[0], curves[1], ("alpha", "beta"), (str(alpha), str(beta)))
+
+
+def _exact_at_ends(expr: sp.Expr, arguments: tuple[sp.Symbol, ...]) -> Curve:
+    """Return an expression as a function, with tau = 0 and 1 put in exactly."""
+    import sympy as sp
+
+    inside = sp.lambdify(arguments, expr, modules="math")
+    ends = {}
+    for tau in (0, 1):
+        there = sp.sympify(expr).subs(arguments[0], tau)
+        if not there.has(sp.zoo, sp.nan, sp.oo):
+            ends[tau] = sp.lambdify(arguments, there, modules="math")
+    return lambda tau, d: ends.get(tau, inside)(tau, d)
 
 
 def _check_curves(
     alpha: Curve, beta: Curve, keys: tuple[str, str], texts: tuple[str, str]
 ) -> None:
+    starts = []
     for d in DIMENSIONS:
         noise = _samples(alpha, d, keys[0], texts[0])
         data = _samples(beta, d, keys[1], texts[1])
@@ -358,7 +390,8 @@ def _check_curves(
         _check_end(noise[-1] / noise[0], 0.0, 1, keys[0], texts[0], '"1 - tau"')
         _check_monotone(noise[::-1], keys[0], texts[0], "fall")
         _check_monotone(data, keys[1], texts[1], "rise")
-    _check_power(alpha, keys[0], texts[0])
+        starts.append(noise[0])
+    _check_power(starts, keys[0], texts[0])
 
 
 @cache
@@ -403,13 +436,15 @@ def _check_start(value: float, d: float, key: str, text: str) -> None:
         )
 
 
-def _check_power(alpha: Curve, key: str, text: str) -> None:
+def _check_power(starts: list[float], key: str, text: str) -> None:
     """`alpha` starts at 1 or at a power of d: the same power at every dimension."""
-    powers = [math.log(alpha(0.0, d)) / math.log(d) for d in DIMENSIONS]
+    powers = [
+        math.log(x) / math.log(d) for x, d in zip(starts, DIMENSIONS, strict=True)
+    ]
     if max(powers) - min(powers) > ZERO or powers[0] < -ZERO:
         raise ModelError(
             f"`{key}` must be 1 or a positive power of d at tau = 0, but {text!r} is "
-            f"{alpha(0.0, DIMENSIONS[0]):.6g} at d = {DIMENSIONS[0]:g}. Divide it by "
+            f"{starts[0]:.6g} at d = {DIMENSIONS[0]:g}. Divide it by "
             "its value at tau = 0."
         )
 
