@@ -18,6 +18,7 @@ from ..modes.systems import FAMILIES
 from ..phases.denoiser import exact_denoiser, exact_mse, velocity_coefficients
 from ..symbols.indexed import ACROSS, DIRECTION, MODE, Softmax, over_modes
 from ..symbols.system import Equation, System
+from ..windows.leading import simplified
 
 WEIGHT = sp.Symbol("weight")
 
@@ -31,7 +32,7 @@ def information_weight(limit: Limit) -> System:
     Status: exact. Source: Guo, Shamai and Verdu 2005.
     """
     path = limit.model.interpolant
-    factor = D * sp.simplify((path.beta / path.alpha) ** 2)
+    factor = D * simplified((path.beta / path.alpha) ** 2, path.alpha, path.beta)
     return _times_mse(limit, "exact/information", "U1", factor)
 
 

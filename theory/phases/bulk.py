@@ -20,6 +20,7 @@ from ..models.classes import Classes, classes_of
 from ..models.model import D, Model, named
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
+from ..windows.leading import simplified
 from ..windows.search import S_PHASE, Window
 from .denoiser import HALF, parameters_of
 from .loss import ALPHA, BETA, at_large_d, power_limit, window_parameters
@@ -374,12 +375,13 @@ def regular(skip: sp.Expr, gain: sp.Expr, window: Window) -> tuple[sp.Expr, sp.E
     gamma = sp.factor(sp.cancel(sp.together(d_alpha / ALPHA + zeta * skip)))
     drive = sp.factor(sp.cancel(sp.together(zeta * gain)))
     # alpha alpha' stays finite where alpha vanishes like a root
-    speed = sp.simplify(window.alpha * sp.diff(window.alpha, S_PHASE)) / ALPHA
+    pair = window.alpha, window.beta
+    speed = simplified(sp.diff(window.alpha**2, S_PHASE) / 2, *pair) / ALPHA
     known = {BETA: window.beta, d_beta: sp.diff(window.beta, S_PHASE), d_alpha: speed}
     found = []
     for expr in (gamma, drive):
         whole = sp.cancel(sp.together(expr.subs(d_alpha, speed)))
-        found.append(sp.simplify(whole.subs(known).subs(ALPHA, window.alpha)))
+        found.append(simplified(whole.subs(known).subs(ALPHA, window.alpha), *pair))
     return found[0], found[1]
 
 

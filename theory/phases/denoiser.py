@@ -14,6 +14,7 @@ from ..models.model import TAU, D, Feature, Interpolant, Model, named, norm
 from ..symbols.gaussian import FieldAverage, H, to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
+from ..windows.leading import simplified
 
 HALF = sp.Rational(1, 2)
 
@@ -118,7 +119,8 @@ def velocity_coefficients(
     """
     rate = sp.diff(alpha, time) / alpha
     drive = sp.diff(beta, time) - rate * beta
-    return sp.simplify(sp.together(rate + drive * skip)), sp.simplify(drive)
+    whole = sp.together(rate + drive * skip)
+    return simplified(whole, alpha, beta), simplified(drive, alpha, beta)
 
 
 def exact_levels(interpolant: Interpolant) -> System:

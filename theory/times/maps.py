@@ -17,6 +17,7 @@ from ...errors import DerivationError, ModelError
 from ..models.model import TAU, D, Interpolant, Model
 from ..models.schedule import DIMENSIONS, parse_schedule
 from ..windows.dilation import T, make_dilation
+from ..windows.leading import LONG
 from ..windows.search import find_windows
 from .grammar import INVERSE, formula, in_range, read_map, split_maps
 
@@ -316,6 +317,9 @@ def ratio_time(interpolant: Interpolant, ratio: sp.Expr) -> sp.Expr | None:
     Known for $\beta/\alpha$ equal to a power of `d` times $\tau/(1-\tau)$,
     $\tan(\pi\tau/2)$ or $\tau/\sqrt{1-\tau^2}$.
     """
+    pair = interpolant.alpha, interpolant.beta
+    if sum(sp.count_ops(x) for x in pair) > LONG:
+        return None  # none of the paths below
     given = sp.simplify(interpolant.beta / interpolant.alpha)
     size = sp.simplify(D * sp.diff(given, D) / given)
     forms = (R / (1 + R), 2 / sp.pi * sp.atan(R), R / sp.sqrt(1 + R**2))

@@ -10,6 +10,7 @@ import sympy as sp
 from ...errors import ModelError, did_you_mean, shown
 from ..models.model import TAU, Interpolant
 from ..models.schedule import parse_schedule
+from ..windows.leading import simplified
 from .densities import number
 
 RECIPES = {"min-snr": 1, "p2": 2, "sigmoid": 1, "edm": 1}
@@ -36,7 +37,8 @@ def loss_weight(text: str, interpolant: Interpolant) -> sp.Expr:
     snr = (beta / alpha) ** 2
     name, _, rest = text.strip().partition(":")
     if name in PLAIN and not rest:
-        drive = sp.simplify(sp.diff(beta, TAU) - sp.diff(alpha, TAU) * beta / alpha)
+        rate = sp.diff(alpha, TAU) / alpha
+        drive = simplified(sp.diff(beta, TAU) - rate * beta, alpha, beta)
         return {"data": sp.S.One, "velocity": drive**2, "noise": snr}[name]
     if name == "formula":
         return parse_schedule(rest, "loss")

@@ -17,6 +17,7 @@ import sympy as sp
 from ...errors import DerivationError
 from ..models.model import TAU, D, Interpolant, Model, Target
 from ..symbols.notation import symbol
+from .leading import LONG, NoSeries, leading_term, simplified
 
 S_PHASE = symbol("s")
 End = Literal["0", "interior", "1"]
@@ -63,19 +64,35 @@ def power_law(expr: sp.Expr, end: End, name: str) -> PowerLaw:
 
     The small variable is ``tau`` at end 0 and ``1 - tau`` at end 1.
     """
-    size = sp.simplify(D * sp.diff(expr, D) / expr)
+    own, rest = expr.as_independent(TAU, as_Add=False)
+    whole = own if D not in rest.free_symbols else expr
+    size = simplified(D * sp.diff(whole, D) / whole, whole)
     if size.free_symbols:
         raise DerivationError(
             f"The engine needs `{name}` = d**x times a function of tau alone, but "
             f"{expr} scales with d as d**({size}). Write the power of d as a factor."
         )
     x = sp.Symbol("x", positive=True)
-    local = sp.simplify(expr / D**size).subs(TAU, x if end == "0" else 1 - x)
-    order = _limit(sp.simplify(x * sp.diff(local, x) / local), x, expr, name, end)
-    factor = _limit(sp.simplify(local / x**order), x, expr, name, end)
+    local = expr.subs(D, 1).subs(TAU, x if end == "0" else 1 - x)
+    try:
+        factor, order = leading_term(local, x)
+        factor = simplified(factor, factor)
+    except NoSeries:
+        factor, order = _by_limits(local, x, expr, name, end)
     if not (order.is_finite and factor.is_finite and factor.is_positive):
         raise DerivationError(_no_power(expr, name, end))
     return PowerLaw(size, factor, order)
+
+
+def _by_limits(
+    local: sp.Expr, x: sp.Symbol, source: sp.Expr, name: str, end: End
+) -> tuple[sp.Expr, sp.Expr]:
+    """Find a power law by limits of a short formula; raise where there is none."""
+    if sp.count_ops(local) > LONG:
+        raise DerivationError(_no_power(source, name, end))
+    order = _limit(sp.simplify(x * sp.diff(local, x) / local), x, source, name, end)
+    factor = _limit(sp.simplify(local / x**order), x, source, name, end)
+    return factor, order
 
 
 def _limit(
@@ -193,8 +210,12 @@ def _window(
     s = S_PHASE
     if end == "interior":
         sizes = ends.alpha0.size, ends.beta0.size
-        alpha = sp.simplify(interpolant.alpha / D ** sizes[0]).subs(TAU, s)
-        beta = sp.simplify(interpolant.beta / D ** sizes[1]).subs(TAU, s)
+        alpha = simplified(interpolant.alpha / D ** sizes[0], interpolant.alpha).subs(
+            TAU, s
+        )
+        beta = simplified(interpolant.beta / D ** sizes[1], interpolant.beta).subs(
+            TAU, s
+        )
     else:
         small = kappa * s if end == "0" else kappa * (1 - s)
         laws = (ends.alpha0, ends.beta0) if end == "0" else (ends.alpha1, ends.beta1)
