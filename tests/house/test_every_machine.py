@@ -46,11 +46,10 @@ def test_doctor_says_that_jax_finds_no_device():
 
 def test_a_sweep_says_that_jax_finds_no_device_and_leaves_nothing(tmp_path):
     (tmp_path / "a.toml").write_text(TWO_MODES)
-    words = "sweep a.toml --over kappa=1,2 --backend jax -o s"
+    words = f"sweep {tmp_path}/a.toml --over kappa=1,2 --backend jax -o {tmp_path}/s"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "dilaton", *words.split()],
         env=os.environ | {"JAX_PLATFORMS": "cuda"},
-        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
