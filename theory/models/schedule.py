@@ -374,7 +374,7 @@ def _exact_at_ends(expr: sp.Expr, arguments: tuple[sp.Symbol, ...]) -> Curve:
         there = sp.sympify(expr).subs(arguments[0], tau)
         if not there.has(sp.zoo, sp.nan, sp.oo):
             ends[tau] = sp.lambdify(arguments, there, modules="math")
-    return lambda tau, d: ends.get(tau, inside)(tau, d)
+    return lambda tau, d: (ends[int(tau)] if tau in ends else inside)(tau, d)
 
 
 def _check_curves(

@@ -14,7 +14,16 @@ DIGITS = 60
 LONG = 12
 """Operations of schedules beyond which sympy's `simplify` may search for minutes."""
 
-SMOOTH = (sp.exp, sp.log, sp.sin, sp.cos, sp.tan, sp.sinh, sp.cosh, sp.tanh)
+SMOOTH: tuple[type, ...] = (
+    sp.exp,
+    sp.log,
+    sp.sin,
+    sp.cos,
+    sp.tan,
+    sp.sinh,
+    sp.cosh,
+    sp.tanh,
+)
 SMOOTH += (sp.asin, sp.acos, sp.atan, sp.erf)
 
 Terms = dict[sp.Expr, sp.Expr]
