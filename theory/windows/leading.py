@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sympy as sp
 
 SPANS = (2, 4, 8, 16)
@@ -14,7 +16,7 @@ DIGITS = 60
 LONG = 12
 """Operations of schedules beyond which sympy's `simplify` may search for minutes."""
 
-SMOOTH: tuple[type, ...] = (
+SMOOTH: tuple[Any, ...] = (
     sp.exp,
     sp.log,
     sp.sin,
