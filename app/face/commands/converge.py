@@ -14,42 +14,52 @@ from .options import Json, SpecFile
 def converge(
     spec: SpecFile,
     dims: Annotated[
-        str, typer.Option(help="Dimensions, at least three.")
+        str, typer.Option(help="The dimensions to train at, at least three.")
     ] = "1000,3000,10000,30000",
-    seeds: Annotated[int, typer.Option(help="Training sets at each.", min=1)] = 8,
+    seeds: Annotated[
+        int, typer.Option(help="The number of training sets at each dimension.", min=1)
+    ] = 8,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="A new folder, or one to go on with."),
+        typer.Option(
+            "-o", "--output", help="A new folder, or the folder of a study to continue."
+        ),
     ] = None,
     at: Annotated[
-        str, typer.Option("--at", help="Times s in each phase, above 0.")
+        str, typer.Option("--at", help="The times s in each phase, above 0.")
     ] = "0.25,0.5,0.75,1",
-    seed: Annotated[int, typer.Option(help="The first one.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="The seed of the first training set.", min=0)
+    ] = 0,
     iterations: Annotated[
-        int, typer.Option(help="Most optimiser steps a training.", min=1)
+        int, typer.Option(help="The most optimiser steps in a training.", min=1)
     ] = 2000,
     paths: Annotated[
-        int, typer.Option(help="Generated samples a training set; 0 for none.", min=0)
+        int,
+        typer.Option(
+            help="The samples to generate for each training set; 0 for none.",
+            min=0,
+        ),
     ] = 20_000,
     correction: Annotated[
         bool,
         typer.Option(
             "--correction/--no-correction",
-            help="Show the predicted correction; the first time takes half a minute.",
+            help="Show the predicted correction, which first takes half a minute.",
         ),
     ] = True,
     device: Annotated[
-        Literal["cpu", "cuda"], typer.Option(help="For training.")
+        Literal["cpu", "cuda"], typer.Option(help="The device to train on.")
     ] = "cpu",
     json: Json = False,
 ) -> None:
     """Train networks and judge the limit by them.
 
-    Trains at several dimensions, several training sets each. Prints a verdict for
-    every overlap: consistent, and to how many percent, inconsistent, undecided or not
-    converged. Then how far the largest networks are from the limit, and from the limit
-    with its predicted correction; the law of nu against the limit's; and what could
-    not be compared.
+    Networks are trained on several training sets at each of several dimensions. Every
+    overlap gets a verdict: consistent (and to how many percent), inconsistent,
+    undecided or not converged. Below the verdicts stand the distance of the largest
+    networks from the limit and from the limit with its predicted correction, the law of
+    nu beside that of the limit, and what could not be compared.
 
     \b
     Example:

@@ -13,12 +13,12 @@ def derive(
     spec: SpecFile,
     form: Annotated[
         Literal["text", "latex", "markdown", "json"],
-        typer.Option("--format", help="How the derivation is written."),
+        typer.Option("--format", help="The format of the derivation."),
     ] = "text",
     fragment: Annotated[
         bool,
         typer.Option(
-            "--fragment", help="LaTeX without a preamble, to paste into a paper."
+            "--fragment", help="Print LaTeX without a preamble, to paste into a paper."
         ),
     ] = False,
 ) -> None:

@@ -10,15 +10,18 @@ import typer
 
 def explore(
     port: Annotated[
-        int, typer.Option(help="A port of this machine; 0 for any.", min=0, max=65535)
+        int,
+        typer.Option(
+            help="The port to serve on; 0 for any free port.", min=0, max=65535
+        ),
     ] = 0,
     browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open it in a browser.")
+        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = True,
 ) -> None:
     """Serve a page whose sliders redraw the limit.
 
-    It is served to this machine alone, until Ctrl-C.
+    The page is served to this machine alone, until you press Ctrl-C.
 
     \b
     Example:

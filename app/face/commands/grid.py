@@ -21,33 +21,43 @@ def grid(
     ] = None,
     grid: Annotated[
         str | None,
-        typer.Option(help="Maps of time, as in shift:3,shift:sqrt(d),log-snr,dilated."),
+        typer.Option(
+            help="The grids to judge, for example shift:3,shift:sqrt(d),dilated."
+        ),
     ] = None,
     best: Annotated[
-        bool, typer.Option("--best", help="Find the best points for --steps at --d.")
+        bool,
+        typer.Option(
+            "--best", help="Find the best times for --steps steps at dimension --d."
+        ),
     ] = False,
-    d: Annotated[float | None, typer.Option(help="Dimension of the best grid.")] = None,
+    d: Annotated[
+        float | None, typer.Option(help="The dimension of the best grid.")
+    ] = None,
     steps: Annotated[
-        float | None, typer.Option(help="Its number of Euler steps.")
+        float | None, typer.Option(help="The number of Euler steps of the best grid.")
     ] = None,
     check: Annotated[
         Path | None,
-        typer.Option(help="A scheduler_config.json of diffusers, to be looked at."),
+        typer.Option(help="A scheduler_config.json of diffusers to check."),
     ] = None,
     train: Annotated[
-        Path | None, typer.Option(help="JSON with how training times are drawn.")
+        Path | None,
+        typer.Option(help="A JSON file that says how training times are drawn."),
     ] = None,
     tokens: Annotated[
-        float | None, typer.Option(help="Image tokens, for a dynamic shift.")
+        float | None,
+        typer.Option(help="The number of image tokens, for a dynamic shift."),
     ] = None,
     json: Json = False,
 ) -> None:
     """Print which windows a grid of times keeps as d grows.
 
-    Kept: a share of its steps that does not vanish is there. Else the share falls as
-    is said, and so many steps are needed. One shift serves one window: the last column
-    is the shift that goes with n to m pixels. Or find the best grid for a number of
-    steps, or look at a scheduler's configuration.
+    A grid keeps a window if the share of its steps in that window does not vanish.
+    Otherwise the table says how the share falls with d and how many steps are needed.
+    One shift serves one window; the last column is the shift to use when n pixels
+    become m. With --best the command finds the best grid for a number of steps, and
+    with --check it examines the configuration of a scheduler.
 
     \b
     Example:

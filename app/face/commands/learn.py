@@ -12,26 +12,34 @@ from .options import Json, SpecFile
 
 def learn(
     spec: SpecFile,
-    times: Annotated[str, typer.Option(help="Training times, as in 5,20.")],
-    init: Annotated[str, typer.Option(help="Overlaps at training time 0.")],
+    times: Annotated[str, typer.Option(help="The training times, for example 5,20.")],
+    init: Annotated[str, typer.Option(help="The overlaps at training time 0.")],
     phase: Annotated[
         str | None,
-        typer.Option(help="The phase, as named by derive; weights if left out."),
+        typer.Option(help="The phase, as `derive` names it; weights if left out."),
     ] = None,
     s: Annotated[
-        float | None, typer.Option(help="Time in the phase, in [0, 1].")
+        float | None, typer.Option(help="The time in the phase, from 0 to 1.")
     ] = None,
     network: Annotated[
         Literal["untied", "tied"],
-        typer.Option(help="Tied is exact at finite d: c x + w tanh(w.x + b)."),
+        typer.Option(
+            help="Which network: tied is c x + w tanh(w.x + b), exact at finite d."
+        ),
     ] = "untied",
-    d: Annotated[float | None, typer.Option(help="Dimension (tied).")] = None,
-    tau: Annotated[float | None, typer.Option(help="Base time (tied).")] = None,
+    d: Annotated[float | None, typer.Option(help="The dimension (tied).")] = None,
+    tau: Annotated[
+        float | None, typer.Option(help="The interpolant's own time (tied).")
+    ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Learning rate of SGD; 0 if left out (untied).")
+        float | None,
+        typer.Option(
+            help="The learning rate of SGD; gradient flow if left out (untied)."
+        ),
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(help="Samples a step, with --rate (untied).")
+        int | None,
+        typer.Option(help="The number of samples in each step, with --rate (untied)."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -39,11 +47,11 @@ def learn(
 
     One time of the interpolant is held fixed.
 
-    Untied: gradient flow at time s of a phase, in the limit of large d, or one-pass SGD
-    with steps of --rate/d in training time. Tied: the
-    score model c x + w tanh(w.x + b) at finite d, by gradient flow on the population
-    loss; with this tool's alpha (noise) and beta (data), m = w.mu/(beta d) and
-    q = |w_perp|^2/(beta^2 d).
+    An untied network is trained at time s of a phase, in the limit of large d, by
+    gradient flow or by one-pass SGD with steps of --rate/d in training time. The tied
+    network is the score model c x + w tanh(w.x + b) at finite d, trained by gradient
+    flow on the population loss; with this tool's alpha (noise) and beta (data),
+    m = w.mu/(beta d) and q = |w_perp|^2/(beta^2 d).
 
     \b
     Example:

@@ -14,15 +14,19 @@ def mse(
     spec: SpecFile,
     phase: Annotated[str | None, typer.Option(help="The phase (with --s).")] = None,
     s: Annotated[
-        str | None, typer.Option(help="Times in the phase, as 0,0.5,1.")
+        str | None, typer.Option(help="The times in the phase, for example 0,0.5,1.")
     ] = None,
-    d: Annotated[float | None, typer.Option(help="Dimension (with --tau).")] = None,
-    tau: Annotated[str | None, typer.Option(help="Base times, as 0.01,0.1.")] = None,
+    d: Annotated[float | None, typer.Option(help="The dimension (with --tau).")] = None,
+    tau: Annotated[
+        str | None,
+        typer.Option(help="The interpolant's own times, for example 0.01,0.1."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Print the mean squared error per dimension.
 
-    In the limit (--phase, --s), or at finite d (--d, --tau).
+    The error is that of the limit (--phase, --s), or that at a finite dimension
+    (--d, --tau).
 
     \b
     Example:

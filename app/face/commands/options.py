@@ -11,8 +11,9 @@ SpecFile = Annotated[
     Path,
     typer.Argument(metavar="SPEC", help="The spec file (TOML).", show_default=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Backend = Annotated[
-    Literal["numba", "jax", "scipy"], typer.Option(help="What integrates.")
+    Literal["numba", "jax", "scipy"],
+    typer.Option(help="The library that integrates the equations."),
 ]
-Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="For training.")]
+Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="The device to train on.")]

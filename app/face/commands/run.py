@@ -15,24 +15,34 @@ RUN_SEEDS = 1_000_000  # more than a run takes from its first one on
 def run(
     spec: Annotated[
         Path | None,
-        typer.Argument(metavar="SPEC", help="The spec file; the paper's if left out."),
+        typer.Argument(
+            metavar="SPEC", help="The spec file (TOML); the paper's model if left out."
+        ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="A new folder.")
+        Path,
+        typer.Option(
+            "-o", "--output", help="The folder to write to, which must be new."
+        ),
     ] = Path("report"),
-    quick: Annotated[bool, typer.Option("--quick", help="Under a minute.")] = False,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Train fewer networks, at smaller dimensions."),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run that the folder holds.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of every random number.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="The seed of all random numbers.", min=0)
+    ] = 0,
     device: Annotated[
-        Literal["cpu", "cuda"], typer.Option(help="For training.")
+        Literal["cpu", "cuda"], typer.Option(help="The device to train on.")
     ] = "cpu",
 ) -> None:
-    """Derive, solve and confirm: write a report.
+    """Derive, solve and confirm a model, and write a report.
 
-    Everything in it is computed on the spot: the equations, the trajectories, the
-    trained networks and their distance from the limit.
+    Everything in the report is computed on the spot: the equations, the trajectories,
+    the trained networks and their distance from the limit.
 
     \b
     Example:

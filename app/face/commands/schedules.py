@@ -16,34 +16,46 @@ SCHEDULE_SEEDS = 1  # one seed serves every training
 def schedules(
     spec: Annotated[
         Path | None,
-        typer.Argument(metavar="SPEC", help="The spec file; the paper's if left out."),
+        typer.Argument(
+            metavar="SPEC", help="The spec file (TOML); the paper's model if left out."
+        ),
     ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The folder to write to.")
     ] = Path("published"),
-    d: Annotated[int, typer.Option(help="Dimension of the experiment.", min=2)] = 5000,
-    times: Annotated[int, typer.Option(help="Networks, one a time.", min=1)] = 80,
+    d: Annotated[
+        int, typer.Option(help="The dimension of the experiment.", min=2)
+    ] = 5000,
+    times: Annotated[
+        int, typer.Option(help="The number of networks, one for each time.", min=1)
+    ] = 80,
     dims: Annotated[
-        str, typer.Option(help="Dimensions at which schedules are compared.")
+        str, typer.Option(help="The dimensions at which the schedules are compared.")
     ] = "500,5000,50000,500000",
-    paths: Annotated[int, typer.Option(help="Generated samples.", min=1)] = 20_000,
+    paths: Annotated[
+        int, typer.Option(help="The number of samples to generate.", min=1)
+    ] = 20_000,
     method: Annotated[
         Literal["averaged", "sampled"],
-        typer.Option(help="The exact average over the noise, or Adam on drawn noise."),
+        typer.Option(
+            help="Train on the exact average over the noise, or by Adam on drawn noise."
+        ),
     ] = "averaged",
     steps: Annotated[
-        int, typer.Option(help="Most steps of the optimiser.", min=1)
+        int, typer.Option(help="The most steps of the optimiser.", min=1)
     ] = 2000,
-    seed: Annotated[int, typer.Option(help="Of every random number.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="The seed of all random numbers.", min=0)
+    ] = 0,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Train networks with the dilation and without it.
 
-    Trains the experiment at one dimension, lays its overlaps over the limit and
-    generates samples; then does the same with equally many networks at even times, for
-    two rules and several dimensions. Writes published.json and two figures, and prints
-    the shares.
+    The command repeats the published experiment at one dimension, compares its overlaps
+    with the limit and generates samples. It then does the same with as many networks at
+    even times, for two rules of a step and several dimensions. It writes published.json
+    and two figures, and prints the shares.
 
     \b
     Example:

@@ -15,19 +15,25 @@ from .options import Backend, Json, SpecFile
 def solve(
     spec: SpecFile,
     at: Annotated[
-        str, typer.Option("--at", help="Times s in each phase, between 0 and 1.")
+        str, typer.Option("--at", help="The times s in each phase, from 0 to 1.")
     ] = "0,0.25,0.5,0.75,1",
     backend: Backend = "scipy",
     rtol: Annotated[
         float | None,
-        typer.Option(help="Relative tolerance, not of modes.", show_default="1e-9"),
+        typer.Option(
+            help="The relative tolerance; not for targets of kind modes.",
+            show_default="1e-9",
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Also write netCDF here.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="Also write the result to this netCDF file."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Solve the learned overlaps and the sampling.
+    """Solve for the learned overlaps and for what is generated.
 
     \b
     Example:

