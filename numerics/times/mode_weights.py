@@ -8,9 +8,8 @@ scrambled points beyond. A second rule, shifted or scrambled anew, tells the err
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import softmax
@@ -21,6 +20,7 @@ from ...theory.modes.shared import weights_training
 from ...theory.symbols.system import System
 from ...theory.times.weights import loss_weight
 from ..codegen.indexed import indexed_functions
+from ..codegen.loops import looped
 from ..modes.averages import REACH, differences
 from ..modes.evaluate import families, weights_of
 from ..modes.scrambled import as_normals, scrambled
@@ -38,8 +38,8 @@ NEGLIGIBLE = 1e-7
 """Times that add less than this share to a mean are left out."""
 TAIL = 1e-13
 """Weights of normals below this are left out."""
-BLOCK = 2**14
-"""Entries of an array (modes, modes, directions, columns): what a cache holds."""
+MOVING = ("tau", "g")
+"""Names of what a column has of its own."""
 RTOL, ATOL = 1e-6, 1e-8
 CLEAR = 1e-6
 """How far inside the last weight is when the flow ends, so that all have crossed."""
@@ -55,8 +55,7 @@ def weights_system(model: Model, loss: str) -> System:
     return weights_training(model, loss_weight(loss, model.interpolant))
 
 
-@dataclass(frozen=True)
-class Columns:
+class Columns(NamedTuple):
     """Training times and standard normals side by side, with what each counts."""
 
     tau: np.ndarray
@@ -79,7 +78,9 @@ class BiasFlow:
         target: Any = model.target
         loadings = np.array(target.loadings, float)
         exponents = np.array([float(x) for x in target.exponents])
-        self.functions = indexed_functions(weights_system(model, loss))
+        system = weights_system(model, loss)
+        self.functions = indexed_functions(system)
+        self.loops = looped(system, MOVING)
         self.weights = weights_of(point)
         self.given = dict(point) | families(self.weights, loadings)
         self.given |= {"delta": exponents[:, None]}
@@ -95,27 +96,15 @@ class BiasFlow:
         along = np.ptp(means @ self.basis, axis=0)
         steep = np.minimum(np.outer(along, spread), DECIDED)
         self.columns = self._columns(nodes, steep, used, rule)
-        size = max(1, BLOCK // (len(loadings) ** 2 * loadings.shape[1]))
-        self.blocks = [
-            slice(low, low + size) for low in range(0, len(self.columns.tau), size)
-        ]
 
     def __call__(self, bias: State) -> State:
         """Return the speed of each bias, (modes,)."""
-        parts = [
-            self._speed(bias, self.columns.tau[x], self.columns.g[:, x])
-            @ self.columns.weight[x]
-            for x in self.blocks
-        ]
-        return np.sum(parts, axis=0)
-
-    def _speed(self, bias: State, tau: np.ndarray, g: np.ndarray) -> np.ndarray:
-        """Speed that each column adds, before it is weighted, (modes, columns)."""
-        given = self.given | {"tau": tau, "g": self.basis @ g, "b": bias[:, None]}
+        tau, g, weight = self.columns
+        given = self.given | {"tau": tau, "g": g, "b": bias[:, None]}
         with np.errstate(all="ignore"):
-            inside = self.functions.integrand_0(np, 0.0, given)
+            inside = self.loops.integrand(given, len(tau))
             found = self.functions.equations(np, 0.0, given, [inside])["b"]
-        return np.where(np.isfinite(found), found, 0.0)
+        return np.where(np.isfinite(found), found, 0.0) @ weight
 
     def _contributing(
         self, nodes: TimeNodes, means: np.ndarray, spread: np.ndarray
@@ -141,9 +130,8 @@ class BiasFlow:
             tau.append(np.full(len(w), nodes.tau[i]))
             weight.append(w * nodes.weight[i])
             points.append(g)
-        return Columns(
-            np.concatenate(tau), np.concatenate(points, 1), np.concatenate(weight)
-        )
+        normals = self.basis @ np.concatenate(points, 1)
+        return Columns(np.concatenate(tau), normals, np.concatenate(weight))
 
 
 def _apart(means: np.ndarray) -> np.ndarray:
