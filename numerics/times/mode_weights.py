@@ -20,9 +20,9 @@ from ...theory.modes.shared import weights_training
 from ...theory.symbols.system import System
 from ...theory.times.weights import loss_weight
 from ..codegen.indexed import indexed_functions
-from ..codegen.loops import looped
 from ..modes.averages import REACH, differences
 from ..modes.evaluate import families, weights_of
+from ..modes.loops import looped
 from ..modes.scrambled import as_normals, scrambled
 from .nodes import TimeNodes, curve
 from .training_mean import contributing_times

@@ -17,8 +17,8 @@ import sympy as sp
 
 from ...errors import ModelError
 from ...theory.symbols.indexed import NormalAverage, Softmax
-from .cache import load_source
-from .printer import ELEMENTARY, scalar_text
+from ..codegen.cache import load_source
+from ..codegen.printer import ELEMENTARY, scalar_text
 
 if TYPE_CHECKING:
     from ...theory.symbols.system import System

@@ -5,7 +5,7 @@ import pytest
 import sympy as sp
 from dilaton.errors import ModelError
 from dilaton.numerics.codegen.indexed import indexed_functions
-from dilaton.numerics.codegen.loops import looped
+from dilaton.numerics.modes.loops import looped
 from dilaton.theory.models.spec import parse_spec
 from dilaton.theory.modes.shared import weights_training
 from dilaton.theory.modes.systems import exact_flow
