@@ -7,6 +7,8 @@ SPEC ?=
 OUT ?= report
 JSON ?=
 SAMPLE ?= 100
+HTML ?= docs/_build/html
+PYTHONS ?= python3.11 python3.12 python3.13
 # Tests of one file share what they compile, so a file stays with one worker.
 WORKERS ?= 2
 
@@ -16,7 +18,7 @@ BUILT := .venv/.built
 export OMP_NUM_THREADS ?= 2
 export MPLBACKEND ?= Agg
 
-.PHONY: help env run test test-full check docs bench coverage mutants audit clean
+.PHONY: help env run test test-full check docs bench coverage mutants audit versions clean
 
 help:
 	@echo "make run        derive, solve and confirm; writes $(OUT)/index.html (SPEC=, OUT=)"
@@ -27,6 +29,7 @@ help:
 	@echo "make bench      the benchmark table (JSON=FILE also writes its rows)"
 	@echo "make coverage   the test suite with branch coverage"
 	@echo "make mutants    mutation run over theory/ and numerics/ (SAMPLE=0 for all)"
+	@echo "make versions   the lowest and newest dependencies on every Python (PYTHONS=)"
 	@echo "make audit      known vulnerabilities of the pinned packages"
 	@echo "make clean      remove caches and builds (keeps .venv and reports)"
 
@@ -70,7 +73,7 @@ check: $(BUILT) .typing/dilaton
 docs: $(BUILT)
 	$(BIN)/python docs/build_pages.py
 	$(BIN)/python docs/gallery/draw.py
-	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -b html docs $(HTML)
 
 bench: $(BUILT)
 	$(BIN)/python -m benchmarks $(if $(JSON),--json $(JSON))
@@ -84,6 +87,9 @@ mutants: $(BUILT)
 
 audit: $(BUILT)
 	$(BIN)/python -m pip_audit --no-deps --disable-pip -r constraints.txt
+
+versions:
+	$(PYTHON) tests/versions.py --pythons $(PYTHONS)
 
 clean:
 	rm -rf .typing .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov \

@@ -108,6 +108,28 @@ def test_the_readmes_commands_exist():
     assert set(re.findall(r"`?make ([\w-]+)", README)) <= targets
 
 
+@pytest.mark.parametrize(
+    ("file", "key"),
+    [
+        (".github/workflows/check.yml", "run"),
+        (".github/workflows/versions.yml", "run"),
+        (".pre-commit-config.yaml", "entry"),
+        (".readthedocs.yaml", "-"),
+        (".ci/run", ""),
+    ],
+)
+def test_what_others_run_is_make_alone(file, key):
+    text = (ROOT / file).read_text()
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
+    called = [line for line in lines if re.match(r"(\w+: )?make ", line)]
+    assert called
+    for line in called:
+        assert line.removeprefix(f"{key}: ").split()[1] in targets, line
+    others = [line for line in lines if re.match(r"(run|entry): (?!make )", line)]
+    assert not others, others
+
+
 def test_links_of_the_readme_lead_somewhere():
     for link in re.findall(r"\]\(([^)#]+)\)", README):
         assert link.startswith("http") or (ROOT / link).exists(), link
