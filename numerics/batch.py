@@ -15,10 +15,12 @@ from numpy.typing import ArrayLike
 
 from .codegen.parameters import Solver, closed_rows, row_of
 from .codegen.snapshot import PrintedLimit, PrintedPhase, printed_limit
+from .minima.alike import Alike, alike
 from .minima.continuation import minimise_classes
 from .minima.landscape import counted
 from .minima.minimise import minimise
 from .minima.result import BRANCHES, Minima
+from .share.reduced import decided_share
 from .share.share import CLOSED, Found, PhaseShares, phase_shares
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 FLAT = 1e-4
 """Minima that may be further away than this are not known."""
+
+FAR = 100.0
+"""Scale of a window after which a sample that is on its way to a mode stays there."""
 
 Rows = dict[str, np.ndarray]
 
@@ -35,7 +40,8 @@ class SolvedPhase:
     """A phase solved for a batch of rows.
 
     `overlaps` has the learned overlaps by name, of shape (rows, times); `found` the
-    minima where they had to be searched for, and `by` the backend that found them.
+    minima where they had to be searched for, and `by` the backend that found them;
+    `alike` says whether samples of a class stay alike there, where that is known.
     """
 
     phase: PrintedPhase
@@ -43,6 +49,7 @@ class SolvedPhase:
     found: Found
     by: str
     shares: PhaseShares | None
+    alike: Alike | None = None
 
     @property
     def lost(self) -> np.ndarray | bool:
@@ -55,6 +62,11 @@ class SolvedPhase:
         if not isinstance(self.found, Minima):
             return 0.0
         return np.where(self.lost, 0.0, self.found.flat)
+
+    @property
+    def parted(self) -> np.ndarray | bool:
+        """The rows whose samples of a class do not stay alike."""
+        return False if self.alike is None else ~self.alike.symmetric & ~self.lost
 
 
 def solved_phases(
@@ -81,29 +93,105 @@ def _solved(
     rows: int,
     solver: Solver,
 ) -> SolvedPhase:
-    learned, by = phase.learned, CLOSED
-    found: Found = None
+    overlaps, found, by = _learned(phase, activation, given, times, rows, solver)
+    if not phase.features:
+        return SolvedPhase(phase, overlaps, found, by, None)
+    decided = phase_shares(phase, found, given, rows, solver)
+    tested = None
+    if isinstance(found, Minima):
+        tested = alike(phase, activation, found, given)
+    return SolvedPhase(phase, overlaps, found, by, decided, tested)
+
+
+def _learned(
+    phase: PrintedPhase,
+    activation: str,
+    given: Mapping[str, Any],
+    times: np.ndarray,
+    rows: int,
+    solver: Solver,
+) -> tuple[Rows, Found, str]:
+    """Return the learned overlaps, the minima if they are searched for, and by what."""
+    learned = phase.learned
     if learned.kind != "stationary":
-        overlaps = closed_rows(learned, times, given, rows)
-    elif counted(learned):
+        return closed_rows(learned, times, given, rows), None, CLOSED
+    if counted(learned):
         each = [row_of(given, i) for i in range(rows)]
-        found = [minimise_classes(phase, activation, times, x) for x in each]
-        overlaps = {k: np.concatenate([x[k] for x in found]) for k in found[0].names}
-        by = "scipy"
-    else:
-        wide = {k: np.broadcast_to(given[k], rows) for k in learned.parameters}
-        tol, by = min(1e-12, solver.rtol), solver.backend
-        found = minimise(learned, times, wide, tol=tol, backend=by)
-        overlaps = {name: found[name] for name in found.names}
-    decided = (
-        phase_shares(phase, found, given, rows, solver) if phase.features else None
-    )
-    return SolvedPhase(phase, overlaps, found, by, decided)
+        many = [minimise_classes(phase, activation, times, x) for x in each]
+        names = many[0].names
+        return {k: np.concatenate([x[k] for x in many]) for k in names}, many, "scipy"
+    wide = {k: np.broadcast_to(given[k], rows) for k in learned.parameters}
+    tol, by = min(1e-12, solver.rtol), solver.backend
+    found = minimise(learned, times, wide, tol=tol, backend=by)
+    return {name: found[name] for name in found.names}, found, by
+
+
+def final_shares(
+    limit: PrintedLimit, part: SolvedPhase, given: Mapping[str, Any], solver: Solver
+) -> PhaseShares | None:
+    r"""Return the shares that sampling ends with: those of a window without an end.
+
+    What is learned at a time knows $\beta$ and not $\kappa$, so that a flow that leaves
+    the window goes on as in a longer one. `None` where nothing is decided, or where no
+    law in closed form and no reduced flow of one feature is known; nan where samples of
+    a class part.
+    """
+    phase, decided = part.phase, part.shares
+    if decided is None or phase.sampling is None or not phase.levels.parameters:
+        return decided  # without a scale the noise is gone at the end
+    closed = bool(phase.sampling.solution)
+    if not closed and (phase.projected is None or counted(phase.learned)):
+        return None
+    table, far = _longer(phase, given, len(decided.values))
+    (kappa,), names = phase.levels.parameters, sorted(table)
+    values, errors = decided.values.copy(), decided.errors.copy()
+    parted = np.broadcast_to(part.parted, far.shape)
+    values[parted], errors[parted] = np.nan, np.nan
+    short = np.flatnonzero((table[kappa] < far) & np.isfinite(values).all(axis=1))
+    if short.size:
+        table[kappa] = far
+        points = np.stack([table[k][short] for k in names], axis=-1)
+        points, back = np.unique(points, axis=0, return_inverse=True)
+        longer, rows = dict(zip(names, points.T, strict=True)), len(points)
+        unit = str(limit.about["activation"])
+        with np.errstate(all="ignore"):
+            found = _learned(phase, unit, longer, np.ones(1), rows, solver)[1]
+            if isinstance(found, Minima):
+                share, error = decided_share(phase, found, longer, solver)
+            else:
+                share, error, *_ = phase_shares(phase, found, longer, rows, solver)
+        values[short] = np.reshape(share, (rows, -1))[back.ravel()]
+        errors[short] = np.reshape(error, (rows, -1))[back.ravel()]
+    return decided._replace(values=values, errors=errors)
+
+
+def _longer(
+    phase: PrintedPhase, given: Mapping[str, Any], rows: int
+) -> tuple[Rows, np.ndarray]:
+    """Return the parameters of a phase, (rows,), and a scale that decides everything.
+
+    A mode's mean, in units of the noise, is then 100 or more: n/(n + ridge_u) of what
+    it would be without ridges.
+    """
+    assert phase.sampling is not None  # asked only where there is a share
+    names = {*phase.learned.parameters, *phase.sampling.parameters}
+    names |= {*phase.levels.parameters}
+    table = {k: np.broadcast_to(given[k], rows).astype(float) for k in sorted(names)}
+    far = np.full(rows, FAR)
+    for name in (k for k in table if k.startswith("rho")):
+        far = np.maximum(far, FAR / np.sqrt(table[name]))
+    if "n" in table:
+        far = far * (1 + table["ridge_u"] / table["n"])
+    return table, far
 
 
 def share_limit(solver: Solver) -> float:
     """Return the error of a share beyond which it is not what was asked for."""
     return max(100 * solver.tolerance, 1e-7)
+
+
+SLOW = 0.01
+"""A share this far from its limit at d = 1e6 kappa^2 nears it too slowly."""
 
 
 def ends(limit: PrintedLimit, given: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
@@ -148,11 +236,13 @@ def solve_rows(
     Returns
     -------
     dict
-        ``share_plus``, ``share_plus_error``, ``mode_mean`` (with ``_1``, ``_2`` for
-        several features), ``bulk_variance``, ``status`` and ``reason`` of shape
-        (rows,); the learned overlaps, of shape (rows, phases * times); their
-        coordinates ``@t``, ``@s``, ``@phase``; for n samples also ``branch`` (rows,
-        phases * times), ``switch``, ``minima``, ``pieces`` and ``residual``.
+        ``share_plus``, ``share_plus_error``, the same with ``final_``, ``mode_mean``
+        (with ``_1``, ``_2`` for several features), ``bulk_variance``, ``status`` and
+        ``reason`` of shape (rows,); the learned overlaps, of shape (rows, phases *
+        times); their coordinates ``@t``, ``@s``, ``@phase``; for n samples also
+        ``branch`` (rows, phases * times), ``switch``, ``minima``, ``pieces`` and
+        ``residual``, and, where it is known, ``symmetric``: whether samples of a class
+        stay alike, and ``split_gain``, by how much a state that parts them is lower.
     """
     times, held = np.asarray(s, dtype=float), printed_limit(limit)
     given = {k: np.asarray(v) for k, v in held.kappas(columns).items()}
@@ -163,6 +253,7 @@ def solve_rows(
     for i, part in enumerate(solved_phases(held, given, times, solver)):
         table = part.overlaps | _searched(part, out)
         _judge(part, out, solver)
+        _finish(part, final_shares(held, part, given, solver), out)
         for name, values in table.items():
             shape = (rows, len(held.phases) * times.size)
             column = wide.setdefault(name, np.full(shape, np.nan))
@@ -177,6 +268,8 @@ def _searched(part: SolvedPhase, out: Rows) -> Rows:
         return {}
     out["switch"], out["minima"] = found.switch, found.minima
     out["pieces"] = found.pieces
+    if part.alike is not None:
+        out["symmetric"], out["split_gain"] = part.alike.symmetric, part.alike.gain
     lost = found.branch == BRANCHES.index("lost")
     return {
         "branch": np.where(lost, np.nan, found.branch),
@@ -203,11 +296,27 @@ def _judge(part: SolvedPhase, out: Rows, solver: Solver) -> None:
         _mark(out, worst > share_limit(solver), "inaccurate", reason, worst)
     reason = "flat: overlaps are known to {:.1g}"
     _mark(out, part.apart > FLAT, "inaccurate", reason, part.apart)
+    reason = "samples of a class part: a state lower by {:.1g} exists"
+    gain = 0.0 if part.alike is None else part.alike.gain
+    _mark(out, part.parted, "split", reason, gain)
+    if decided is not None and decided.early is not None:
+        early = decided.early[:, 0]
+        reason = "the share nears its limit like log d; it is {:.3g} at d = 1e6 kappa^2"
+        _mark(out, abs(early - decided.values[:, 0]) > SLOW, "slow", reason, early)
     if decided is not None:
         unknown = np.isnan(decided.values).any(axis=1)
         _mark(out, unknown, "failed", "the share was not found")
     reason = "the minimum was lost on the way down from s = 1"
     _mark(out, part.lost, "failed", reason)
+
+
+def _finish(part: SolvedPhase, final: PhaseShares | None, out: Rows) -> None:
+    """Keep the shares at the end of sampling, where they are known."""
+    if final is None:
+        return
+    for j, feature in enumerate(part.phase.features):
+        out[f"final_share_plus_{feature}"] = final.values[:, j]
+        out[f"final_share_plus_error_{feature}"] = final.errors[:, j]
 
 
 def _mark(out: Rows, rows: Any, status: str, reason: str, by: Any = 0.0) -> None:
@@ -223,7 +332,7 @@ def _scalars(limit: PrintedLimit, given: Mapping[str, Any], out: Rows) -> Rows:
     means, bulk = ends(limit, given)
     several = means.shape[1] > 1
     found = {f"mode_mean_{j}": x for j, x in enumerate(means.T, 1)}
-    for name in [k for k in out if k.startswith("share_plus")]:
+    for name in [k for k in out if "share_plus" in k]:
         found[name] = out.pop(name)
     if not several:
         found = {name.removesuffix("_1"): x for name, x in found.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,15 @@ from numpy.typing import ArrayLike
 
 from ..errors import ModelError, shown
 from .asked import asked
-from .batch import FLAT, SolvedPhase, ends, share_limit, solved_phases
+from .batch import (
+    FLAT,
+    SLOW,
+    SolvedPhase,
+    ends,
+    final_shares,
+    share_limit,
+    solved_phases,
+)
 from .codegen.parameters import (
     Solver,
     closed_values,
@@ -28,7 +36,7 @@ from .codegen.parameters import (
 )
 from .codegen.snapshot import PrintedLimit, PrintedPhase, printed_limit
 from .minima.result import Minima, alone
-from .share.share import CLOSED
+from .share.share import CLOSED, PhaseShares
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +91,11 @@ def solve(
         Along ``t`` (phases one after another; coordinates ``phase`` and ``s``): the
         learned overlaps, nan where a phase has none, and the decided mode's mean `M`
         and bulk variance `V`. Scalars: `share_plus`, the generated share of the +
-        mode, with `share_plus_error`; `mode_mean` and `bulk_variance` at the end.
+        mode at the end of its window, with `share_plus_error`; `final_share_plus`, that
+        at the end of sampling, where it is known; `mode_mean` and `bulk_variance` at
+        the end. With n samples also `symmetric`, whether samples of a class stay alike
+        at the minimum, as the equations assume, and `split_gain`, by how much the loss
+        of a network that parts them is lower.
         With several features the shares and means have a dimension ``feature``.
 
     Raises
@@ -134,7 +146,9 @@ def solve_point(
         "solver": asdict(solver) | {"computed_by": _computed_by(parts)},
         "model": dict(held.about),
     }
-    return Solution(held, times, rows, _sample(held, point, parts), starts, about)
+    return Solution(
+        held, times, rows, _sample(held, point, parts, solver), starts, about
+    )
 
 
 def _solved_modes(
@@ -178,6 +192,20 @@ NO_SHARES = (
 )
 
 
+PARTED = (
+    "All samples of a class should be treated alike, for the equations assume it, but "
+    "a network that parts them has a lower loss. Do not use these overlaps and shares, "
+    "or raise the ridges, n or kappa; `split_gain` says how much lower it is."
+)
+
+
+NEARED_SLOWLY = (
+    "Where the noise vanishes with n samples, a share may near its limit only as fast "
+    "as log(d) grows: `share_plus` is {:.4f}, but still {:.4f} at d = 1e6 kappa^2. Do "
+    "not compare the limit with a network; see docs/sharp-edges.md."
+)
+
+
 def _computed_by(parts: list[SolvedPhase]) -> dict[str, dict[str, str]]:
     """Say of each phase which backend found its overlaps and its shares."""
     found = {}
@@ -189,22 +217,43 @@ def _computed_by(parts: list[SolvedPhase]) -> dict[str, dict[str, str]]:
 
 
 def _sample(
-    limit: PrintedLimit, point: Mapping[str, float], parts: list[SolvedPhase]
-) -> dict[str, list[float]]:
+    limit: PrintedLimit,
+    point: Mapping[str, float],
+    parts: list[SolvedPhase],
+    solver: Solver,
+) -> dict[str, list[Any]]:
     """Return what describes the generated sample, one number for each feature."""
-    known: dict[int, tuple[float, float]] = {}
-    for part in parts:
-        if part.shares is not None:
-            each = zip(part.shares.values[0], part.shares.errors[0], strict=True)
-            known |= dict(zip(part.phase.features, each, strict=True))
-    pairs = [known[j] for j in sorted(known)]
+    decided = [part for part in parts if part.shares is not None]
+    pairs = _by_feature(decided, [part.shares for part in decided])
+    final = [final_shares(limit, part, point, solver) for part in decided]
+    last = _by_feature(decided, final)
     means, bulk = ends(limit, point)
+    tested = [x.alike for x in parts if x.alike is not None]
+    known_alike: dict[str, list[Any]] = {
+        "symmetric": [bool(x.symmetric[0]) for x in tested],
+        "split_gain": [float(x.gain[0]) for x in tested],
+    }
     return {
         "share_plus": [float(x) for x, _ in pairs],
         "share_plus_error": [float(error) for _, error in pairs],
+        "final_share_plus": [float(x) for x, _ in last],
+        "final_share_plus_error": [float(error) for _, error in last],
         "mode_mean": means[0].tolist(),
         "bulk_variance": bulk.tolist(),
-    }
+    } | (known_alike if tested else {})
+
+
+def _by_feature(
+    parts: list[SolvedPhase], shares: Sequence[PhaseShares | None]
+) -> list[tuple[float, float]]:
+    """Return the share of every feature with its error; nan where it is not known."""
+    known: dict[int, tuple[float, float]] = {}
+    for part, found in zip(parts, shares, strict=True):
+        for j, feature in enumerate(part.phase.features):
+            none = np.nan, np.nan
+            pair = none if found is None else (found.values[0, j], found.errors[0, j])
+            known[feature] = pair
+    return [known[j] for j in sorted(known)]
 
 
 @dataclass(frozen=True)
@@ -286,9 +335,15 @@ def _speak(part: SolvedPhase, solver: Solver) -> None:
         alone(part.found)
         if (apart := np.max(part.apart)) > FLAT:
             _warn("The learned overlaps", FLAT, apart, "is flat")
+    if np.any(part.parted):
+        warnings.warn(PARTED, stacklevel=3)
     decided, wanted = part.shares, share_limit(solver)
     if decided is not None and decided.bounded and decided.errors.max() > wanted:
         _warn("`share_plus`", wanted, decided.errors.max(), "bends sharply in time")
+    if decided is not None and decided.early is not None:
+        limit, early = decided.values.item(), decided.early.item()
+        if abs(early - limit) > SLOW:
+            warnings.warn(NEARED_SLOWLY.format(limit, early), stacklevel=3)
 
 
 def _warn(what: str, wanted: float, found: float, why: str) -> None:

@@ -135,6 +135,10 @@ NUMERICAL = (
         "tests/numerics/minima/test_minimise.py::test_no_lower_minimum_is_overlooked",
     ),
     (
+        "Samples of a class stay alike where nothing tried is lower, or a row says so",
+        "tests/numerics/minima/test_alike.py::test_a_sample_that_leaves_its_class_is_found",
+    ),
+    (
         "A sweep that is killed loses nothing and repeats bit by bit",
         "tests/numerics/sweep/test_job.py::test_kill_9_at_random_moments_loses_nothing",
     ),

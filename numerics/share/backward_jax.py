@@ -56,11 +56,11 @@ def shares_jax(
     shares = [np.asarray(_averaged(*x, gamma, spread, *rule)[0]) for x in rough]
     first, last = np.abs(np.diff(shares, axis=0))
     spread_of_shares = last * np.minimum(1.0, SAFE * last / (first + 1e-300))
-    share, split = _averaged(fall, start, gamma, spread, *rule)
-    half, _ = _averaged(fall[:, ::2], start[:, ::2], gamma, spread, *rule)
+    share, split, doubt = _averaged(fall, start, gamma, spread, *rule)
+    half, *_ = _averaged(fall[:, ::2], start[:, ::2], gamma, spread, *rule)
     apart = np.abs(np.asarray(share - half))
     bound = np.minimum(apart, 1000 * apart**2) + off + spread_of_shares + FINEST
-    return np.asarray(share), bound, np.asarray(split)
+    return np.asarray(share), bound + np.asarray(doubt), np.asarray(split)
 
 
 def _thinned(smooth: np.ndarray, stride: int) -> np.ndarray:
@@ -142,7 +142,7 @@ def _shooter(flow: Printed, points: int) -> Any:
 
 @jax.jit
 def _averaged(fall, start, gamma, spread, nodes, weights):
-    """P(nu(1) > 0) and the separatrix, from landings at Chebyshev points."""
+    """P(nu(1) > 0), the separatrix, and the error of the rule by every second node."""
     grid = jnp.cos(jnp.pi * jnp.arange(fall.shape[1]) / (fall.shape[1] - 1))
     used = (weights > 0) & (jnp.abs(nodes) <= REACH)
     weights = jnp.where(used, weights, 0.0)
@@ -162,4 +162,6 @@ def _averaged(fall, start, gamma, spread, nodes, weights):
     y = at(0.5 * (low + high), start)
     root = jnp.sqrt(gamma)[:, None]
     above = 0.5 * (1 - erf(y / root / jnp.sqrt(2.0)))
-    return (above * weights).sum(-1) / weights.sum(), y[:, len(nodes) // 2]
+    share, half = (above * weights).sum(-1) / weights.sum(), weights[::2]
+    off = jnp.abs(share - (above[:, ::2] * half).sum(-1) / half.sum())
+    return share, y[:, len(nodes) // 2], jnp.minimum(off, 1000 * off**2)

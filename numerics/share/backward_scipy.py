@@ -13,7 +13,7 @@ import numpy as np
 
 from ..codegen.chebyshev import barycentric, chebyshev
 from ..codegen.kernel import Kernel, make_kernel
-from ..codegen.quadrature import trapezoid
+from ..codegen.quadrature import START, trapezoid
 from ..codegen.snapshot import Printed
 from .backward_numba import FINEST, NARROW, REACH, SAFE, WIDE
 
@@ -26,23 +26,29 @@ FEW = 17
 HALVINGS = 50
 
 
-def shares_scipy(flow: Printed, rows: list[np.ndarray], tol: float) -> np.ndarray:
+def shares_scipy(
+    flow: Printed, rows: list[np.ndarray], tol: float, intervals: int = START
+) -> np.ndarray:
     """Return share, error bound and separatrix, of shape (rows, 3).
 
     `rows` are the learned overlaps at Chebyshev points in log s of each piece, those
-    below the last, the edges and the number of pieces, Gamma and the parameters.
+    below the last, the edges and the number of pieces, Gamma and the parameters;
+    `intervals` are those of the rule over what Y(0) leaves open.
     """
     kernel = make_kernel(flow, "numpy")
     with np.errstate(all="ignore"):
-        found = [_Row(kernel, tol, *row).share() for row in zip(*rows, strict=True)]
+        each = zip(*rows, strict=True)
+        found = [_Row(kernel, tol, intervals, *row).share() for row in each]
     return np.array(found).reshape(-1, 3)
 
 
 class _Row:
     """The reduced flow of one row, followed backwards."""
 
-    def __init__(self, kernel: Kernel, tol: float, *row: np.ndarray) -> None:
-        self.kernel, self.tol = kernel, tol
+    def __init__(
+        self, kernel: Kernel, tol: float, intervals: int, *row: np.ndarray
+    ) -> None:
+        self.kernel, self.tol, self.intervals = kernel, tol, intervals
         smooth, self.below, edges, pieces, gamma, self.params = row
         self.smooth, self.edges = smooth[: int(pieces)], edges[: int(pieces) + 1]
         self.gamma = float(gamma)
@@ -53,15 +59,15 @@ class _Row:
         low, high = self._range()
         ends = 0.5 * (low + high) + 0.5 * (high - low) * chebyshev(ENDS)
         fall, start = self.landing(ends, 1)
-        share, split = self.averaged(fall, start)
-        half, _ = self.averaged(fall[::2], start[::2])
+        share, split, doubt = self.averaged(fall, start)
+        half, *_ = self.averaged(fall[::2], start[::2])
         stride = (ENDS - 1) // (FEW - 1)
-        fine, _ = self.averaged(fall[::stride], start[::stride])
+        fine, *_ = self.averaged(fall[::stride], start[::stride])
         rough = [self.averaged(*self.landing(ends[::stride], k))[0] for k in (4, 2)]
         first, last = abs(rough[0] - rough[1]), abs(rough[1] - fine)
         thin = last * min(1.0, SAFE * last / (first + 1e-300))
         apart = abs(share - half)
-        bound = min(apart, 1000 * apart**2) + thin + 10 * self.tol + FINEST
+        bound = min(apart, 1000 * apart**2) + doubt + thin + 10 * self.tol + FINEST
         return share, bound, split
 
     def landing(self, ends: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
@@ -113,11 +119,16 @@ class _Row:
         last = min(ENDS - int(np.sum(fall >= reach)), ENDS - 1)
         return ends[first], ends[max(last, first + 1)]
 
-    def averaged(self, fall: np.ndarray, start: np.ndarray) -> tuple[float, float]:
-        """P(nu(1) > 0) and the separatrix, from landings at Chebyshev points."""
+    def averaged(
+        self, fall: np.ndarray, start: np.ndarray
+    ) -> tuple[float, float, float]:
+        """P(nu(1) > 0) and the separatrix, from landings at Chebyshev points.
+
+        The last number is the error of the rule over starts, by every second node.
+        """
         from scipy.special import ndtr
 
-        nodes, weights = trapezoid()
+        nodes, weights = trapezoid(self.intervals)
         used = (weights > 0) & (np.abs(nodes) <= REACH)
         spread = self.spread if self.spread > NARROW else 0.0
         targets = spread * np.append(nodes[used], 0.0)
@@ -129,4 +140,7 @@ class _Row:
             low, high = np.where(less, middle, low), np.where(less, high, middle)
         y = barycentric(0.5 * (low + high), grid) @ start
         above = ndtr(-y[:-1] / np.sqrt(self.gamma))
-        return float(above @ weights[used] / weights[used].sum()), float(y[-1])
+        half, weights = np.flatnonzero(used) % 2 == 0, weights[used]
+        share = float(above @ weights / weights.sum())
+        off = abs(share - float(above[half] @ weights[half] / weights[half].sum()))
+        return share, float(y[-1]), min(off, 1000 * off**2)

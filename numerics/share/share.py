@@ -21,6 +21,9 @@ from .reduced import known_share
 END = 1 - 1e-15
 """The last time before the end of a window, where rates may diverge."""
 
+LEFT = 1e-3
+"""Where a share is asked for that nears its limit slowly: 1 - s at d = 1e6 kappa^2."""
+
 CLOSED = "closed form"
 """Says that a number was computed from a formula, by NumPy, whatever the backend."""
 
@@ -29,16 +32,18 @@ Found = Minima | Sequence[ClassMinima] | None
 
 
 class PhaseShares(NamedTuple):
-    """The shares of a batch of rows: arrays of shape (rows, features).
+    r"""The shares of a batch of rows: arrays of shape (rows, features).
 
     `errors` are bounds where `bounded`, else standard errors. `by` is the backend that
-    computed them, or says that they have a closed form.
+    computed them, or says that they have a closed form. `early`, if given, are the
+    shares at $d = 10^6\kappa^2$, where the limit is neared as slowly as $\log d$ grows.
     """
 
     values: np.ndarray
     errors: np.ndarray
     by: str = CLOSED
     bounded: bool = False
+    early: np.ndarray | None = None
 
 
 def phase_shares(
@@ -105,7 +110,7 @@ def _several(
 def _without_noise(
     phase: PrintedPhase, found: Minima, given: Mapping[str, Any], solver: Solver
 ) -> PhaseShares:
-    from .vanishing_noise import share_without_noise
+    from .vanishing_noise import share_before_end, share_without_noise
 
     lost = found.status == "lost"
     pairs = [
@@ -114,7 +119,13 @@ def _without_noise(
         else [share_without_noise(phase, x, row_of(given, i), solver.backend)]
         for i, x in enumerate(found.switches)
     ]
-    return _gathered(pairs, solver)
+    early = [
+        np.nan
+        if lost[i]
+        else share_before_end(phase, x, row_of(given, i), solver.backend, LEFT)
+        for i, x in enumerate(found.switches)
+    ]
+    return _gathered(pairs, solver)._replace(early=np.array(early)[:, None])
 
 
 def _followed(

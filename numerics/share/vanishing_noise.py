@@ -5,6 +5,10 @@ $\dot\alpha/\alpha$ diverges, so the reduced flow is followed in $x = -\log(1 - 
 which it relaxes. Nothing is left there of where $\nu$ started: $\nu > 0$ exactly where
 the field of the sample has become positive, and the share is
 $P(F(\sqrt\Gamma g) > 0)$ for a standard normal $g$.
+
+At finite d the window ends where $1 - s = \kappa/\sqrt d$, at $x = \tfrac12\log d -
+\log\kappa$. Where the flow still relaxes there, as with n samples whose unit carries a
+bias, the share nears its limit as slowly as $\log d$ grows: `share_before_end`.
 """
 
 from __future__ import annotations
@@ -47,6 +51,18 @@ def share_without_noise(
     return fine, abs(fine - coarse)
 
 
+def share_before_end(
+    phase: PrintedPhase,
+    switches: np.ndarray,
+    point: Mapping[str, float],
+    backend: str,
+    left: float,
+) -> float:
+    r"""Return the share where 1 - s = `left`, which is $\kappa/\sqrt d$ at finite d."""
+    pieces = list(_pieces(switches, STEPS // 2, -float(np.log(left))))
+    return _share(phase, pieces, point, backend)
+
+
 Pieces = list[tuple[np.ndarray, np.ndarray]]
 
 
@@ -83,15 +99,16 @@ def _share(
 
 
 def _pieces(
-    switches: np.ndarray, steps: int
+    switches: np.ndarray, steps: int, last: float = LAST
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Half steps in x, with their s, between the switches of the learned branches."""
-    inside = np.sort(switches[(switches > 0) & (switches < 1)])
-    ends = [0.0, *inside, -np.expm1(-LAST)]
+    end = -np.expm1(-last)
+    inside = np.sort(switches[(switches > 0) & (switches < min(end, 1))])
+    ends = [0.0, *inside, end]
     for low, high in pairwise(ends):
-        first, last = -np.log1p(-low), -np.log1p(-high) if high < ends[-1] else LAST
-        x = np.linspace(first, last, 2 * steps + 1)
-        just = (1 + 1e-9) * low, (1 - 1e-9) * high if high < ends[-1] else 1.0
+        first, until = -np.log1p(-low), -np.log1p(-high) if high < end else last
+        x = np.linspace(first, until, 2 * steps + 1)
+        just = (1 + 1e-9) * low, (1 - 1e-9) * high if high < end else 1.0
         yield x, np.clip(-np.expm1(-x), *just)
 
 

@@ -42,6 +42,21 @@ def test_the_share_of_the_population(kappa, p):
     assert abs(mixture_share(kappa, 1 - p) - exact) > 1e-3
 
 
+@pytest.mark.parametrize("kappa", [0.5, 3.0])
+def test_the_population_ends_with_its_weight(kappa):
+    found = solved("population", kappa=kappa, p=0.35)
+    assert float(found.final_share_plus) == pytest.approx(0.35, abs=CLOSED)
+    assert abs(float(found.share_plus) - 0.35) > 1e-4
+
+
+def test_samples_end_with_the_share_of_a_window_without_an_end():
+    """n = 16: the listed share is that after a window of kappa = 1000."""
+    short = solved("samples", s=[1.0], sigma=1.0, kappa=0.8, **SAMPLES)
+    end, error = float(short.final_share_plus), float(short.final_share_plus_error)
+    assert abs(end - 0.83899231) < error < LISTED
+    assert abs(end - float(short.share_plus)) > 1e-3
+
+
 def test_the_population_ends_at_the_target():
     found = solve(limit_of("population"), s=[0, 0.5, 1], **COMPILED, **NUMBERS)
     assert float(found.mode_mean) == pytest.approx(1.0, abs=FLOW)

@@ -20,6 +20,7 @@ from ..symbols.system import Branch, Equation, Step, System
 from ..windows.search import S_PHASE, Window
 from .denoiser import velocity_coefficients
 from .loss import Loss, window_loss, window_parameters
+from .stationary import assumptions
 
 # ------------------------------------------------------------------ what is learned
 
@@ -54,7 +55,10 @@ def learned(model: Model, window: Window) -> System:
         parameters=window_parameters(model, window),
         objective=to_averages(total.xreplace(known)),
         branches=(_closed_branch(data, window),),
-        steps=_steps(data, window, total.xreplace(loss.released())),
+        steps=(
+            *_steps(data, window, total.xreplace(loss.released())),
+            *assumptions(model, window),
+        ),
     ).check()
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import sympy as sp
 
+from ..models.classes import has_patterns
 from ..models.model import Model, named
 from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
@@ -51,7 +52,10 @@ def stationary_learned(model: Model, window: Window) -> System:
             else ()
         ),
         domain=(symbol("omega") >= 0,) if symbol("omega") in unknowns else (),
-        steps=_stationary_steps(model, parts.total, parts.readout, parts.weights),
+        steps=(
+            *_stationary_steps(model, parts.total, parts.readout, parts.weights),
+            *assumptions(model, window),
+        ),
     ).check()
 
 
@@ -334,6 +338,34 @@ def _saturated(expr: sp.Expr) -> sp.Expr:
 def _branch(objective: sp.Expr, values: dict[sp.Symbol, sp.Expr]) -> Branch:
     equations = (Equation(f"B{i}", x, e) for i, (x, e) in enumerate(values.items(), 1))
     return Branch("saturated", objective, tuple(equations))
+
+
+ALIKE = (
+    "An assumption, not a result: all samples of a class have equal overlaps with "
+    "their own noises. By symmetry this is stationary, but it need not be the lowest "
+    "minimum. "
+)
+TESTED = (
+    "A solution tests what it has found, by the curvature in the directions that split "
+    "a class and by states in which one sample has left its class: `symmetric`."
+)
+UNTESTED = "The curvature in directions that split a class is told with what is found."
+LARGE_NOISE = (
+    "The input is of order sqrt(d) here. `ridge_w` multiplies `d |w|^2`, the weights "
+    "in units of the input: against `|w|^2`, as in the loss, it would vanish as 1/d, "
+    "and `omega` would grow like log(d) wherever a steeper unit gains without end."
+)
+
+
+def assumptions(model: Model, window: Window) -> tuple[Step, ...]:
+    """Return what the equations of n samples assume, in words."""
+    if not model.data.samples:
+        return ()
+    auto, several = model.autoencoder, has_patterns(model)
+    tested = auto.bias and not auto.tied and auto.activation != "sign"
+    more = UNTESTED if several else TESTED if tested else "This is not tested here."
+    grows = window.alpha_size > 0
+    return (Step(ALIKE + more), *((Step(LARGE_NOISE),) if grows else ()))
 
 
 def _stationary_steps(

@@ -9,7 +9,17 @@ import numpy as np
 
 from .gauge import signs, turned
 from .law import LEVELS, ks_row, law_time, shares_below
-from .plan import SAMPLED, Cell, Curves, Offsets, Plan, StudyPhase, degenerate, suffixes
+from .plan import (
+    SAMPLED,
+    Cell,
+    Curves,
+    Offsets,
+    Plan,
+    StudyPhase,
+    degenerate,
+    nears_slowly,
+    suffixes,
+)
 from .verdict import (
     Criterion,
     Extrapolation,
@@ -108,6 +118,8 @@ def sampled_series(
         if f"sample/{name}" not in first or not np.isfinite(limit).all():
             continue
         share = name.startswith("share_plus")
+        if share and nears_slowly(spec, _decides(spec, parts, name)):
+            continue
         yield Series(
             (_decides(spec, parts, name) if share else parts[-1]).name,
             name,

@@ -374,7 +374,7 @@ def test_scipy_knows_where_its_inputs_are_interpolated_badly(samples):
 def forwards(monkeypatch, phase, found, values, rtol):
     """The share by the judge, from the minima that the code under test is given."""
 
-    def judged(flow, rows, tol):
+    def judged(flow, rows, tol, intervals):
         return shares_forwards(flow, *rows, rtol=rtol)
 
     with monkeypatch.context() as patch:

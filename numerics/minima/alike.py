@@ -1,0 +1,236 @@
+r"""Whether samples of a class stay alike at a minimum that assumes it.
+
+Equal fields of all samples of a class are an assumption of the equations with n
+samples, not a result. It is tested in two ways at points of the path that was found.
+
+*A small step.* Let $\delta\zeta_i$ with $\sum\delta\zeta_i = 0$ tell the samples of a
+class apart. By symmetry every first-order change of a sum over the class vanishes, so
+that the loss per sample at the best `u` changes by $\tfrac1n h_c\sum\delta\zeta_i^2$,
+
+$$ h_c = (\beta\sigma)^2\Big[-y_c f_c'' + \tfrac q2 Q_c'' -
+   \frac{\sigma^2 f_c'^2}{S}\Big] + \ell + \alpha^2\sum_j N_j\Big[-y_j f_j'' +
+   \tfrac q2 Q_j''\Big], \tag{H1} $$
+
+where $y_c = u\cdot x_c/d$, $f_c = \mathbb E\varphi$ and $Q_c = \mathbb E\varphi^2$ over
+the field of the class, with their slopes in its mean, and $S = \lambda + \sum N_jQ_j$.
+The Hessian on these directions is $2h_c/n$ times the identity: one number a class.
+
+*A large step.* One sample of a class leaves it: alone on one side of all others, or on
+the other class's side: a minimum of the same loss over three groups of samples. Such
+states are lower where $\sigma$ is large and the classes are not yet told apart; other
+splits are not searched for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..codegen.kernel import make_kernel
+from ..codegen.parameters import row_of
+from ..codegen.quadrature import START, trapezoid
+from ..codegen.snapshot import PrintedPhase
+from .objective import Objective, UnitKind
+from .result import Minima, charted
+
+EVERY = 10
+"""Every so many points of a piece are looked at."""
+
+BEYOND = (1.0, 0.5)
+"""Times below the last piece, where the closed branch is lowest, by its end."""
+
+NOISY_SIGMA, SEEN = 5.0, 3.0
+"""Smallest sigma, and sigma beta, at which a sample may leave its class."""
+
+STARTS = ((2.0, -2.0), (8.0, -8.0))
+"""Fields of the sample that leaves and of the rest, where descents start."""
+
+LOWER = 1e-8
+"""Relative: a state whose objective is lower by more is one."""
+
+APART = np.array([[1.0, 0.0], [-0.5, 0.5], [-0.5, -0.5]])
+"""Contrasts of three groups of samples, of which `w` is made."""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """What becomes of rows whose samples need not be alike; arrays of shape (rows,).
+
+    `bend` is the smallest curvature $2h_c/n$ of the loss in directions that split a
+    class, `gain` by how much a state in which one sample has left its class is lower,
+    per sample and dimension (0 if none is).
+    """
+
+    bend: np.ndarray
+    gain: np.ndarray
+
+    @property
+    def symmetric(self) -> np.ndarray:
+        """Whether nothing that was tried is lower than samples alike."""
+        return (self.bend > 0) & ~(self.gain > 0)
+
+
+def alike(
+    phase: PrintedPhase, activation: str, found: Minima, given: Mapping[str, Any]
+) -> Alike | None:
+    """Test the minima of a phase; `None` for units that the test is not derived for.
+
+    It is for n samples and a smooth unit with a bias that is not tied.
+    """
+    if activation == "sign" or not charted(phase.learned):
+        return None
+    rows = range(len(found.pieces))
+    paths = [_Path(phase, activation, found, row_of(given, i), i) for i in rows]
+    each = [(x.bend(), x.gain()) for x in paths]
+    return Alike(*np.array(each).reshape(-1, 2).T)
+
+
+class _Path:
+    """The minima of one row, at points of its path."""
+
+    def __init__(
+        self,
+        phase: PrintedPhase,
+        activation: str,
+        found: Minima,
+        point: Mapping[str, float],
+        row: int,
+    ) -> None:
+        self.unit = UnitKind(activation)
+        self.counts = np.array([point["n_plus"], point["n"] - point["n_plus"]])
+        self.size, self.sigma = float(point["n"]), float(point["sigma"])
+        self.ridges = float(point["ridge_u"]), float(point["ridge_w"])
+        self.lost = found.status[row] == "lost"
+        pieces = 0 if self.lost else int(found.pieces[row])
+        edges, z = found.edges[row], found.grid[::EVERY]
+        pairs = pairwise(edges[: pieces + 1])
+        tables = found.smooth[row, :pieces, ::EVERY]
+        self.s = np.array([a * (b / a) ** ((1 - z) / 2) for a, b in pairs]).ravel()
+        self.values = dict(zip(found.names, np.moveaxis(tables, -1, 0), strict=True))
+        self.values = {k: v.ravel() for k, v in self.values.items()}
+        self.end = float(edges[pieces]) if pieces else 1.0
+        kernel = make_kernel(phase.levels, "numpy")
+        params = [point[name] for name in kernel.parameters]
+
+        def levels(s: np.ndarray) -> tuple[np.ndarray, ...]:
+            (alpha, beta), _ = kernel["values"](s, [], [], params, *kernel.rule)
+            return tuple(np.broadcast_to(x, np.shape(s)) for x in (alpha, beta))
+
+        self.levels = levels
+
+    def bend(self) -> float:
+        """Return the smallest curvature of (H1), nan where no unit responds."""
+        if not self.s.size:
+            return np.nan if self.lost else 2 * self.ridges[1] / self.size
+        return float(2 / self.size * _split_bend(self).min())
+
+    def gain(self) -> float:
+        """Return by how much a state is lower in which a sample has left its class."""
+        if self.lost or self.sigma < NOISY_SIGMA:
+            return 0.0
+        below = [self.end * x for x in BEYOND] if self.end > 1e-4 else []
+        times = np.append(self.s, below)
+        alpha, beta = self.levels(times)
+        for i in np.flatnonzero(beta * self.sigma > SEEN):
+            here = float(alpha[i]), float(beta[i])
+            height, fields = self._known(i, here)
+            if self.size * (1 + self.sigma**2 - height) >= self._most():
+                continue
+            found = min(self._left(c, here, fields) for c in (0, 1))
+            if found < height - LOWER * (1 + abs(height)):
+                return height - found
+        return 0.0
+
+    def _most(self) -> float:
+        r"""No state with a sample on a wrong side gains more, per dimension.
+
+        With $F = \sum f_i^2$ over the others, at most n - 1, and one more below 1, the
+        gain is below $[(n-1)F + \sigma^2(F + \mu)]/(F + \mu + \lambda)$.
+        """
+        n, noise, ridge = self.size, self.sigma**2, self.ridges[0]
+        none = (n - 1) * (n - 1 + noise) / (n - 1 + ridge)
+        return max(none, ((n - 1) ** 2 + noise * n) / (n + ridge))
+
+    def _loss(self, signs: list[float], counts: list[float], std: float) -> Objective:
+        """The objective on groups of samples, by a rule fine enough for the fields."""
+        level = max(0, int(np.ceil(np.log2(max(std, 1.0)))))
+        return Objective(
+            signs=np.array(signs)[:, None],
+            counts=np.array(counts, float),
+            rho=np.ones(1),
+            sigma=self.sigma,
+            ridge_u=self.ridges[0],
+            ridge_w=self.ridges[1],
+            network=self.unit,
+            intervals=START * 2**level,
+        )
+
+    def _known(self, i: int, here: tuple[float, float]) -> tuple[float, np.ndarray]:
+        """Return the objective of samples alike at a time, and their fields."""
+        n, (plus, minus) = self.size, self.counts
+        if i >= self.s.size:  # the closed branch
+            gain = (plus - minus) ** 2 + self.sigma**2 * n
+            height = 1 + self.sigma**2 - gain / (n + self.ridges[0]) / n
+            return height, np.full(2, np.copysign(4.0, plus - minus))
+        omega, b = self.values["omega"][i], self.values["b"][i]
+        std = here[0] * np.sqrt(self.values["r"][i])
+        loss = self._loss([1.0, -1.0], [*self.counts], std)
+        a = omega / 2 * np.array([[1.0, -1.0]])
+        found = loss.evaluate(*here, a, np.array([b]), (True,))
+        return float(found.value), here[1] * (a @ loss.gram)[0] + b
+
+    def _left(self, c: int, here: tuple[float, float], fields: np.ndarray) -> float:
+        """Return the lowest objective found with one sample of class `c` by itself."""
+        own, other = self.counts[[c, 1 - c]]
+        if own < 2:
+            return np.inf
+        sign = 1.0 - 2.0 * c
+        crossed = (fields[1 - c], fields[c], fields[1 - c])
+        alone = [(out, rest, rest) for out, rest in STARTS]
+        std = max(4.0, *np.abs(fields)) / 2
+        loss = self._loss([sign, sign, -sign], [1.0, own - 1, other], std)
+        return min(_descended(loss, here, np.array(x)) for x in (crossed, *alone))
+
+
+def _descended(loss: Objective, here: tuple[float, float], start: np.ndarray) -> float:
+    """Return the objective where a descent from given fields of the groups ends."""
+    from scipy.optimize import minimize
+
+    fields = np.column_stack([here[1] * loss.gram @ APART, np.ones(3)])
+    scale = 1 / np.abs(fields).max(axis=0)
+
+    def both(x: np.ndarray) -> tuple[float, np.ndarray]:
+        y = x * scale
+        found = loss.evaluate(*here, (APART @ y[:2])[None], y[2:], (True,))
+        slope = np.append(found.slope_a[0] @ APART, found.slope_b)
+        return float(found.value), slope * scale
+
+    first = np.linalg.solve(fields, start) / scale
+    return float(minimize(both, first, jac=True, method="BFGS").fun)
+
+
+def _split_bend(path: _Path) -> np.ndarray:
+    """Return h of (H1) for both classes at the points of a path, shape (2, points)."""
+    of, (alpha, beta) = path.values, path.levels(path.s)
+    omega, zetas = of["omega"], (of["zeta_plus"], of["zeta_minus"])
+    std = alpha * np.sqrt(of["r"])
+    rule = trapezoid(START * 2 ** max(0, int(np.ceil(np.log2(max(std.max(), 1.0))))))
+    rows, total = [], path.ridges[1]
+    below = path.ridges[0]
+    for sign, zeta, a, count in zip(
+        (1, -1), zetas, (of["a_plus"], of["a_minus"]), path.counts, strict=True
+    ):
+        mean = beta * (sign * omega + path.sigma * zeta) + of["b"]
+        p, d, dd = path.unit(mean[:, None] + std[:, None] * rule.nodes)
+        first, second = d @ rule.weights, dd @ rule.weights
+        bent = 2 * (d * d + p * dd) @ rule.weights
+        own = -(sign * of["m"] + path.sigma * a) * second + of["q"] / 2 * bent
+        total = total + alpha**2 * count * own
+        below = below + count * ((p * p) @ rule.weights)
+        rows.append((own, path.sigma**2 * first**2))
+    rate = (beta * path.sigma) ** 2
+    return np.array([rate * (own - lean / below) + total for own, lean in rows])
