@@ -20,7 +20,6 @@ from .minima.continuation import minimise_classes
 from .minima.landscape import counted
 from .minima.minimise import minimise
 from .minima.result import BRANCHES, Minima
-from .share.reduced import decided_share
 from .share.share import CLOSED, Found, PhaseShares, phase_shares
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 FLAT = 1e-4
 """Minima that may be further away than this are not known."""
 
-FAR = 100.0
+FAR = 1000.0
 """Scale of a window after which a sample that is on its way to a mode stays there."""
 
 Rows = dict[str, np.ndarray]
@@ -156,12 +155,8 @@ def final_shares(
         unit = str(limit.about["activation"])
         with np.errstate(all="ignore"):
             found = _learned(phase, unit, longer, np.ones(1), rows, solver)[1]
-            if isinstance(found, Minima):
-                share, error = decided_share(phase, found, longer, solver)
-            else:
-                share, error, *_ = phase_shares(phase, found, longer, rows, solver)
-        values[short] = np.reshape(share, (rows, -1))[back.ravel()]
-        errors[short] = np.reshape(error, (rows, -1))[back.ravel()]
+            again = phase_shares(phase, found, longer, rows, solver)
+        values[short], errors[short] = (x[back.ravel()] for x in again[:2])
     return decided._replace(values=values, errors=errors)
 
 
@@ -170,7 +165,7 @@ def _longer(
 ) -> tuple[Rows, np.ndarray]:
     """Return the parameters of a phase, (rows,), and a scale that decides everything.
 
-    A mode's mean, in units of the noise, is then 100 or more: n/(n + ridge_u) of what
+    A mode's mean, in units of the noise, is then 1000 or more: n/(n + ridge_u) of what
     it would be without ridges.
     """
     assert phase.sampling is not None  # asked only where there is a share

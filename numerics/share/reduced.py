@@ -42,9 +42,6 @@ FINE = 16 * START
 GOAL = 1e-8
 """An error of a share that is small enough at any tolerance."""
 
-LATE = 10.0
-"""How many times the undecided samples may change sides after a long window."""
-
 ENDS = 1025
 """Largest number of end points from which trajectories are followed backwards."""
 
@@ -81,31 +78,6 @@ def known_share(
         better = errors < error[rough]
         share[rough[better]], error[rough[better]] = values[better], errors[better]
     return share, error
-
-
-def decided_share(
-    phase: Phase | PrintedPhase,
-    found: Minima,
-    given: Mapping[str, Any],
-    solver: Solver,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the share after a long window, and how well it is that of a longer one.
-
-    Samples on either side of the separatrix end on either side of nu = 0; the shares
-    of both differ by what is not decided yet, and a few times as many change later.
-    """
-    share, error, split = sample_share(phase, found, given, solver)
-    flow = printed_phase(phase).projected
-    assert flow is not None  # sample_share has raised otherwise
-    gamma = _gamma(flow, _batch(flow, given, len(share)))
-    beyond = np.abs(share - _normal(-split / np.sqrt(gamma)))
-    return share, error + LATE * beyond
-
-
-def _normal(x: np.ndarray) -> np.ndarray:
-    from scipy.special import ndtr
-
-    return ndtr(x)
 
 
 def sample_share(
