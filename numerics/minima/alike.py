@@ -1,4 +1,4 @@
-r"""Whether samples of a class stay alike at a minimum that assumes it.
+r"""Tests of a minimum that takes samples of a class to be alike.
 
 Equal fields of all samples of a class are an assumption of the equations with n
 samples, not a result. It is tested in two ways at points of the path that was found.
@@ -146,7 +146,7 @@ class _Path:
         return 0.0
 
     def _most(self) -> float:
-        r"""No state with a sample on a wrong side gains more, per dimension.
+        r"""Return what no state with a sample on a wrong side gains more than.
 
         With $F = \sum f_i^2$ over the others, at most n - 1, and one more below 1, the
         gain is below $[(n-1)F + \sigma^2(F + \mu)]/(F + \mu + \lambda)$.
