@@ -58,7 +58,7 @@ APART = np.array([[1.0, 0.0], [-0.5, 0.5], [-0.5, -0.5]])
 
 @dataclass(frozen=True)
 class Alike:
-    """What becomes of rows whose samples need not be alike; arrays of shape (rows,).
+    """A test of rows whose samples need not be alike; arrays of shape (rows,).
 
     `bend` is the smallest curvature $2h_c/n$ of the loss in directions that split a
     class, `gain` by how much a state in which one sample has left its class is lower,
