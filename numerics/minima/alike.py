@@ -135,7 +135,7 @@ class _Path:
         below = [self.end * x for x in BEYOND] if self.end > 1e-4 else []
         times = np.append(self.s, below)
         alpha, beta = self.levels(times)
-        for i in np.flatnonzero(beta * self.sigma > SEEN):
+        for i in np.flatnonzero(beta * self.sigma > SEEN).tolist():
             here = float(alpha[i]), float(beta[i])
             height, fields = self._known(i, here)
             if self.size * (1 + self.sigma**2 - height) >= self._most():
