@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from .codegen.parameters import Solver, closed_rows, row_of
 from .codegen.snapshot import PrintedLimit, PrintedPhase, printed_limit
-from .minima.alike import Alike, alike
+from .minima.alike import Alike, samples_alike
 from .minima.continuation import minimise_classes
 from .minima.landscape import counted
 from .minima.minimise import minimise
@@ -98,7 +98,7 @@ def _solved(
     decided = phase_shares(phase, found, given, rows, solver)
     tested = None
     if isinstance(found, Minima):
-        tested = alike(phase, activation, found, given)
+        tested = samples_alike(phase, activation, found, given)
     return SolvedPhase(phase, overlaps, found, by, decided, tested)
 
 

@@ -74,7 +74,7 @@ class Alike:
         return (self.bend > 0) & ~(self.gain > 0)
 
 
-def alike(
+def samples_alike(
     phase: PrintedPhase, activation: str, found: Minima, given: Mapping[str, Any]
 ) -> Alike | None:
     """Test the minima of a phase; `None` for units that the test is not derived for.

@@ -13,7 +13,7 @@ from dilaton.numerics import solve as solving
 from dilaton.numerics.batch import solve_rows
 from dilaton.numerics.codegen.known import derive
 from dilaton.numerics.codegen.snapshot import printed_limit
-from dilaton.numerics.minima.alike import _Path, _split_bend, alike
+from dilaton.numerics.minima.alike import _Path, _split_bend, samples_alike
 from dilaton.numerics.minima.minimise import minimise
 from dilaton.theory.models.model import Autoencoder, Data, Model, two_modes
 from scipy.optimize import minimize
@@ -80,7 +80,11 @@ def examined(limit, row, s):
     found = minimise(phase.learned, [s], row, backend="scipy")
     given = {k: np.array(v) for k, v in row.items()}
     path = _Path(phase, "tanh", found, row, 0)
-    return float(found.objective[0, 0]), alike(phase, "tanh", found, given), path
+    return (
+        float(found.objective[0, 0]),
+        samples_alike(phase, "tanh", found, given),
+        path,
+    )
 
 
 def test_a_sample_that_leaves_its_class_is_found(limit):
@@ -139,7 +143,7 @@ def test_units_that_the_test_is_not_derived_for_have_none():
         two_modes(), data=Data(samples=True), autoencoder=Autoencoder(bias=False)
     )
     phase = printed_limit(derive(model)).phases[0]
-    assert alike(phase, "tanh", None, ORDINARY) is None
+    assert samples_alike(phase, "tanh", None, ORDINARY) is None
 
 
 @pytest.mark.slow
@@ -152,7 +156,7 @@ def test_nothing_is_lower_where_samples_are_said_to_stay_alike(limit):
         drawn[name] = np.exp(rng.uniform(np.log(low), np.log(high), rows))
     drawn["n_plus"] = np.floor(1 + rng.uniform(0, 1, rows) * (drawn["n"] - 1))
     found = minimise(phase.learned, [1.0], drawn)
-    told = alike(phase, "tanh", found, drawn)
+    told = samples_alike(phase, "tanh", found, drawn)
     for i in np.flatnonzero(told.symmetric):
         row = {k: float(v[i]) for k, v in drawn.items()}
         judged = lowest(1.0, row, sides_of(row, rng, 20))
