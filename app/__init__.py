@@ -16,6 +16,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .show.accessor import register
+
 if TYPE_CHECKING:
     from .errors import (
         AdmissibilityError,
@@ -71,6 +73,8 @@ if TYPE_CHECKING:
     from .torchcheck.real_data.uturn import mse_curve, uturn
     from .torchcheck.real_data.windows import find_window
     from .torchcheck.study.converge import converge
+
+register()
 
 __version__ = "0.1.0"
 

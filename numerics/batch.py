@@ -33,6 +33,14 @@ FAR = 1000.0
 
 Rows = dict[str, np.ndarray]
 
+SHARES = (
+    "share_plus",
+    "share_plus_error",
+    "final_share_plus",
+    "final_share_plus_error",
+)
+"""Names of the columns of the generated share, which each feature has."""
+
 
 @dataclass(frozen=True)
 class SolvedPhase:
@@ -231,9 +239,9 @@ def solve_rows(
     Returns
     -------
     dict
-        ``share_plus``, ``share_plus_error``, the same with ``final_``, ``mode_mean``
-        (with ``_1``, ``_2`` for several features), ``bulk_variance``, ``status`` and
-        ``reason`` of shape (rows,); the learned overlaps, of shape (rows, phases *
+        ``bulk_variance``, ``status`` and ``reason`` of shape (rows,); ``share_plus``,
+        ``share_plus_error``, the same with ``final_``, and ``mode_mean`` too, or (rows,
+        features) if there are several; the learned overlaps, of shape (rows, phases *
         times); their coordinates ``@t``, ``@s``, ``@phase``; for n samples also
         ``branch`` (rows, phases * times), ``switch``, ``minima``, ``pieces`` and
         ``residual``, and, where it is known, ``symmetric``: whether samples of a class
@@ -323,14 +331,18 @@ def _mark(out: Rows, rows: Any, status: str, reason: str, by: Any = 0.0) -> None
 
 
 def _scalars(limit: PrintedLimit, given: Mapping[str, Any], out: Rows) -> Rows:
-    """Ends of the sampling; what belongs to the only feature loses its number."""
+    """Ends of the sampling, with a column for each feature if there are several."""
     means, bulk = ends(limit, given)
-    several = means.shape[1] > 1
-    found = {f"mode_mean_{j}": x for j, x in enumerate(means.T, 1)}
-    for name in [k for k in out if "share_plus" in k]:
-        found[name] = out.pop(name)
-    if not several:
-        found = {name.removesuffix("_1"): x for name, x in found.items()}
+    features = range(1, means.shape[1] + 1)
+    found = {"mode_mean": means}
+    for name in SHARES:
+        columns = [out.pop(f"{name}_{j}", None) for j in features]
+        if any(x is not None for x in columns):
+            none = np.full(len(means), np.nan)
+            whole = [none if x is None else x for x in columns]
+            found[name] = np.stack(whole, axis=1)
+    if len(features) == 1:
+        found = {name: x[:, 0] for name, x in found.items()}
     return found | {"bulk_variance": bulk}
 
 

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import ModelError, shown
 from .asked import asked
+from .attributes import attributes
 from .batch import (
     FLAT,
     SLOW,
@@ -290,11 +291,12 @@ class Solution:
         """Return it with labels; see `solve`."""
         import xarray as xr
 
-        from ..show import display  # noqa: F401  results plot themselves
-
-        def labelled(dims: tuple[str, ...], value: Any, about: Any = None) -> Any:
+        def labelled(dims: tuple[str, ...], value: Any, attrs: Any) -> Any:
             # made this way xarray does not import dask, where that is installed
-            return xr.Variable(dims, np.asarray(value), about, fastpath=True)
+            return xr.Variable(dims, np.asarray(value), attrs, fastpath=True)
+
+        def about(name: str) -> dict[str, str]:
+            return attributes(name, self.limit.phases)
 
         own: tuple[str, ...] = ("feature",)
         axes: tuple[str, ...] = ("t", "nu0")
@@ -306,11 +308,10 @@ class Solution:
             known = [part[name] for part in self.rows if name in part]
             none = np.full_like(known[0], np.nan)
             column = np.concatenate([part.get(name, none) for part in self.rows])
-            data[name] = labelled(axes[: column.ndim], column, _about(name))
+            data[name] = labelled(axes[: column.ndim], column, about(name))
         for name, value in self.scalars.items():
-            about = _about("V") if name == "bulk_variance" else {}
-            data[name] = labelled(own[: np.ndim(value)], value, about)
-        coords = {k: labelled(*v) for k, v in self._coordinates().items()}
+            data[name] = labelled(own[: np.ndim(value)], value, about(name))
+        coords = {k: labelled(*v, about(k)) for k, v in self._coordinates().items()}
         return xr.Dataset(data, coords, {"json": json.dumps(self.about)})
 
     def _coordinates(self) -> dict[str, tuple[tuple[str], np.ndarray]]:
@@ -369,13 +370,6 @@ def _starts(nu0: ArrayLike | None) -> np.ndarray | None:
             f"{shown(nu0)}. Write it as in `nu0=[-1.0, 0.5]`."
         )
     return starts
-
-
-def _about(name: str) -> dict[str, str]:
-    from ..theory.symbols.notation import TABLE
-
-    row = TABLE.get(name)
-    return {} if row is None else {"long_name": row.meaning, "order_in_d": row.order}
 
 
 # ------------------------------------------------------------------------- one phase

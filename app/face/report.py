@@ -322,8 +322,8 @@ def _figures(run: Run) -> dict[str, tuple[Any, str]]:
 
 def _lines(curves: Dataset, names: list[str]) -> dict[str, tuple[Any, Any]]:
     """Return (t, value) by quantity, with gaps between phases."""
-    t = curves["t"].values
-    return {n: plots.broken(t, curves[n].values) for n in names if n in curves}
+    t, phase = curves["t"].values, curves["phase"].values
+    return {n: plots.broken(t, curves[n].values, phase) for n in names if n in curves}
 
 
 def _panels(run: Run) -> list[str]:

@@ -51,12 +51,22 @@ STYLE: dict[str, Any] = {
     "legend.fontsize": 8.5,
     "figure.dpi": 110,
     "savefig.dpi": 160,
+    "image.cmap": "cividis",
     "svg.fonttype": "path",
     "svg.hashsalt": "dilaton",
     "pdf.fonttype": 42,
 }
 Row = Mapping[str, Any]
 Histogram = Mapping[str, Sequence[float]]  # density, edges
+
+
+def ours() -> dict[str, Any]:
+    """Return the project's style with its colours and dashes, for lines of results."""
+    from cycler import cycler
+
+    dashes = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+    cycle = cycler(color=COLOURS) + cycler(linestyle=dashes)
+    return STYLE | {"axes.prop_cycle": cycle}
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
@@ -87,7 +97,6 @@ def save(figure: Figure, stem: Path) -> None:
         stem.with_suffix(f".{suffix}").write_bytes(rendered(figure, suffix))
 
 
-@styled
 @styled
 def rendered(figure: Figure, form: str) -> bytes:
     """Return `figure` as the bytes of a png, pdf or svg file."""
@@ -142,13 +151,16 @@ def _not_too_near(ax: Axes) -> None:
         ax.set_ylim(low - 0.05 * size, high + 0.05 * size)
 
 
-def broken(t: Any, value: Any) -> tuple[Any, Any]:
-    """Return a curve with a gap where `t` repeats: there a phase ends, one begins."""
+def broken(t: Any, value: Any, phase: Any = None) -> tuple[Any, Any]:
+    """Return a curve with a gap where a phase ends: it changes, or `t` repeats."""
     import numpy as np
 
     t, value = np.asarray(t, float), np.array(value, float)
     value[~np.isfinite(value)] = np.nan
-    breaks = np.flatnonzero(np.diff(t) <= 0) + 1
+    ends = np.diff(t) <= 0
+    if phase is not None:
+        ends |= np.asarray(phase)[1:] != np.asarray(phase)[:-1]
+    breaks = np.flatnonzero(ends) + 1
     return np.insert(t, breaks, np.nan), np.insert(value, breaks, np.nan)
 
 
@@ -344,14 +356,19 @@ def undilated(panels: Mapping[str, Histogram], titles: Mapping[str, str]) -> Fig
     return figure
 
 
-def field(figure: Figure, ax: Axes, values: Any) -> None:
+def field(figure: Any, ax: Axes, values: Any, name: str = "", **limits: Any) -> None:
     """A map of `values`, an `xarray.DataArray` over (vertical, horizontal)."""
     vertical, horizontal = values.dims
     x, y = values[horizontal].values, values[vertical].values
-    image = ax.pcolormesh(x, y, values.values, cmap="cividis", shading="nearest")
+    image = ax.pcolormesh(x, y, values.values, shading="nearest", **limits)
     image.set_rasterized(True)
     ax.grid(False)
-    for axis, at in (("x", x), ("y", y)):
-        if len(at) > 2 and at[0] > 0 and at[-1] / at[0] > 30:
-            getattr(ax, f"set_{axis}scale")("log")
-    figure.colorbar(image, ax=ax)
+    logarithmic(ax, "x", x)
+    logarithmic(ax, "y", y)
+    figure.colorbar(image, ax=ax, label=name)
+
+
+def logarithmic(ax: Axes, axis: str, at: Any) -> None:
+    """Give an axis a logarithmic scale where its values span more than 30."""
+    if len(at) > 2 and at[0] > 0 and at[-1] / at[0] > 30:
+        getattr(ax, f"set_{axis}scale")("log")

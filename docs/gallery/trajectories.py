@@ -26,4 +26,4 @@ def figure(quick=False):
 def curves(data, s, given):
     limit = dilaton.derive(dilaton.Model(dilaton.two_modes(), data=data))
     traj = dilaton.solve(limit, s=s, rtol=1e-9, atol=1e-11, **given)
-    return {n: plots.broken(traj.t, traj[n]) for n in PANELS if n in traj}
+    return {n: plots.broken(traj.t, traj[n], traj.phase) for n in PANELS if n in traj}

@@ -160,9 +160,9 @@ def _text(symbols: Any) -> tuple[str, ...]:
 class PrintedPhase:
     """A phase as numbers see it; `learned`, `sampling`, `projected` are `Printed`.
 
-    `levels` has the interpolant's coefficients inside the window. `variance`: the bulk
-    variance is set here; `vanishes`: no noise is left at its end; `make` returns the
-    phase itself.
+    `levels` has the interpolant's coefficients inside the window; `told` is what
+    results say of each quantity. `variance`: the bulk variance is set here; `vanishes`:
+    no noise is left at its end; `make` returns the phase itself.
     """
 
     name: str
@@ -173,6 +173,7 @@ class PrintedPhase:
     sampling: Printed | None
     projected: Printed | None
     levels: Printed
+    told: Mapping[str, Mapping[str, str]] = field(repr=False, compare=False)
     make: Callable[[], Phase] = field(repr=False, compare=False)
 
 
@@ -288,12 +289,15 @@ def _described(limit: Limit) -> dict[str, Any]:
 
 
 def _facts(phase: Phase) -> dict[str, Any]:
+    from ...theory.document.definitions import facts_of
+
     end = phase.window.alpha.subs(phase.learned.time, 1)
     return {
         "name": phase.name,
         "features": phase.features,
         "variance": phase.window.variance,
         "vanishes": bool(end == 0),
+        "told": facts_of(phase),
     }
 
 

@@ -15,7 +15,6 @@ import inspect
 import json
 import math
 import platform
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -38,8 +37,9 @@ from ...errors import (
 )
 from ...files import at_home, code_digest, write_netcdf
 from ...theory.models.spec import Spec
-from ...theory.symbols.notation import TABLE
 from ..asked import asked, known_limit
+from ..attributes import attributes
+from ..batch import SHARES
 from ..codegen.double import found_device
 from ..codegen.parameters import (
     BACKENDS,
@@ -48,6 +48,7 @@ from ..codegen.parameters import (
     tolerance,
     whole_number,
 )
+from ..codegen.snapshot import PrintedPhase
 from ..codegen.threads import one_thread
 from ..codegen.threads import workers as threads_here
 from .axes import Axis, axes_of, check_axes, follows_p, inadmissible
@@ -64,9 +65,14 @@ Columns = Mapping[str, np.ndarray]
 RowFunction = Callable[[Spec, Columns, Mapping[str, Any]], dict[str, np.ndarray]]
 """``rows(spec, columns, settings)``: arrays whose first dimension is the row.
 
-Two-dimensional ones have time second; the coordinates along time are returned under
-``"@t"``, ``"@s"``, ``"@phase"``. ``"status"`` and ``"reason"`` are text.
+Two-dimensional ones have time second, or what `SECOND` says; the coordinates along
+time are returned under ``"@t"``, ``"@s"``, ``"@phase"``. ``"status"`` and ``"reason"``
+are text.
 """
+
+SECOND = dict.fromkeys((*SHARES, "mode_mean"), "feature")
+SECOND |= dict.fromkeys(("shares", "shares_error"), "mode")
+"""The second dimension of columns that have a value for each feature or mode."""
 
 LARGEST = 2**31 - 4
 """Bytes of a variable in a netCDF-3 file."""
@@ -197,7 +203,8 @@ def _misfits(arrays: Columns, size: int) -> Iterator[str]:
     """Names of arrays that are not (rows,), (rows, times) or, with an @, (times,)."""
     times = arrays.get("@t")
     for name, array in arrays.items():
-        wide = array.ndim == 2 and (times is None or array.shape[1] == times.size)
+        fits = name in SECOND or times is None or array.shape[1:] == (times.size,)
+        wide = array.ndim == 2 and fits
         along = name.startswith("@") and array.ndim == 1
         rows = array.shape[:1] == (size,) and (array.ndim == 1 or wide)
         if not (along or (rows and not name.startswith("@"))):
@@ -615,52 +622,40 @@ def _place(
 def _dataset(job: Job, store: Store, table: Mapping[str, np.ndarray]) -> xr.Dataset:
     import xarray as xr
 
-    from ...show import display  # noqa: F401  results plot themselves
-
     dims = tuple(axis.name for axis in job.axes)
+    phases = _phases(job)
     coords: dict[str, Any] = {
-        a.name: (a.name, np.asarray(a.values), _about(a.name)) for a in job.axes
+        a.name: (a.name, np.asarray(a.values), attributes(a.name)) for a in job.axes
     }
     data: dict[str, Any] = {}
     for name, (tail, array) in _columns(table).items():
         if name.startswith("@"):
-            coords[name[1:]] = (tail, array)
+            coords[name[1:]] = (tail, array, attributes(name[1:]))
             continue
         shape = job.shape + array.shape[1:]
-        data[name] = ((*dims, *tail), array.reshape(shape), _about(name))
-    about = {"key": store.key, **job.recipe()}
-    return xr.Dataset(data, coords, {"json": json.dumps(about, sort_keys=True)})
-
-
-BY_NUMBER = dict.fromkeys(("share_plus", "share_plus_error", "mode_mean"), "feature")
-BY_NUMBER |= dict.fromkeys(("shares", "shares_error"), "mode")
-"""Columns ``_1``, ``_2`` with a number for each feature or mode, and its dimension."""
+        about = attributes(name, phases)
+        data[name] = ((*dims, *tail), array.reshape(shape), about)
+    whole = {"key": store.key, **job.recipe()}
+    return xr.Dataset(data, coords, {"json": json.dumps(whole, sort_keys=True)})
 
 
 def _columns(
     table: Mapping[str, np.ndarray],
 ) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """Return columns with their dimensions beside the row; one for all features."""
+    """Return columns with their dimensions beside the row."""
     found: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
-    numbered: dict[str, list[np.ndarray]] = {}
     for name, array in table.items():
-        base, _, index = name.rpartition("_")
-        if base in BY_NUMBER and index.isdigit():
-            numbered.setdefault(base, []).append(array)
-        else:
-            along = array.ndim == 2 or name.startswith("@")
-            found[name] = ("t",) if along else (), array
-    for base, columns in numbered.items():
-        dim = BY_NUMBER[base]
-        found[base] = (dim,), np.stack(columns, axis=-1)
-        found[f"@{dim}"] = (dim,), np.arange(1, len(columns) + 1)
+        dim = SECOND.get(name, "t")
+        along = array.ndim == 2 or name.startswith("@")
+        found[name] = (dim,) if along else (), array
+        if array.ndim == 2 and dim != "t":
+            found[f"@{dim}"] = (dim,), np.arange(1, array.shape[1] + 1)
     return found
 
 
-def _about(name: str) -> dict[str, str]:
-    """Return what the notation table says about a variable; all are pure numbers."""
-    row = TABLE.get(name) or TABLE.get(re.sub(r"_\d+$", "", name))
-    return {"long_name": row.meaning, "units": "1"} if row else {}
+def _phases(job: Job) -> Sequence[PrintedPhase]:
+    """The phases that the rows of a sweep were solved in, if this solver did."""
+    return known_limit(job.spec).phases if job.rows is _solver(job.spec) else ()
 
 
 def key_of_result(path: Path) -> str | None:

@@ -44,13 +44,12 @@ def mode_share_rows(
         limit = known_limit(spec.replace(**moved) if moved else spec)
         found = tree_shares(limit, limit.kappas(point), weights[rows])
         value[rows], error[rows] = found.value, found.error
-    out = {
+    return {
         "status": np.where(whole, "ok", "inadmissible"),
         "reason": np.where(whole, "", "the weights of the modes must sum to 1"),
+        "shares": value,
+        "shares_error": error,
     }
-    for k in range(weights.shape[1]):
-        out[f"shares_{k + 1}"], out[f"shares_error_{k + 1}"] = value[:, k], error[:, k]
-    return out
 
 
 def shared_out(

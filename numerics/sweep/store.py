@@ -26,7 +26,7 @@ import numpy as np
 from ...errors import StoreError
 from ...files import write_atomic
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file layout; part of every digest."""
 
 _DIGEST_SIZE = 64  # hexadecimal SHA-256

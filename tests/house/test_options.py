@@ -21,6 +21,7 @@ import xarray as xr
 from dilaton.errors import DilatonError
 from dilaton.face import cli
 from dilaton.theory.symbols.system import Equation, System
+from matplotlib.figure import Figure
 
 from ..cases import POPULATION, PRODUCT, TEXT, limit_of
 
@@ -528,9 +529,20 @@ def stepped(**changes):
     return dilaton.steps(**{**given, **changes})
 
 
-def drawn(result, *names):
-    figure = dilaton.plot(result, *names)
+def drawn(result, *quantities, **how):
+    figure = dilaton.plot(result, *quantities, **how)
     return [[list(line.get_ydata()) for line in ax.lines] for ax in figure.axes]
+
+
+def drawn_on(name, count):
+    """Curves on axes of one's own: all on one, or on as many as there are panels."""
+    axes = Figure().subplots(1, count, squeeze=False)[0]
+    dilaton.plot(solved(), "m", "b", **{name: axes[0] if name == "ax" else axes})
+    return [len(ax.lines) for ax in axes]
+
+
+def coloured(**how):
+    return dilaton.plot(solved(), "m", **how).axes[0].lines[0].get_color()
 
 
 def pair(call, name, one, two, **changes):
@@ -704,7 +716,14 @@ CALLS = {
     },
     "plot": {
         "result": (lambda: drawn(solved()), lambda: drawn(solved(p=0.6))),
-        "names": (lambda: drawn(solved(), "m"), lambda: drawn(solved(), "b")),
+        "quantities": (lambda: drawn(solved(), "m"), lambda: drawn(solved(), "b")),
+        "names": (
+            lambda: drawn(solved(), names=["m"]),
+            lambda: drawn(solved(), names=["b"]),
+        ),
+        "ax": (lambda: drawn_on("ax", 1), lambda: drawn_on("axes", 2)),
+        "axes": (lambda: drawn_on("axes", 2), lambda: drawn_on("ax", 1)),
+        "style": (lambda: coloured(), lambda: coloured(style="dilaton")),
     },
     "product": {
         "exponents": (lambda: dilaton.product(0), lambda: dilaton.product(0, 0.25))

@@ -16,8 +16,9 @@ import sympy as sp
 from ..limit import Limit, Phase
 from ..models.model import D, Model, norm
 from ..phases.loss import gain
+from ..symbols.latex import plain_prose, typed
 from ..symbols.notation import SHIFT, TABLE
-from ..symbols.system import System
+from ..symbols.system import Equation, System
 
 HALF = sp.Rational(1, 2)
 
@@ -46,6 +47,31 @@ def definitions(limit: Limit) -> list[Definition]:
         Definition(x, value, words, tuple(found[key]))
         for key, (x, value, words) in order.items()
     ]
+
+
+def facts_of(phase: Phase) -> dict[str, dict[str, str]]:
+    """Say of each quantity of a phase what it is, for results: plain text."""
+    found: dict[str, dict[str, str]] = {}
+    for system in (phase.learned, phase.sampling, phase.projected):
+        rows = system.equations + system.observables + system.solution if system else ()
+        for eq in rows:
+            name = str(eq.lhs).partition("[")[0]
+            about = _told(name, eq, phase)
+            found.setdefault(name, {k: x for k, x in about.items() if x})
+    return found
+
+
+def _told(name: str, eq: Equation, phase: Phase) -> dict[str, str]:
+    row = TABLE.get(name) or TABLE[_parsed(name)[0]]
+    value, words = None, row.meaning
+    if phase.groups is None:  # the table of definitions is that of features
+        value, words = _defined(eq.lhs, phase.model, phase)
+    return {
+        "long_name": plain_prose(words),
+        "definition": "" if value is None else typed(value),
+        "order_in_d": row.order,
+        "label": f"({eq.label})",
+    }
 
 
 def _quantities(systems: Iterable[System]) -> list[sp.Symbol]:
@@ -118,7 +144,7 @@ _MEANING = {
     "zeta": "overlap of `w` with the noise `z` of a sample (of its class)",
     "e": "overlap of `u` with a frozen noise draw `x0`, times its label",
     "nu": "projection of the sample on a mean, in units of the noise",
-    "M": "the same once the sign is decided",
+    "M": "projection of the sample on a mean, in units of the mean",
     "c_hat": "skip strength in the window",
     "g": "projection of the sample on the summed noises of a class",
     "share_plus": "probability that `nu` is positive",
