@@ -366,7 +366,8 @@ def _phase(model: Model, phase: Phase) -> list[Piece]:
 def _units(window: Window) -> str:
     sizes = {"alpha": window.alpha_size, "beta": window.beta_size}
     scaled = [f"`{x}` in units of {_size(e)}" for x, e in sizes.items() if e != 0]
-    return f"Inside the window, {joined(scaled)}," if scaled else "Inside the window,"
+    units = f", with {joined(scaled)}," if scaled else ""
+    return f"Inside the window{units} the interpolant is"
 
 
 def _status(limit: Limit) -> list[Piece]:

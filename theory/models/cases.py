@@ -2,10 +2,10 @@ r"""The cases of the theory: `case_of` decides once which one a model is.
 
 | case | trained on | network | what is learned in a feature window |
 |---|---|---|---|
-| `BAYES` | the population | tanh units with a bias, one a feature | (D1) itself |
+| `BAYES` | the population | a tanh unit with a bias per feature | (D1) itself |
 | `POPULATION` | the population | any other single unit | a minimum, `u` eliminated |
 | `TWO_MODES` | n samples of two modes | a single unit | a minimum, `u` eliminated |
-| `CLASSES` | samples of a product mixture | a smooth unit a feature | a minimum |
+| `CLASSES` | samples of a product mixture | a smooth unit per feature | a minimum |
 | `FROZEN` | samples with frozen noise draws | untied units | labels alone: degenerate |
 
 Ask ``case_of(model) is Case.FROZEN`` or ``case_of(model).samples`` in place of looking

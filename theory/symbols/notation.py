@@ -37,7 +37,9 @@ TABLE: dict[str, Quantity] = {
     "kappa": Quantity(r"\kappa", "scale of a dilated window", "O(1)", "positive"),
     "n": Quantity("n", "number of training samples", "O(1)", "positive"),
     "n_plus": Quantity("n_+", "samples with s = +1", "O(1)", "positive"),
-    "noise_draws": Quantity("n_0", "noise draws a sample and time", "O(1)", "positive"),
+    "noise_draws": Quantity(
+        "n_0", "noise draws for each sample and time", "O(1)", "positive"
+    ),
     "ridge_u": Quantity(r"\lambda", "ridge on u", "O(1)", "positive"),
     "ridge_w": Quantity(r"\ell", "ridge on w", "O(1)", "positive"),
     "snr": Quantity(
@@ -45,7 +47,7 @@ TABLE: dict[str, Quantity] = {
     ),
     # the training of one network for all times
     "rate": Quantity(r"\eta", "learning rate: a step is rate/d", "O(1)", "positive"),
-    "batch": Quantity("B", "fresh samples a training step", "O(1)", "positive"),
+    "batch": Quantity("B", "fresh samples in each training step", "O(1)", "positive"),
     "b_var": Quantity("V", "variance of a bias over runs", "O(eta/B)", "positive"),
     "steepness": Quantity(
         r"\varsigma", "standard deviation of a field", "O(1)", "positive"
