@@ -59,9 +59,9 @@ class Trajectories:
 
 
 def trajectories(
-    part: SolvedPhase, given: Mapping[str, float], s: np.ndarray
+    part: SolvedPhase, given: Mapping[str, float], s: np.ndarray, place: int = 0
 ) -> Trajectories:
-    r"""Return the trajectories of $\nu$ through one solved window of one feature.
+    r"""Return the trajectories of $\nu$ of one feature through its solved window.
 
     Parameters
     ----------
@@ -72,6 +72,9 @@ def trajectories(
     s
         Evenly spaced times from 0 to 1, an odd number: every second one is the
         middle of a step of the classical Runge-Kutta rule.
+    place
+        Which of the features that the window decides, from 0; of a population, where
+        each moves by itself.
 
     Notes
     -----
@@ -83,10 +86,11 @@ def trajectories(
     kernel = make_kernel(flow, "numpy")
     rate = _rate(kernel, part, given, s)
     gamma = _gamma(flow, kernel, given)
-    found = _backwards(rate, len(kernel.states), FARTHEST_START * np.sqrt(gamma), s)
-    first = found[0, 0]
+    reach = FARTHEST_START * np.sqrt(gamma)
+    found = _backwards(rate, len(kernel.states), reach, s, place)
+    first = found[0, place]
     if flow is part.phase.sampling:
-        return Trajectories(first, found[:, 0], 0.0)
+        return Trajectories(first, found[:, place], 0.0)
     moved = first / gamma + found[:, 1] - found[0, 1]
     return Trajectories(first / np.sqrt(gamma), moved, float(np.sqrt(1 - 1 / gamma)))
 
@@ -118,15 +122,17 @@ def _gamma(flow: Printed, kernel: Kernel, given: Mapping[str, float]) -> float:
     return float(seen[kernel.outputs("observables").index("Gamma")])
 
 
-def _backwards(rate: Rate, unknowns: int, reach: float, s: np.ndarray) -> np.ndarray:
-    """States, (times, unknowns, ends), that end evenly spread in the first unknown.
+def _backwards(
+    rate: Rate, unknowns: int, reach: float, s: np.ndarray, place: int
+) -> np.ndarray:
+    """States, (times, unknowns, ends), that end evenly spread in one unknown.
 
     The ends hold every start within `reach`; other unknowns end at 0.
     """
     far = np.full((unknowns, s.size), ASYMPTOTIC)
-    edge = reach + np.abs(rate(slice(None), far)[0]).mean()
+    edge = reach + np.abs(rate(slice(None), far)[place]).mean()
     y = np.zeros((unknowns, END_POINTS))
-    y[0] = np.linspace(-edge, edge, END_POINTS)
+    y[place] = np.linspace(-edge, edge, END_POINTS)
     states = [y]
     for i in range(s.size - 1, 0, -2):
         y = rk4_step(rate, (i, i - 1, i - 2), s[i - 2] - s[i], y)

@@ -30,3 +30,34 @@ def _derived(spec: Spec, form: Form) -> str:
     from ..theory.document.derivation import render
 
     return render(derive(spec.model), form)
+
+
+OPEN = (
+    "Setting",
+    "Windows of time",
+    "Dilation",
+    "Overlaps",
+    "Phase",
+    "What is learned",
+    "Sampling flow",
+)
+"""The chapters of a page that are not folded away."""
+
+
+def page_and_latex(spec: Spec) -> tuple[str, str]:
+    """Return the derivation as the body of a page and as LaTeX, written down once."""
+    structure = json.dumps(spec.structure, sort_keys=True)
+    code = f"{__version__} {code_digest('theory')} {OPEN}"
+    text = remembered(f"page\n{code}\n{structure}", lambda: _both(spec))
+    html, latex = json.loads(text)
+    return html, latex
+
+
+def _both(spec: Spec) -> str:
+    from ..theory.derive import derive
+    from ..theory.document.derivation import blocks
+    from ..theory.document.html import body
+    from ..theory.document.tex import tex
+
+    found = blocks(derive(spec.model))
+    return json.dumps([body(found, OPEN), tex(found)])

@@ -1,8 +1,9 @@
-r"""`dilaton explore`: a page on this machine whose sliders redraw the limit.
+r"""`dilaton explore`: a page on this machine whose sliders redraw the limit of a spec.
 
 The server listens on the loopback address alone. It answers a move of a slider by
-solving the limit anew: the learned overlaps, trajectories of $\nu$ through the weights
-phase and the law of $\nu$ at its end.
+solving the limit anew: the learned overlaps, trajectories of $\nu$ and its law in the
+window of each feature, and the paths of a dilated and an undilated sampler at a
+dimension d.
 """
 
 from __future__ import annotations
@@ -13,89 +14,187 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
 from .. import __version__
 from ..errors import DilatonError, ModelError, StoreError, did_you_mean
-from ..numerics.batch import SolvedPhase, solved_phases
-from ..numerics.codegen.known import derive
-from ..numerics.codegen.parameters import Solver
-from ..numerics.codegen.snapshot import PrintedLimit, printed_limit
-from ..numerics.minima.result import Minima, alone
-from ..numerics.trajectories import FARTHEST_START, Trajectories, trajectories
+from ..numerics.portrait import STARTS, Portrait, Portraits, law_of
 from ..show.answers import plain
-from ..theory.models.model import Data, Model, two_modes
+from ..theory.models.spec import Spec, default_spec
 
 RANGES = {
     "p": (0.02, 0.98),
+    "rho": (0.1, 10.0),
     "sigma": (0.1, 3.0),
     "kappa": (0.1, 8.0),
     "n": (4.0, 4096.0),
     "ridge": (0.001, 10.0),
+    "ridge_u": (0.001, 10.0),
+    "ridge_w": (0.001, 10.0),
+    "d": (16.0, 1e6),
+    "steps": (4.0, 100.0),
 }
-STEPS = 40
-"""Steps of order four through the weights phase."""
+"""The range of each slider by the name of its number, without a feature's index."""
 
-SHARE = 1e-6
-"""Tolerance of the share of the + mode."""
+LOGARITHMIC = ("rho", "n", "ridge", "ridge_u", "ridge_w", "d", "steps")
+WHOLE = ("n", "d", "steps")
+FIRST = {"d": 1000.0, "steps": 24.0}
+RIDGE = 0.1
+"""The ridge of a spec of a population, which has none, once n is moved."""
 
-SHOWN = 17
-"""Trajectories that are drawn."""
+POINTS = 241
+"""Points of a law that is drawn."""
 
 
-def answer(query: Mapping[str, Any]) -> dict[str, Any]:
-    r"""Solve the limit at the sliders' values.
+class Explorer:
+    """The answers to the page: the limit of a spec at the sliders' values.
 
-    `query` has p, sigma, kappa, n (a number, or ``"inf"``) and ridge (for both ridges).
-    Returns ``overlaps`` along `t`, ``paths`` (the mean of $\nu$ along `s` from several
-    starts), the law's ``density`` over `nu` with that of the population beside it, and
-    ``share_plus``.
-
-    Raises `ModelError` for a value that is missing, unknown or out of its range.
+    Raises `ModelError` for a spec whose limit cannot be solved within a slider's move.
     """
-    point = checked_values(query)
-    population = _solved(point | {"n": np.inf})
-    found = population if point["n"] == np.inf else _solved(point)
-    edge = 4.5 + point["kappa"]
-    nu = np.linspace(-edge, edge, 241)
-    starts = np.linspace(-FARTHEST_START, FARTHEST_START, SHOWN)
-    return plain(
-        {
-            "values": {k: v for k, v in point.items() if np.isfinite(v)},
-            "overlaps": found.overlaps,
-            "s": np.linspace(0, 1, STEPS + 1),
-            "paths": found.paths.from_starts(starts),
-            "nu": nu,
-            "density": found.paths.density(nu),
-            "population": population.paths.density(nu),
-            "share_plus": found.share,
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.samples = spec.kind == "two-modes"
+        self.population = Portraits(spec if spec.population else spec.replace(n="inf"))
+
+    @cached_property
+    def sampled(self) -> Portraits:
+        """The limit of n samples."""
+        if not self.spec.population:
+            return Portraits(self.spec)
+        ridges = {"ridge_u": RIDGE, "ridge_w": RIDGE}
+        counts = {"n": 16, "n_plus": 13}
+        return Portraits(self.spec.replace(noise_draws="inf", **counts, **ridges))
+
+    @cached_property
+    def start(self) -> dict[str, float]:
+        """The sliders' first values: those of the spec."""
+        values = dict(self.spec.values)
+        first = {k: values[k] for k in self.population.parameters if k in values}
+        for name in (k for k in self.population.parameters if k.startswith("kappa_")):
+            first[name] = values.get(name, values.get("kappa"))
+        if self.samples:
+            first["n"] = values.get("n", np.inf)
+            ridges = {k: values.get(k, RIDGE) for k in ("ridge_u", "ridge_w")}
+            same = len(set(ridges.values())) == 1
+            first |= {"ridge": ridges["ridge_u"]} if same else ridges
+        order = list(RANGES)
+        first = dict(sorted(first.items(), key=lambda x: order.index(_base(x[0]))))
+        return first | FIRST
+
+    @cached_property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The ends of each slider, which hold its first value."""
+        found = {}
+        for name, value in self.start.items():
+            low, high = RANGES[_base(name)]
+            inside = value if np.isfinite(value) else low
+            found[name] = min(low, inside), max(high, inside)
+        return found
+
+    def answer(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        r"""Solve the limit at the sliders' values.
+
+        `query` has a number for each of ``ranges``; `n` may be ``"inf"``. Returns
+        ``overlaps`` along `t`; for each of the ``features`` its ``share``, with
+        ``paths`` (the mean of $\nu$ along `s` from several starts) and the law's
+        ``density`` over `nu`, that of the population beside it; and ``samplers``, the
+        paths and shares of `steps` steps at dimension `d`.
+
+        Raises `ModelError` for a value that is missing, unknown or out of its range.
+        """
+        point = self.checked_values(query)
+        limit = self.population.solved(point)
+        found = limit if not _of_samples(point) else self.sampled.solved(point)
+        d, steps = point["d"], int(point["steps"])
+        bounds = len(self.population.limit.phases)
+        return plain(
+            {
+                "values": {k: v for k, v in point.items() if np.isfinite(v)},
+                "overlaps": {"t": found.t, "lines": found.lines, "phases": bounds},
+                "features": [_drawn(found, limit, j) for j in found.shares],
+                "samplers": self.population.sampled(point, d, steps),
+            }
+        )
+
+    def checked_values(self, query: Mapping[str, Any]) -> dict[str, float]:
+        """Return the sliders' values as numbers, with ``n_plus`` for finite n."""
+        for name in query:
+            if name not in self.ranges:
+                raise ModelError(
+                    f"The sliders are {', '.join(self.ranges)}, but the page asked for "
+                    f"`{name[:40]}`{did_you_mean(name, self.ranges)}"
+                )
+        point = {k: _number(k, query.get(k), ends) for k, ends in self.ranges.items()}
+        if _of_samples(point):
+            n = point["n"]
+            point["n_plus"] = min(max(round(point["p"] * n), 1), n - 1)
+        ridge = point.pop("ridge", None)
+        return point if ridge is None else point | dict.fromkeys(_RIDGES, ridge)
+
+    def page(self) -> str:
+        """The page, with the sliders of this spec."""
+        text = Path(__file__).with_name("explore.html").read_text(encoding="utf-8")
+        about = {
+            "ranges": self.ranges,
+            "start": {k: v if np.isfinite(v) else "inf" for k, v in self.start.items()},
+            "logarithmic": [k for k in self.ranges if _base(k) in LOGARITHMIC],
+            "whole": WHOLE,
+            "told": self._told(),
         }
-    )
+        return text.replace("{{ABOUT}}", json.dumps(about).replace("<", "\\u003c"))
+
+    def _told(self) -> str:
+        """One line about the model."""
+        kind = "two modes" if self.samples else f"{self.population.features} features"
+        levels = self.population.limit.model.interpolant
+        return f"{kind}, alpha = {levels.alpha}, beta = {levels.beta}"
+
+    def warm_up(self) -> None:
+        """Derive and compile what the sliders need, so that the first move is quick."""
+        for n in ("inf", 16) if self.samples else ("",):
+            self.answer(self.start | ({"n": n} if n else {}))
 
 
-def checked_values(query: Mapping[str, Any]) -> dict[str, float]:
-    """Return the sliders' values as numbers, with ``n_plus`` for finite n."""
-    for name in query:
-        if name not in RANGES:
-            raise ModelError(
-                f"The sliders are {', '.join(RANGES)}, but the page asked for "
-                f"`{name[:40]}`{did_you_mean(name, RANGES)}"
-            )
-    point = {name: _number(name, query.get(name)) for name in RANGES}
-    if point["n"] < np.inf:
-        n = point["n"] = round(point["n"])
-        point["n_plus"] = min(max(round(point["p"] * n), 1), n - 1)
-    return point
+_RIDGES = ("ridge_u", "ridge_w")
 
 
-def _number(name: str, value: Any) -> float:
-    low, high = RANGES[name]
+def _base(name: str) -> str:
+    """The name of a number without its feature's index: ``p`` of ``p_1``."""
+    base, _, index = name.rpartition("_")
+    return base if index.isdigit() else name
+
+
+def _of_samples(point: Mapping[str, float]) -> bool:
+    return point.get("n", np.inf) < np.inf
+
+
+def _drawn(found: Portrait, population: Portrait, j: int) -> dict[str, Any]:
+    """The window of a feature: what is generated, and the paths that lead there."""
+    row: dict[str, Any] = {"feature": j, "share": found.shares[j]}
+    if j not in found.paths:
+        return row
+    nu, density = law_of(found.paths[j], POINTS)
+    beside = population.paths[j].density(nu) if j in population.paths else None
+    paths = found.paths[j].from_starts(STARTS)
+    s = np.linspace(0, 1, paths.shape[1])
+    return row | {
+        "s": s,
+        "paths": paths,
+        "nu": nu,
+        "density": density,
+        "population": beside,
+    }
+
+
+def _number(name: str, value: Any, ends: tuple[float, float]) -> float:
+    low, high = ends
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -108,48 +207,7 @@ def _number(name: str, value: Any) -> float:
             f"`{name}` must be a number from {low:g} to {high:g}{also}, but is "
             f"{str(value)[:40]!r}. Change it."
         )
-    return number
-
-
-# ------------------------------------------------------------------- what is computed
-
-
-class Portrait(NamedTuple):
-    """A solved limit: overlaps along the dilated time, trajectories and the share."""
-
-    overlaps: dict[str, Any]
-    paths: Trajectories
-    share: float
-
-
-@cache
-def _limit(samples: bool) -> PrintedLimit:
-    return printed_limit(derive(Model(two_modes(), data=Data(samples=samples))))
-
-
-def _solved(point: Mapping[str, float]) -> Portrait:
-    """Solve the limit of n samples, or of the population where n is infinite."""
-    limit = _limit(samples=point["n"] < np.inf)
-    ridges = {"ridge_u": point["ridge"], "ridge_w": point["ridge"]}
-    given = {k: v for k, v in {**point, **ridges}.items() if k in limit.parameters}
-    s = np.linspace(0, 1, 2 * STEPS + 1)
-    parts = solved_phases(limit, given, s, Solver("numba", SHARE))
-    window = parts[0]
-    if isinstance(window.found, Minima):
-        alone(window.found)
-    assert window.shares is not None  # the weights are decided in the first window
-    share = float(window.shares.values[0, 0])
-    return Portrait(_overlaps(parts, s), trajectories(window, given, s), share)
-
-
-def _overlaps(parts: list[SolvedPhase], s: np.ndarray) -> dict[str, Any]:
-    """m, omega, b, c against the dilated time; an infinite b becomes a gap."""
-    none = np.full(s.shape, np.nan)[None]
-    rows: dict[str, Any] = {"t": np.concatenate([s / 2, 0.5 + s / 2])[::2]}
-    for name in ("m", "omega", "b", "c"):
-        columns = [part.overlaps.get(name, none)[0] for part in parts]
-        rows[name] = np.concatenate(columns)[::2]
-    return rows
+    return round(number) if name in WHOLE else number
 
 
 # --------------------------------------------------------------------------- the page
@@ -167,11 +225,15 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_ours():
             self._send(403, "text/plain", "This page is for this machine alone.")
         elif url.path == "/":
-            self._send(200, "text/html", _page())
+            self._send(200, "text/html", self._explorer.page())
         elif url.path == "/answer":
             self._answer(url.query)
         else:
             self._send(404, "text/plain", "There are / and /answer.")
+
+    @property
+    def _explorer(self) -> Explorer:
+        return cast(_Server, self.server).explorer
 
     def _is_ours(self) -> bool:
         """Refuse other names for this address, which a foreign page could give it.
@@ -184,7 +246,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, query: str) -> None:
         given = {k: v[-1] for k, v in parse_qs(query[:2000]).items()}
         try:
-            self._send(200, "application/json", json.dumps(answer(given)))
+            self._send(
+                200, "application/json", json.dumps(self._explorer.answer(given))
+            )
         except DilatonError as error:
             self._send(400, "application/json", json.dumps({"error": str(error)}))
 
@@ -207,33 +271,27 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing; what is computed is on the page."""
 
 
-@cache
-def _page() -> str:
-    text = Path(__file__).with_name("explore.html").read_text(encoding="utf-8")
-    return text.replace("{{RANGES}}", json.dumps(RANGES))
+class _Server(ThreadingHTTPServer):
+    """A server of one explorer."""
+
+    daemon_threads = True
+    explorer: Explorer
 
 
-def make_server(port: int) -> ThreadingHTTPServer:
+def make_server(port: int, explorer: Explorer) -> ThreadingHTTPServer:
     """A server on the loopback address; port 0 takes a free one.
 
     Raises `StoreError` when the port is taken.
     """
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
+        server = _Server(("127.0.0.1", port), _Handler)
     except OSError as error:
         raise StoreError(
             f"`--port` must be a free port of this machine, but {port} is not: "
             f"{error.strerror}. Use another, or 0 for any."
         ) from error
-    server.daemon_threads = True
+    server.explorer = explorer
     return server
-
-
-def warm_up() -> None:
-    """Derive and compile what the sliders need, so that the first move is quick."""
-    ready = {"p": 0.8, "sigma": 1.0, "kappa": 2.0, "ridge": 0.1}
-    for n in (np.inf, 16):
-        answer(ready | {"n": n})
 
 
 def _has_screen() -> bool:
@@ -243,12 +301,18 @@ def _has_screen() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def explore(port: int, browser: bool, say: Callable[[str], None]) -> None:
-    """Serve the page until interrupted; `say` is told where it is."""
-    server = make_server(port)
+def explore(
+    spec: Spec | None, port: int, browser: bool, say: Callable[[str], None]
+) -> None:
+    """Serve the page of a spec until interrupted; `say` is told where it is.
+
+    Without a spec it is the paper's model, of a population.
+    """
+    explorer = Explorer(spec or default_spec().replace(n="inf"))
+    server = make_server(port, explorer)
     address = f"http://127.0.0.1:{server.server_address[1]}/"
     say("Deriving and compiling (some seconds the first time) ...")
-    warm_up()
+    explorer.warm_up()
     say(f"{address}  (Ctrl-C ends it)")
     if browser and _has_screen():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

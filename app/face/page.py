@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from ..theory.derive import Limit
+from typing import Any
 
 CSS = """
 :root { --ink:#1b1f24; --soft:#5b6470; --line:#dfe3e8; --tint:#f6f8fa; --blue:#0072B2; }
@@ -21,6 +19,8 @@ h1 { font-size:1.9rem; margin:0 0 .3rem } h2 { margin:2.6rem 0 .6rem; font-size:
 h3 { margin:1.6rem 0 .4rem; font-size:1.08rem }
 p.lead { color:var(--soft); max-width:46rem; margin:.2rem 0 1.2rem }
 p { max-width:52rem }
+.notice { border:1px solid #D55E00; border-left-width:6px; border-radius:8px;
+  padding:.7rem 1rem; background:#fdf3ec }
 nav { display:flex; flex-wrap:wrap; gap:.3rem 1.1rem; font-size:.92rem; margin:1rem 0 }
 a { color:var(--blue) }
 .cards { display:grid; grid-template-columns:repeat(auto-fit,minmax(210px,1fr));
@@ -115,9 +115,6 @@ def code(text: str) -> str:
     return f"<pre>{html.escape(text)}</pre>"
 
 
-# -------------------------------------------------------------------- the derivation
-
-
 def typeset_prose(text: str) -> str:
     """Return prose with its formulas typeset; the words are escaped."""
     from ..theory.document.html import typeset_html
@@ -125,20 +122,31 @@ def typeset_prose(text: str) -> str:
     return typeset_html(text)
 
 
-def derivation(limit: Limit) -> str:
-    """Return the derivation of a limit, typeset; what is aside is folded away."""
-    from ..theory.document.derivation import blocks
-    from ..theory.document.html import body
-
-    return body(blocks(limit), OPEN)
+def notice(headline: str, text: str) -> str:
+    """Return a box that nobody overlooks."""
+    inside = f"<b>{html.escape(headline)}</b> {html.escape(text)}"
+    return f'<p class="notice">{inside}</p>'
 
 
-OPEN = (
-    "Setting",
-    "Windows of time",
-    "Dilation",
-    "Overlaps",
-    "Phase",
-    "What is learned",
-    "Sampling flow",
-)
+def to_open(summary: str, inside: str) -> str:
+    """Return content that a reader has to open."""
+    line = f"<summary>{html.escape(summary)}</summary>"
+    return f"<details>{line}{inside}</details>"
+
+
+SEEN = 1e-6
+"""An error below this is not printed: the number has six digits that are right."""
+
+
+def with_error(value: float, error: float = 0.0) -> str:
+    """Return a number with the digits that its error leaves, and two of the error.
+
+    >>> with_error(0.69753219, 0.0013), with_error(0.6999999, 1e-9)
+    ('0.6975 ± 0.0013', '0.7')
+    """
+    if not math.isfinite(value):
+        return "-"
+    if not math.isfinite(error) or error < SEEN:
+        return f"{value:.6g}"
+    places = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{places}f} ± {error:.{places}f}"

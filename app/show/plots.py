@@ -32,6 +32,7 @@ COLOURS = (
 )
 GREY = "#7f7f7f"
 MARKERS = "osD^vP*X"
+LARGE = 100_000  # dimensions from here on are powers of ten in print
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "text.usetex": False,
@@ -177,7 +178,7 @@ def _dots(ax: Axes, rows: Sequence[Row], dims: Sequence[int]) -> None:
                 ls="none",
                 elinewidth=1,
                 alpha=0.9,
-                label=f"trained, $d={d}$",
+                label=f"trained, $d={_dimension(d)}$",
             )
 
 
@@ -252,11 +253,20 @@ def _error_line(
     ax.plot([], [], color=colour, marker=marker, lw=1.2, label=label)
 
 
+def _dimension(d: float) -> str:
+    """A dimension in LaTeX: a large round one as a power of ten."""
+    power = math.floor(math.log10(d) + 1e-9)
+    front = round(d / 10**power, 6)
+    if d < LARGE or front != round(front):
+        return str(d)
+    return rf"{'' if front == 1 else f'{front:.0f}' + chr(92) + 'cdot '}10^{{{power}}}"
+
+
 def _dimension_axis(ax: Axes, dims: Sequence[int]) -> None:
     """A logarithmic axis with a tick at each dimension."""
     ticks = sorted(set(dims))
     ax.set_xscale("log")
-    ax.set_xticks(ticks, [str(d) for d in ticks], minor=False)
+    ax.set_xticks(ticks, [f"${_dimension(d)}$" for d in ticks], minor=False)
     ax.set_xticks([], minor=True)
     ax.tick_params(axis="x", labelrotation=45 if len(ticks) > 4 else 0)
     ax.set_xlabel("dimension $d$")
@@ -275,32 +285,36 @@ def _guide(ax: Axes, errors: Sequence[Row], rates: Iterable[float]) -> None:
 
 
 @styled
-def laws(
-    decided: Mapping[str, Histogram],
-    target: tuple[Sequence[float], Sequence[float]],
-    finished: Mapping[str, Histogram],
-) -> Figure:
-    r"""The generated distribution against the target, at the end of both phases.
+def laws(features: Sequence[Row]) -> Figure:
+    r"""The generated distribution against the target, a row for each feature.
 
-    Left: $\mu\cdot X/\sqrt d$ when the weights are decided, as histograms of the
-    networks' samples (first) and of their limit, with `target`, the density of the
-    interpolant's own law. Right: $\mu\cdot X/d$ of finished samples (first) and of
-    draws of the target.
+    Left: $\hat\mu\cdot X$ when the weights are decided (`decided`), as histograms of
+    the networks' samples (first) and of their limit, with `target`, (value, density) of
+    the interpolant's own law. Right: finished samples in units of $|\mu|$ (`finished`,
+    first) and draws of the target.
     """
-    figure, axes = new_figure(1, 2, 9.4, 3.6)
-    left, right = axes[0]
-    _histograms(left, decided)
-    left.plot(*target, color=COLOURS[1], ls="--", label="target")
-    left.set_title(r"end of the weights phase: $\mu\cdot X/\sqrt{d}$")
-    left.set_xlabel(r"$\nu=\mu\cdot X/\sqrt{d}$")
-    left.set_ylabel("density")
-    _histograms(right, finished, second=COLOURS[1])
-    right.set_title(r"the end: $\mu\cdot X/d$")
-    right.set_xlabel(r"$\mu\cdot X/d$")
-    for ax in (left, right):
-        ax.legend(fontsize=8, loc="upper left")
-        ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
+    count = len(features)
+    figure, axes = new_figure(count, 2, 9.4, 0.4 + 3.2 * count)
+    for j, (row, (left, right)) in enumerate(zip(features, axes, strict=True), 1):
+        mean, end = _along(j, count)
+        _histograms(left, row["decided"])
+        left.plot(*row["target"], color=COLOURS[1], ls="--", label="target")
+        left.set_title(f"when it is decided: {mean}")
+        left.set_ylabel("density")
+        _histograms(right, row["finished"], second=COLOURS[1])
+        right.set_title(f"at the end: {end}")
+        for ax in (left, right):
+            ax.legend(fontsize=8, loc="upper left")
+            ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
     return figure
+
+
+def _along(j: int, count: int) -> tuple[str, str]:
+    """A sample along feature `j` of `count`, and the same in units of its mean."""
+    if count == 1:
+        return r"$\nu=\mu\cdot X/\sqrt{d}$", r"$\mu\cdot X/d$"
+    mean = rf"\mu_{j}\cdot X/|\mu_{j}|"
+    return rf"$\nu_{j}={mean}$", f"${mean}^2$"
 
 
 def _histograms(
@@ -313,15 +327,37 @@ def _histograms(
         ax.stairs(row["density"], row["edges"], label=label, **style)
 
 
-@styled
 def shares(rows: Sequence[Row], levels: Mapping[str, float]) -> Figure:
     """The generated share of the + mode against d, dilated and not.
 
     `rows` have schedule, rule, d, share_plus and stderr, for trained networks;
     `levels` are drawn as lines: the target's share and the limit's.
     """
-    figure, axes = new_figure(1, 1, 6.4, 3.6)
-    ax = axes[0, 0]
+    return share_panels({"share of the + mode": (rows, levels)})
+
+
+@styled
+def share_panels(
+    panels: Mapping[str, tuple[Sequence[Row], Mapping[str, float]]],
+) -> Figure:
+    """Generated shares against d, a panel for each, called by its share.
+
+    Each has its rows and its levels, as `shares` describes them.
+    """
+    columns = 1 if len(panels) == 1 else min(2, len(panels))
+    count = math.ceil(len(panels) / columns)
+    figure, axes = new_figure(
+        count, columns, 6.4 if columns == 1 else 11.0, 3.6 * count
+    )
+    for ax, (name, (rows, levels)) in zip(axes.flat, panels.items(), strict=False):
+        _share_panel(ax, rows, levels)
+        ax.set_ylabel(name)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    return figure
+
+
+def _share_panel(ax: Axes, rows: Sequence[Row], levels: Mapping[str, float]) -> None:
     kinds = list(dict.fromkeys((row["schedule"], row["rule"]) for row in rows))
     for i, kind in enumerate(kinds):
         mine = [row for row in rows if (row["schedule"], row["rule"]) == kind]
@@ -338,22 +374,98 @@ def shares(rows: Sequence[Row], levels: Mapping[str, float]) -> Figure:
         colour, style = (COLOURS[1], "--") if i == 0 else ("black", "-:"[i > 1])
         ax.axhline(level, color=colour, ls=style, lw=1.2, label=f"{label}, {level:.4f}")
     _dimension_axis(ax, [row["d"] for row in rows])
-    ax.set_ylim(0.4, 1.05)
-    ax.set_ylabel("share of the + mode")
+    low = min([*(row["share_plus"] for row in rows), *levels.values()])
+    ax.set_ylim(max(-0.05, min(0.4, low - 0.1)), 1.05)
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+@styled
+def undilated(
+    features: Sequence[Mapping[str, Histogram]], titles: Sequence[Mapping[str, str]]
+) -> Figure:
+    """Finished samples without the dilation beside those with it.
+
+    A row of panels for each feature, whose `titles` are called as its panels.
+    """
+    rows, columns = len(features), len(features[0])
+    figure, axes = new_figure(rows, columns, 3.1 * columns, 2.9 * rows)
+    for j, (panels, line) in enumerate(zip(features, axes, strict=True), 1):
+        for ax, (name, row) in zip(line, panels.items(), strict=True):
+            ax.stairs(row["density"], row["edges"], color=COLOURS[5], fill=True)
+            ax.set_title(titles[j - 1][name])
+            ax.set_xlabel(_along(j, rows)[1])
+        line[0].set_ylabel("density")
     return figure
 
 
 @styled
-def undilated(panels: Mapping[str, Histogram], titles: Mapping[str, str]) -> Figure:
-    """Finished samples mu.X/d without the dilation beside those with it."""
-    figure, axes = new_figure(1, len(panels), 3.1 * len(panels), 2.9)
-    for ax, (name, row) in zip(axes.flat, panels.items(), strict=True):
-        ax.stairs(row["density"], row["edges"], color=COLOURS[5], fill=True)
+def mode_overlaps(
+    curves: Mapping[str, Mapping[tuple[int, ...], tuple[Any, Any]]],
+    dots: Sequence[Row],
+    titles: Mapping[str, str],
+    boundaries: Sequence[float],
+) -> Figure:
+    """Overlaps of modes: a panel for each quantity, with a line for each mode.
+
+    `curves` hold (t, value) by quantity and index (mode, direction): the mode has its
+    colour, the direction its dashes. `dots` are rows with quantity, index, d, t, mean.
+    """
+    columns = min(3, len(curves))
+    count = math.ceil(len(curves) / columns)
+    figure, axes = new_figure(count, columns, 3.4 * columns, 2.6 * count + 0.6)
+    dims = sorted({row["d"] for row in dots})
+    for ax, (name, lines) in zip(axes.flat, curves.items(), strict=False):
         ax.set_title(titles[name])
-        ax.set_xlabel(r"$\mu\cdot X/d$")
-    axes[0, 0].set_ylabel("density")
+        for index, line in lines.items():
+            ax.plot(*line, **_member(index))
+        for row in (row for row in dots if row["quantity"] == name):
+            mark = MARKERS[dims.index(row["d"]) % len(MARKERS)]
+            colour = _member(row["index"])["color"]
+            ax.plot(row["t"], row["mean"], color=colour, marker=mark, ls="none", ms=4)
+        for t in boundaries:
+            ax.axvline(t, color=GREY, lw=0.8, ls=":")
+        ax.set_xlim(-0.02, 1.02)
+        ax.set_xlabel("dilated time $t$")
+        _not_too_near(ax)
+    for ax in axes.flat[len(curves) :]:
+        ax.set_visible(False)
+    _family_key(figure, axes.flat[0], [x for c in curves.values() for x in c], dims)
     return figure
+
+
+_DASHES = ("-", "--", ":", "-.")
+
+
+def _member(index: tuple[int, ...]) -> dict[str, Any]:
+    """The colour of a mode and the dashes of a direction; black where there is none."""
+    if not index:
+        return {"color": "black", "lw": 1.5}
+    colour = COLOURS[(index[0] - 1) % (len(COLOURS) - 1)]
+    dashes = _DASHES[(index[-1] - 1) % len(_DASHES)] if len(index) > 1 else "-"
+    return {"color": colour, "ls": dashes, "lw": 1.5}
+
+
+def _family_key(
+    figure: Figure, ax: Axes, indices: Sequence[tuple[int, ...]], dims: Sequence[int]
+) -> None:
+    """Say what colours, dashes and markers mean, under the panels."""
+    modes = sorted({x[0] for x in indices if x})[: len(COLOURS) - 1]
+    directions = sorted({x[1] for x in indices if len(x) > 1})[: len(_DASHES)]
+    for k in modes:
+        ax.plot([], [], **_member((k,)), label=f"mode {k}")
+    for j in directions if len(directions) > 1 else ():
+        ax.plot([], [], color=GREY, ls=_DASHES[j - 1], label=f"direction {j}")
+    for i, d in enumerate(dims):
+        mark = MARKERS[i % len(MARKERS)]
+        ax.plot(
+            [],
+            [],
+            color=GREY,
+            marker=mark,
+            ls="none",
+            label=f"trained, $d={_dimension(d)}$",
+        )
+    figure.legend(loc="outside lower center", ncols=6)
 
 
 def field(figure: Any, ax: Axes, values: Any, name: str = "", **limits: Any) -> None:

@@ -147,8 +147,18 @@ def euler(limit: Limit, point: Mapping[str, float], times: Times) -> dict[str, A
     return follow_samples(ExactFlow(limit, point), times, "left")
 
 
-def follow_samples(flow: ExactFlow, times: Times, rule: str) -> dict[str, Any]:
-    """Follow every projection and the bulk through the steps of `times` by `rule`."""
+def follow_samples(
+    flow: ExactFlow,
+    times: Times,
+    rule: str,
+    points: int = GRID,
+    rounds: int = ROUNDS,
+) -> dict[str, Any]:
+    """Follow every projection and the bulk through the steps of `times` by `rule`.
+
+    `points` are the starting points between which signs are sought to change, `rounds`
+    how often a change is sought more closely.
+    """
     if isinstance(flow, ModesFlow):
         return flow.counted(lambda first: RULES[rule](flow, first, times))
 
@@ -156,10 +166,10 @@ def follow_samples(flow: ExactFlow, times: Times, rule: str) -> dict[str, Any]:
         first = flow.start * np.stack([*[nu] * flow.features, np.ones_like(nu)])
         return RULES[rule](flow, first, times)
 
-    nodes = np.linspace(-REACH, REACH, GRID)
+    nodes = np.linspace(-REACH, REACH, points)
     last = end(nodes)
     shares = [
-        positive_share(lambda x, i=i: end(x)[i], nodes, last[i])
+        positive_share(lambda x, i=i: end(x)[i], nodes, last[i], rounds)
         for i in range(flow.features)
     ]
     return {
@@ -168,16 +178,34 @@ def follow_samples(flow: ExactFlow, times: Times, rule: str) -> dict[str, Any]:
     }
 
 
-def positive_share(end: Any, nodes: np.ndarray, values: np.ndarray) -> float:
+def step_paths(
+    flow: ExactFlow, starts: np.ndarray, times: Times, rule: str
+) -> np.ndarray:
+    """Return every row of the states at the ends of the steps.
+
+    `starts` are in standard deviations, the same along every feature; the shape is
+    (steps + 1, features + 1, starts). A step must need its own state alone.
+    """
+    state = flow.start * np.stack([*[starts] * flow.features, np.ones_like(starts)])
+    found = [state]
+    for i, at in enumerate(times[1]):
+        state = RULES[rule](flow, state, (times[0][i : i + 2], np.array([at])))
+        found.append(state)
+    return np.stack(found)
+
+
+def positive_share(
+    end: Any, nodes: np.ndarray, values: np.ndarray, rounds: int = ROUNDS
+) -> float:
     """P(end(g) > 0) for a standard normal g, from the sign changes of `end`."""
-    rising, places = sign_changes(end, nodes, values)
+    rising, places = sign_changes(end, nodes, values, rounds)
     # P = 1{positive at the far right} minus what each crossing takes away
     share = float(values[-1] > 0)
     return float(share + np.sum(np.where(rising, -1, 1) * ndtr(places)))
 
 
 def sign_changes(
-    end: Any, nodes: np.ndarray, values: np.ndarray
+    end: Any, nodes: np.ndarray, values: np.ndarray, rounds: int = ROUNDS
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where `end` changes sign, and whether it rises there.
 
@@ -187,7 +215,7 @@ def sign_changes(
     low, high = nodes[change], nodes[change + 1]
     rising = values[change] <= 0
     parts = np.linspace(0.0, 1.0, SECTIONS)
-    for _ in range(ROUNDS if len(change) else 0):
+    for _ in range(rounds if len(change) else 0):
         inside = low[:, None] + (high - low)[:, None] * parts
         up = (end(inside.ravel()) > 0).reshape(inside.shape) == rising[:, None]
         up[:, 0], up[:, -1] = False, True
@@ -203,6 +231,7 @@ __all__ = [
     "positive_share",
     "sign_changes",
     "smallest_steps",
+    "step_paths",
     "steps",
     "time_grid",
 ]

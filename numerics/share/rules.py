@@ -7,6 +7,7 @@ rule carries it from one end of a step to the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,14 +42,24 @@ class ExactFlow:
         flow = limit.exact["sampling"]
         self._kernel = make_kernel(flow, "numpy")
         self._params = [point[str(x)] for x in flow.parameters]
+        self._names = tuple(map(str, flow.parameters))
         self._read_levels(limit, point)
         self.features = len(flow.unknowns) - 1
         self.start = self.levels(0.0).alpha
 
+    def at(self, point: Mapping[str, float]) -> ExactFlow:
+        """Return the flow at other numbers, which is compiled already."""
+        other = copy(self)
+        other._params = [point[x] for x in self._names]
+        other._sizes = [point[x] for x in self._size_names]
+        other.start = other.levels(0.0).alpha
+        return other
+
     def _read_levels(self, limit: Limit, point: Mapping[str, float]) -> None:
         levels = exact_levels(limit.model.interpolant)
         self._levels = make_kernel(levels, "numpy")
-        self._sizes = [point[str(x)] for x in levels.parameters]
+        self._size_names = tuple(map(str, levels.parameters))
+        self._sizes = [point[x] for x in self._size_names]
 
     def levels(self, tau: float) -> Levels:
         """Return the interpolant's coefficients at `tau`."""

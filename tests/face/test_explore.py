@@ -13,11 +13,34 @@ import dilaton
 import numpy as np
 import pytest
 from dilaton.face import explore
+from dilaton.theory.models.spec import parse_spec
+
+from ..cases import PRODUCT, THREE_MODES
 
 POINT = {"p": 0.8, "sigma": 1.0, "kappa": 2.0, "n": "inf", "ridge": 0.1}
+POINT |= {"d": 1000, "steps": 24}
+PAIR = {"p_1": 0.7, "p_2": 0.9, "rho_1": 1, "rho_2": 2, "sigma": 1, "d": 10_000}
+PAIR |= {"kappa_1": 2, "kappa_2": 3, "steps": 16}
+COLOURS = ("m", "omega", "b", "c")
+SAMPLED = PRODUCT.replace('n = "inf"', "n = 4\nridge_u = 1\nridge_w = 1").replace(
+    "exponent = 0.25", "exponent = 0"
+)
+SAMPLED = SAMPLED.replace("kappa = [2, 3]", "kappa = 2") + (
+    'noise_draws = "inf"\ncounts = {"++" = 1, "+-" = 1, "-+" = 1, "--" = 1}\n'
+)
 BLUR = 1e-3  # the population's law is drawn blurred by a fiftieth
 DRAWN = 0.01  # what a picture shows of a law in forty steps; half of it at n = 4
 MOVE = 100.0  # milliseconds from a move to the picture
+
+
+PAPER = explore.Explorer(dilaton.default_spec().replace(n="inf"))
+FEATURES = explore.Explorer(parse_spec(PRODUCT))
+
+
+def answer(point, explorer=PAPER):
+    """What the page is told, the only feature's window beside the rest."""
+    found = explorer.answer(point)
+    return found | found["features"][0]
 
 
 def normal(x, mean):
@@ -25,33 +48,33 @@ def normal(x, mean):
 
 
 def test_the_population_s_law_is_the_mixture_s():
-    found = explore.answer(POINT)
+    found = answer(POINT)
     nu = np.array(found["nu"])
     wanted = 0.8 * normal(nu, 2) + 0.2 * normal(nu, -2)
     np.testing.assert_allclose(found["density"], wanted, atol=BLUR)
     assert np.abs(np.array(found["density"]) - wanted[::-1]).max() > 20 * BLUR
-    assert found["share_plus"] == pytest.approx(0.78634992, abs=1e-6)
+    assert found["share"] == pytest.approx(0.78634992, abs=1e-6)
 
 
 def test_the_law_of_samples_agrees_with_solve():
     point = POINT | {"n": 16, "p": 0.8125}
-    found = explore.answer(point)
+    found = answer(point)
     limit = dilaton.derive(
         dilaton.Model(dilaton.two_modes(), data=dilaton.Data(samples=True))
     )
     given = {"p": 0.8125, "sigma": 1.0, "kappa": 2.0, "n": 16, "n_plus": 13}
     given |= {"ridge_u": 0.1, "ridge_w": 0.1}
     traj = dilaton.solve(limit, s=[0.5, 1], rtol=1e-8, atol=1e-8, **given)
-    assert found["share_plus"] == pytest.approx(float(traj.share_plus), abs=1e-6)
+    assert found["share"] == pytest.approx(float(traj.share_plus), abs=1e-6)
     nu, density = np.array(found["nu"]), np.array(found["density"])
     step = nu[1] - nu[0]
     assert density.sum() * step == pytest.approx(1, abs=1e-4)
     right = (
         density[nu > 0].sum() * step + density[np.abs(nu) < step / 2].sum() * step / 2
     )
-    assert right == pytest.approx(found["share_plus"], abs=1e-3)
+    assert right == pytest.approx(found["share"], abs=1e-3)
     where = found["overlaps"]["t"].index(0.5)
-    assert found["overlaps"]["m"][where - 20] == pytest.approx(
+    assert found["overlaps"]["lines"]["m"][where - 20] == pytest.approx(
         traj.m.values[0], abs=1e-6
     )
 
@@ -60,13 +83,83 @@ def test_the_law_of_samples_agrees_with_solve():
 @pytest.mark.parametrize(("p", "sigma"), [(0.02, 0.1), (0.66, 3.0)])
 def test_the_law_integrates_to_one_at_the_sliders_ends(p, sigma, n):
     point = POINT | {"p": p, "sigma": sigma, "kappa": 8.0, "n": n, "ridge": 0.001}
-    found = explore.answer(point)
+    found = answer(point)
     nu, density = np.array(found["nu"]), np.array(found["density"])
     right = density[nu > 0].sum() + density[np.abs(nu) < 1e-9].sum() / 2
     assert density.min() >= 0
     assert density.sum() * (nu[1] - nu[0]) == pytest.approx(1, abs=DRAWN)
-    assert right * (nu[1] - nu[0]) == pytest.approx(found["share_plus"], abs=DRAWN)
+    assert right * (nu[1] - nu[0]) == pytest.approx(found["share"], abs=DRAWN)
     assert (np.diff(found["paths"], axis=0) > 0).all()  # trajectories do not cross
+
+
+def test_the_law_of_each_feature_is_the_mixture_s():
+    """A feature of scale rho has its modes at +-kappa sqrt(rho), in any schedule."""
+    found = FEATURES.answer(PAIR)
+    modes = {1: (0.7, 2 * np.pi / 2), 2: (0.9, 3 * np.sqrt(2) * np.pi / 2)}
+    for window in found["features"]:
+        p, mean = modes[window["feature"]]
+        nu = np.array(window["nu"])
+        wanted = p * normal(nu, mean) + (1 - p) * normal(nu, -mean)
+        np.testing.assert_allclose(window["density"], wanted, atol=BLUR)
+        assert np.abs(np.array(window["density"]) - wanted[::-1]).max() > 20 * BLUR
+    assert {x.partition("_")[0] for x in found["overlaps"]["lines"]} == set(COLOURS)
+
+
+def test_the_samplers_are_those_of_steps():
+    """The dilated one keeps the weights at any d, the undilated one loses them."""
+    spec = parse_spec(PRODUCT).replace(**{k: PAIR[k] for k in ("p_1", "p_2")})
+    for d in (100, 100_000):
+        found = FEATURES.answer(PAIR | {"d": d})["samplers"]
+        for kind, made in found.items():
+            (row,) = dilaton.steps(spec, d, [16], kind, "left")
+            np.testing.assert_allclose(made["share"], row["share_plus"], atol=2e-5)
+            ends = np.array(made["paths"])[:, :, -1]
+            assert (np.diff(ends, axis=1) > 0).all()  # no two paths change places
+    assert np.abs(np.array(found["dilated"]["share"]) - [0.7, 0.9]).max() < 0.05
+    assert found["undilated"]["share"][0] > 0.99
+
+
+def test_a_schedule_of_one_s_own_is_drawn():
+    text = dilaton.default_spec().replace(n="inf").text
+    text = text.replace('"1 - tau"', '"cos(pi*tau/2)"')
+    mine = explore.Explorer(parse_spec(text.replace('"tau" ', '"sin(pi*tau/2)" ')))
+    assert mine._told() == "two modes, alpha = cos(pi*tau/2), beta = sin(pi*tau/2)"
+    found = answer(POINT, mine)
+    wanted = 0.8 * normal(np.array(found["nu"]), np.pi)
+    wanted += 0.2 * normal(np.array(found["nu"]), -np.pi)
+    np.testing.assert_allclose(found["density"], wanted, atol=BLUR)
+
+
+def test_a_slider_reaches_the_number_of_its_spec():
+    wide = explore.Explorer(parse_spec(PRODUCT).replace(kappa_1=9.5, sigma=0.05))
+    assert wide.ranges["kappa_1"] == (0.1, 9.5)
+    assert wide.ranges["sigma"] == (0.05, 3.0)
+    assert wide.start["kappa_1"] == 9.5
+    assert list(wide.ranges)[:2] == ["p_1", "p_2"]
+    samples = explore.Explorer(dilaton.default_spec())
+    assert samples.start["n"] == 128
+    assert samples.start["ridge"] == 2.0
+    assert (
+        "ridge_u" in explore.Explorer(dilaton.default_spec().replace(ridge_w=3)).start
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (THREE_MODES, "move together.*seconds a move"),
+        (dilaton.default_spec().replace(noise_draws=1).text, "frozen noise"),
+        (SAMPLED, 'several features with n samples.*n = "inf"'),
+    ],
+)
+def test_what_a_slider_cannot_move_is_refused(text, match):
+    with pytest.raises(dilaton.ModelError, match=match):
+        explore.Explorer(parse_spec(text))
+
+
+def test_windows_that_would_overlap_are_named():
+    with pytest.raises(dilaton.ModelError, match="Raise d or lower kappa"):
+        PAPER.answer(POINT | {"d": 16, "kappa": 8})
 
 
 @pytest.mark.parametrize(
@@ -82,13 +175,13 @@ def test_the_law_integrates_to_one_at_the_sliders_ends(p, sigma, n):
 )
 def test_values_are_checked(change, match):
     with pytest.raises(dilaton.ModelError, match=match):
-        explore.answer(POINT | change)
+        PAPER.answer(POINT | change)
 
 
 @pytest.fixture(scope="module")
 def server():
-    explore.warm_up()
-    found = explore.make_server(0)
+    PAPER.warm_up()
+    found = explore.make_server(0, PAPER)
     threading.Thread(target=found.serve_forever, daemon=True).start()
     yield found
     found.shutdown()
@@ -114,11 +207,13 @@ def test_only_this_machine_is_answered(server):
 
 
 def test_the_server_answers_and_refuses(server):
-    query = "p=0.8&sigma=1&kappa=2&n=16&ridge=0.1"
+    query = "p=0.8&sigma=1&kappa=2&n=16&ridge=0.1&d=100&steps=9"
     reply, text = ask(server, f"/answer?{query}")
     assert reply.status == 200
-    assert json.loads(text)["share_plus"] == pytest.approx(0.8073, abs=1e-3)
-    reply, text = ask(server, "/answer?p=2&sigma=1&kappa=2&n=16&ridge=0.1")
+    assert json.loads(text)["features"][0]["share"] == pytest.approx(0.8073, abs=1e-3)
+    reply, text = ask(
+        server, "/answer?p=2&sigma=1&kappa=2&n=16&ridge=0.1&d=100&steps=9"
+    )
     assert reply.status == 400
     assert "`p` must be" in json.loads(text)["error"]
     assert ask(server, "/../../etc/passwd")[0].status == 404
@@ -129,7 +224,7 @@ def test_the_server_answers_and_refuses(server):
 def test_a_taken_port_is_named(server):
     port = server.server_address[1]
     with pytest.raises(dilaton.StoreError, match=f"but {port} is not"):
-        explore.make_server(port)
+        explore.make_server(port, PAPER)
 
 
 # ------------------------------------------------------------------ in a real browser

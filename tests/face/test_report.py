@@ -16,17 +16,21 @@ import xarray as xr
 from dilaton.errors import StoreError
 from dilaton.face import page, report
 from dilaton.face.laws import histogram
+from dilaton.face.report_run import Effort
 from dilaton.show import plots
+from dilaton.theory.models.spec import parse_spec
 from dilaton.torchcheck.study import confirm
 from dilaton.torchcheck.study.confirm import ReportSettings, distances, settings_for
-from dilaton.torchcheck.study.law import decided_law
+from dilaton.torchcheck.study.law import decided_laws
 from scipy.stats import kstest
 
+from ..cases import PRODUCT, THREE_MODES
 from ..oracles import mixture, mixture_share
 
 QUADRATURE = 1e-9  # the report solves at rtol 1e-9
 PVALUE = 1e-3  # a KS test at a fixed seed; the perturbed law is refused at 1e-12
 COARSE = 0.1  # six cells, 2,000 paths, d from 100
+COMMAND = (sys.executable, "-m", "dilaton.face.cli")
 TINY = ReportSettings((100, 200, 400), 3, (0.5, 1.0), 3, 2_000, (50,), 5, 2)
 
 
@@ -35,20 +39,14 @@ def population():
     return dilaton.default_spec().replace(n="inf")
 
 
-def _no_digits(*_):
-    """What is said without scikit-learn; the slow test below has the real thing."""
-    return {"numbers": {}, "figures": {}, "captions": {}, "text": "Not installed."}
-
-
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     """A finished run of the population, with networks, at the smallest size."""
     output = tmp_path_factory.mktemp("run") / "report"
     patch = pytest.MonkeyPatch()
     patch.setattr(confirm, "QUICK", TINY)
-    patch.setattr(report, "_digits", _no_digits)
     spec = dilaton.default_spec().replace(n="inf")
-    report.write_report(spec, output, quick=True, force=False, seed=1, device="cpu")
+    report.write_report(spec, output, Effort(True, 1, "cpu"), force=False)
     patch.undo()
     return output
 
@@ -186,7 +184,7 @@ def test_the_main_job_of_the_papers_setting(tmp_path):
     """`dilaton run --quick` as a person runs it: 128 samples, networks, real images."""
     output = tmp_path / "report"
     done = subprocess.run(
-        [sys.executable, "-m", "dilaton.face.cli", "run", "-o", str(output), "--quick"],
+        [*COMMAND, "run", "-o", str(output), "--quick", "--digits"],
         check=False,
         capture_output=True,
         text=True,
@@ -200,6 +198,154 @@ def test_the_main_job_of_the_papers_setting(tmp_path):
     low, high = record["digits"]["window"]
     assert 0 <= low < high <= 1
     assert (output / "index.html").read_text().count("<figure>") == 7
+
+
+# ------------------------------------------------------- several features, and modes
+
+
+def written(spec, folder, digits=False):
+    """Write the report of a spec; return its page and its record."""
+    effort = Effort(True, 0, "cpu", digits)
+    page_file = report.write_report(spec, folder / "report", effort, force=False)
+    record = json.loads((folder / "report" / "run.json").read_text())
+    return page_file.read_text(), record
+
+
+def rows_of(text):
+    """The rows of all tables of a page, as lists of text."""
+    rows = re.findall(r"<tr>(.*?)</tr>", text)
+    return [re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in rows]
+
+
+def long_digits(text):
+    """Numbers of eight decimals and more that a page shows outside its figures."""
+    return re.findall(r"\d\.\d{8,}", re.sub(r"base64,[^\"]*", "", text))
+
+
+SMALL = ReportSettings((300, 1000, 3000), 3, (1.0,), 3, 2_000, (), 0, 0, 2**10)
+
+
+def test_the_report_of_three_modes_trains_and_shows_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(confirm, "UNITS_QUICK", SMALL)
+    text, record = written(parse_spec(THREE_MODES), tmp_path)
+    assert record["not_trained"] == ""
+    assert len(record["fits"]) > 20
+    last = [x for x in record["shares"] if x["schedule"] == "dilated"][-3:]
+    assert [x["mode"] for x in last] == [1, 2, 3]
+    weights = (0.5, 0.3, 0.2)
+    for row, share in zip(last, weights, strict=True):
+        assert abs(row["share"] - share) < COARSE / 2
+    heavy = [x for x in record["shares"] if x["schedule"] == "undilated"][-6]
+    assert (heavy["rule"], heavy["mode"], heavy["d"]) == ("left", 1, 3000)
+    assert heavy["share"] > 0.5 + COARSE  # Euler's rule sends all to the heaviest
+    shown = [row[:2] for row in rows_of(text) if row[0].startswith("mode")]
+    assert [f"mode {k}" for k in (1, 2, 3)] == [x for x, _ in shown[:3]]
+    assert "Derive, solve, confirm" in text
+    assert text.count("<figure>") == 3
+    assert not long_digits(text)
+    assert "Real images" not in text
+
+
+def test_the_report_of_features_shows_each_with_its_error(tmp_path, monkeypatch):
+    """The networks are made up: what trains them is tested by itself."""
+    spec = parse_spec(PRODUCT)
+    made = made_up(spec)
+    monkeypatch.setattr(report, "confirm", lambda *_: made)
+    text, record = written(spec, tmp_path)
+    table = [row for row in rows_of(text) if row[0].startswith("feature")]
+    assert table[0][:2] == ["feature 1", "0.8"]
+    assert table[1][1] == "0.3"
+    assert table[0][3] == table[1][3] == "0.7500 ± 0.0043"
+    assert "0.7500 ± 0.0043" in text
+    assert not long_digits(text)
+    assert len(record["laws"]["features"]) == 2
+    assert text.count("<figure>") == 5
+    for name in ("m_1", "omega_2"):
+        assert name in record["curves"]
+
+
+def made_up(spec):
+    """What training might have found, of two features."""
+    random = np.random.default_rng(0)
+    shares = [
+        {"feature": j, "schedule": kind, "rule": rule, "d": d, "share_plus": 0.75}
+        | {"stderr": 0.00433, "mode_mean": 1.0, "bulk_variance": 1.0}
+        for d in (100, 1000)
+        for kind, rule in (("dilated", "midpoint"), ("undilated", "left"))
+        for j in (1, 2)
+    ]
+    draws = [random.normal(size=500) for _ in range(2)]
+    row = {"phase": "weights-1", "quantity": "m_1", "s": 1.0, "t": 1 / 3, "limit": 1.0}
+    dots = [
+        row | {"d": d, "mean": 1 + 1 / d, "stderr": 0.01, "variance": 1e-4}
+        for d in (100, 1000)
+    ]
+    fit = {"phase": "weights-1", "quantity": "m_1", "slope": -0.5, "rate": 0.5}
+    fit |= {"slope_low": -0.6, "slope_high": -0.4, "resolution": 0.012345}
+    kinds = ("decided", "dilated", "undilated left", "undilated midpoint")
+    return confirm.Confirmation(
+        dots=dots,
+        fits=[fit | {"verdict": "consistent"}],
+        verdict="consistent",
+        resolution=0.012345,
+        shares=shares,
+        generated=dict.fromkeys(kinds, draws),
+    )
+
+
+def test_networks_with_a_unit_a_feature_generate_both_shares(monkeypatch):
+    monkeypatch.setattr(confirm, "UNITS_QUICK", SMALL)
+    spec = parse_spec(PRODUCT)
+    settings = settings_for(spec, quick=True)
+    assert settings.dims == (300**2, 1000**2, 3000**2)  # errors fall as d^(-1/4)
+    work = confirm._Work(
+        spec, settings, 0, "cpu", lambda _: None, confirm.Confirmation()
+    )
+    work.generate(10_000)
+    shares = {
+        (x["schedule"], x["rule"], x["feature"]): x["share_plus"]
+        for x in work.found.shares
+    }
+    assert len(shares) == 6
+    for j, p in ((1, 0.8), (2, 0.3)):
+        assert abs(shares["dilated", "midpoint", j] - p) < COARSE
+    assert shares["undilated", "left", 1] > 0.8 + COARSE
+
+
+def test_what_was_not_trained_is_said_first(tmp_path, population):
+    tied = parse_spec(population.text.replace("tied = false", "tied = true"))
+    text, record = written(tied, tmp_path)
+    assert "untied" in record["not_trained"]
+    assert "<h1>Derive, solve; not confirmed</h1>" in text
+    first = text.index('<p class="notice"><b>No networks were trained.</b>')
+    assert first < text.index('<div class="cards">')
+    assert "untied" in text[first : first + 200]
+    two = THREE_MODES.replace("exponents = [0, 0, 0]", 'exponents = [0, "1/8", 0]')
+    two = two.replace("kappa = 2.0", "kappa = [2.0, 2.0]")
+    assert "several windows" in confirm.untrainable(parse_spec(two))
+
+
+def test_digits_are_there_when_asked_for(tmp_path, population, monkeypatch):
+    tied = parse_spec(population.text.replace("tied = false", "tied = true"))
+    said = {"numbers": {"window": [0, 1]}, "figures": {}, "captions": {}, "text": "8x8"}
+    monkeypatch.setattr(report, "_digits", lambda *_: said)
+    text, record = written(tied, tmp_path, digits=True)
+    assert record["digits"] == {"window": [0, 1]}
+    assert "Real images" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.69753219, 0.0013, "0.6975 ± 0.0013"),
+        (0.69753219, 0.09999, "0.698 ± 0.100"),
+        (123.456, 20, "123 ± 20"),
+        (1 / 3, 0.0, "0.333333"),
+        (np.nan, 0.1, "-"),
+    ],
+)
+def test_a_number_has_the_digits_that_its_error_leaves(value, error, text):
+    assert page.with_error(value, error) == text
 
 
 # ----------------------------------------------------------------- the output folder
@@ -216,7 +362,7 @@ def write(monkeypatch, population):
     def run(output, work=_refuse_work, force=False):
         monkeypatch.setattr(report, "_work", work)
         return report.write_report(
-            population, Path(output), quick=True, force=force, seed=0, device="cpu"
+            population, Path(output), Effort(True, 0, "cpu"), force=force
         )
 
     return run
@@ -326,7 +472,7 @@ def test_histogram_is_a_density_of_all_values():
 
 def test_the_law_of_the_limit_is_the_interpolants_own(population):
     """For the population nu at the end of the window is p N(k, 1) + (1-p) N(-k, 1)."""
-    law = decided_law(population)
+    (law,) = decided_laws(population)
     assert kstest(law, mixture, (2, 0.8)).pvalue > PVALUE
     assert kstest(law, mixture, (2, 0.7)).pvalue < 1e-12  # the oracle can refuse
 

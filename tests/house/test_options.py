@@ -59,6 +59,7 @@ LINES = {
         "force": ("", "--force"),
         "seed": ("--seed 1", "--seed 2"),
         "device": ("--device cpu", "--device cuda"),
+        "digits": ("", "--digits"),
     },
     "derive": {
         "spec": ("a.toml", "product.toml"),
@@ -222,6 +223,7 @@ LINES = {
         "json": ("W1", "W1 --json"),
     },
     "explore": {
+        "spec": ("a.toml", "b.toml"),
         "port": ("--port 8123", "--port 8124"),
         "browser": ("--browser", "--no-browser"),
     },

@@ -110,8 +110,9 @@ def test_the_payload_is_a_real_one(tmp_path):
 def server():
     """The page's server on a free port, with answers that need no solver."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(explore, "answer", explore.checked_values)
-    made = explore.make_server(0)
+    mine = explore.Explorer(dilaton.default_spec().replace(n="inf"))
+    patch.setattr(mine, "answer", mine.checked_values)
+    made = explore.make_server(0, mine)
     thread = threading.Thread(target=made.serve_forever, daemon=True)
     thread.start()
     yield made
@@ -145,7 +146,7 @@ def test_the_page_listens_on_the_loopback_address_alone(server):
             assert outside.connect_ex((address, port)) != 0
 
 
-GOOD = "p=0.8&sigma=1&kappa=2&n=128&ridge=0.1"
+GOOD = "p=0.8&sigma=1&kappa=2&n=128&ridge=0.1&d=100&steps=9"
 QUERIES = {  # query: what the answer names
     "p=0.8": "`sigma` must be a number",
     GOOD.replace("0.8", "1.2"): "`p` must be a number from 0.02 to 0.98",

@@ -46,6 +46,8 @@ class Samples:
         Variance of a coordinate orthogonal to the mean and the samples, at the end.
     decided
         Index of the edge at which `share_plus` was read.
+    norm
+        $|\mu|$ along the feature, the size of `nu` at the end.
     """
 
     nu: np.ndarray
@@ -56,6 +58,7 @@ class Samples:
     mode_mean_error: float
     bulk_variance: float
     decided: int
+    norm: float
 
     @property
     def decided_nu(self) -> np.ndarray:
@@ -235,4 +238,5 @@ def _summary(
         mode_mean_error=spread / len(final) ** 0.5,
         bulk_variance=bulk,
         decided=decided,
+        norm=norm,
     )

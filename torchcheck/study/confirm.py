@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import DilatonError
 from ...theory.models.model import TAU
+from ...theory.windows.search import leading_rate
 from ..device import need_torch
 from .plan import GRADING, phases
 
 if TYPE_CHECKING:
     from ...theory.derive import Limit
     from ...theory.models.spec import Spec
+    from ..networks.grid import StepRule
+    from ..networks.sample import Samples
     from .schedules import Schedule
 
 Row = dict[str, Any]
@@ -40,6 +44,7 @@ class ReportSettings:
     sampled_dims: tuple[int, ...]  # dimensions trained on sampled noise
     sampled_steps: int
     sampled_cells: int
+    draws: int = 2**15  # of the noise, for networks of modes
 
     @property
     def ticks(self) -> int:
@@ -56,13 +61,20 @@ QUICK = ReportSettings(
 )
 
 
+UNITS_FULL = replace(
+    FULL, dims=(1000, 3000, 10_000, 30_000), seeds=4, cells=8, sampled_dims=()
+)
+UNITS_QUICK = ReportSettings(
+    (1000, 3000, 10_000), 3, (0.5, 1.0), 6, 10_000, (), 0, 0, 2**13
+)
+
+
+MOST_STRETCH = 2.0
+"""Largest power of the usual dimensions: from 1000 to a million."""
+
+
 def untrainable(spec: Spec) -> str | None:
     """Return why no networks are trained for `spec`, or None."""
-    if spec.kind != "two-modes":
-        return (
-            "The report draws networks of the two-modes target alone; `dilaton "
-            "converge` trains and judges those of a product mixture."
-        )
     if spec.frozen_noise:
         return (
             "With frozen noise the weights are not learned (the phase is degenerate), "
@@ -72,19 +84,50 @@ def untrainable(spec: Spec) -> str | None:
         return "Networks are trained untied, with an activation that has a gradient."
     if spec.model.interpolant.alpha.subs(TAU, 0) != 1:
         return "Networks are sampled from N(0, I), for schedules with alpha(0) = 1."
+    need_torch()
+    try:
+        _check(spec)
+    except DilatonError as error:
+        return str(error)
     return None
+
+
+def _check(spec: Spec) -> None:
+    """Raise `DilatonError` for a target whose networks are not trained."""
+    from ..networks.softmax import modes_of
+    from .cells import check_network_training
+
+    if spec.kind == "modes":
+        modes_of(spec.model)
+    else:
+        check_network_training(spec, settings_for(spec, True).dims[0])
 
 
 def settings_for(spec: Spec, quick: bool) -> ReportSettings:
     """Return the amount of work, with dimensions that hold the training set."""
-    chosen = QUICK if quick else FULL
-    need = 1 if spec.population else spec.values["n"] + 2
-    scale = max(1, math.ceil(need / chosen.sampled_dims[0]))
+    if spec.kind == "two-modes":
+        chosen = QUICK if quick else FULL
+    else:
+        chosen = UNITS_QUICK if quick else UNITS_FULL
+    need = 1 if spec.population else spec.tables["data"]["n"] + 2
+    least = (chosen.sampled_dims or chosen.dims)[0]
+    scale = max(1, math.ceil(need / least))
+    stretch = _stretch(spec)
     return replace(
         chosen,
-        dims=tuple(d * scale for d in chosen.dims),
+        dims=tuple(round(d**stretch) * scale for d in chosen.dims),
         sampled_dims=tuple(d * scale for d in chosen.sampled_dims),
     )
+
+
+def _stretch(spec: Spec) -> float:
+    """The power of the usual dimensions at which errors are as small as usual.
+
+    In the window of a feature of positive exponent they fall more slowly than
+    $d^{-1/2}$. Networks live in the span of the means, so that a d costs nothing.
+    """
+    rates = [float(leading_rate(spec.model, x.window)) for x in phases(spec.model)]
+    return min(max(0.5 / min(rates), 1.0), MOST_STRETCH)
 
 
 @dataclass
@@ -93,7 +136,8 @@ class Confirmation:
 
     `dots` are overlaps against the limit and `fits` their rates and verdicts, from the
     convergence study; `sampled` are overlaps of training on sampled noise; `shares`
-    what was generated; `generated` the samples themselves at the largest d.
+    what was generated; `generated` the samples themselves at the largest d, for each
+    feature: when it is decided, and in units of its mean at the end.
     """
 
     dots: list[Row] = field(default_factory=list)
@@ -104,7 +148,7 @@ class Confirmation:
     sampled: list[Row] = field(default_factory=list)
     shares: list[Row] = field(default_factory=list)
     trainings: list[Row] = field(default_factory=list)
-    generated: dict[str, np.ndarray] = field(default_factory=dict)
+    generated: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
 
 def confirm(
@@ -145,23 +189,22 @@ class _Work:
     def study(self, limit: Limit) -> None:
         """Run the convergence study: overlaps at every d and seed."""
         from .converge import converge
+        from .modes import converge_modes
 
         def progress(jobs: Iterable[Any]) -> Iterator[Any]:
             for d, k in jobs:
                 yield d, k
                 self.tick(f"d = {d}, training set {k + 1} of {self.settings.seeds}")
 
-        study = converge(
-            self.spec,
-            self.settings.dims,
-            self.settings.seeds,
-            limit=limit,
-            progress=progress,
-            times=self.settings.times,
-            paths=0,
-            seed=self.seed,
-            device=self.device,
-        )
+        plan = self.settings
+        own: dict[str, Any] = {"progress": progress, "times": plan.times}
+        own |= {"paths": 0, "seed": self.seed}
+        if self.spec.kind == "modes":
+            own["draws"] = plan.draws
+            study = converge_modes(self.spec, plan.dims, plan.seeds, **own)
+        else:
+            own |= {"limit": limit, "device": self.device}
+            study = converge(self.spec, plan.dims, plan.seeds, **own)
         for row in study.rows:
             t = (self.names.index(row["phase"]) + row["s"]) / len(self.names)
             self.found.dots.append(row | {"t": t})
@@ -171,36 +214,68 @@ class _Work:
 
     def generate(self, d: int) -> None:
         """Sample with the dilation, and through as many networks spread evenly."""
+        if self.spec.kind == "modes":
+            self.generate_modes(d)
+            return
         from .schedules import Schedule
 
         cells = len(self.names) * self.settings.cells
-        drawn = self.run(d, Schedule(True, "midpoint", cells, GRADING))
-        names = {"decided": drawn.decided_nu, "dilated": drawn.nu[-1] / d**0.5}
+        grading = GRADING if self.spec.kind == "two-modes" else 1.0
+        drawn = self.run(d, Schedule(True, "midpoint", cells, grading))
+        names = {"decided": [x.decided_nu for x in drawn], "dilated": _ends(drawn)}
         for rule in ("left", "midpoint"):
-            plain = self.run(d, Schedule(False, rule, cells))
-            names[f"undilated {rule}"] = plain.nu[-1] / d**0.5
+            names[f"undilated {rule}"] = _ends(
+                self.run(d, Schedule(False, rule, cells))
+            )
         if d == self.settings.dims[-1]:
             self.found.generated = names
 
-    def run(self, d: int, schedule: Schedule) -> Any:
+    def generate_modes(self, d: int) -> None:
+        """The same for modes, whose samples are counted to the nearest mean."""
+        from .modes import TOLERANCE, carried_shares, window_edges
+        from .plan import Plan
+
+        settings, even = self.settings, len(self.names) * self.settings.cells
+        plan = Plan(settings.dims, settings.seeds, tolerance=TOLERANCE)
+        plan = replace(plan, paths=settings.paths)
+        whole = np.linspace(0.0, 1.0, even + 1)
+        runs: tuple[tuple[str, StepRule, np.ndarray], ...] = (
+            ("dilated", "midpoint", window_edges(self.spec, d, settings.cells)),
+            ("undilated", "left", whole),
+            ("undilated", "midpoint", whole),
+        )
+        for schedule, rule, edges in runs:
+            found = carried_shares(self.spec, plan, d, self.seed, edges, rule)
+            for k, share in enumerate(found.tolist(), 1):
+                chance = (share * (1 - share) / plan.paths) ** 0.5
+                about = {"mode": k, "schedule": schedule, "rule": rule, "d": d}
+                row = {"times": len(edges) - 1, "share": share, "stderr": chance}
+                self.found.shares.append(about | row)
+            self.tick(f"d = {d}, {schedule}, {rule}")
+
+    def run(self, d: int, schedule: Schedule) -> tuple[Samples, ...]:
         """Train and sample one schedule, and note its rows; return the samples."""
+        from .cells import UNITS_STEPS
         from .schedules import Training, run_schedule
 
+        training = Training(device=self.device)
+        if self.spec.kind == "product":
+            training = replace(training, steps=UNITS_STEPS)
         made = run_schedule(
             self.spec,
             d,
             schedule,
             self.settings.paths,
             self.seed,
-            Training(device=self.device),
+            training,
         )
         named = schedule.name
         if named == "undilated":
             named = f"{named}, {schedule.rule}"
         self.note(made.trained, named, d)
-        self.found.shares.append(made.row)
+        self.found.shares += made.rows
         self.tick(f"d = {d}, {named}")
-        return made.samples
+        return made.features
 
     def note(self, trained: Any, schedule: str, d: int) -> None:
         """Note how a training went."""
@@ -265,6 +340,11 @@ class _Work:
             for j in range(len(times))
             for name in MEASURED
         ]
+
+
+def _ends(drawn: tuple[Samples, ...]) -> list[np.ndarray]:
+    """Samples at the end along each feature, in units of its mean."""
+    return [x.nu[-1] / x.norm for x in drawn]
 
 
 def distances(dots: Sequence[Row]) -> list[Row]:

@@ -72,13 +72,16 @@ def limit_law(
     }
 
 
-def decided_law(spec: Spec) -> np.ndarray:
-    r"""Sorted draws of $\nu$ at the end of the weights phase of the two modes."""
+def decided_laws(spec: Spec) -> list[np.ndarray]:
+    r"""Sorted draws of each feature's $\nu$ at the end of the phase that decides it."""
     limit = limit_of(spec)
-    pairs = zip(limit.phases, find_windows(spec.model), strict=True)
-    phase, window = next(x for x in pairs if x[0].features)
     values, kind = complete(limit, spec.values), limit.about["activation"]
-    return limit_law(phase, window, values, 1.0, kind, "scipy")["nu"]
+    found: dict[int, np.ndarray] = {}
+    for phase, window in zip(limit.phases, find_windows(spec.model), strict=True):
+        if phase.features:
+            laws = limit_law(phase, window, values, 1.0, kind, "scipy")
+            found |= zip(phase.features, laws.values(), strict=True)
+    return [found[j] for j in sorted(found)]
 
 
 def _inputs(

@@ -16,7 +16,7 @@ from ...numerics.codegen.parameters import complete
 from ...numerics.solve import Solution, solve_point
 from ...theory.windows.dilation import make_dilation
 from ...theory.windows.search import find_windows, leading_rate
-from ..networks.grid import coefficients
+from ..networks.grid import StepRule, coefficients
 from ..networks.softmax import SoftmaxNetworks, draw, modes_of, train_softmax
 from .compare import Study
 from .folder import claim, kept, write_study
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ...theory.models.spec import Spec
 
 Cell = dict[str, np.ndarray]
+LAST = 1 - 1e-12  # the velocity has no value at the end itself
 TOLERANCE = 1e-8
 SAMPLING_DRAWS = 2**12  # for networks that generate samples: counts have errors too
 LINE_POINTS = 41  # of each phase, in the figure
@@ -211,11 +212,26 @@ def generated_shares(spec: Spec, plan: Plan, d: int, seed: int) -> Cell:
 
 
 def _generated(spec: Spec, plan: Plan, d: int, seed: int, cells: int) -> np.ndarray:
+    return carried_shares(spec, plan, d, seed, window_edges(spec, d, cells), "midpoint")
+
+
+def window_edges(spec: Spec, d: int, cells: int) -> np.ndarray:
+    """The ends of equal steps through the window in which the modes part."""
     part = next(x for x in phases(spec.model) if x.window.features)
-    edges = _taus(spec, part, d, np.linspace(0, 1, cells + 1))
-    middles = (edges[1:] + edges[:-1]) / 2
-    networks = _trained(spec, plan, d, middles, seed, SAMPLING_DRAWS)
-    found = coefficients(spec.model.interpolant, middles, d)
+    return _taus(spec, part, d, np.linspace(0, 1, cells + 1))
+
+
+def carried_shares(
+    spec: Spec, plan: Plan, d: int, seed: int, edges: np.ndarray, rule: StepRule
+) -> np.ndarray:
+    r"""Train networks for the steps between `edges` and count what they generate.
+
+    The `plan.paths` samples are counted to the nearest mean at the last edge.
+    Returns the shares of the modes, (K,).
+    """
+    asked = edges[:-1] if rule == "left" else (edges[1:] + edges[:-1]) / 2
+    networks = _trained(spec, plan, d, asked, seed, SAMPLING_DRAWS)
+    found = coefficients(spec.model.interpolant, asked, d)
     target = modes_of(spec.model)
     exponents = np.array([float(e) for e in target.exponents])
     means = torch.tensor(np.array(target.loadings, float) * d ** (0.5 - exponents))
@@ -223,17 +239,22 @@ def _generated(spec: Spec, plan: Plan, d: int, seed: int, cells: int) -> np.ndar
     start = float(coefficients(spec.model.interpolant, np.zeros(1), d).alpha[0])
     shape = (plan.paths, means.shape[1])
     y = start * torch.randn(shape, generator=generator, dtype=torch.float64)
-    for i in range(cells):
-        step, rate, drive = edges[i + 1] - edges[i], found.gamma[i], found.zeta[i]
+    for i, step in enumerate(np.diff(edges)):
+        rate, drive = found.gamma[i], found.zeta[i]
 
         def speed(x: torch.Tensor, i: int = i, rate=rate, drive=drive) -> torch.Tensor:
             skip = rate + drive * networks.c[i]
             return skip * x + drive * networks.denoised(i, x)
 
-        y = y + step * speed(y + step / 2 * speed(y))
-    beta = float(coefficients(spec.model.interpolant, edges[-1:], d).beta[0])
-    near = torch.cdist(y, beta * means).argmin(1)
+        y = y + step * speed(y if rule == "left" else y + step / 2 * speed(y))
+    near = torch.cdist(y, _beta(spec, edges[-1], d) * means).argmin(1)
     return torch.bincount(near, minlength=len(means)).numpy() / plan.paths
+
+
+def _beta(spec: Spec, tau: float, d: int) -> float:
+    """The size of the data at a time, which may be the last."""
+    last = np.array([min(tau, LAST)])
+    return float(coefficients(spec.model.interpolant, last, d).beta[0])
 
 
 # ---------------------------------------------------------------------------- verdicts

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +18,20 @@ import torch
 
 from ...files import at_home
 from ..networks.grid import Grid, StepRule, dilated_grid, uniform_grid
-from ..networks.sample import Samples, sample
+from ..networks.sample import Samples, sample_features
 from ..networks.train import Method, Trained, train
+from .cells import kappas
 from .compare import package_versions
+from .plan import suffixes
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
 
 D, TIMES = 5000, 80
 """Dimension and number of times of the published experiment."""
+
+SEEN = 1e-3
+"""Part of an even step after which several units are trained in place of tau = 0."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,16 @@ class Schedule:
         return "dilated" if self.dilated else "undilated"
 
     def grid(self, spec: Spec, d: int) -> Grid:
-        """The cells of time at dimension d."""
+        """The cells of time at dimension d.
+
+        Several units are alike at tau = 0, so that theirs is asked a little later.
+        """
         if not self.dilated:
-            return uniform_grid(self.times, self.rule)
+            grid = uniform_grid(self.times, self.rule)
+            first = SEEN / self.times if suffixes(spec.model)[0] else 0.0
+            return replace(grid, times=np.maximum(grid.times, first))
         return dilated_grid(
-            spec.model, spec.values, d, self.times, self.rule, grading=self.grading
+            spec.model, kappas(spec), d, self.times, self.rule, grading=self.grading
         )
 
 
@@ -77,18 +87,36 @@ class Training:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One schedule: networks trained on `grid`, what they measure and generate."""
+    """One schedule: networks trained on `grid`, what they measure and generate.
+
+    `features` has the samples along each feature.
+    """
 
     schedule: str
     grid: Grid
     trained: Trained
     overlaps: dict[str, np.ndarray]
-    samples: Samples
+    features: tuple[Samples, ...]
+
+    @property
+    def samples(self) -> Samples:
+        """The samples along the first feature."""
+        return self.features[0]
 
     @property
     def row(self) -> dict[str, Any]:
         """One row of a table or of the figure `plots.shares`."""
-        made = self.samples
+        return self.rows[0]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each feature, which it names where there are several."""
+        rows = [self._row(x) for x in self.features]
+        if len(rows) == 1:
+            return rows
+        return [{"feature": j, **row} for j, row in enumerate(rows, 1)]
+
+    def _row(self, made: Samples) -> dict[str, Any]:
         dilated = self.schedule == "dilated"
         share = made.share_plus if dilated else made.final_share_plus
         return {
@@ -129,7 +157,7 @@ def run_schedule(
     """
     grid = schedule.grid(spec, d)
     trained = train(spec.model, spec.values, grid.times, d, seed, **vars(training))
-    made = sample(trained, grid, paths, seed)
+    made = sample_features(trained, grid, paths, seed)
     overlaps = trained.network.overlaps(trained.data)
     return Outcome(schedule.name, grid, trained, overlaps, made)
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
 def explore(
+    spec: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="SPEC", help="The spec file (TOML); the paper's model if left out."
+        ),
+    ] = None,
     port: Annotated[
         int,
         typer.Option(
@@ -19,15 +26,20 @@ def explore(
         bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = True,
 ) -> None:
-    """Serve a page whose sliders redraw the limit.
+    """Serve a page whose sliders redraw the limit of a spec.
 
-    The page is served to this machine alone, until you press Ctrl-C.
+    Another slider sets the dimension at which a dilated sampler is shown beside an
+    undilated one. The page is served to this machine alone, until you press Ctrl-C.
 
     \b
     Example:
       dilaton explore
+      dilaton explore my.toml
       dilaton explore --port 8123 --no-browser
     """
+    from ...theory.models.spec import load_spec
+
+    chosen = None if spec is None else load_spec(spec)
     from ..explore import explore as serve
 
-    serve(port, browser, lambda text: print(text, file=sys.stderr, flush=True))
+    serve(chosen, port, browser, lambda text: print(text, file=sys.stderr, flush=True))

@@ -27,7 +27,9 @@ def run(
     ] = Path("report"),
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Train fewer networks, at smaller dimensions."),
+        typer.Option(
+            "--quick", help="Train fewer networks, which takes less than a minute."
+        ),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run that the folder holds.")
@@ -38,6 +40,10 @@ def run(
     device: Annotated[
         Literal["cpu", "cuda"], typer.Option(help="The device to train on.")
     ] = "cpu",
+    digits: Annotated[
+        bool,
+        typer.Option("--digits", help="Add an experiment on images of digits."),
+    ] = False,
 ) -> None:
     """Derive, solve and confirm a model, and write a report.
 
@@ -57,8 +63,8 @@ def run(
     check_device(device)
 
     from ..report import write_report
+    from ..report_run import Effort
 
-    page = write_report(
-        chosen, output, quick=quick, force=force, seed=seed, device=device
-    )
+    effort = Effort(quick, seed, device, digits)
+    page = write_report(chosen, output, effort, force=force)
     print(page)

@@ -367,14 +367,11 @@ def test_a_model_of_modes_is_written_as_a_spec():
     assert spec_of(spec.model, spec.values).values == spec.values
 
 
-def test_what_needs_signs_refuses_modes(tmp_path):
-    from dilaton.face.report import write_report
+def test_what_needs_signs_refuses_modes():
     from dilaton.numerics.times.table import time_exponents
     from dilaton.torchcheck.networks.training_set import draw_training_set
 
     spec = parse_spec(THREE_MODES)
-    with pytest.raises(ModelError, match="A report takes two modes or a product"):
-        write_report(spec, tmp_path, quick=True, force=False, seed=0, device="cpu")
     with pytest.raises(ModelError, match="Training takes two modes or a product"):
         draw_training_set(spec.model, spec.values, 100, 0)
     with pytest.raises(DerivationError, match="modes"):

@@ -1,0 +1,474 @@
+"""The page of a report: its figures, its tables, and what it says first."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import __version__
+from ..show import plots
+from ..show.display import axis_label
+from ..torchcheck.study.confirm import distances
+from . import page
+from .report_run import built_with
+
+if TYPE_CHECKING:
+    from xarray import Dataset
+
+    from .report_run import Run
+
+PANELS = ("m", "q", "c", "c_hat", "omega", "b", "r", "v")
+FAMILIES = ("m", "omega", "b", "c_hat", "c")
+MOST_CARDS = 4
+"""Features or modes that have a card each; more have the table alone."""
+
+Row = Mapping[str, Any]
+Figures = dict[str, tuple[Any, str]]
+
+
+# ------------------------------------------------------------- features and modes
+
+
+def subjects(run: Run) -> list[str]:
+    """Names of what is decided: nothing to name, ``feature 2`` or ``mode 3``."""
+    if run.spec.kind == "two-modes":
+        return [""]
+    word = "mode" if run.spec.kind == "modes" else "feature"
+    count = len(_weights(run))
+    return [f"{word} {k}" for k in range(1, count + 1)]
+
+
+def _weights(run: Run) -> list[float]:
+    """The target's share of the + mode of each feature, or of each mode."""
+    values = run.spec.values
+    if run.spec.kind == "two-modes":
+        return [values["p"]]
+    return [x for k, x in values.items() if re.fullmatch(r"p_\d+", k)]
+
+
+def _realised(run: Run) -> list[float]:
+    """The same in the training set."""
+    data = run.spec.tables["data"]
+    if run.spec.kind == "two-modes":
+        return [data["n_plus"] / data["n"]]
+    counts = data["counts"]
+    if run.spec.kind == "modes":
+        return [x / data["n"] for x in counts]
+    size = range(len(_weights(run)))
+    plus = [sum(x for signs, x in counts.items() if signs[j] == "+") for j in size]
+    return [x / data["n"] for x in plus]
+
+
+def _limits(curves: Dataset) -> list[tuple[float, float]]:
+    """The generated shares with their errors."""
+    name = "shares" if "shares" in curves else "share_plus"
+    pairs = (curves[name].values, curves[f"{name}_error"].values)
+    return list(zip(*(np.ravel(x).astype(float).tolist() for x in pairs), strict=True))
+
+
+def _made(run: Run, k: int) -> list[Row]:
+    """Rows of what networks generated along feature, or in mode, `k`."""
+    rows = [x for x in run.found.shares if x.get("feature", x.get("mode", 1)) == k]
+    return [{"share_plus": row.get("share"), **row} for row in rows]
+
+
+# ------------------------------------------------------------------------- figures
+
+
+def report_figures(run: Run) -> Figures:
+    """Return figures and captions by file name."""
+    if run.spec.kind == "modes":
+        made: Figures = {"overlaps": (_families(run), _overlaps_caption(run))}
+    else:
+        made = {"overlaps": (_overlaps(run), _overlaps_caption(run))}
+    if run.plan:
+        made["convergence"] = _convergence(run)
+        made["shares"] = _share_figure(run)
+    if run.laws:
+        made |= _law_figures(run)
+    return made
+
+
+def _boundaries(run: Run) -> list[float]:
+    count = len(run.limit.phases)
+    return [i / count for i in range(1, count)]
+
+
+def _overlaps(run: Run) -> Any:
+    names = _panels(run)
+    other = {} if run.spec.population else _lines(run.population_curves, names)
+    titles = {name: axis_label(name) for name in names}
+    lines = _lines(run.curves, names)
+    return plots.overlaps(lines, other, run.found.dots, titles, _boundaries(run))
+
+
+def _lines(curves: Dataset, names: Sequence[str]) -> dict[str, tuple[Any, Any]]:
+    """Return (t, value) by quantity, with gaps between phases.
+
+    In the bulk all features share one `m` and one `q`.
+    """
+    t, found = curves["t"].values, {}
+    for name in (x for x in names if x in curves):
+        values, base = curves[name].values, _base(name)
+        if base != name and base in curves:
+            values = np.where(np.isnan(values), curves[base].values, values)
+        found[name] = plots.broken(t, values, curves["phase"].values)
+    return found
+
+
+def _panels(run: Run) -> list[str]:
+    """Return what is drawn: the overlaps of `PANELS`, for each feature."""
+    learned = {name for p in run.limit.phases for name in p.learned.names}
+    order = {name: i for i, name in enumerate(PANELS)}
+    shown = [x for x in learned if _base(x) in order and x in run.curves]
+    own = {_base(x) for x in shown if _base(x) != x}
+    kept = [x for x in shown if x not in own]
+    return sorted(kept, key=lambda x: (order[_base(x)], x))
+
+
+def _base(name: str) -> str:
+    """``m`` of ``m_1``: a quantity without its feature."""
+    return re.sub(r"(_\d+)+$", "", name)
+
+
+def _index(name: str) -> tuple[int, ...]:
+    """(1, 2) of ``m_1_2``."""
+    return tuple(int(x) for x in name.removeprefix(_base(name)).split("_") if x)
+
+
+def _families(run: Run) -> Any:
+    """Overlaps of modes: a panel a quantity, a line for each mode and direction."""
+    t, phase, lines = run.curves["t"].values, run.curves["phase"].values, {}
+    for name in (x for x in FAMILIES if x in run.curves):
+        values = run.curves[name].values
+        lines[name] = {
+            tuple(i + 1 for i in place): plots.broken(
+                t, values[(slice(None), *place)], phase
+            )
+            for place in np.ndindex(values.shape[1:])
+        }
+    dots = [
+        row | {"quantity": _base(row["quantity"]), "index": _index(row["quantity"])}
+        for row in run.found.dots
+    ]
+    titles = {name: axis_label(name) for name in lines}
+    return plots.mode_overlaps(lines, dots, titles, _boundaries(run))
+
+
+def _overlaps_caption(run: Run) -> str:
+    words = "Order parameters through the dilated time, phase after phase."
+    if run.spec.kind == "modes":
+        words += " A colour for each mode, dashes for the direction."
+    if run.plan:
+        words += (
+            f" Dots: networks trained at each d ({run.plan.seeds} training sets, "
+            "one standard error); lines: the limit."
+        )
+    return words
+
+
+def _convergence(run: Run) -> tuple[Any, str]:
+    fits, words = _furthest(run), ""
+    if len(fits) < len(run.found.fits):
+        words = " Of each quantity that has an index: the one furthest from its limit."
+    titles = {fit["quantity"]: axis_label(fit["quantity"]) for fit in fits}
+    figure = plots.convergence(distances(run.found.dots), fits, titles)
+    return figure, (
+        "Distance between trained networks and the limit against d: root mean "
+        "square over times and training sets, with the fitted slope and its 95 % "
+        "bootstrap interval. Dashed: the expected rate." + words
+    )
+
+
+def _furthest(run: Run) -> list[Row]:
+    """The fits that are drawn: of modes, one a quantity and phase."""
+    fits = [x for x in run.found.fits if math.isfinite(x["slope"])]
+    if run.spec.kind != "modes":
+        known = set(_panels(run))
+        return [x for x in run.found.fits if x["quantity"] in known]
+    far = {
+        (x["phase"], x["quantity"]): x["error"]
+        for x in distances(run.found.dots)
+        if x["d"] == max(row["d"] for row in run.found.dots)
+    }
+    best: dict[tuple[str, str], Row] = {}
+    for fit in sorted(fits, key=lambda x: far[x["phase"], x["quantity"]]):
+        best[fit["phase"], _base(fit["quantity"])] = fit
+    return list(best.values())
+
+
+def _share_figure(run: Run) -> tuple[Any, str]:
+    panels = {}
+    realised = [] if run.spec.population else _realised(run)
+    for k, name in enumerate(subjects(run)):
+        levels = {"target": _weights(run)[k], "limit": _limits(run.curves)[k][0]}
+        if realised:
+            levels["share in the training set"] = realised[k]
+        title = (
+            f"share of {name}" if run.spec.kind == "modes" else "share of the + mode"
+        )
+        title += f", {name}" if name.startswith("feature") else ""
+        panels[title] = (_made(run, k + 1), levels)
+    cells = len(run.limit.phases) * (run.plan.cells if run.plan else 0)
+    later = " (fewer where trained on sampled noise)" if run.found.sampled else ""
+    return plots.share_panels(panels), (
+        "Shares that trained networks generate, with the dilation and without, all "
+        f"with {cells} networks in time{later}."
+    )
+
+
+def _law_figures(run: Run) -> Figures:
+    laws = run.laws
+    tables = laws.get("features", [laws])
+    rows = [x | {"target": (x["target"]["nu"], x["target"]["density"])} for x in tables]
+    titles = [_captions(x["shares"]) for x in tables]
+    panels = [x["undilated"] for x in tables]
+    return {
+        "laws": (
+            plots.laws(rows),
+            f"What the networks generate at {_at(laws)}, against the limit of the "
+            "networks' law and against the target.",
+        ),
+        "undilated": (
+            plots.undilated(panels, titles),
+            f"Finished samples at {_at(laws)}: as many networks, spread over the "
+            "dilated time or evenly over tau. Without the dilation the weights are "
+            "lost; how depends on the rule. (The figure below reads the share when "
+            "the mode is decided, this one at the end.)",
+        ),
+    }
+
+
+def _captions(shares: Mapping[str, float]) -> dict[str, str]:
+    found = {}
+    for name, share in shares.items():
+        kind, _, rule = name.partition(" ")
+        words = f"{kind}, {rule} rule" if rule else kind
+        found[name] = f"{words}\n{100 * share:.1f} % in the + mode"
+    return found
+
+
+# ------------------------------------------------------------------------- the page
+
+
+def page_parts(
+    run: Run, shown: Mapping[str, str], derivation: str, aside: str
+) -> list[str]:
+    """Return the sections; `derivation` and `aside`, the population's, are typeset."""
+    folded = page.to_open("The same for the population (n = ∞)", aside) if aside else ""
+    found = [
+        *_headline(run),
+        page.cards(_cards(run)),
+        _contents(run, shown),
+        page.section("model", "The model", page.code(run.spec.text)),
+        page.section("derivation", "The derivation", derivation, folded),
+        page.section("overlaps", "Order parameters", shown["overlaps"]),
+        page.section("sample", "The generated sample", *_sampling(run)),
+    ]
+    if run.plan:
+        found += _network_parts(run, shown)
+    if run.digits is not None:
+        pictures = [
+            page.picture(svg, name, run.digits["captions"][name])
+            for name, svg in run.digits["figures"].items()
+        ]
+        said = page.paragraph(run.digits["text"])
+        found.append(page.section("digits", "A window in real images", said, *pictures))
+    return [*found, _footer(run)]
+
+
+def _headline(run: Run) -> list[str]:
+    """Say what was done, and first of all what was not."""
+    if not run.reason:
+        return [
+            "<h1>Derive, solve, confirm</h1>",
+            '<p class="lead">The phases of a dilated flow model: derived symbolically, '
+            "integrated, and compared with networks trained at finite dimension. Every "
+            "number here was computed by this run.</p>",
+        ]
+    return [
+        "<h1>Derive, solve; not confirmed</h1>",
+        page.notice("No networks were trained.", run.reason),
+        '<p class="lead">The phases of a dilated flow model: derived symbolically and '
+        "integrated. Every number here was computed by this run.</p>",
+    ]
+
+
+def _contents(run: Run, shown: Mapping[str, str]) -> str:
+    links = {
+        "model": "Model",
+        "derivation": "Derivation",
+        "overlaps": "Order parameters",
+        "sample": "Generated sample",
+    }
+    if run.plan:
+        links["rates"] = "Error against d"
+        links |= {"laws": "Generated law"} if "laws" in shown else {}
+        links["undilated"] = "Without dilation"
+        links |= {"sampled": "Sampled noise"} if run.found.sampled else {}
+    links |= {} if run.digits is None else {"digits": "Real images"}
+    inside = "".join(f'<a href="#{k}">{v}</a>' for k, v in links.items())
+    return f"<nav>{inside}</nav>"
+
+
+def _cards(run: Run) -> list[tuple[str, str]]:
+    names, limits = subjects(run), _limits(run.curves)
+    shown = range(len(names) if len(names) <= MOST_CARDS else 0)
+    values = [
+        (page.with_error(*limits[k]), f"{_share(names[k])} generated, limit")
+        for k in shown
+        if math.isfinite(limits[k][0])
+    ]
+    if run.reason:
+        values.append(("none", "networks trained"))
+    if not run.plan:
+        return values
+    for k in shown:
+        last = _last(run, k + 1)
+        text = f"{_share(names[k])} generated by networks, {_at(last)}"
+        values.append((page.with_error(last["share_plus"], last["stderr"]), text))
+    known = [f["slope"] for f in run.found.fits if math.isfinite(f["slope"])]
+    expected = sorted({-x["rate"] for x in run.found.fits}, reverse=True)
+    rates = " or ".join(f"{x:.3g}" for x in expected)
+    text = f"median slope of the error in d (expected {rates})"
+    values.append((f"{np.median(known):.2f}" if known else "-", text))
+    text = "verdict: the limit against networks extrapolated to infinite d"
+    return [*values, (run.found.verdict, text)]
+
+
+def _share(name: str) -> str:
+    if name.startswith("mode"):
+        return f"share of {name}"
+    return f"share of the + mode{' of ' if name else ''}{name}"
+
+
+def _last(run: Run, k: int) -> Row:
+    """The row of the dilated networks of the largest dimension."""
+    kinds = ("dilated", "midpoint")
+    rows = [x for x in _made(run, k) if (x["schedule"], x["rule"]) == kinds]
+    return max(rows, key=lambda x: x["d"])
+
+
+def _at(row: Row) -> str:
+    """The dimension of a row, which does not break over lines."""
+    return f"d\u00a0=\u00a0{row['d']:,}"
+
+
+def _sampling(run: Run) -> list[str]:
+    """The generated sample in numbers: a row for each feature or mode."""
+    names = [x or "the + mode" for x in subjects(run)]
+    rows: dict[str, list[Any]] = {"share of": names, "target": _weights(run)}
+    if not run.spec.population:
+        rows["training set"] = [page.with_error(x) for x in _realised(run)]
+    rows["limit"] = [page.with_error(*x) for x in _limits(run.curves)]
+    if not run.spec.population:
+        pairs = _limits(run.population_curves)
+        rows["limit, population"] = [page.with_error(*x) for x in pairs]
+    if run.plan:
+        last = [_last(run, k + 1) for k in range(len(names))]
+        pairs = [(x["share_plus"], x["stderr"]) for x in last]
+        title = f"networks, {_at(last[0])}"
+        rows[title] = [page.with_error(*x) for x in pairs]
+    means = np.ravel(run.curves["mode_mean"].values).tolist()
+    rows["mean of a mode at the end, limit"] = [page.with_error(x) for x in means]
+    bulk = page.with_error(float(np.ravel(run.curves["bulk_variance"].values)[0]))
+    words = f"Bulk variance at the end, in the limit: {bulk}."
+    if len(names) > 1 and run.spec.kind == "product":
+        words = f"For each feature, the share of its + mode. {words}"
+    return [page.paragraph(words), page.rows_table(rows)]
+
+
+def _network_parts(run: Run, shown: Mapping[str, str]) -> list[str]:
+    found = [page.section("rates", "Error against dimension", *_rates(run, shown))]
+    if "laws" in shown:
+        laws = page.section("laws", "The generated distribution", shown["laws"])
+        found.append(laws)
+    others = [shown[x] for x in ("undilated", "shares") if x in shown]
+    table = page.rows_table(_share_rows(run))
+    title = "The same without dilation"
+    found.append(page.section("undilated", title, *others, table))
+    if run.found.sampled:
+        title = "Networks trained on sampled noise"
+        found.append(page.section("sampled", title, _sampled(run)))
+    return found
+
+
+def _rates(run: Run, shown: Mapping[str, str]) -> list[str]:
+    fits = run.found.fits
+    rows: dict[str, list[Any]] = {
+        "phase": [x["phase"] for x in fits],
+        "quantity": [x["quantity"] for x in fits],
+        "slope": [_two(x["slope"]) for x in fits],
+        "95 % interval": [
+            f"{_two(x['slope_low'])} to {_two(x['slope_high'])}"
+            if math.isfinite(x["slope"])
+            else "exact within rounding"
+            for x in fits
+        ],
+        "smallest error seen": [_percent(x["resolution"]) for x in fits],
+        "verdict": [x["verdict"] for x in fits],
+    }
+    table = page.rows_table(rows)
+    if len(fits) > len(PANELS) * 3:
+        table = page.to_open(f"All {len(fits)} comparisons", table)
+    return [shown["convergence"], table]
+
+
+def _two(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "-"
+
+
+def _percent(size: float) -> str:
+    return f"{100 * size:.2g} %" if math.isfinite(size) else "-"
+
+
+def _share_rows(run: Run) -> dict[str, list[Any]]:
+    names = subjects(run)
+    every = [(name, x) for k, name in enumerate(names) for x in _made(run, k + 1)]
+    shares = [page.with_error(x["share_plus"], x["stderr"]) for _, x in every]
+    rows: dict[str, list[Any]] = {
+        "schedule": [x["schedule"] for _, x in every],
+        "rule": [x["rule"] for _, x in every],
+        "d": [f"{x['d']:,}" for _, x in every],
+        "share": shares,
+    }
+    if len(names) > 1:
+        rows = {"": [name for name, _ in every], **rows}
+    for key in ("mode_mean", "bulk_variance"):
+        if all(key in x for _, x in every):
+            rows[key.replace("_", " ")] = [f"{x[key]:.3f}" for _, x in every]
+    return rows
+
+
+def _sampled(run: Run) -> str:
+    """Compare training on sampled noise with the exact average on the same data."""
+    rows = run.found.sampled
+    table: dict[str, list[Any]] = {"d": [], "phase": [], "quantity": [], "rms": []}
+    for key in dict.fromkeys((r["d"], r["phase"], r["quantity"]) for r in rows):
+        mine = [r for r in rows if (r["d"], r["phase"], r["quantity"]) == key]
+        far = [r["mean"] - r["exact"] for r in mine if abs(r["exact"]) < 15]
+        if far and key[2] in run.limit.phase(key[1]).learned.names:
+            for name, value in zip(table, key, strict=False):
+                table[name].append(value)
+            table["rms"].append(f"{np.sqrt(np.mean(np.square(far))):.2g}")
+    steps = run.plan.sampled_steps if run.plan else 0
+    said = (
+        f"Adam for {steps} steps with fresh noise at each, as practitioners train. "
+        "The distance is to the exact minimum on the same training set: what remains "
+        "is the optimiser's, not the limit's."
+    )
+    return page.paragraph(said) + page.rows_table(table)
+
+
+def _footer(run: Run) -> str:
+    spent = ", ".join(f"{k} {v:.1f} s" for k, v in run.seconds.items())
+    built = ", ".join(f"{k} {v}" for k, v in built_with().items())
+    return (
+        f"<footer>dilaton {__version__}, seed {run.seed}, spec {run.spec.digest}. "
+        f"{spent}. {built}. Every number is in run.json, the trajectories in "
+        "data/*.nc, the equations in equations.tex.</footer>"
+    )
