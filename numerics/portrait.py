@@ -68,7 +68,7 @@ class Portraits:
     """
 
     def __init__(self, spec: Spec) -> None:
-        _check(spec)
+        check_drawable(spec)
         self.limit: Limit = asked(spec).limit
         self.printed: PrintedLimit = printed_limit(self.limit)
         self.s = np.linspace(0, 1, HALF_STEPS + 1)
@@ -173,8 +173,8 @@ def law_of(paths: Trajectories, points: int) -> tuple[np.ndarray, np.ndarray]:
     return nu, paths.density(nu)
 
 
-def _check(spec: Spec) -> None:
-    """Refuse what has no portrait within a tenth of a second."""
+def check_drawable(spec: Spec) -> None:
+    """Raise `ModelError` for what has no portrait within a tenth of a second."""
     if spec.kind == "modes":
         raise ModelError(
             "The explorer draws targets whose features are signs, each with a flow of "

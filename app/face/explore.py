@@ -24,7 +24,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import DilatonError, ModelError, StoreError, did_you_mean
-from ..numerics.portrait import STARTS, Portrait, Portraits, law_of
+from ..numerics.portrait import STARTS, Portrait, Portraits, check_drawable, law_of
 from ..show.answers import plain
 from ..theory.models.spec import Spec, default_spec
 
@@ -59,6 +59,7 @@ class Explorer:
     """
 
     def __init__(self, spec: Spec) -> None:
+        check_drawable(spec)
         self.spec = spec
         self.samples = spec.kind == "two-modes"
         self.population = Portraits(spec if spec.population else spec.replace(n="inf"))

@@ -122,7 +122,7 @@ def test_the_samplers_are_those_of_steps():
 def test_a_schedule_of_one_s_own_is_drawn():
     text = dilaton.default_spec().replace(n="inf").text
     text = text.replace('"1 - tau"', '"cos(pi*tau/2)"')
-    mine = explore.Explorer(parse_spec(text.replace('"tau" ', '"sin(pi*tau/2)" ')))
+    mine = explore.Explorer(parse_spec(text.replace('"tau"', '"sin(pi*tau/2)"')))
     assert mine._told() == "two modes, alpha = cos(pi*tau/2), beta = sin(pi*tau/2)"
     found = answer(POINT, mine)
     wanted = 0.8 * normal(np.array(found["nu"]), np.pi)
