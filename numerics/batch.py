@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 FLAT = 1e-4
 """Minima that may be further away than this are not known."""
 
+BENT = 1e-9
+"""A curvature below minus this is negative."""
+
 FAR = 1000.0
 """Scale of a window after which a sample that is on its way to a mode stays there."""
 
@@ -73,7 +76,11 @@ class SolvedPhase:
     @property
     def parted(self) -> np.ndarray | bool:
         """The rows whose samples of a class do not stay alike."""
-        return False if self.alike is None else ~self.alike.symmetric & ~self.lost
+        if self.alike is not None:
+            return ~self.alike.symmetric & ~self.lost
+        if self.found is None or isinstance(self.found, Minima):
+            return False
+        return np.array([x.bend < -BENT for x in self.found])
 
 
 def solved_phases(
@@ -299,9 +306,12 @@ def _judge(part: SolvedPhase, out: Rows, solver: Solver) -> None:
         _mark(out, worst > share_limit(solver), "inaccurate", reason, worst)
     reason = "flat: overlaps are known to {:.1g}"
     _mark(out, part.apart > FLAT, "inaccurate", reason, part.apart)
-    reason = "samples of a class part: a state lower by {:.1g} exists"
-    gain = 0.0 if part.alike is None else part.alike.gain
-    _mark(out, part.parted, "split", reason, gain)
+    reason = "samples of a class part: the curvature is negative"
+    _mark(out, part.parted, "split", reason)
+    if part.alike is not None:
+        reason = "samples of a class part: a state lower by {:.1g} exists"
+        gain = part.alike.gain
+        _mark(out, part.parted & (gain > 0), "split", reason, gain)
     if decided is not None and decided.early is not None:
         early = decided.early[:, 0]
         reason = "the share nears its limit like log d; it is {:.3g} at d = 1e6 kappa^2"

@@ -195,8 +195,8 @@ NO_SHARES = (
 
 PARTED = (
     "All samples of a class should be treated alike, for the equations assume it, but "
-    "a network that parts them has a lower loss. Do not use these overlaps and shares, "
-    "or raise the ridges, n or kappa; `split_gain` says how much lower it is."
+    "a network that parts them has a lower loss. Do not use these overlaps and shares; "
+    "raise the ridges, n or kappa, or see `split_gain` for how much lower it is."
 )
 
 

@@ -51,6 +51,9 @@ FADING = 1e-6
 FAINT = 1e-13
 """Size of w that stands for 0 where the printed equations divide by it."""
 
+STABLE = (1.0, 0.5, 0.25)
+"""Times at which it is tested whether the lowest minimum is one of the network."""
+
 ROUGH, FINE = 1e-6, 1e-11
 """How well slopes agree with those of a rule twice as fine: on the way, at the end."""
 
@@ -231,6 +234,8 @@ class ClassMinima:
     minima, runner_up
         How many distinct minima the search at s = 1 found, and the second lowest
         objective there (infinite if there is none).
+    bend
+        The smallest curvature at a few times that do not depend on those asked for.
     path
         The minimum as a function of time.
     """
@@ -244,6 +249,7 @@ class ClassMinima:
     switches: tuple[float, ...]
     minima: int
     runner_up: float
+    bend: float
     path: Path = field(repr=False)
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -269,6 +275,7 @@ def minimise_classes(
     curvatures = [
         path.land.curvature(max(t, FLOOR), x) for t, x in zip(s, found, strict=True)
     ]
+    bend = min(path.land.curvature(t, path.polished(t)) for t in STABLE)
     path.land.objective = rough
     return ClassMinima(
         names=phase.learned.names,
@@ -280,6 +287,7 @@ def minimise_classes(
         switches=tuple(edge for edge, _ in path.segments[1:]),
         minima=len(path.heights),
         runner_up=path.heights[1] if len(path.heights) > 1 else np.inf,
+        bend=bend,
         path=path,
     )
 

@@ -164,4 +164,4 @@ def _averaged(fall, start, gamma, spread, nodes, weights):
     above = 0.5 * (1 - erf(y / root / jnp.sqrt(2.0)))
     share, half = (above * weights).sum(-1) / weights.sum(), weights[::2]
     off = jnp.abs(share - (above[:, ::2] * half).sum(-1) / half.sum())
-    return share, y[:, len(nodes) // 2], jnp.minimum(off, 1000 * off**2)
+    return share, y[:, (len(nodes) - 1) // 2], jnp.minimum(off, 1000 * off**2)
