@@ -190,6 +190,21 @@ def sampling_methods(count: int, folder: Path) -> list[Method]:
             error,
         ),
     ]
+    if rivals.has_heyoka():
+        methods += [
+            Method(
+                f"heyoka, {name}",
+                few["nu"].size,
+                lambda f=function: f(few, RTOL),
+                error,
+            )
+            for name, function in (
+                ("ensemble", rivals.heyoka_ensemble),
+                (f"batches of {rivals.BATCH}", rivals.heyoka_batches),
+            )
+        ]
+    else:
+        say("no heyoka (pip install heyoka): it is left out")
     floor = Floor.build(folder, RTOL)
     if floor is None:
         say("no gcc: the C floor is left out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,61 @@ def diffrax_rows(rows: Columns, rtol: float, solver: str, sharded: bool) -> np.n
     """Integrate by diffrax under `vmap`; `sharded` over devices, chunk by chunk."""
     run = _diffrax(solver, sharded, rtol, rows["nu"].size)
     return np.asarray(run(rows["nu"], rows["p"], rows["kappa"]))
+
+
+BATCH = 8  # rows that heyoka takes side by side: one register of AVX-512
+
+
+def has_heyoka() -> bool:
+    """Whether heyoka is installed; it is no dependency."""
+    return find_spec("heyoka") is not None
+
+
+@lru_cache(maxsize=8)
+def _heyoka(rtol: float, size: int) -> Any:
+    """Compile the flow as a Taylor series by heyoka; `size` rows side by side."""
+    import heyoka
+
+    x = heyoka.make_vars("x")
+    kappa, bias = heyoka.par[0], heyoka.par[1]
+    field = [(x, kappa * heyoka.tanh(kappa * heyoka.time * x + bias))]
+    if size == 1:
+        return heyoka.taylor_adaptive(field, [0.0], pars=[0.0, 0.0], tol=rtol)
+    return heyoka.taylor_adaptive_batch(
+        field, np.zeros((1, size)), pars=np.zeros((2, size)), tol=rtol
+    )
+
+
+def heyoka_batches(rows: Columns, rtol: float) -> np.ndarray:
+    """Integrate a register of rows at a time, in a plain loop."""
+    kernel, out = _heyoka(rtol, BATCH), np.empty(rows["nu"].size)
+    bias = np.log(rows["p"] / (1 - rows["p"])) / 2
+    start, end = np.zeros(BATCH), np.ones(BATCH)
+    for first in range(0, out.size, BATCH):
+        pick = np.minimum(np.arange(first, first + BATCH), out.size - 1)
+        kernel.set_time(start)
+        kernel.state[0] = rows["nu"][pick]
+        kernel.pars[0], kernel.pars[1] = rows["kappa"][pick], bias[pick]
+        kernel.propagate_until(end)
+        out[pick] = kernel.state[0]
+    return out
+
+
+def heyoka_ensemble(rows: Columns, rtol: float) -> np.ndarray:
+    """Integrate by heyoka's own ensembles: one integrator a row, over threads."""
+    import heyoka
+
+    bias = np.log(rows["p"] / (1 - rows["p"])) / 2
+
+    def placed(kernel: Any, row: int) -> Any:
+        kernel.time, kernel.state[0] = 0.0, rows["nu"][row]
+        kernel.pars[:] = rows["kappa"][row], bias[row]
+        return kernel
+
+    done = heyoka.ensemble_propagate_until(
+        _heyoka(rtol, 1), 1.0, rows["nu"].size, placed
+    )
+    return np.array([kernel.state[0] for kernel, *_ in done])
 
 
 # the stationarity problem of n samples

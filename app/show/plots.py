@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import wraps
 from pathlib import Path
@@ -75,12 +78,35 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(draw)
     def within(*args: P.args, **kwargs: P.kwargs) -> R:
-        import matplotlib as mpl
-
-        with mpl.rc_context(STYLE):
+        with _matplotlib().rc_context(STYLE):
             return draw(*args, **kwargs)
 
     return within
+
+
+def _matplotlib() -> Any:
+    """Import matplotlib; a backend in MPLBACKEND that it does not know is left out.
+
+    Figures here need no backend.
+    """
+    try:
+        import matplotlib
+    except ValueError:
+        for name in [x for x in sys.modules if x.split(".")[0] == "matplotlib"]:
+            del sys.modules[name]  # what was loaded before the backend was read
+        with _without("MPLBACKEND"):
+            import matplotlib
+    return matplotlib
+
+
+@contextmanager
+def _without(name: str) -> Iterator[None]:
+    kept = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if kept is not None:
+            os.environ[name] = kept
 
 
 @styled

@@ -39,6 +39,17 @@ def test_the_c_floor_and_scipy_solve_the_same_flow(tmp_path, method):
     np.testing.assert_allclose(stacked, single, atol=LOOSE)
 
 
+def test_heyoka_solves_the_same_flow():
+    pytest.importorskip("heyoka")
+    from benchmarks import rivals
+    from benchmarks.bench import sampling_rows
+
+    few = sampling_rows(10)
+    single = rivals.scipy_rows(few, 1e-8)
+    for solve in (rivals.heyoka_batches, rivals.heyoka_ensemble):
+        np.testing.assert_allclose(solve(few, 1e-8), single, atol=LOOSE)
+
+
 def test_the_training_rival_reaches_the_known_values():
     from benchmarks.rivals import scipy_training
 

@@ -97,6 +97,21 @@ def test_figures_ignore_a_usetex_of_the_user():
         assert mpl.rcParams["text.usetex"]
 
 
+def test_figures_are_drawn_with_a_backend_that_is_not_there():
+    code = (
+        "from dilaton.show import plots; drawn, _ = plots.new_figure(1, 1, 2, 2); "
+        "print(len(plots.rendered(drawn, 'png')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"MPLBACKEND": "nonsense"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) > 1000
+
+
 def test_no_store_is_left_where_no_scheduler_answers(tmp_path):
     pytest.importorskip("distributed")
     with pytest.raises(SolveError, match="did not answer"):
