@@ -501,6 +501,8 @@ def targets(rows: list[Row]) -> list[str]:
 
 def run(quick: bool) -> tuple[list[Row], dict[str, float]]:
     """Measure everything; `quick` with few rows, to see that it works."""
+    from .growth import growth_of_cost
+
     rounds = 2 if quick else ROUNDS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -510,7 +512,9 @@ def run(quick: bool) -> tuple[list[Row], dict[str, float]]:
         rows += measured("stationary", stationary_methods(4 if quick else 16), 3)
         rows += measured("training", training_methods(50 if quick else 500), 3)
         numbers = first_results(folder)
-    numbers |= growth(10_000 if quick else 1_000_000)
+    numbers |= growth(10_000 if quick else 10_000_000)
+    say("growth with features, n and d")
+    numbers |= growth_of_cost(quick)
     say("memory")
     count = 10_000 if quick else 1_000_000
     numbers[f"peak memory of {count} rows (GiB)"] = _python(MILLION, str(count))
