@@ -71,7 +71,7 @@ def tried(python: str, end: str, folder: Path) -> list[str]:
         words = line.format(spec="spec.toml").split()
         if failed := _run([here, "-m", "dilaton", *words], home):
             found.append(f"dilaton {line}: {failed}")
-    pytest = [here, "-m", "pytest", "-q", "-p", "no:cacheprovider", *FILES]
+    pytest = [here, "-m", "pytest", "-q", *FILES]
     if failed := _run([*pytest, "-W", "default"], ROOT):
         found.append(f"pytest: {failed}")
     return found
