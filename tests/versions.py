@@ -35,7 +35,7 @@ COMMANDS = (
     "sweep {spec} --over kappa=1,2 --backend jax -o jax",
 )
 FILES = (
-    "tests/house/test_packaging.py",
+    "tests/theory/models/test_spec.py",
     "tests/numerics/codegen/test_kernel.py",
     "tests/numerics/sweep/test_store.py",
     "tests/theory/windows",
