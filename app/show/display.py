@@ -151,7 +151,7 @@ class Shown:
             asked = list(known) if not drawing.swept(self._data) else _usual(families)
         found: dict[str, None] = {}
         for name in asked:
-            mine = [name] if name in known else families.get(name, [])
+            mine = families.get(name, [name] if name in known else [])
             if not mine:
                 near = did_you_mean(str(name), [*known, *families])
                 raise ModelError(

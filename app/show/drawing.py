@@ -109,10 +109,12 @@ def _curves(values: xr.DataArray) -> Iterator[Curve]:
 
 def _style(index: tuple[int, ...], fan: bool) -> dict[str, Any]:
     """A colour for each mode and dashes for each direction; one for starting points."""
+    from matplotlib.colors import to_hex  # at once, by the cycle that holds now
+
     if fan:
-        return {"color": "C0", "linewidth": 1.0}
+        return {"color": to_hex("C0"), "linewidth": 1.0}
     dashes = ("-", "--", ":", "-.")
-    style: dict[str, Any] = {"color": f"C{index[0]}"} if index else {}
+    style: dict[str, Any] = {"color": to_hex(f"C{index[0]}")} if index else {}
     return style | ({"linestyle": dashes[index[1] % 4]} if len(index) > 1 else {})
 
 

@@ -140,6 +140,8 @@ def test_a_quantity_stands_for_all_its_units(features):
     (ax,) = panels(features.dilaton.plot("omega")).values()
     assert legend(ax) == [r"$\omega_{1}$", r"$\omega_{2}$"]
     assert list(panels(features.dilaton.plot("omega_2"))) == [r"$\omega_{2}$"]
+    (ax,) = panels(features.dilaton.plot("m")).values()  # of the bulk there is an m
+    assert legend(ax) == ["$m_{1}$", "$m_{2}$", "$m$"]
 
 
 def test_modes_have_a_curve_for_each_mode_and_direction(modes):
@@ -180,13 +182,16 @@ def test_the_user_keeps_his_style(traj):
     assert to_hex(ax.get_xticklabels()[0].get_color()) == "#445566"
 
 
-def test_ours_is_asked_for(traj):
+def test_ours_is_asked_for(traj, modes):
     with mpl.rc_context({"lines.linewidth": 3.25}):
         figure = traj.dilaton.plot("omega", style="dilaton")
         assert mpl.rcParams["lines.linewidth"] == 3.25
     (ax,) = panels(figure).values()
     assert ax.lines[0].get_color() == COLOURS[0]
     assert ax.lines[0].get_linewidth() == STYLE["lines.linewidth"]
+    (of_modes,) = panels(modes.dilaton.plot("m", style="dilaton")).values()
+    drawn = [line.get_color() for line in of_modes.lines[:6]]
+    assert drawn == [to_hex(COLOURS[k]) for k in (0, 0, 1, 1, 2, 2)]
     assert not ax.spines["right"].get_visible()
     with pytest.raises(dilaton.ModelError, match="`style` must be `dilaton`"):
         traj.dilaton.plot(style="ggplot")
