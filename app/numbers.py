@@ -64,7 +64,7 @@ RULES = {
         "positive and below 1e12",
         0,
         1e12,
-        remedy="With none the minimum is not unique where tau = 0; use a small one.",
+        remedy="Without a ridge the minimum is not unique at tau = 0; use a small one.",
     ),
     "ridge_w": Bounds(
         "positive and below 1e12",

@@ -185,7 +185,7 @@ def training_times(given: Iterable[float]) -> list[float]:
         times = np.array([np.nan])
     if times.ndim != 1 or not times.size or not np.all((times >= 0) & (times < np.inf)):
         raise ModelError(
-            "`times` must be training times from 0, at least one, but is "
+            "`times` must hold one or more training times, from 0 on, but is "
             f"{shown(given)}. `init` holds at time 0."
         )
     return times.tolist()

@@ -351,7 +351,7 @@ def _warn(what: str, wanted: float, found: float, why: str) -> None:
     """Say that a number is given which is known less well than was asked for."""
     warnings.warn(
         f"{what} should be known to {wanted:.1g}, but may be off by {found:.1g}: the "
-        f"minimum {why}. Do not use more digits, or change the ridges.",
+        f"minimum {why}. Trust no further digits, or change the ridges.",
         stacklevel=2,
     )
 

@@ -181,7 +181,7 @@ class Limit(Typeset):
             asked = name if name in names else names[0]
             raise AttributeError(
                 f"A limit has `model`, `dilation`, `phases` and `exact`, but `{name}` "
-                f'was asked for. Phases are had by name: `limit.phase("{asked}")`.'
+                f'was asked for. Get a phase by its name: `limit.phase("{asked}")`.'
             )
 
     @cached_property

@@ -15,7 +15,7 @@ def numbers(text: str, option: str) -> list[float]:
     values = [x for x in map(_number, text.split(",")) if x is not None]
     if len(values) <= text.count(","):
         raise ModelError(
-            f"`{option}` must be numbers separated by commas, but is {text!r}. Write "
+            f"`{option}` must hold numbers separated by commas, but is {text!r}. Write "
             f"them as in `{option} 0.25,0.5,1`."
         )
     return values
@@ -47,7 +47,7 @@ def read_unit_times(text: str, option: str) -> list[float]:
     for x in values:
         if not 0 <= x <= 1:
             raise ModelError(
-                f"`{option}` must be times between 0 and 1, but has {x:g}. 0 is the "
+                f"`{option}` must hold times between 0 and 1, but has {x:g}. 0 is the "
                 "beginning and 1 the end."
             )
     return values
@@ -79,7 +79,7 @@ def pairs(text: str, option: str) -> dict[str, float]:
         number = _number(value)
         if number is None or not name.isidentifier():
             raise ModelError(
-                f"`{option}` must be name=number pairs, but has {part!r}. Write them "
+                f"`{option}` must hold name=number pairs, but has {part!r}. Write them "
                 f"as in `{option} m=0.3,q=0.5`."
             )
         if name in out:
@@ -136,5 +136,5 @@ def needed(given: dict[str, Any], what: str) -> None:
         if value is None:
             raise ModelError(
                 f"`{option}` must be given for {what}, but is missing. Add it; --help "
-                "has an example."
+                "shows how."
             )

@@ -61,7 +61,7 @@ class Shown:
         if not isinstance(found, dict):
             raise ModelError(
                 "The attribute `json` of a result must be a table in JSON, but is "
-                f"{shown(self._data.attrs['json'])}. Take it from the result as it was."
+                f"{shown(self._data.attrs['json'])}. Copy it from the original result."
             )
         return found
 

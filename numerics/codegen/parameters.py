@@ -110,7 +110,7 @@ def increasing_times(name: str, given: Any) -> np.ndarray:
     """Return times in [0, 1] that increase, at least one."""
     times = unit_times(name, given)
     if np.any(np.diff(times) <= 0):
-        raise bad_times(name, times, " that increase", "Sort them and drop doubles.")
+        raise bad_times(name, times, " that increase", "Sort them and drop repeats.")
     return times
 
 
@@ -122,7 +122,7 @@ def bad_times(name: str, given: Any, what: str, remedy: str) -> ModelError:
     except ValueError:  # lists of different lengths, for one
         text = shown(given)
     return ModelError(
-        f"`{name}` must be times between 0 and 1{what}, but is {text[:60]}. {remedy}"
+        f"`{name}` must hold times between 0 and 1{what}, but is {text[:60]}. {remedy}"
     )
 
 

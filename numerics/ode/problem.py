@@ -192,7 +192,7 @@ def _table(given: Mapping[str, np.ndarray], labels: list[str], batch: int):
     bad = np.flatnonzero(~np.isfinite(table[:, column]))
     raise ShapeError(
         f"`{labels[column]}` must be finite, but row {bad[0]} has "
-        f"{table[bad[0], column]} ({bad.size} of {batch} rows). Mend or drop those "
+        f"{table[bad[0], column]} ({bad.size} of {batch} rows). Correct or drop those "
         "rows."
     )
 

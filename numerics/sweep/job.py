@@ -224,8 +224,8 @@ def _array(name: Any, value: Any) -> np.ndarray:
 def _bad_rows(fact: str) -> ShapeError:
     return ShapeError(
         "A row function must return a mapping from names to arrays of numbers or "
-        f"text, of shape (rows,) or (rows, times), but it {fact}. Mend the function; "
-        "`dilaton.numerics.sweep.job.RowFunction` tells what it may return."
+        f"text, of shape (rows,) or (rows, times), but it {fact}. Correct the "
+        "function; `dilaton.numerics.sweep.job.RowFunction` says what it may return."
     )
 
 

@@ -351,7 +351,7 @@ CALLS = {  # name: (call, error, (rule, fact, remedy))
     "s doubled": (
         lambda: solve(s=[0.5, 0.5]),
         ModelError,
-        ("that increase", "[0.5 0.5]", "drop doubles"),
+        ("that increase", "[0.5 0.5]", "drop repeats"),
     ),
     "s outside": (lambda: solve(s=[2]), ModelError, (*RANGE, "is [2]", "the end")),
     "s nan": (lambda: solve(s=[NAN]), ModelError, (*RANGE, "is [nan]", "the end")),
@@ -490,7 +490,7 @@ CALLS = {  # name: (call, error, (rule, fact, remedy))
     "init nan": (
         lambda: flow(init={"nu": [0, NAN]}),
         ShapeError,
-        ("must be finite", "row 1 has nan", "Mend or drop"),
+        ("must be finite", "row 1 has nan", "Correct or drop"),
     ),
     "init text": (
         lambda: flow(init={"nu": "a"}),
@@ -615,12 +615,12 @@ CALLS = {  # name: (call, error, (rule, fact, remedy))
     "learn backwards": (
         lambda: learn(times=[-1.0]),
         ModelError,
-        ("times from 0", "[-1.0]", "`init` holds at time 0"),
+        ("training times, from 0 on", "[-1.0]", "`init` holds at time 0"),
     ),
     "learn never": (
         lambda: learn(times=[]),
         ModelError,
-        ("at least one", "is []", "`init` holds at time 0"),
+        ("one or more", "is []", "`init` holds at time 0"),
     ),
     "learn s outside": (lambda: learn(s=2.0), ModelError, (*RANGE, "is 2", "the end")),
     "learn network": (
@@ -748,11 +748,11 @@ RECORDS = {  # records of a model: name: (call, (rule, fact, remedy))
     ),
     "frozen population": (
         lambda: dilaton.Data(frozen_noise=True),
-        ("`frozen_noise` says how samples are", "`samples` is False", "Leave it out"),
+        ("`frozen_noise` describes samples", "`samples` is False", "Leave it out"),
     ),
     "empty population": (
         lambda: dilaton.Data(empty=("--",)),
-        ("`empty` says how samples are", "`samples` is False", "Leave it out"),
+        ("`empty` describes samples", "`samples` is False", "Leave it out"),
     ),
     "exponent negative": (
         lambda: dilaton.product(0, -1),
@@ -934,7 +934,11 @@ RETURNED = {  # what a row function returns: what the message says
     "objects": ({"m": [None, None]}, "`m` as [None, None]"),
 }
 CALLS |= {
-    f"rows return {k}": (returns(found), ShapeError, (ROWS, fact, "Mend the function"))
+    f"rows return {k}": (
+        returns(found),
+        ShapeError,
+        (ROWS, fact, "Correct the function"),
+    )
     for k, (found, fact) in RETURNED.items()
 }
 CALLS |= {
@@ -977,11 +981,11 @@ PLOTS = {  # what is drawn: name: (call, (rule, fact, remedy))
     ),
     "plot broken json": (
         lambda: plot(change=lambda found: found.assign_attrs(json="{broken")),
-        ("must be a table in JSON", "is '{broken'", "Take it from"),
+        ("must be a table in JSON", "is '{broken'", "Copy it from"),
     ),
     "plot other json": (
         lambda: plot(change=lambda found: found.assign_attrs(json=3)),
-        ("must be a table in JSON", "is 3", "Take it from"),
+        ("must be a table in JSON", "is 3", "Copy it from"),
     ),
 }
 CALLS |= {k: (call, ModelError, parts) for k, (call, parts) in PLOTS.items()}

@@ -323,7 +323,7 @@ class Data:
         for name in ("frozen_noise", "empty"):
             if getattr(self, name) and not self.samples:
                 raise ModelError(
-                    f"`{name}` says how samples are, but `samples` is False: the "
+                    f"`{name}` describes samples, but `samples` is False: the "
                     "population has none. Leave it out, or set `samples=True`."
                 )
 

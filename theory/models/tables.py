@@ -207,7 +207,9 @@ def _mode_counts(raw: Any, n: int, modes: int) -> list[int]:
         remedy="Without samples a mode cannot be learned: leave it out.",
     )
     if not isinstance(raw, list) or len(raw) != modes:
-        raise _wrong("data.counts", raw, f"a list of {modes}, one a mode", "Add some.")
+        raise _wrong(
+            "data.counts", raw, f"a list of {modes}, one for each mode", "Add."
+        )
     counts = [_number(f"data.counts[{k}]", x, rule) for k, x in enumerate(raw, 1)]
     if sum(counts) != n:
         raise ModelError(
@@ -274,7 +276,7 @@ def _network(raw: dict[str, Any], kind: str) -> dict[str, Any]:
     for key in ("tied", "bias"):
         if not isinstance(full[key], bool):
             raise _wrong(
-                f"network.{key}", full[key], "true or false", "Without quotes."
+                f"network.{key}", full[key], "true or false", "Omit the quotes."
             )
     return full
 

@@ -144,7 +144,7 @@ def piecewise_linear(
         raise ModelError(
             "A table of a density must have at least two times and a height that is "
             f"not negative for each, but has {len(times)} times and the heights "
-            f"{shown(list(heights))}. Mend it."
+            f"{shown(list(heights))}. Correct it."
         )
     if not all(0 <= a < b <= 1 for a, b in pairwise(times)) or not max(heights) > 0:
         raise ModelError(
