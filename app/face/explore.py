@@ -269,7 +269,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing; what is computed is on the page."""
+        """Stay silent; what is computed is on the page."""
 
 
 class _Server(ThreadingHTTPServer):

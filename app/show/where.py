@@ -24,7 +24,10 @@ PAGES = {"bayes": "docs/derivation.md", "two-modes": "docs/derivation-samples.md
 
 @dataclass(frozen=True)
 class Place:
-    """Where one equation is derived, kept and printed; a rule has no system."""
+    """The places where one equation is derived, tested and printed.
+
+    A rule has no system.
+    """
 
     label: str
     equation: str

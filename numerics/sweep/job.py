@@ -454,7 +454,7 @@ def _wanted(job: Job, chunk_index: int | None) -> Sequence[int]:
     if not known or not 0 <= chunk_index < job.chunks:
         raise ModelError(
             f"`chunk_index` must be from 0 to {job.chunks - 1}, since the sweep has "
-            f"{job.chunks} chunks of {job.rows_per_chunk} rows, but is "
+            f"chunks of {job.rows_per_chunk} rows, {job.chunks} in all, but is "
             f"{shown(chunk_index)}. Change it, or the size of the job array."
         )
     return [int(chunk_index)]

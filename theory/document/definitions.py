@@ -149,7 +149,7 @@ _MEANING = {
     "g": "projection of the sample on the summed noises of a class",
     "share_plus": "probability that `nu` is positive",
     "mse": "mean squared error of the Bayes denoiser per dimension",
-    "mse_jump": "its drop at `tau = 0+` without dilation",
+    "mse_jump": "drop of that error at `tau = 0+` without dilation",
     "Y": "the sample along `w`: the field is `omega Y + b`",
     "F": "what the flow adds to `nu`",
     "Gamma": "variance (covariances) of `Y` at the start",

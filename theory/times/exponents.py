@@ -20,7 +20,7 @@ ROUNDS = 12
 
 @dataclass(frozen=True)
 class Law:
-    """How a learning time grows: as ``d**exponent`` times what `text` says.
+    """The growth of a learning time: ``d**exponent`` times what `text` says.
 
     The exponent is infinite for a time that grows faster than any power.
     """

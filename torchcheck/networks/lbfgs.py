@@ -40,7 +40,7 @@ def only_new_rows(part: Callable[[Tensor], RowObjective]) -> RowObjective:
 
 
 class Minimum(NamedTuple):
-    """Where the rows ended: points (T, K), values (T,), gradient norms (T,)."""
+    """The ends of the rows: points (T, K), values (T,), gradient norms (T,)."""
 
     point: Tensor
     value: Tensor

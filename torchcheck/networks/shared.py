@@ -40,7 +40,7 @@ class SharedTask:
 
 @dataclass(frozen=True)
 class SharedRun:
-    """How it is trained: `batch` fresh samples a step, many networks side by side.
+    """A training: `batch` fresh samples in each step, many networks side by side.
 
     `stratified` draws the times of a batch one from each of its equal shares;
     `repeats` uses each pair of noise and data at that many times. With heavy-ball

@@ -274,7 +274,7 @@ def _samples(model: Model, values: Values) -> tuple[Tensor, Tensor]:
 
 
 class Size(NamedTuple):
-    """How many vectors are drawn, and in how many dimensions."""
+    """The number of vectors that are drawn, and of their dimensions."""
 
     d: int
     means: int

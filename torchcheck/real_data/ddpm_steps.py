@@ -21,7 +21,7 @@ from .training_times import TrainingTimes
 
 @dataclass(frozen=True, eq=False)
 class StepDistribution:
-    """How often each step of a DDPM is trained at.
+    """The probability of each step of a DDPM in training.
 
     Attributes
     ----------

@@ -133,7 +133,7 @@ class EmpiricalLaw:
         turned_labels: Any = None,
         batch: int = BATCH,
     ) -> Curve:
-        r"""How often a U-turn of the exact law changes the class, without turning.
+        r"""Return how often a U-turn of the exact law would change the class.
 
         The result of an exact U-turn is a draw of the posterior, so the chance of a
         change is one minus the posterior probability of the sample's own class.

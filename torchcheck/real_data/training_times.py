@@ -237,7 +237,7 @@ class TrainingTimes:
         hi: float,
         path: NumericInterpolant = LINEAR_PATH,
     ) -> TrainingTimes:
-        r"""How a usual training weighs the noise-prediction error, seen in the SNR.
+        r"""The weight that a usual training gives to noise prediction at each SNR.
 
         With $\Lambda = d\,\beta^2/\alpha^2$ (small times), diffusion weighs as
         $1/(2\Lambda)$ and flow matching as $\sqrt d/(2\Lambda^{3/2})$. Both diverge

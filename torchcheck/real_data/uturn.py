@@ -51,7 +51,7 @@ CHANCE = 0.01
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """How often a feature changed on a U-turn.
+    """The share of U-turns on which a feature changed, at each time.
 
     Attributes
     ----------
@@ -328,7 +328,7 @@ def _cut(scores: np.ndarray, threshold: Any) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class MseCurve:
-    """Squared error per dimension of a denoiser, sample by sample.
+    """The squared error per dimension of a denoiser, sample by sample.
 
     Attributes
     ----------

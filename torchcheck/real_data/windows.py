@@ -311,7 +311,7 @@ def steepening(curves: Iterable[MseCurve]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two windows coincide, on the axis of log SNR; `statement` in words."""
+    """The overlap of two windows on the axis of log SNR, and a `statement` in words."""
 
     overlap: float
     agree: bool
@@ -370,7 +370,7 @@ def _log_ratios(
 
 
 def mixture_window(p: float, ends: tuple[float, float] = (0.9, 0.1)) -> Any:
-    r"""Exact window of the two-mode mixture in $\Lambda = \beta^2|\mu|^2/\Delta$.
+    r"""The exact window of the two-mode mixture in $\Lambda = \beta^2|\mu|^2/\Delta$.
 
     A U-turn of the exact SDE redraws the mode from its posterior, so the chance of a
     change is $\frac12(1 - E\tanh^2(h + \Lambda s + \sqrt\Lambda g))$, with
@@ -390,7 +390,7 @@ def mixture_window(p: float, ends: tuple[float, float] = (0.9, 0.1)) -> Any:
 
 
 def mixture_change(snr: float, p: float) -> float:
-    r"""Chance that a U-turn from $\Lambda$ = `snr` changes the mode (exact SDE)."""
+    r"""The chance that a U-turn from $\Lambda$ = `snr` changes the mode (exact SDE)."""
     g, weight = np.polynomial.hermite_e.hermegauss(120)
     weight = weight / weight.sum()
     h = math.atanh(2 * p - 1)

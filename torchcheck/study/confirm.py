@@ -34,7 +34,7 @@ MEASURED = ("c_hat", "m", "omega", "b", "q", "r", "c")
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """How much is computed. Nothing here changes what is computed."""
+    """The amount that is computed; no setting changes what is computed."""
 
     dims: tuple[int, ...]  # dimensions trained by the exact average
     seeds: int

@@ -76,7 +76,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Training:
-    """How networks are trained, see `train`; `steps` are Adam's if sampled."""
+    """Settings of a training, see `train`; `steps` are those of Adam if sampled."""
 
     method: Method = "averaged"
     steps: int = 2000
