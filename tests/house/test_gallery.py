@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dilaton.face.cli import COMMANDS
 
 from ..oracles import mixture_share
 
@@ -102,10 +103,49 @@ def test_each_script_draws_one_legible_figure(name):
     assert FIRST[name](figure)
 
 
+def pages():
+    """The gallery and the pages of published results, by name."""
+    found = [DOCS / "gallery.md", *sorted((DOCS / "gallery").glob("*.md"))]
+    return {path.stem: path.read_text(encoding="utf-8") for path in found}
+
+
 def test_the_pages_show_every_figure_and_only_those():
-    text = (DOCS / "gallery.md").read_text()
+    text = "".join(pages().values())
     assert sorted(re.findall(r"figures/(\w+)\.svg", text)) == DRAW.names()
-    assert sorted(set(re.findall(r"\(gallery/(\w+)\.py", text))) == DRAW.names()
+    linked = re.findall(r"\((?:gallery/)?(\w+)\.py\)", text)
+    assert sorted(set(linked)) == DRAW.names()
+
+
+def test_the_gallery_lists_every_page_of_a_paper():
+    index, *others = pages().items()
+    assert len(others) == 4
+    for name, text in others:
+        assert f"\ngallery/{name}\n" in index[1]  # for the site
+        assert f"(gallery/{name}.md)" in index[1]  # for the reader
+        assert "arXiv" in text or "Klinger" in text
+
+
+@pytest.mark.parametrize("name", sorted(set(pages()) - {"gallery"}))
+def test_every_published_result_has_its_command_and_its_test(name):
+    """Commands are those of the package, and tests are there under their names."""
+    commands = {command.__name__ for command in COMMANDS}
+    _, *sections = pages()[name].split("\n## ")
+    assert sections
+    for text in sections:
+        given = re.findall(r"^- Command: `(.*?)`", text, re.M)
+        kept = re.findall(r"^- Test: `(.*?)`$", text, re.M)
+        assert given, text
+        assert kept, text
+        for line in given:
+            program, word, *rest = line.split()
+            known = {"dilaton": commands, "make": {"run"}}.get(program)
+            assert word in known if known else rest[0] in DRAW.names(), line
+        for test in kept:
+            path, _, judge = test.partition("::")
+            source = (DOCS.parent / path).read_text(encoding="utf-8")
+            assert f"def {judge}(" in source, test
+        for figure in re.findall(r"figures/(\w+)\.svg", text):
+            assert f"`python docs/gallery/draw.py {figure}`" in text, figure
 
 
 def test_figures_are_written_as_vector_and_as_pixels(tmp_path):
