@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from .show.display import plot
     from .theory.derive import Limit, Phase, System
+    from .theory.exports.reader import read_systems
     from .theory.models.model import (
         LINEAR,
         TRIGONOMETRIC,
@@ -118,6 +119,7 @@ _HOME = {
         "Phase",
         "System",
     ),
+    "theory.exports.reader": ("read_systems",),
     "theory.models.model": (
         "LINEAR",
         "TRIGONOMETRIC",
@@ -202,6 +204,7 @@ __all__ = [
     "parse_schedule",
     "plot",
     "product",
+    "read_systems",
     "shared_flow",
     "solve",
     "solve_rows",

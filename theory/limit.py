@@ -14,6 +14,7 @@ from .phases import bulk, weights
 from .phases.denoiser import exact_flow, exact_mse
 from .phases.roles import Derivation, Following, Roles, roles_of
 from .phases.tied_score import tied_training
+from .references import bibtex
 from .symbols.shown import Typeset
 from .symbols.system import Equation, Step, System
 from .windows.dilation import Dilation
@@ -207,6 +208,16 @@ class Limit(Typeset):
         return tuple(s for p in self.phases for s in p.systems) + tuple(
             self.exact.values()
         )
+
+    def citations(self) -> str:
+        """Return BibTeX of the papers that the derived equations rest on.
+
+        Before each entry a comment names those equations, by system and label. What no
+        paper has is this software's own, whose entry comes first.
+        """
+        from .. import __version__
+
+        return bibtex(self.systems, __version__)
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:

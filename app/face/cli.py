@@ -14,6 +14,7 @@ import typer
 from .. import __version__
 from ..errors import DilatonError, printable
 from ..files import at_home
+from .commands.cite import cite
 from .commands.converge import converge
 from .commands.derive import derive
 from .commands.doctor import doctor
@@ -33,6 +34,7 @@ from .commands.windows import windows
 COMMANDS = (
     run,
     derive,
+    cite,
     solve,
     learn,
     mse,

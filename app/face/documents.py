@@ -8,18 +8,28 @@ importing sympy.
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Any, Literal, cast
 
 from .. import __version__
 from ..files import code_digest
 from ..numerics.codegen.cache import remembered
 from ..theory.models.spec import Spec
 
-Form = Literal["text", "latex", "fragment", "markdown", "json"]
+Form = Literal[
+    "text",
+    "latex",
+    "fragment",
+    "markdown",
+    "json",
+    "sympy",
+    "mathematica",
+    "julia",
+    "bibtex",
+]
 
 
 def document(spec: Spec, form: Form) -> str:
-    """Return the derivation of `spec` as text, LaTeX, Markdown or JSON."""
+    """Return the derivation of `spec` as text, a document, JSON or code."""
     structure = json.dumps(spec.structure, sort_keys=True)
     key = f"document {form}\n{__version__} {code_digest('theory')}\n{structure}"
     return remembered(key, lambda: _derived(spec, form))
@@ -28,8 +38,14 @@ def document(spec: Spec, form: Form) -> str:
 def _derived(spec: Spec, form: Form) -> str:
     from ..theory.derive import derive
     from ..theory.document.derivation import render
+    from ..theory.exports.languages import LANGUAGES
 
-    return render(derive(spec.model), form)
+    limit = derive(spec.model)
+    if form == "bibtex":
+        return limit.citations()
+    if form in LANGUAGES:
+        return LANGUAGES[form](limit)
+    return render(limit, cast("Any", form))
 
 
 OPEN = (

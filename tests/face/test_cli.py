@@ -75,13 +75,15 @@ def examples(text):
     return [shlex.split(words.replace("\\\n", " "))[1:] for words in found]
 
 
-@pytest.mark.parametrize("command", ["derive", "solve", "learn", "mse", "steps"])
+@pytest.mark.parametrize(
+    "command", ["derive", "cite", "solve", "learn", "mse", "steps"]
+)
 def test_the_examples_of_a_help_run(call, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     text = dilaton.default_spec().replace(n="inf").text
     (tmp_path / "my.toml").write_text(text)
     shown = examples(call(command, "--help")[1])
-    assert len(shown) == {"derive": 2, "learn": 2, "mse": 2}.get(command, 1)
+    assert len(shown) == {"derive": 4, "learn": 2, "mse": 2}.get(command, 1)
     for words in shown:
         code, out, err = call(*words[: words.index(">") if ">" in words else None])
         assert (code, err) == (0, ""), err
@@ -117,6 +119,7 @@ def test_schedules_are_compared_by_one_command(call, tmp_path, monkeypatch):
 
 BAD = [  # (arguments, with SPEC for a good spec file; what the message says)
     (["derive", "none.toml"], r"`none.toml` is not (No such file"),
+    (["cite", "none.toml"], r"`none.toml` is not (No such file"),
     (["solve", "SPEC", "--at", "0.5,2"], "times between 0 and 1, but has 2"),
     (["solve", "SPEC", "--at", ""], "numbers separated by commas"),
     (["solve", "SPEC", "--at", "a"], "numbers separated by commas, but is 'a'"),

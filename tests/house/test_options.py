@@ -66,6 +66,7 @@ LINES = {
         "form": ("a.toml --format text", "a.toml --format latex"),
         "fragment": tuple(f"a.toml --format latex {x}" for x in ("", "--fragment")),
     },
+    "cite": {"spec": ("a.toml", "product.toml")},
     "solve": {
         "spec": ("a.toml", "b.toml"),
         "at": ("a.toml --at 0.5", "a.toml --at 0.7"),
@@ -346,6 +347,19 @@ def test_every_option_of_a_command_acts(folder, monkeypatch, capsys, command, op
     assert ran(capsys, command, two, calls) != seen
 
 
+def test_each_format_of_a_derivation_is_a_text_of_its_own(folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr("warnings.showwarning", None)
+    rows = {
+        x.name: x for x in typer.main.get_command(cli.app).commands["derive"].params
+    }
+    forms = rows["form"].type.choices
+    assert len(forms) == 7
+    seen = [ran(capsys, "derive", f"a.toml --format {form}", []) for form in forms]
+    assert all(code == 0 and len(out) > 1000 for _, code, out, *_ in seen)
+    assert len({out for _, _, out, *_ in seen}) == len(forms)
+
+
 def test_an_option_that_does_nothing_would_be_seen(folder, monkeypatch, capsys):
     calls = []
     stubbed(monkeypatch, calls, "solve", "at")
@@ -357,6 +371,12 @@ def test_an_option_that_does_nothing_would_be_seen(folder, monkeypatch, capsys):
 
 # ------------------------------------------------------------------- public functions
 
+EXPORT = """
+k = Symbol("k", positive=True)
+x = Symbol("x", real=True)
+SYSTEMS = (System("test", "closed", None, (Equation("T1", x, 2*k),), (k,)),)
+"""
+EXPORT_2 = EXPORT.replace("2*k", "3*k")
 POINT = {"p": 0.8, "sigma": 1.0, "kappa": 2.0}
 SAMPLES = POINT | {"n": 16, "n_plus": 13, "ridge_u": 0.1, "ridge_w": 0.1}
 STATE = {"m": 0.3, "q": 0.5, "omega": 0.2, "r": 0.4, "b": 0.0}
@@ -712,6 +732,7 @@ CALLS = {
         "batch": tuple(lambda x=x: counted_calls(errors, batch=x) for x in (4, 6)),
         "look": tuple(lambda x=x: counted_calls(errors, look=x) for x in (True, False)),
     },
+    "read_systems": {"text": pair(dilaton.read_systems, "text", EXPORT, EXPORT_2)},
     "parse_schedule": {
         "text": pair(dilaton.parse_schedule, "text", "tau", "tau**2"),
         "key": pair(dilaton.parse_schedule, "key", "alpha", "beta", text="tau +"),

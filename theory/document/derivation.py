@@ -65,7 +65,7 @@ def blocks(limit: Limit) -> list[Piece]:
     for (name, system), own in zip(
         general_exact(limit).items(), limit.exact.values(), strict=True
     ):
-        found += system_blocks(system, own, schedule, limit.model, _EXACT[name])
+        found += system_blocks(system, own, schedule, limit.model, EXACT[name])
     found += [*_windows(limit), *_dilation(limit), *_table(limit)]
     for phase in limit.phases:
         found += _phase(limit.model, phase)
@@ -84,7 +84,7 @@ def _indexed(limit: Limit) -> list[Piece]:
             title = TITLES[system.name.split("/")[1]]
             found += indexed_blocks(system, limit.model, title, level=2)
     for system in limit.exact.values():
-        found += indexed_blocks(system, limit.model, _EXACT[system.name.split("/")[1]])
+        found += indexed_blocks(system, limit.model, EXACT[system.name.split("/")[1]])
     return found
 
 
@@ -322,7 +322,7 @@ def _table(limit: Limit) -> list[Piece]:
     ]
 
 
-_EXACT = {
+EXACT = {
     "sampling": "Exact flow of the Bayes velocity at dimension d",
     "mse": "Exact mean squared error at dimension d",
     "tied": "Exact training flow of the tied score network",

@@ -114,7 +114,15 @@ def symbol(name: str) -> sp.Symbol:
     ``n_pm`` and ``zeta_2_pm`` belong to the samples with signs + and -. Raises
     `KeyError` for a name that the notation table does not have.
     """
+    row = quantity(name)
+    if row is None:
+        raise KeyError(name)
+    whole = name.removesuffix(SHIFT)
+    return sp.Symbol(name, **{row.assumptions if whole == name else "real": True})
+
+
+def quantity(name: str) -> Quantity | None:
+    """Return the row of the table that a name belongs to; `None` if there is none."""
     whole = name.removesuffix(SHIFT)
     base = whole if whole in TABLE else re.sub(r"(_\d+)*(_[pm]+)?$", "", whole)
-    sign = TABLE[base].assumptions if whole == name else "real"
-    return sp.Symbol(name, **{sign: True})
+    return TABLE.get(base)

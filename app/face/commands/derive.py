@@ -12,7 +12,7 @@ from .options import SpecFile
 def derive(
     spec: SpecFile,
     form: Annotated[
-        Literal["text", "latex", "markdown", "json"],
+        Literal["text", "latex", "markdown", "json", "sympy", "mathematica", "julia"],
         typer.Option("--format", help="The format of the derivation."),
     ] = "text",
     fragment: Annotated[
@@ -28,6 +28,8 @@ def derive(
     Example:
       dilaton derive my.toml --format latex > derivation.tex
       dilaton derive my.toml --format latex --fragment > appendix.tex
+      dilaton derive my.toml --format mathematica > derivation.wl
+      dilaton derive my.toml --format julia > derivation.jl
     """
     from ...errors import ModelError
     from ...theory.models.spec import load_spec
