@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from .symbols.system import System
 
 SETTING = ("Aranguri2024", "Aranguri2025")
-"""What every limit rests on: phases, and dilations of time."""
+"""Papers that every limit rests on: phases, and dilations of time."""
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "theory.phases.weights": ("Aranguri2024", "Cui2023"),

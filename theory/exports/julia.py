@@ -269,8 +269,8 @@ def _needed(system: System) -> list[Equation]:
     found: list[Equation] = []
     wanted = set().union(*(eq.rhs.free_symbols for eq in system.equations))
     for eq in reversed(system.observables):
-        base = eq.lhs.args[0] if isinstance(eq.lhs, sp.Indexed) else eq.lhs
-        if base in wanted:
+        name = eq.lhs.args[0].label if isinstance(eq.lhs, sp.Indexed) else eq.lhs
+        if name in wanted:
             found.insert(0, eq)
             wanted |= eq.rhs.free_symbols
     return found

@@ -2,8 +2,8 @@
 
 The Mathematica text is read by sympy's own parser of that language, the Julia text
 by a translation of the few forms it consists of, written here. Both are evaluated at
-random numbers and compared with kernels, which are printed by other code. (Neither
-language runs here.)
+random numbers and compared with the systems, whose trees are walked node by node.
+(Neither language runs here.)
 """
 
 import operator
@@ -15,16 +15,16 @@ import dilaton
 import numpy as np
 import pytest
 import sympy as sp
-from dilaton.numerics.codegen.kernel import make_kernel
 from dilaton.theory.exports.julia import julia
 from dilaton.theory.exports.mathematica import mathematica, mathematica_name
+from dilaton.theory.symbols.gaussian import Average
 from scipy.special import erf
 from sympy.parsing.mathematica import parse_mathematica
 
 from ...cases import derived, limit_of
 
 CLOSE = 1e-9  # the trapezoidal rule of 721 nodes is exact to rounding here
-NAMES = ("population", "samples", "frozen", "erf", "product")
+NAMES = ("population", "samples", "frozen", "product")
 NODES = np.linspace(-9, 9, 721)
 WEIGHTS = np.exp(-(NODES**2) / 2) / np.sqrt(2 * np.pi) * (NODES[1] - NODES[0])
 WHOLE = {"n": 16.0, "n_plus": 13.0, "d": 60.0, "noise_draws": 3.0}
@@ -49,20 +49,20 @@ def point(system, seed=3):
 
 
 def expected(system, at):
-    """Every quantity of a system by its kernel."""
-    kernel = make_kernel(system, "numpy")
-    time = at.get(str(system.time), 0.0)
-    found = {}
-    for part in ("values", "rhs", "gradient", "observables", "objective"):
-        if part in kernel.functions:
-            states = {} if part == "values" else {x: at[x] for x in kernel.states}
-            found[part], _ = kernel.evaluate(
-                part,
-                states=states,
-                inputs={x: at[x] for x in kernel.inputs},
-                params={x: at[x] for x in kernel.parameters},
-                at=time,
-            )
+    """Every quantity of a system, its trees walked by `number`."""
+    key = {"closed": "values", "flow": "rhs", "stationary": "gradient"}[system.kind]
+    seen, found = dict(at), {key: {}}
+    for eq in system.equations:
+        found[key][str(eq.lhs)] = number(sp.sympify(eq.rhs), seen)
+        if system.kind == "closed":
+            seen[str(eq.lhs)] = found[key][str(eq.lhs)]
+    others = found[key] if system.kind == "closed" else {}
+    for eq in system.observables:
+        others[str(eq.lhs)] = seen[str(eq.lhs)] = number(sp.sympify(eq.rhs), seen)
+    if system.kind != "closed" and system.observables:
+        found["observables"] = others
+    if system.objective is not None:
+        found["objective"] = {"objective": number(system.objective, at)}
     return found
 
 
@@ -107,8 +107,8 @@ def rules(text):
 
 
 def number(expr, at):
-    """The value of what sympy's parser made of a right-hand side."""
-    if expr.func == sp.Function("gaussAverage"):
+    """The value of an expression, averages by the trapezoidal rule."""
+    if isinstance(expr, Average) or expr.func == sp.Function("gaussAverage"):
         body, g = expr.args
         return WEIGHTS @ (number(body, at | {str(g): NODES}) * np.ones_like(NODES))
     if isinstance(expr, sp.Symbol):
@@ -233,7 +233,8 @@ def functions(text):
         lines, held = [], ""
         for line in re.sub(r"\s*#.*", "", inside).splitlines():
             held += f" {line.strip()}"
-            if held.strip() and held.count("(") == held.count(")"):
+            closed = all(held.count(a) == held.count(b) for a, b in ("()", "[]"))
+            if held.strip() and closed and held[-1] != "=":
                 lines.append(as_python(held.strip()))
                 held = ""
         found[name] = given.split(", "), lines
