@@ -22,6 +22,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "theory.modes.posterior": (),
     "theory.modes.systems": (),
     "theory.modes.bulk": ("Cui2023",),
+    "theory.modes.shared": (),
 }
 """Papers by the module that an equation's `source` names; the rest is derived here."""
 
