@@ -59,7 +59,7 @@ function softmax(f, k, K)
 end"""
 
 
-class Printer(JuliaCodePrinter):
+class Scalars(JuliaCodePrinter):
     """Sympy's printer for scalars: no dots, our averages, sums and families."""
 
     _print_Mul = StrPrinter._print_Mul
@@ -172,7 +172,7 @@ class _Function:
 
     def written(self, system: System, name: str) -> list[str]:
         """Return the function's lines."""
-        printer = Printer()
+        printer = Scalars()
         named, values = renamed([eq.rhs for eq in self.rows], lambda i: f"x{i}")
         time = printer.doprint(system.time) if system.time is not None else "at"
         state = ["u"] if self.state else []
@@ -226,7 +226,7 @@ def _name(eq: Equation) -> str:
     return julia_name(str(x))
 
 
-def _value(eq: Equation, value: sp.Expr, printer: Printer) -> str:
+def _value(eq: Equation, value: sp.Expr, printer: Scalars) -> str:
     """Return a right side; that of a family as an array over its indices."""
     text = str(printer.doprint(value))
     if not isinstance(eq.lhs, sp.Indexed):
@@ -235,7 +235,7 @@ def _value(eq: Equation, value: sp.Expr, printer: Printer) -> str:
     return f"collect({text} for {', '.join(spans)})"
 
 
-def _unpacked(system: System, state: bool, time: str, printer: Printer) -> list[str]:
+def _unpacked(system: System, state: bool, time: str, printer: Scalars) -> list[str]:
     """Return the lines that name the parameters, the given functions, the unknowns."""
     lines = []
     for x in map(printer.doprint, system.parameters):

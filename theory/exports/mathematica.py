@@ -50,7 +50,7 @@ gaussFamilyAverage[f_, g_, size_Integer] := Module[{all = Array[Unique["g"] &, s
 KEYS = {"closed": "values", "flow": "flow", "stationary": "gradient"}
 
 
-class Printer(MCodePrinter):
+class InputForm(MCodePrinter):
     """Sympy's printer with our names, our averages, and sums that are not held."""
 
     def __init__(self) -> None:
@@ -157,7 +157,7 @@ def _comment(text: str) -> str:
 
 
 def _system(system: System) -> list[str]:
-    printer = Printer()
+    printer = InputForm()
     rows = _fields(system)
     expressions = [x for row in rows for x in row[2]]
     named, short = renamed(expressions, lambda i: f"x{i}")
@@ -176,7 +176,7 @@ def _system(system: System) -> list[str]:
     return [row for line in lines for row in wrapped(line)]
 
 
-def _facts(system: System, printer: Printer) -> Iterable[tuple[str, str]]:
+def _facts(system: System, printer: InputForm) -> Iterable[tuple[str, str]]:
     def listed(values: Iterable[sp.Basic]) -> str:
         return f"{{{', '.join(map(printer.doprint, values))}}}"
 
@@ -214,7 +214,7 @@ def _row(key: str, equations: tuple[Equation, ...]) -> Row:
     return key, [(eq.label, eq.lhs) for eq in equations], [eq.rhs for eq in equations]
 
 
-def _rules(names: list, values: list[str], printer: Printer) -> str:
+def _rules(names: list, values: list[str], printer: InputForm) -> str:
     if not names and len(values) == 1:
         return values[0]
     rules = (
@@ -224,7 +224,7 @@ def _rules(names: list, values: list[str], printer: Printer) -> str:
     return "{\n      " + ",\n      ".join(rules) + "}" if names else "{}"
 
 
-def _left(x: sp.Basic, printer: Printer) -> str:
+def _left(x: sp.Basic, printer: InputForm) -> str:
     """Return a left side; one of a family holds for every index."""
     if not isinstance(x, sp.Indexed):
         return str(printer.doprint(x))

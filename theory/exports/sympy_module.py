@@ -18,7 +18,7 @@ from .walk import (
     distinct,
     meaning,
     parts,
-    recurring,
+    repeated,
     symbols_of,
     title,
     wrapped,
@@ -49,7 +49,7 @@ def sympy_module(limit: Limit) -> str:
     writer = Writer(names)
     lines = [*_symbols(systems, names, writer), *_bases(systems, names, writer)]
     held = [x for s in systems for x in parts(s)]
-    for i, node in enumerate(recurring(held), 1):
+    for i, node in enumerate(repeated(held), 1):
         lines.append(f"part_{i} = {writer.definition(node)}")
         names[node] = f"part_{i}"
     known = []

@@ -108,7 +108,7 @@ def parts(system: System) -> list[sp.Basic]:
     """Return every expression of a system, left sides and steps included."""
     found: list[sp.Basic] = [system.time] if system.time is not None else []
     found += [*system.parameters, *system.inputs, *system.domain]
-    for eq in labelled(system):
+    for eq in every_equation(system):
         found += [eq.lhs, eq.rhs, *(() if eq.rate is None else (eq.rate,))]
     found += [x for pair in system.initial for x in pair]
     found += [branch.objective for branch in system.branches]
@@ -117,7 +117,7 @@ def parts(system: System) -> list[sp.Basic]:
     return [sp.sympify(x) for x in found]
 
 
-def labelled(system: System) -> list[Equation]:
+def every_equation(system: System) -> list[Equation]:
     """Return every equation of a system: of its branches and of its solution, too."""
     own = [*system.equations, *system.observables, *system.solution]
     return own + [eq for branch in system.branches for eq in branch.equations]
@@ -138,7 +138,7 @@ def distinct(expressions: Iterable[sp.Basic]) -> dict[sp.Basic, None]:
     return found
 
 
-def recurring(expressions: Iterable[sp.Basic], least: int = 2) -> list[sp.Basic]:
+def repeated(expressions: Iterable[sp.Basic], least: int = 2) -> list[sp.Basic]:
     """Return the subexpressions worth a name that occur `least` times or more.
 
     Inner ones come first, so that each can be written with the names before it.
@@ -179,9 +179,7 @@ def renamed(
 ) -> tuple[list[tuple[sp.Symbol, sp.Expr]], list[sp.Expr]]:
     """Return the named subexpressions in order, and the expressions in their terms."""
     given = [sp.sympify(x) for x in expressions]
-    names = {
-        x: sp.Symbol(name(i), real=True) for i, x in enumerate(recurring(given), 1)
-    }
+    names = {x: sp.Symbol(name(i), real=True) for i, x in enumerate(repeated(given), 1)}
     held: dict[sp.Basic, sp.Basic] = {}
 
     def inside(node: sp.Basic) -> sp.Basic:
