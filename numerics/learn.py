@@ -153,10 +153,26 @@ def learn(
     return {"times": times, **rows}
 
 
-def sgd_noise(rate: float | None, batch: float | None) -> dict[str, float]:
-    """Return the two numbers that set the noise of SGD, or none for the flow."""
+def sgd_noise(
+    rate: float | None, batch: float | None, momentum: float = 0.0
+) -> dict[str, float]:
+    r"""Return the numbers that set the noise of SGD, or none for the flow.
+
+    Heavy-ball momentum $\mu$ is a rate $\eta/(1-\mu)$, which is returned.
+    """
     given = {"rate": rate, "batch": batch}
+    if not 0 <= momentum < 1:
+        raise ModelError(
+            "`momentum` must be from 0 to below 1, the share of its last step that a "
+            f"step keeps, but is {momentum:g}. Change it."
+        )
     if rate is None and batch is None:
+        if momentum:
+            raise ModelError(
+                "Momentum changes the noise of SGD, not the flow of a vanishing rate, "
+                f"but `momentum` = {momentum:g} comes without `rate`. Give `rate` and "
+                "`batch`, or leave it."
+            )
         return {}
     for name, value in given.items():
         if value is None:
@@ -165,7 +181,7 @@ def sgd_noise(rate: float | None, batch: float | None) -> dict[str, float]:
                 f"`{name}` is missing. Give both, or none for a vanishing rate."
             )
         positive(name, value)
-    return {"rate": float(rate or 0), "batch": float(batch or 0)}
+    return {"rate": float(rate or 0) / (1 - momentum), "batch": float(batch or 0)}
 
 
 def positive(name: str, value: float) -> float:

@@ -7,29 +7,33 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import sympy as sp
 
-from ...errors import ModelError, SolveError
+from ...errors import AdmissibilityError, DerivationError, ModelError, SolveError
+from ...theory.models.classes import pair
 from ...theory.models.model import Model
 from ...theory.symbols.system import System
+from ...theory.times.averages import Averages, averages_out
 from ...theory.times.common_rate import common_rate_sgd, common_rate_training
 from ...theory.times.noise import repeated_pair, shared_sgd
 from ...theory.times.shared import shared_training, with_ridge
 from ...theory.times.weights import loss_weight
 from ..codegen.quadrature import START, trapezoid
 from .nodes import TimeNodes
-from .training_mean import kernel_of, time_mean
+from .tanh_averages import TwoFields, one_field
+from .training_mean import contributing_times, evaluated, kernel_of
+
+MINUTE = 1e-9
+"""Times that add less than this share to every speed are left out."""
+
+ROUNDED = 1e-12
+"""What the eigenvalues of a Gram matrix may be below 0."""
 
 PAIR = 4 * START
 """Intervals of the normal that the times of a pair share."""
 
-TYPICAL = ([0.01, 0.9, 0.9], [1e-4, 0.1, 0.001], [0.5, 0.2, 0.2])
-"""States (m, q, b) that show which times matter: fields nowhere steep, and learned."""
-
-
-def _steepest(start: Sequence[float]) -> list[float]:
-    """Return a state whose fields are as steep as those of any on the way."""
-    m, q, *rest = start
-    return [max(1.0, abs(m)), max(q, 0.25), *rest]
+Speed = Callable[[Sequence[float]], np.ndarray]
+"""The mean speed of a network's overlaps."""
 
 
 class FlowKind(NamedTuple):
@@ -42,22 +46,35 @@ class FlowKind(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def flow_system(model: Model, loss: str, kind: FlowKind) -> System:
-    """Return the flow at one time under a loss weight, kept."""
+def open_flow(model: Model, loss: str, kind: FlowKind) -> Averages:
+    """Return the flow at one time under a loss weight, its averages open, kept."""
+    count = len(model.target.features)
+    if kind.common and count > 1:
+        raise DerivationError(
+            "One common rate is derived for one feature, but this model has "
+            f"{count}: the noise of each bias then goes with that of every other. "
+            "Leave `common_rate` out."
+        )
     weight = loss_weight(loss, model.interpolant)
     if kind.common:
         derive = common_rate_sgd if kind.noisy else common_rate_training
-        system = derive(model, weight)
+        system = derive(model, weight, form=sp.sympify)
     elif kind.noisy:
-        system = shared_sgd(model, weight, kind.exact)
+        system = shared_sgd(model, weight, kind.exact, form=sp.sympify)
     else:
-        system = shared_training(model, weight)
-    return with_ridge(system, model) if kind.ridge else system
+        system = shared_training(model, weight, form=sp.sympify)
+    return averages_out(with_ridge(system) if kind.ridge else system)
 
 
 @lru_cache(maxsize=16)
 def pair_system(model: Model, loss: str) -> System:
     """Return what a pair pulls at one time under a loss weight, kept."""
+    count = len(model.target.features)
+    if count > 1:
+        raise DerivationError(
+            "The noise of repeated pairs is derived for one feature, but this model "
+            f"has {count}. Leave `repeats` out."
+        )
     return repeated_pair(model, loss_weight(loss, model.interpolant))
 
 
@@ -115,38 +132,161 @@ def repeated_noise(
     return gain
 
 
-def integrate_flow(
-    system: System,
+class FlowMean:
+    """The speed of all overlaps, averaged over nodes of time.
+
+    Averages over fields are closed (R40), so that no field is too steep.
+    """
+
+    def __init__(
+        self, system: Averages, nodes: TimeNodes, point: Mapping[str, float]
+    ) -> None:
+        self.system = system
+        self.rates, self.fields = kernel_of(system.rates), kernel_of(system.fields)
+        self.params, self.where = (
+            [point[name] for name in kernel.parameters[:-1]]
+            for kernel in (self.rates, self.fields)
+        )
+        self.tau, self.weight = nodes.tau, nodes.weight
+
+    def keep(self, states: Sequence[Sequence[float]]) -> FlowMean:
+        """Leave out the times that add nothing at any of some states."""
+        parts = np.array([self.each(state) for state in states])
+        kept = contributing_times(np.abs(parts) * self.weight, MINUTE)
+        self.tau, self.weight = self.tau[kept], self.weight[kept]
+        return self
+
+    def __call__(self, state: Sequence[float]) -> np.ndarray:
+        """Return the mean speed of every overlap."""
+        return self.each(state) @ self.weight
+
+    def each(self, state: Sequence[float]) -> np.ndarray:
+        """Return the speed at each time, shape (overlaps, times)."""
+        given = [*state, *self._averages(state)]
+        return evaluated(self.rates, "values", [], self.params, self.tau, inputs=given)
+
+    def _averages(self, state: Sequence[float]) -> list[np.ndarray]:
+        parts = evaluated(
+            self.fields, "values", [], self.where, self.tau, inputs=list(state)
+        )
+        split = 2 * len(self.system.ones)
+        one = parts[:split].reshape(-1, 2, self.tau.size)
+        two = parts[split:].reshape(-1, 5, self.tau.size)
+        found = [
+            average
+            for (mean, var), powers in zip(one, self.system.ones, strict=True)
+            for average in one_field(powers, mean, var)
+        ]
+        for part, powers in zip(two, self.system.pairs, strict=True):
+            pair = TwoFields(part[:2], part[2:])
+            found += [pair.power(*n) for n in powers]
+        return found
+
+
+def with_repeats(speed: Speed, gain: Callable[[Sequence[float]], float]) -> Speed:
+    """Return the speed of (m, q, b) with what repeated pairs add to q."""
+
+    def noisier(state: Sequence[float]) -> np.ndarray:
+        found = speed(state)
+        found[1] += gain(state)
+        return found
+
+    return noisier
+
+
+def check_vectors(flow: System, init: Mapping[str, float]) -> None:
+    """Raise `AdmissibilityError` unless some vectors have the overlaps of `init`."""
+    units = range(1, 1 + sum(str(x)[:2] in ("b", "b_") for x in flow.unknowns))
+    if "q" in init:
+        norms = {"m^2 + q": init["m"] ** 2 + init["q"]}
+    else:
+        norms = {f"r_{j}": init[f"r_{j}"] for j in units}
+        _check_gram(units, init)
+    for name, value in norms.items():
+        if not value > 0:
+            raise AdmissibilityError(
+                "The initial vectors must not vanish, or nothing moves them, but "
+                f"{name} = {value:g} is given. Raise it."
+            )
+
+
+def _check_gram(units: Sequence[int], init: Mapping[str, float]) -> None:
+    def rows(name: str) -> np.ndarray:
+        row = [
+            [init[str(pair(name, *order(j, k, name)))] for k in units] for j in units
+        ]
+        return np.array(row, float)
+
+    def order(j: int, k: int, name: str) -> tuple[int, ...]:
+        return (j, k) if name == "m" else (min(j, k), max(j, k))
+
+    along = rows("m")
+    least = float(np.linalg.eigvalsh(rows("r") - along @ along.T).min())
+    if least < -ROUNDED:
+        raise AdmissibilityError(
+            "The initial overlaps must be those of vectors, but the matrix "
+            f"r_jk - sum_l m_jl m_kl has the eigenvalue {least:.3g}. Raise r or "
+            "lower m."
+        )
+
+
+def flow_mean(
+    system: Averages,
     nodes: TimeNodes,
     point: Mapping[str, float],
+    init: Sequence[float],
+) -> FlowMean:
+    """Return the mean speed, without times that add nothing at typical states."""
+    learned = [_typical(str(x)) for x in system.flow.unknowns]
+    faint = [0.01 * x for x in learned]
+    return FlowMean(system, nodes, point).keep([init, learned, faint])
+
+
+def _typical(name: str) -> float:
+    """An overlap of a network that has learned much: m_1_2 and r_1_2 are small."""
+    if name == "b_var" or name.count("_") == 2:
+        return 0.01
+    return {"m": 0.9, "r": 1.0, "q": 0.2, "b": 0.2}[name[0]]
+
+
+def finite_rate(speed: Speed, d: float, rate: float, momentum: float) -> Speed:
+    r"""Return the speed of (m, q, b, V) with what a finite rate adds to V. (R41)
+
+    $\dot V$ gains $d\,\eta\frac{1-\mu}{1+\mu}(\partial_bF_b)^2V$, which makes the
+    variance at rest exact to first order in 1/B; $\dot V$ is linear in `V`, so that its
+    slope is a difference.
+    """
+    scale = d * rate * (1 - momentum) / (1 + momentum)
+
+    def corrected(state: Sequence[float]) -> np.ndarray:
+        *rest, spread = state
+        found = speed(state)
+        pull = (speed([*rest, spread + 1])[-1] - found[-1]) / (2 * d)
+        found[-1] += scale * pull**2 * spread
+        return found
+
+    return corrected
+
+
+def integrate_flow(
+    speed: Speed,
     start: Sequence[float],
     times: Sequence[float],
     rtol: float,
     atol: float,
-    extra: Extra | None = None,
 ) -> np.ndarray:
     """Return the states at training times that do not decrease, (time, state).
-
-    `extra` is added to the speed of `q`.
 
     Implicit steps (LSODA chooses), as the mean over times mixes fast and slow ones.
     Raises `SolveError` when they cannot go on.
     """
     from scipy.integrate import solve_ivp
 
-    typical = [*TYPICAL, *([[0.01, 0.1, 0.1]] * (len(start) - len(TYPICAL)))]
-    mean = time_mean(system, nodes, point, _steepest(start), typical)
     grid = np.unique([0.0, *times])
     if grid.size == 1:
         return np.array([list(start)] * len(times))
-
-    def speed(_: float, y: np.ndarray) -> np.ndarray:
-        rates = np.array(mean(list(y)))
-        rates[1] += extra(list(y)) if extra else 0.0
-        return rates
-
     found = solve_ivp(
-        speed,
+        lambda _, y: speed(list(y)),
         (0.0, grid[-1]),
         start,
         method="LSODA",

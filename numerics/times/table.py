@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import AdmissibilityError, DerivationError, ModelError
+from ...errors import DerivationError, ModelError
 from ...theory.models.model import Model, Modes
 from ...theory.modes.shared import check_population
 from ...theory.times.densities import Density, parse_density, piecewise_constant
@@ -17,7 +17,18 @@ from ...theory.times.weights import loss_weight
 from ..asked import asked
 from ..codegen.parameters import dimension, whole_number
 from ..learn import check_init, check_names, positive, sgd_noise, training_times
-from .flow import FlowKind, check_kind, flow_system, integrate_flow, repeated_noise
+from .flow import (
+    FlowKind,
+    Speed,
+    check_kind,
+    check_vectors,
+    finite_rate,
+    flow_mean,
+    integrate_flow,
+    open_flow,
+    repeated_noise,
+    with_repeats,
+)
 from .learning_time import bulk_time, direction_time, learning_time
 from .nodes import TimeNodes, time_nodes
 
@@ -227,6 +238,7 @@ def shared_flow(
     ridge_w: float | None = None,
     exact_noise: bool = False,
     common_rate: bool = False,
+    momentum: float = 0.0,
     rtol: float = 1e-8,
     atol: float = 1e-10,
 ) -> dict[str, list[float]]:
@@ -237,50 +249,47 @@ def shared_flow(
     `batch` samples; `repeats` of them share a pair of noise and data, at times of their
     own (R29). `ridge_w` is a ridge on w (R31). `exact_noise` keeps what is of order
     $\sigma^2/d$ in the noise (R32). With `common_rate`, `b` has the rate of the vectors
-    and with noise a variance `b_var` over runs, 0 at first (R34), (R35).
+    and with noise a variance `b_var` over runs, 0 at first (R34), (R35). With
+    heavy-ball `momentum` a step is `rate` times the running sum of slopes, so that it
+    takes a training time of `rate`/((1 - `momentum`) d) (R41).
 
-    Returns ``{"times", "m", "q", "b"}``, and ``"b_var"`` where there is one. For modes
-    the units are held at the means (R36): `init` has the biases ``b_1``, ``b_2``, ...,
-    which are returned with the weights that their softmax implies, ``p_1``, ...; noise
-    and ridge are refused.
+    Returns ``{"times", "m", "q", "b"}``, and ``"b_var"`` where there is one. Several
+    features have a unit each, and the overlaps m_j, m_j_k, r_j, r_j_k, b_j, with r the
+    products of the vectors in units of the means' lengths (R39); they couple unless all
+    weights are 1/2 with no bias. For modes the units are held at the means (R36):
+    `init` has the biases ``b_1``, ``b_2``, ..., which are returned with the weights
+    that their softmax implies, ``p_1``, ...; noise and ridge are refused.
     """
     spec = asked(spec).spec
     model = spec.model
     if isinstance(model.target, Modes):
-        given = {"rate": rate, "batch": batch, "ridge_w": ridge_w}
+        given = {"rate": rate, "batch": batch, "momentum": momentum or None}
+        given |= {"ridge_w": ridge_w}
         _check_plain(given, repeats, exact_noise, common_rate)
         return _modes_flow(spec, d, density, loss, init, times)
+    noise = sgd_noise(rate, batch, momentum)
     check_trainable(model)
-    if len(model.target.features) > 1:
-        raise DerivationError(
-            "The flow of a network shared by all times is solved for one feature, but "
-            f"this model has {len(model.target.features)}, whose units couple through "
-            "the means of one another. Ask for learning times, which hold the units."
-        )
-    chosen, noise = density_of(density, model), sgd_noise(rate, batch)
-    point = point_of(spec, d, chosen) | noise
-    if ridge_w is not None:
-        point |= {"ridge_w": positive("ridge_w", ridge_w)}
     check_kind(bool(noise), repeats, exact_noise, common_rate)
     kind = FlowKind(bool(noise), exact_noise, common_rate, ridge_w is not None)
-    system = flow_system(model, loss, kind)
-    names = [str(x) for x in system.unknowns]
-    if common_rate and noise:
-        init = {"b_var": 0.0, **init}
-    check_init(system, names, init)
-    when = training_times(times)
+    chosen, when = density_of(density, model), training_times(times)
+    point = point_of(spec, d, chosen) | noise | {"momentum": momentum}
+    if ridge_w is not None:
+        point |= {"ridge_w": positive("ridge_w", ridge_w)}
     nodes = time_nodes(chosen, point, model.interpolant)
+    system = open_flow(model, loss, kind)
+    names = [str(x) for x in system.flow.unknowns]
+    if "b_var" in names:
+        init = {"b_var": 0.0, **init}
+    check_init(system.flow, names, init)
+    check_vectors(system.flow, init)
     start = [float(init[name]) for name in names]
-    if start[0] ** 2 + start[1] == 0:
-        raise AdmissibilityError(
-            "The initial vector must not vanish, or nothing moves it, but m = q = 0 is "
-            "given. Raise m or q."
-        )
-    extra = None
+    speed: Speed = flow_mean(system, nodes, point, start)
+    if "b_var" in names:
+        speed = finite_rate(speed, *(point[x] for x in ("d", "rate", "momentum")))
     if whole_number("repeats", repeats) > 1:
-        extra = repeated_noise(model, loss, nodes, point, repeats)
-    found = integrate_flow(system, nodes, point, start, when, rtol, atol, extra)
-    plain = (name.removesuffix("_1") for name in names)
+        speed = with_repeats(speed, repeated_noise(model, loss, nodes, point, repeats))
+    found = integrate_flow(speed, start, when, rtol, atol)
+    plain = names if "b_2" in names else [x.removesuffix("_1") for x in names]
     return {"times": when, **dict(zip(plain, np.array(found).T.tolist(), strict=True))}
 
 

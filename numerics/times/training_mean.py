@@ -75,11 +75,12 @@ def evaluated(
     params: Sequence[float],
     tau: np.ndarray,
     rule: Rule | None = None,
+    inputs: States = (),
 ) -> np.ndarray:
     """Return a kernel's values at given times; `tau` is its last parameter."""
     with np.errstate(all="ignore"):
         nodes = rule or trapezoid()
-        values, _ = kernel[function](0.0, states, [], [*params, tau], *nodes)
+        values, _ = kernel[function](0.0, states, inputs, [*params, tau], *nodes)
     return values
 
 

@@ -763,6 +763,7 @@ CALLS = {
         "ridge_w": pair(shared, "ridge_w", None, 0.1),
         "exact_noise": pair(shared, "exact_noise", False, True, rate=0.1, batch=4),
         "common_rate": pair(shared, "common_rate", False, True),
+        "momentum": pair(shared, "momentum", 0.0, 0.5, rate=0.1, batch=4),
         "rtol": pair(shared, "rtol", 1e-3, 1e-8, atol=1e-12),
         "atol": pair(shared, "atol", 1e-3, 1e-8, rtol=1e-8),
     },

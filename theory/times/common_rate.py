@@ -18,7 +18,7 @@ from ..symbols.gaussian import FieldAverage, H, to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
 from .noise import BATCH, RATE, shared_noise
-from .shared import flow_equations, shared_training, square_norm
+from .shared import Form, flow_equations, shared_training, square_norm
 
 
 def bias_noise(model: Model) -> sp.Expr:
@@ -43,19 +43,21 @@ def bias_noise(model: Model) -> sp.Expr:
     return RATE / BATCH * bayes.residual_gain**4 * size**2 * total
 
 
-def common_rate_training(model: Model, weight: sp.Expr) -> System:
+def common_rate_training(
+    model: Model, weight: sp.Expr, form: Form = to_averages
+) -> System:
     r"""Gradient flow with one rate for `w` and `b`: $\dot b = d\,\dot b$ of (R3). (R34)
 
     The limit of small $\eta$ at fixed $\eta\cdot$ steps. Exact at every `d`.
     """
-    flow, b = shared_training(model, weight), named(model, "b", 1)
+    flow, b = shared_training(model, weight, form), named(model, "b", 1)
     rows = tuple(
         replace(eq, rhs=D * eq.rhs) if eq.lhs == b else eq for eq in flow.equations
     )
     return replace(flow, name="shared/common-rate", equations=rows).check()
 
 
-def common_rate_sgd(model: Model, weight: sp.Expr) -> System:
+def common_rate_sgd(model: Model, weight: sp.Expr, form: Form = to_averages) -> System:
     r"""The flow with one common rate and the noise of one-pass SGD. (R35)
 
     The bias has a variance $V$ over runs, which moves the means of all rates: with
@@ -68,9 +70,9 @@ def common_rate_sgd(model: Model, weight: sp.Expr) -> System:
        {\Delta}\Big)^4\mathbb E[T'^2(sm-n_2T)^2]\Big) : $$
 
     the mean and variance of a linear noise. Status: asymptotic, to first order in
-    $\eta/B$; at rest $V = \frac{\eta}{2B}$ times the ratio of the two means.
+    $\eta$ at fixed $\eta/B$; `heavy_ball_at_rest` has what a finite rate adds.
     """
-    flow = shared_training(model, weight)
+    flow = shared_training(model, weight, form)
     bias, spread = named(model, "b", 1), symbol("b_var")
     rows = {x: weight * rhs for x, rhs in flow_equations(model).items()}
     moved = {x: f + spread / 2 * sp.diff(f, bias, 2) for x, f in rows.items()}
@@ -79,7 +81,7 @@ def common_rate_sgd(model: Model, weight: sp.Expr) -> System:
     moved[bias] *= D
     moved[spread] = D * (2 * spread * pull + weight**2 * bias_noise(model))
     equations = tuple(
-        Equation(f"R{35 + i}", x, to_averages(rhs), "asymptotic", rate=1 / D)
+        Equation(f"R{35 + i}", x, form(rhs), "asymptotic", rate=1 / D)
         for i, (x, rhs) in enumerate(moved.items())
     )
     step = Step(
@@ -95,4 +97,40 @@ def common_rate_sgd(model: Model, weight: sp.Expr) -> System:
         domain=(*flow.domain, spread >= 0),
         status="asymptotic",
         steps=(*flow.steps, step),
+    ).check()
+
+
+def heavy_ball_at_rest() -> System:
+    r"""Variance of a bias at rest under steps with momentum. (R41)
+
+    A step is $-\frac{\eta(1-\mu)}2$ times the running sum of slopes, whose memory is
+    $1/(1-\mu)$ steps. The vectors need $d/\eta$ steps to move: for them momentum is the
+    rate $\eta$, in the flow and in the noise. A bias of a common rate is not so slow.
+    With $a = -\partial_bF_b$ and a noise of variance $S/B$ a step,
+
+    $$ v_{t+1} = \mu v_t + ab_t + \xi_t, \qquad b_{t+1} = b_t - \eta(1-\mu)v_{t+1}; $$
+
+    the second moments of $(b, v)$ that a step leaves as they are give
+
+    $$ V = \frac{\eta S}{aB}\Big/\Big(2 - \frac{1-\mu}{1+\mu}\eta a\Big) . $$
+
+    Exact for a linear pull, and stable while the bracket is positive. To first order in
+    $\eta$ momentum is the rate $\eta$ here too; it makes the correction smaller.
+    """
+    mu, a, noise = symbol("momentum"), symbol("pull"), symbol("kick")
+    step = RATE * (1 - mu)
+    forget = sp.Matrix([[1 - step * a, -step * mu], [a, mu]])
+    kick = sp.Matrix([-step, 1])
+    x, y, z = sp.symbols("x y z")
+    moments = sp.Matrix([[x, y], [y, z]])
+    rest = forget * moments * forget.T + kick * kick.T * noise / BATCH - moments
+    found = sp.solve([rest[0, 0], rest[0, 1], rest[1, 1]], [x, y, z], dict=True)[0]
+    return System(
+        name="shared/bias-at-rest",
+        kind="closed",
+        time=None,
+        equations=(Equation("R41", symbol("b_var"), sp.factor(found[x]), "exact"),),
+        parameters=(RATE, BATCH, mu, a, noise),
+        status="exact",
+        steps=(Step("The moments of (b, v) that a step leaves as they are."),),
     ).check()

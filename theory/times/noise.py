@@ -12,51 +12,73 @@ O(1). Status: asymptotic, relative corrections O(1/d) in the window.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import sympy as sp
 
 from ...errors import DerivationError
+from ..models.classes import pair
 from ..models.model import TAU, D, Model, named
 from ..phases.denoiser import exact_denoiser, parameters_of
-from ..symbols.gaussian import FieldAverage, H, phi, to_averages
+from ..symbols.gaussian import H2, FieldAverage, H, phi, to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
 from ..windows.search import Window
-from .shared import shared_training, square_norm
+from .shared import (
+    Form,
+    gram_of,
+    overlaps_of,
+    share_of,
+    shared_training,
+    square_norm,
+)
 
 RATE, BATCH = symbol("rate"), symbol("batch")
 
 
-def shared_noise(model: Model) -> sp.Expr:
-    r"""The term that one batch adds to $q$ of the shared network at one time. (R19)
+def gram_noise(model: Model, gram: sp.Matrix) -> dict[tuple[int, int], sp.Expr]:
+    r"""What one batch adds to $w_j\cdot w_k/d$ of the shared network at one time. (R19)
 
     The slope of a sample's loss per dimension is $-\frac2d\frac{\alpha^2}{\Delta}
-    (T e + T'(w\cdot e)\frac\beta\Delta x)$ with the residual $e = x_1 - D$. With
-    $w\cdot e/d = \frac{\alpha^2}{\Delta}(sm - n_2T)$, $|x|^2/d = \Delta$ and
-    $|e|^2/d = \sigma^2\alpha^2/\Delta$ beyond the window, where $T^2$ remains,
+    (T_je + T_j'(w_j\cdot e)\frac\beta\Delta x)$ with the residual $e = x_1 - D$. With
+    $w_j\cdot e/d = \frac{\alpha^2}{\Delta}E_j$, $E_j = \sum_ks_kM_{jk} -
+    \sum_kQ_{jk}T_k$, $|x|^2/d = \Delta$ and $|e|^2/d = \sigma^2\alpha^2/\Delta$ beyond
+    the window, where $T_jT_k$ remains,
 
-    $$ N = \frac\eta B\Big(\frac{\alpha^2}{\Delta}\Big)^4\Lambda\,\mathbb E[T'^2
-       (sm - n_2T)^2] + \frac{\eta}{Bd}\Big(\frac{\alpha^2}{\Delta}\Big)^2
-       \frac{\sigma^2\alpha^2}{\Delta}\,\mathbb E\,T^2 . $$
+    $$ N_{jk} = \frac\eta B\Big(\frac{\alpha^2}{\Delta}\Big)^4\Lambda\,\mathbb E
+       [T_j'T_k'E_jE_k] + \frac{\eta}{Bd}\Big(\frac{\alpha^2}{\Delta}\Big)^2
+       \frac{\sigma^2\alpha^2}{\Delta}\,\mathbb E\,T_jT_k . $$
 
     The loss weight enters squared. Both parts are needed: the second comes from all
-    times beyond the window and dominates for noise prediction.
+    times beyond the window and dominates for noise prediction. One unit has
+    $E = sm - n_2T$, and gains in `q`. For up to two units.
     """
-    bayes, feature = exact_denoiser(model), model.target.features[0]
-    size = square_norm(feature)
-    m, q, b = (named(model, x, 1) for x in ("m", "q", "b"))
-    unit, norm2 = sp.tanh(H), m**2 + q
-    snr = bayes.snr(1)
-    residual = model.target.sigma**2 * bayes.residual_gain
-    near = far = sp.S.Zero
-    for s, share in ((1, feature.p), (-1, 1 - feature.p)):
-        field = ((snr * s * m + b,), (snr * norm2,))
-        pull = sp.diff(unit, H) ** 2 * (s * m - norm2 * unit) ** 2
-        near += share * FieldAverage(sp.expand(pull), *field)
-        far += share * FieldAverage(unit**2, *field)
-    near *= bayes.residual_gain**4 * snr * size**2 / size
-    far *= bayes.residual_gain**2 * residual / D
-    return RATE / BATCH * (near + far) / size
+    bayes, count = exact_denoiser(model), len(model.target.features)
+    gain, units = bayes.beta**2 * D / bayes.delta, range(count)
+    unit = [sp.tanh(H), sp.tanh(H2)][:count]
+    near = RATE / BATCH * bayes.residual_gain**4 * gain
+    far = RATE / BATCH / D * model.target.sigma**2 * bayes.residual_gain**3
+    rows = dict.fromkeys([(j, k) for j in units for k in units if j <= k], sp.S.Zero)
+    for signs in product((1, -1), repeat=count):
+        share = share_of(model, signs)
+        along = [
+            sum(s * gram[j, count + k] for k, s in enumerate(signs)) for j in units
+        ]
+        means = [gain * along[j] + named(model, "b", j + 1) for j in units]
+        cov = [gain * gram[j, k] for j, k in rows]
+        hit = [along[j] - sum(gram[j, k] * unit[k] for k in units) for j in units]
+        for j, k in rows:
+            pull = (1 - unit[j] ** 2) * (1 - unit[k] ** 2) * hit[j] * hit[k]
+            rows[j, k] += share * near * FieldAverage(pull, means, cov)
+            rows[j, k] += share * far * FieldAverage(unit[j] * unit[k], means, cov)
+    return rows
+
+
+def shared_noise(model: Model) -> sp.Expr:
+    r"""The term that one batch adds to $q$ of the shared network of one unit. (R19)"""
+    gram = gram_of(model)
+    size = square_norm(model.target.features[0])
+    return (gram_noise(model, gram)[0, 0] / size).xreplace(overlaps_of(model, gram))
 
 
 def exact_noise(model: Model) -> sp.Expr:
@@ -105,23 +127,36 @@ def exact_noise(model: Model) -> sp.Expr:
     return (RATE / BATCH * gain**2 / D**2 * total / size).xreplace(short)
 
 
-def shared_sgd(model: Model, weight: sp.Expr, exact: bool = False) -> System:
+def shared_sgd(
+    model: Model, weight: sp.Expr, exact: bool = False, form: Form = to_averages
+) -> System:
     r"""The flow of the shared network with the noise of a finite learning rate. (R20)
 
-    $\dot q$ of (R3) gains $\lambda^2 N$, of (R19) or, if `exact`, of (R32); `m` and
-    `b` are the flow's.
+    $\dot q$ of (R3), or $\dot r_{jk}$ of two units, gains $\lambda^2 N$, of (R19) or,
+    if `exact`, of (R32); what is linear in a vector, and biases, are the flow's.
+    Raises `DerivationError` for more than two features, and for two if `exact`.
     """
-    flow = shared_training(model, weight)
-    noise = exact_noise if exact else shared_noise
-    gain = to_averages(weight**2 * noise(model))
-    q = named(model, "q", 1)
+    count = len(model.target.features)
+    if count > 2 or (exact and count > 1):
+        raise DerivationError(
+            "The noise of SGD is derived for up to two features, and at finite d for "
+            f"one, but this model has {count}. Leave "
+            f"`{'exact_noise' if exact else 'rate` and `batch'}` out."
+        )
+    flow = shared_training(model, weight, form)
+    gains = _gains(model, exact)
     rows = tuple(
-        replace(eq, rhs=eq.rhs + gain, status="asymptotic", rate=1 / D)
-        if eq.lhs == q
+        replace(
+            eq,
+            rhs=eq.rhs + form(weight**2 * gains[eq.lhs]),
+            status="asymptotic",
+            rate=1 / D,
+        )
+        if eq.lhs in gains
         else eq
         for eq in flow.equations
     )
-    label = "R32" if exact else "R19"
+    label, gain = "R32" if exact else "R19", form(next(iter(gains.values())))
     step = Step("One batch adds to q, to second order in its step,", gain, label)
     return replace(
         flow,
@@ -131,6 +166,19 @@ def shared_sgd(model: Model, weight: sp.Expr, exact: bool = False) -> System:
         status="asymptotic",
         steps=(*flow.steps, step),
     ).check()
+
+
+def _gains(model: Model, exact: bool) -> dict[sp.Symbol, sp.Expr]:
+    """What overlaps that are quadratic in the vectors gain from one batch."""
+    if len(model.target.features) == 1:
+        gain = exact_noise(model) if exact else shared_noise(model)
+        return {named(model, "q", 1): gain}
+    gram = gram_of(model)
+    held, found = overlaps_of(model, gram), {}
+    for (j, k), gain in gram_noise(model, gram).items():
+        name = pair("r", j + 1, k + 1)
+        found[name] = (gain / held[gram[j, k]].coeff(name)).xreplace(held)
+    return found
 
 
 NORMAL, SIGN = sp.Symbol("normal", real=True), symbol("S")

@@ -9,6 +9,7 @@ times is the mean over these times of the systems derived here. Exact at every `
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 
@@ -24,6 +25,12 @@ from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
 
 T, T2 = sp.tanh(H), sp.tanh(H2)
+
+POWERS = {"m": 1, "q": 2, "r": 2, "b": 0}
+"""The power of the vectors in an overlap, by its first letter."""
+
+Form = Callable[[sp.Expr], sp.Expr]
+"""How averages over fields are written: `to_averages`, or `sympify` for as they are."""
 
 
 def check_trainable(model: Model) -> None:
@@ -82,7 +89,7 @@ def shared_loss(model: Model, gram: sp.Matrix) -> sp.Expr:
     gain = bayes.beta**2 * D / bayes.delta
     units, total = range(count), sp.S.Zero
     for signs in product((1, -1), repeat=count):
-        share = _share(model, signs)
+        share = share_of(model, signs)
         overlap = [
             sum(s * gram[j, count + k] for k, s in enumerate(signs)) for j in units
         ]
@@ -99,7 +106,7 @@ def shared_loss(model: Model, gram: sp.Matrix) -> sp.Expr:
     return bayes.residual_gain**2 * total
 
 
-def _share(model: Model, signs: tuple[int, ...]) -> sp.Expr:
+def share_of(model: Model, signs: tuple[int, ...]) -> sp.Expr:
     """The probability of a pattern of signs."""
     pairs = zip(signs, model.target.features, strict=True)
     return sp.Mul(*(f.p if s == 1 else 1 - f.p for s, f in pairs))
@@ -175,11 +182,12 @@ def flow_equations(model: Model) -> dict[sp.Symbol, sp.Expr]:
     return rows
 
 
-def shared_training(model: Model, weight: sp.Expr) -> System:
+def shared_training(model: Model, weight: sp.Expr, form: Form = to_averages) -> System:
     r"""Training flow of the shared network if all times were `tau`. (R3)
 
     `weight` is the loss weight, an expression in `tau`. Under a density of times the
-    right-hand side is the mean of this one; see `numerics.times`. Exact at every `d`.
+    right-hand side is the mean of this one; see `numerics.times`. Averages over fields
+    are written as `form` has them, over normals if it is left out. Exact at every `d`.
     """
     check_trainable(model)
     rows = flow_equations(model)
@@ -188,11 +196,11 @@ def shared_training(model: Model, weight: sp.Expr) -> System:
         kind="flow",
         time=symbol("train_time"),
         equations=tuple(
-            Equation(f"R{i}", x, to_averages(weight * rhs), "exact")
+            Equation(f"R{i}", x, form(weight * rhs), "exact")
             for i, (x, rhs) in enumerate(rows.items(), 3)
         ),
         parameters=(*parameters_of(model), D, TAU),
-        domain=tuple(x >= 0 for x in rows if str(x)[0] in "qr"),
+        domain=tuple(x >= 0 for x in rows if str(x)[0] == "q"),
         observables=_fields(model),
         status="exact",
         steps=(
@@ -204,16 +212,15 @@ def shared_training(model: Model, weight: sp.Expr) -> System:
     ).check()
 
 
-def with_ridge(system: System, model: Model) -> System:
+def with_ridge(system: System) -> System:
     r"""Return the flow with the ridge $\ell|w|^2/d$ on the loss, a weight decay. (R31)
 
-    $\dot w \mathrel{-}= \ell w$: $\dot m$ gains $-\ell m$ and $\dot q$ gains
-    $-2\ell q$. The bias is not decayed. Exact.
+    $\dot w \mathrel{-}= \ell w$: what is linear in `w` gains $-\ell$ times itself and
+    what is quadratic $-2\ell$. The bias is not decayed. Exact.
     """
     ridge = symbol("ridge_w")
-    lost = {named(model, "m", 1): 1, named(model, "q", 1): 2}
     rows = tuple(
-        replace(eq, rhs=eq.rhs - lost.get(eq.lhs, 0) * ridge * eq.lhs)
+        replace(eq, rhs=eq.rhs - POWERS[str(eq.lhs)[0]] * ridge * eq.lhs)
         for eq in system.equations
     )
     names = (ridge, *system.parameters)

@@ -1,15 +1,15 @@
 r"""One tied network for all times, trained by plain SGD with its slopes by autograd.
 
-$D(x) = \frac{\beta\sigma^2}{\Delta}x + \frac{\alpha^2}{\Delta} w\tanh(\frac\beta\Delta
-w\cdot x + b)$ on full vectors of dimension `d`: nothing here knows an overlap but
-`shared_overlaps`. A step moves vectors by $\frac\eta2$ and the bias by
-$\frac\eta{2d}$ times the slope of the loss per dimension, and takes a training time
-$\eta/d$.
+$D(x) = \frac{\beta\sigma^2}{\Delta}x + \frac{\alpha^2}{\Delta}
+\sum_jw_j\tanh(\frac\beta\Delta w_j\cdot x + b_j)$ on full vectors of
+dimension `d`, a unit for each feature: nothing here knows an overlap but
+`shared_overlaps`. A step moves vectors by $\frac\eta2$ and biases by $\frac\eta{2d}$
+times the slope of the loss per dimension, and takes a training time $\eta/d$.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,11 +26,13 @@ Curves = Callable[[np.ndarray], np.ndarray]
 class SharedTask:
     """The training task: the mixture, the interpolant, and the density of times.
 
-    `alpha`, `beta` and `weight` are functions of arrays of times, `quantile` takes
-    uniform numbers in (0, 1) to times.
+    `p` and `lengths` (of the means) have an entry for each feature; `alpha`, `beta` and
+    `weight` are functions of arrays of times, `quantile` takes uniform numbers in
+    (0, 1) to times.
     """
 
-    p: float
+    p: tuple[float, ...]
+    lengths: tuple[float, ...]
     sigma: float
     alpha: Curves
     beta: Curves
@@ -44,9 +46,10 @@ class SharedRun:
 
     `stratified` draws the times of a batch one from each of its equal shares;
     `repeats` uses each pair of noise and data at that many times. With heavy-ball
-    `momentum` the steps are ``(1 - momentum) * rate`` times the running sum of slopes,
-    so that `rate` is what a lasting slope moves by. `ridge_w` times |w|^2/d is added to
-    the loss. With `common_rate` the bias has the rate of the vector, not 1/d of it.
+    `momentum` a step is `rate` times the running sum of slopes, so that a lasting slope
+    moves by ``rate/(1 - momentum)``, and takes that much more training time. `ridge_w`
+    times |w|^2/d is added to the loss. With `common_rate` the bias has the rate of the
+    vector, not 1/d of it.
     """
 
     d: int
@@ -62,16 +65,30 @@ class SharedRun:
     optimiser: Optimiser = "sgd"
 
 
+def overlap_names(units: int) -> tuple[str, ...]:
+    """Return the names of the overlaps of a network: m, q and b, or m_1, ..., b_2."""
+    if units == 1:
+        return ("m", "q", "b")
+    all_units = range(1, units + 1)
+
+    def pair(name: str, j: int, k: int) -> str:
+        return f"{name}_{j}" if j == k else f"{name}_{j}_{k}"
+
+    along = [pair("m", j, k) for j in all_units for k in all_units]
+    norms = [pair("r", j, k) for j in all_units for k in all_units if j <= k]
+    return (*along, *norms, *(f"b_{j}" for j in all_units))
+
+
 def train_shared(
     task: SharedTask,
     run: SharedRun,
-    init: tuple[float, float, float],
+    init: Mapping[str, float],
     times: Sequence[float],
 ) -> np.ndarray:
-    """Return the overlaps (m, q, b) at training times: shape (times, 3, networks).
+    """Return the overlaps at training times: shape (times, overlaps, networks).
 
-    `init` is (m, q, b) at time 0. Adam's steps are `rate`/d long in each coordinate;
-    no theory here predicts it.
+    `init` has them at time 0 by name, in the units of `overlap_names`. Adam's steps are
+    `rate`/d long in each coordinate; no theory here predicts it.
     """
     if run.batch % run.repeats:
         raise ModelError(
@@ -80,28 +97,42 @@ def train_shared(
         )
     generator = torch.Generator().manual_seed(run.seed)
     rng = np.random.default_rng(run.seed)
-    w, b = _start(run, init, generator)
+    w, b = _start(task, run, init, generator)
     move = _mover(run, w, b)
     seen, step = [], 0
+    pace = run.d * (1 - run.momentum) / run.rate
     for time in times:
-        for _ in range(step, round(time * run.d / run.rate)):
+        for _ in range(step, round(time * pace)):
             loss = batch_loss(task, run, w, b, rng, generator)
-            loss = loss + run.ridge_w * (w**2).sum(1) / run.d
+            loss = loss + run.ridge_w * (w**2).sum((1, 2)) / run.d
             move(torch.autograd.grad(loss.sum(), (w, b)))
             step += 1
-        seen.append(shared_overlaps(w, b))
+        seen.append(shared_overlaps(task, w, b))
     return np.array(seen)
 
 
-def _start(run: SharedRun, init: tuple[float, float, float], generator):
-    """Return w with the overlaps asked for, mu along the first axis, and b."""
-    m, q, b = init
-    rest = torch.randn(run.networks, run.d, generator=generator, dtype=torch.float32)
-    rest[:, 0] = 0
-    rest *= (q * run.d) ** 0.5 / rest.norm(dim=1, keepdim=True)
-    rest[:, 0] = m * run.d**0.5
-    bias = torch.full((run.networks,), float(b), dtype=torch.float32)
-    return rest.requires_grad_(), bias.requires_grad_()
+def _start(task: SharedTask, run: SharedRun, init: Mapping[str, float], generator):
+    """Return vectors w with the overlaps asked for, and b; mu_j is along axis j."""
+    units = len(task.p)
+    values = [float(init[name]) for name in overlap_names(units)]
+    length = np.array(task.lengths)
+    along = np.reshape(values[: units**2], (units, units))
+    norm = np.zeros((units, units))
+    norm[np.triu_indices(units)] = values[units**2 : -units]
+    across = norm
+    if units > 1:
+        across = norm + np.triu(norm, 1).T - along @ along.T
+    lower, vectors = np.linalg.eigh(across * np.outer(length, length))
+    root = vectors * np.sqrt(np.maximum(lower, 0))
+    rest = torch.randn(
+        run.networks, units, run.d, generator=generator, dtype=torch.float32
+    )
+    rest[..., :units] = 0
+    rest = torch.linalg.qr(rest.mT).Q.mT
+    w = torch.as_tensor(root, dtype=torch.float32) @ rest
+    w[..., :units] = torch.as_tensor(along * length[:, None], dtype=torch.float32)
+    bias = torch.tensor(values[-units:], dtype=torch.float32)
+    return w.requires_grad_(), bias.repeat(run.networks, 1).requires_grad_()
 
 
 def _mover(run: SharedRun, w: torch.Tensor, b: torch.Tensor):
@@ -115,8 +146,7 @@ def _mover(run: SharedRun, w: torch.Tensor, b: torch.Tensor):
 
         return by_adam
 
-    sums, rate = [torch.zeros_like(w), torch.zeros_like(b)], run.rate / 2
-    step = rate * (1 - run.momentum)
+    sums, step = [torch.zeros_like(w), torch.zeros_like(b)], run.rate / 2
     slower = 1 if run.common_rate else run.d
 
     def by_sgd(slopes: Sequence[torch.Tensor]) -> None:
@@ -164,21 +194,26 @@ def batch_loss(
         torch.randn(shape, generator=generator).repeat(1, run.repeats, 1)
         for _ in range(2)
     )
-    signs = np.where(rng.random((run.networks, pairs)) < task.p, 1, -1)
     x1 = task.sigma * z
-    x1[..., 0] += torch.as_tensor(signs).repeat(1, run.repeats) * run.d**0.5
+    for j, (p, length) in enumerate(zip(task.p, task.lengths, strict=True)):
+        signs = np.where(rng.random((run.networks, pairs)) < p, length, -length)
+        x1[..., j] += torch.as_tensor(signs).repeat(1, run.repeats)
     x = alpha * x0 + beta * x1
     delta = alpha**2 + task.sigma**2 * beta**2
-    field = beta / delta * (x @ w[..., None]) + b[:, None, None]
+    field = beta / delta * (x @ w.mT) + b[:, None, :]
     output = task.sigma**2 * beta / delta * x
-    output = output + alpha**2 / delta * torch.tanh(field) * w[:, None, :]
+    output = output + alpha**2 / delta * (torch.tanh(field) @ w)
     return (weight * (x1 - output) ** 2).sum(-1).mean(-1) / run.d
 
 
-def shared_overlaps(w: torch.Tensor, b: torch.Tensor) -> np.ndarray:
-    """Return the overlaps (m, q, b) of each network, shape (3, networks)."""
+def shared_overlaps(task: SharedTask, w: torch.Tensor, b: torch.Tensor) -> np.ndarray:
+    """Return the overlaps of each network, shape (overlaps, networks)."""
     with torch.no_grad():
-        d, w = w.shape[1], w.double()
-        m = w[:, 0] / d**0.5
-        q = (w[:, 1:] ** 2).sum(1) / d
-        return torch.stack([m, q, b.double()]).numpy().copy()
+        units, w = len(task.p), w.double()
+        length = torch.tensor(task.lengths, dtype=torch.float64)
+        along = w[..., :units] / length[:, None]
+        scaled = w[..., units:] if units == 1 else w
+        norm = scaled @ scaled.mT / torch.outer(length, length)
+        upper = norm[:, *np.triu_indices(units)]
+        parts = (along.flatten(1), upper, b.double())
+        return torch.cat(parts, dim=1).T.numpy().copy()

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import ModelError
-from ...numerics.times.nodes import curve, quantiles
+from ...numerics.times.nodes import curve, quantiles, value_of
 from ...numerics.times.table import density_of, point_of, shared_flow
-from ...theory.models.model import TAU
+from ...theory.models.model import TAU, norm
 from ...theory.times.weights import loss_weight
 from ..device import need_torch
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
     from ...theory.times.densities import Density
-
-NAMES = ("m", "q", "b")
 
 FALSE_ALARM = 0.001
 """Chance that a study of a true flow is called inconsistent by chance."""
@@ -38,7 +36,7 @@ BLURRED = 0.1
 
 @dataclass(frozen=True)
 class SharedNetworks:
-    """Trained networks and their overlaps: ``{d: (times, (m, q, b), networks)}``."""
+    """Trained networks and their overlaps: ``{d: (times, names, networks)}``."""
 
     spec: Spec
     density: str | Density
@@ -49,6 +47,8 @@ class SharedNetworks:
     batch: int
     repeats: int
     common_rate: bool
+    momentum: float
+    names: tuple[str, ...]
     measured: Mapping[int, np.ndarray]
 
 
@@ -56,7 +56,8 @@ class SharedNetworks:
 class SharedStudy:
     """Rows of measured and predicted overlaps, and a verdict over all of them.
 
-    Each row has `d`, `time`, `quantity`, `mean`, `stderr`, `predicted` and `z`.
+    Each row has `d`, `time`, `quantity`, `mean`, `stderr`, `predicted` and `z`; of
+    several units, q_j_k stands for the products of the vectors across the means.
     """
 
     rows: list[dict[str, Any]]
@@ -78,14 +79,13 @@ def train_networks(
     `networks.shared.SharedRun`.
     """
     need_torch()
-    from ..networks.shared import SharedRun, SharedTask, train_shared
+    from ..networks.shared import SharedRun, SharedTask, overlap_names, train_shared
 
-    m, q, b = (float(init[name]) for name in NAMES)
     measured = {
         size: train_shared(
             SharedTask(**_task(spec, size, density, loss)),
             SharedRun(d=size, **run),
-            (m, q, b),
+            init,
             times,
         )
         for size in d
@@ -100,6 +100,8 @@ def train_networks(
         batch=run["batch"],
         repeats=run.get("repeats", 1),
         common_rate=run.get("common_rate", False),
+        momentum=run.get("momentum", 0.0),
+        names=overlap_names(len(spec.model.target.features)),
         measured=measured,
     )
 
@@ -114,17 +116,18 @@ def compare_with_flow(nets: SharedNetworks, **told: Any) -> SharedStudy:
     """
     known: dict[str, Any] = {"density": nets.density, "loss": nets.loss}
     known |= {"rate": nets.rate, "batch": nets.batch, "repeats": nets.repeats}
-    known |= {"common_rate": nets.common_rate} | told
-    known["exact_noise"] = not known["common_rate"] and known["repeats"] == 1
+    known |= {"common_rate": nets.common_rate, "momentum": nets.momentum} | told
+    plain = not known["common_rate"] and known["repeats"] == 1
+    known["exact_noise"] = plain and len(nets.spec.model.target.features) == 1
     rows = []
     for d, values in nets.measured.items():
         known |= {"init": nets.init, "times": nets.times}
         flow = shared_flow(nets.spec, d, **known, rtol=1e-6, atol=1e-8)
-        size = 1 + nets.rate
+        size = 1 + nets.rate / (1 - nets.momentum)
         if not known["exact_noise"]:
             size += nets.spec.values["sigma"] ** 2
-        rows += _rows(d, nets.times, values, flow, ORDER * size / d)
-    return SharedStudy(rows, verdict(rows))
+        rows += _rows(d, nets, values, flow, ORDER * size / d)
+    return SharedStudy(rows, verdict(rows, len(values[0, 0])))
 
 
 def _task(spec: Spec, d: float, density: str | Density, loss: str) -> dict[str, Any]:
@@ -140,34 +143,61 @@ def _task(spec: Spec, d: float, density: str | Density, loss: str) -> dict[str, 
         name: partial(curve(expr, TAU), point=point) for name, expr in curves.items()
     }
     quantile = quantiles(chosen, point, model.interpolant)
-    return {"p": point["p"], "sigma": point["sigma"], "quantile": quantile, **functions}
+    features = model.target.features
+    return {
+        "p": tuple(point[str(f.p)] for f in features),
+        "lengths": tuple(value_of(norm(f), point) for f in features),
+        "sigma": point["sigma"],
+        "quantile": quantile,
+        **functions,
+    }
 
 
 def _rows(
     d: int,
-    times: Sequence[float],
+    nets: SharedNetworks,
     measured: np.ndarray,
     flow: Mapping[str, Sequence[float]],
     order: float,
 ) -> list[dict[str, Any]]:
     rows = []
-    for i, time in enumerate(times):
-        for k, name in enumerate(NAMES):
-            values = measured[i, k]
+    seen = _across({name: measured[:, k] for k, name in enumerate(nets.names)})
+    told = _across({name: np.array(flow[name]) for name in nets.names})
+    for i, time in enumerate(nets.times):
+        for name, values in ((name, x[i]) for name, x in seen.items()):
             mean, stderr = values.mean(), values.std(ddof=1) / np.sqrt(values.size)
-            far = abs(mean - flow[name][i])
-            slack = order * abs(flow[name][i])
+            predicted = float(told[name][i])
+            far, slack = abs(mean - predicted), order * abs(predicted)
             row = {"d": d, "time": float(time), "quantity": name, "mean": mean}
-            row |= {"stderr": stderr, "predicted": flow[name][i]}
+            row |= {"stderr": stderr, "predicted": predicted}
             rows.append(row | {"z": far / stderr, "excess": (far - slack) / stderr})
     return rows
 
 
-def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Judge all rows at once: none may be farther off than chance and 1/d allow."""
-    from scipy.stats import norm
+def _across(overlaps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Put q_j_k, the products of the parts across the means, in place of r_j_k.
 
-    most = norm.isf(FALSE_ALARM / len(rows) / 2)
+    It is there that noise enters, and 1/d of r_j_k would hide it.
+    """
+    units = range(1, 1 + sum(name[:2] == "b_" for name in overlaps))
+
+    def at(name: str, j: int, k: int) -> np.ndarray:
+        return overlaps[f"{name}_{j}" if j == k else f"{name}_{j}_{k}"]
+
+    found = {k: v for k, v in overlaps.items() if k[0] != "r"}
+    for j in units:
+        for k in units[j - 1 :]:
+            along = sum(at("m", j, i) * at("m", k, i) for i in units)
+            name = f"q_{j}" if j == k else f"q_{j}_{k}"
+            found[name] = at("r", j, k) - along
+    return found
+
+
+def verdict(rows: Sequence[Mapping[str, Any]], networks: int) -> str:
+    """Judge all rows at once: none may be farther off than chance and 1/d allow."""
+    from scipy.stats import t
+
+    most = t.isf(FALSE_ALARM / len(rows) / 2, networks - 1)
     if max(row["excess"] for row in rows) > most:
         return "inconsistent"
     blurred = max(row["stderr"] for row in rows) > DECISIVE
@@ -201,28 +231,30 @@ def converge_in_rate(nets: Sequence[SharedNetworks], **told: Any) -> RateStudy:
     Raises
     ------
     ModelError
-        Without two rates and two dimensions, or for networks with one common rate or
-        repeated pairs, whose noise is not known at finite `d`.
+        Without two rates and two dimensions, or for networks with several units, one
+        common rate or repeated pairs, whose noise is not known at finite `d`.
     """
-    from scipy.stats import norm
+    from scipy.stats import t
 
-    rates = {n.rate for n in nets}
+    rates = {n.rate / (1 - n.momentum) for n in nets}
     sizes = {d for n in nets for d in n.measured}
     if len(rates) < 2 or len(sizes) < 2:
         raise ModelError(
             "A fit in the rate and in d needs two rates and two dimensions, but there "
             f"are {len(rates)} and {len(sizes)}. Train more networks."
         )
-    if any(n.common_rate or n.repeats > 1 for n in nets):
+    if any(n.common_rate or n.repeats > 1 or "q" not in n.names for n in nets):
         raise ModelError(
-            "A fit in the rate and in d is of networks with a rate of its own for the "
-            "bias and fresh pairs, but some have one common rate or repeated pairs. "
-            "Compare those by `compare_with_flow`."
+            "A fit in the rate and in d is of networks of one unit with a rate of its "
+            "own for the bias and fresh pairs, but some have several units, one common "
+            "rate or repeated pairs. Compare those by `compare_with_flow`."
         )
     cells = [cell for n in nets for cell in _cells(n, told)]
-    fits = [row for k in range(len(NAMES)) for row in _fitted(cells, k)]
+    names = nets[0].names
+    fits = [row for k in range(len(names)) for row in _fitted(cells, k, names[k])]
     judged = [row for row in fits if row["predicted"] is not None]
-    most = norm.isf(FALSE_ALARM / len(judged) / 2)
+    networks = min(len(values[0, 0]) for _, values, *_ in cells)
+    most = t.isf(FALSE_ALARM / len(judged) / 2, networks - 1)
     far = [abs(r["value"] - r["predicted"]) / r["stderr"] for r in judged]
     sharp = all(
         r["stderr"] < (DECISIVE if r["term"] == "limit" else BLURRED) for r in judged
@@ -237,25 +269,25 @@ def _cells(nets: SharedNetworks, told: Mapping[str, Any]) -> list[tuple]:
     known: dict[str, Any] = {"density": nets.density, "loss": nets.loss}
     known |= {"init": nets.init, "times": nets.times, "rtol": 1e-6, "atol": 1e-8}
     known |= told
-    noise = {"rate": nets.rate, "batch": nets.batch, **told}
+    noise = {"rate": nets.rate, "batch": nets.batch, "momentum": nets.momentum, **told}
     cells = []
     for d, values in nets.measured.items():
         flow = shared_flow(nets.spec, d, **{**known, "rate": None, "batch": None})
         noisy = shared_flow(nets.spec, d, **{**known, **noise, "exact_noise": True})
-        still, moved = (np.array([f[x] for x in NAMES]).T for f in (flow, noisy))
+        still, moved = (np.array([f[x] for x in nets.names]).T for f in (flow, noisy))
         cells.append((d, values, still, moved - still))
     return cells
 
 
-def _fitted(cells: Sequence[tuple], k: int) -> list[dict[str, Any]]:
+def _fitted(cells: Sequence[tuple], k: int, name: str) -> list[dict[str, Any]]:
     """Fit one overlap, network by network; errors are those between networks."""
-    terms = ("limit", "noise", "1/d") if NAMES[k] == "q" else ("limit", "1/d")
+    terms = ("limit", "noise", "1/d") if name == "q" else ("limit", "1/d")
     rows, targets = [], []
     for d, values, still, added in cells:
         spread = values[:, k].std(axis=1, ddof=1)
         change = added[:, k]
         left = values[:, k].T - still[:, k]
-        if NAMES[k] != "q":
+        if name != "q":
             left = left - change
         columns = {"limit": np.ones_like(spread), "noise": change}
         columns["1/d"] = np.full_like(spread, 1 / d)
@@ -267,7 +299,7 @@ def _fitted(cells: Sequence[tuple], k: int) -> list[dict[str, Any]]:
     expected = {"limit": 0.0, "noise": 1.0, "1/d": None}
     return [
         {
-            "quantity": NAMES[k],
+            "quantity": name,
             "term": term,
             "value": float(x.mean()),
             "stderr": float(x.std(ddof=1) / np.sqrt(count)),

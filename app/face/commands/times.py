@@ -59,6 +59,10 @@ def times(
             "--common-rate", help="Use one learning rate for w and b (with --init)."
         ),
     ] = False,
+    momentum: Annotated[
+        float | None,
+        typer.Option(help="The momentum of heavy-ball SGD (with --rate)."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Print how long training takes at times drawn from a density.
@@ -66,7 +70,9 @@ def times(
     One tied network serves all times. The table holds the time in which the weight of
     each feature, or of each mode, is learned, with the units held at the means; with
     --init it holds the flow of the overlaps. A step of SGD with learning rate eta takes
-    a training time of eta/d.
+    a training time of eta/d, and of eta/(d (1 - mu)) with momentum mu. Several features
+    have the overlaps m_1, m_1_2, ... of their units with the means, r_1, r_1_2, ... of
+    the units with one another, and the biases b_1, ...
 
     Densities: uniform, shift:A, logit-normal:M:S, dilated, window:LOW:HIGH:MASS,
     log-normal:M:S (EDM), mode:G, cosine, log-snr, ddpm:FIRST:LAST:COUNT, formula:F,
@@ -90,7 +96,8 @@ def times(
     chosen = load_spec(spec)
     if init is None:
         flows = {"--times": times, "--rate": rate, "--batch": batch}
-        unused(flows | {"--common-rate": common_rate or None}, "learning times")
+        flows |= {"--common-rate": common_rate or None, "--momentum": momentum}
+        unused(flows, "learning times")
         if not exponents:
             needed({"--d": d}, "learning times")
         rows = _rows(chosen, dims or [], densities, losses, within, exponents)
@@ -110,6 +117,7 @@ def times(
         rate=rate,
         batch=batch,
         common_rate=common_rate,
+        momentum=momentum or 0.0,
     )
     print(answers.to_json(flow) if json else answers.table(flow))
 

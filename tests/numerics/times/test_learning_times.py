@@ -64,12 +64,33 @@ def judge(p, sigma, d, rho, weight, alpha, beta, within):
                 total += share * np.sum(phi * (s - unit) * (1 - unit**2))
             return rho(tau) * weight(tau) * (alpha(tau) ** 2 / noise) ** 2 * total
 
-        where = (0.02, 0.1, 0.3)
+        where = (0.01 / 1.01, 0.02, 0.1, EDGE, 0.3, 0.5858, 20 / 21)
         return quad(part, 0, 1, points=where, epsabs=1e-13, epsrel=1e-9, limit=300)[0]
 
     target = p - np.sign(p - 0.5) * within
     end = np.log(target / (1 - target)) / 2
     return quad(lambda b: 1 / speed(b), 0, end, epsrel=1e-7)[0]
+
+
+EDGE = 3 / np.sqrt(200)
+
+
+def DILATED(t):
+    """Half of the mass before kappa/sqrt(d), half beyond."""
+    return 0.5 / EDGE if t < EDGE else 0.5 / (1 - EDGE)
+
+
+def EVEN_LOG_SNR(t):
+    """Even in log(tau/(1 - tau)) between ratios of 0.01 and 20."""
+    inside = 0.01 < t / (1 - t) < 20
+    return inside / (t * (1 - t) * np.log(2000))
+
+
+def LOGIT_NORMAL(t):
+    if not 0 < t < 1:
+        return 0.0
+    z = (np.log(t / (1 - t)) + 1) / 1.5
+    return np.exp(-z * z / 2) / (1.5 * np.sqrt(2 * np.pi) * t * (1 - t))
 
 
 CASES = {
@@ -83,6 +104,26 @@ CASES = {
         ("formula:2*tau", "velocity", 100.0),
         (lambda t: 2 * t, lambda t: (np.pi / 2 / np.cos(np.pi * t / 2)) ** 2),
     ),
+    "P2, dilated": (
+        {"p": 0.65, "sigma": 1.3},
+        ("dilated", "p2:1:0.5", 200.0),
+        (DILATED, lambda t: (t / (1 - t)) ** 2 / (1 + (t / (1 - t)) ** 2) ** 0.5),
+    ),
+    "sigmoid, variance preserving": (
+        {"p": 0.75, "sigma": 0.9},
+        ("shift:4", "sigmoid:-1", 150.0),
+        (lambda t: 4 / (1 + 3 * t) ** 2, lambda t: t * t / (1 - t * t + t * t * np.e)),
+    ),
+    "min-SNR, log SNR": (
+        {"p": 0.9, "sigma": 0.7},
+        ("log-snr:0.01:20", "min-snr:2", 80.0),
+        (EVEN_LOG_SNR, lambda t: min((t / (1 - t)) ** 2, 2)),
+    ),
+    "logit-normal, variance preserving": (
+        {"p": 0.35, "sigma": 1.1},
+        ("logit-normal:-1:1.5", "velocity", 120.0),
+        (LOGIT_NORMAL, lambda t: (1 + t * t / (1 - t * t)) ** 2),
+    ),
 }
 
 
@@ -94,11 +135,15 @@ def test_against_nested_quadrature(case):
         text = text.replace("1 - tau", "cos(pi*tau/2)")
         text = text.replace('"tau"', '"sin(pi*tau/2)"')
         curves = (lambda t: np.cos(np.pi * t / 2), lambda t: np.sin(np.pi * t / 2))
+    if "preserving" in case:
+        text = text.replace("1 - tau", "sqrt(1 - tau**2)")
+        curves = (lambda t: np.sqrt(1 - t * t), lambda t: t)
     spec = parse_spec(text).replace(**values)
     wanted = judge(*values.values(), d, rho, weight, *curves, within=0.03)
     mine = found(spec, [d], density, loss, within=0.03)[0]
     assert mine == pytest.approx(wanted, rel=1e-6)
-    assert mine != pytest.approx(found(spec, [d], density, "noise", 0.03)[0], rel=0.1)
+    wrong = "noise" if loss in ("data", "velocity") else "data"
+    assert mine != pytest.approx(found(spec, [d], density, wrong, 0.03)[0], rel=0.1)
 
 
 def test_fitted_exponents(spec):

@@ -2,16 +2,19 @@
 
 import numpy as np
 import pytest
-from dilaton.errors import AdmissibilityError, DerivationError, ModelError
+import sympy as sp
+from dilaton.errors import AdmissibilityError, ModelError
 from dilaton.numerics.codegen.quadrature import trapezoid
-from dilaton.numerics.times.flow import FlowKind, flow_system
+from dilaton.numerics.times.flow import FlowKind, FlowMean, open_flow
+from dilaton.numerics.times.nodes import TimeNodes
 from dilaton.numerics.times.table import shared_flow
 from dilaton.numerics.times.training_mean import evaluated, kernel_of
 from dilaton.theory.models.spec import parse_spec
+from dilaton.theory.times.common_rate import common_rate_sgd, heavy_ball_at_rest
+from dilaton.theory.times.noise import shared_sgd
 from scipy.integrate import solve_ivp
 
 from ...cases import TWO_MODES
-from .test_learning_times import WEAK
 
 ROUNDED = 6e-5  # published with four decimals
 SMOOTH = 1e-4  # slopes by central differences, an even grid of times
@@ -98,11 +101,28 @@ def test_steep_fields_are_resolved(spec):
 
 def speeds(kind, spec, state, point):
     """The flow at one time, (m, q, b)."""
-    kernel = kernel_of(flow_system(spec.model, "data", kind))
     known = point | {str(k): float(v) for k, v in spec.values.items()}
-    params = [known[name] for name in kernel.parameters[:-1]]
-    tau = np.array([point["tau"]])
-    return evaluated(kernel, "rhs", state, params, tau, trapezoid(500))[:, 0]
+    nodes = TimeNodes(np.array([point["tau"]]), np.ones(1))
+    return FlowMean(open_flow(spec.model, "data", kind), nodes, known)(state)
+
+
+@pytest.mark.parametrize("name", ["exact", "common"])
+def test_closed_averages_are_those_of_the_printed_system(spec, name):
+    """Scales of error functions against the trapezoidal rule of the kernel."""
+    model, state = spec.model, [0.7, 0.4, 0.3, *([0.02] if name == "common" else [])]
+    derive = {"exact": lambda *a: shared_sgd(*a, exact=True), "common": common_rate_sgd}
+    system = derive[name](model, sp.S.One)
+    known = {"d": 90.0, "rate": 2.0, "batch": 4.0, "tau": 0.2}
+    known |= {str(k): float(v) for k, v in spec.values.items()}
+    kernel = kernel_of(system)
+    params = [known[x] for x in kernel.parameters[:-1]]
+    rule, tau = trapezoid(500), np.array([known["tau"]])
+    wanted = evaluated(kernel, "rhs", state, params, tau, rule)[:, 0]
+    kind = FlowKind(noisy=True, exact=name == "exact", common=name == "common")
+    np.testing.assert_allclose(speeds(kind, spec, state, known), wanted, rtol=1e-9)
+    assert speeds(kind, spec, [0.7, 0.41, 0.3, *state[3:]], known)[1] != pytest.approx(
+        wanted[1], rel=1e-4
+    )
 
 
 def squared_slopes(state, p, sigma, d, tau, count, seed):
@@ -162,6 +182,43 @@ def test_a_common_rate_ends_in_a_noisy_bias(spec):
     assert flow["b_var"][0] == pytest.approx(0.01 * gain * pull / slope, rel=0.03)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_momentum_and_a_common_rate_at_rest(spec, momentum):
+    """Second moments of the linear heavy ball, step by step until they stay."""
+    rate, batch = 40.0, 4000.0
+    start = {"m": 1.0, "q": 0.0, "b": np.log(0.7 / 0.3) / 2}
+    sgd = {"rate": rate * (1 - momentum), "batch": batch, "momentum": momentum}
+    args = (spec, 100, "window:0.2:0.2001:1", "data", start, [3])
+    (found,) = shared_flow(*args, common_rate=True, **sgd)["b_var"]
+    snr, gain = 0.04 * 100 / (0.64 + 0.64 * 0.04), (0.64 / (0.64 + 0.64 * 0.04)) ** 2
+    g = np.linspace(-8, 8, 2001)
+    phi = np.exp(-g * g / 2) / np.exp(-g * g / 2).sum()
+    kick = slope = 0.0
+    for s, share in ((1, 0.7), (-1, 0.3)):
+        t = np.tanh(s * snr + np.sqrt(snr) * g + start["b"])
+        kick += share * phi @ ((1 - t * t) ** 2 * (s - t) ** 2) * gain**2
+        slope += share * phi @ (1 - t * t) ** 2 * gain
+    step = rate * (1 - momentum)
+    turn = np.array([[1 - step * slope, -step * momentum], [slope, momentum]])
+    push, moments = np.array([-step, 1.0]), np.zeros((2, 2))
+    for _ in range(2000):
+        moments = turn @ moments @ turn.T + np.outer(push, push) * kick / batch
+    assert found == pytest.approx(moments[0, 0], rel=0.02)  # of order 1/batch
+    law = heavy_ball_at_rest()["b_var"]
+    at = {"rate": rate, "batch": batch, "momentum": momentum, "pull": slope}
+    at |= {"kick": kick}
+    value = float(law.subs({x: at[str(x)] for x in law.free_symbols}))
+    assert value == pytest.approx(moments[0, 0], rel=1e-9)
+    first = rate * kick / (2 * slope * batch)
+    assert abs(first / moments[0, 0] - 1) > (0.1 if momentum == 0 else 0.01)
+
+
+def test_momentum_is_a_larger_rate(spec):
+    args = (spec, 100, "dilated", "data", START, (2, 5))
+    slow = shared_flow(*args, rate=0.5, batch=4, momentum=0.75)
+    assert slow == shared_flow(*args, rate=2.0, batch=4)
+
+
 def test_what_is_refused(spec):
     args = (spec, 100, "uniform", "data")
     with pytest.raises(ModelError, match="`batch` is missing"):
@@ -177,9 +234,11 @@ def test_what_is_refused(spec):
         shared_flow(*args, START, [1], repeats=2, **sgd)
     with pytest.raises(ModelError, match="`rate` must be positive and finite"):
         shared_flow(*args, START, [1], rate=-1.0, batch=1)
-    with pytest.raises(AdmissibilityError, match="vector must not vanish"):
+    with pytest.raises(ModelError, match="`momentum` must be from 0 to below 1"):
+        shared_flow(*args, START, [1], rate=1.0, batch=1, momentum=1.0)
+    with pytest.raises(ModelError, match=r"`momentum` = 0\.5 comes without `rate`"):
+        shared_flow(*args, START, [1], momentum=0.5)
+    with pytest.raises(AdmissibilityError, match="vectors must not vanish"):
         shared_flow(*args, {"m": 0.0, "q": 0.0, "b": 0.0}, [1])
     with pytest.raises(ModelError, match="`q` is missing"):
         shared_flow(*args, {"m": 0.1, "b": 0.0}, [1])
-    with pytest.raises(DerivationError, match="solved for one feature"):
-        shared_flow(parse_spec(WEAK), 100, "uniform", "data", START, [1])
