@@ -27,7 +27,7 @@ MINUTE = 1e-9
 """Times that add less than this share to every speed are left out."""
 
 ROUNDED = 1e-12
-"""What the eigenvalues of a Gram matrix may be below 0."""
+"""Amount by which the eigenvalues of a Gram matrix may be below 0."""
 
 PAIR = 4 * START
 """Intervals of the normal that the times of a pair share."""

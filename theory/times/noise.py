@@ -37,7 +37,7 @@ RATE, BATCH = symbol("rate"), symbol("batch")
 
 
 def gram_noise(model: Model, gram: sp.Matrix) -> dict[tuple[int, int], sp.Expr]:
-    r"""What one batch adds to $w_j\cdot w_k/d$ of the shared network at one time. (R19)
+    r"""Gain of $w_j\cdot w_k/d$ of the shared network from one batch at one time. (R19)
 
     The slope of a sample's loss per dimension is $-\frac2d\frac{\alpha^2}{\Delta}
     (T_je + T_j'(w_j\cdot e)\frac\beta\Delta x)$ with the residual $e = x_1 - D$. With
@@ -169,7 +169,7 @@ def shared_sgd(
 
 
 def _gains(model: Model, exact: bool) -> dict[sp.Symbol, sp.Expr]:
-    """What overlaps that are quadratic in the vectors gain from one batch."""
+    """Gain of the overlaps that are quadratic in the vectors from one batch."""
     if len(model.target.features) == 1:
         gain = exact_noise(model) if exact else shared_noise(model)
         return {named(model, "q", 1): gain}
