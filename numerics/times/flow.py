@@ -78,7 +78,7 @@ def pair_system(model: Model, loss: str) -> System:
     return repeated_pair(model, loss_weight(loss, model.interpolant))
 
 
-def check_kind(noisy: bool, repeats: int, exact: bool, common: bool) -> None:
+def check_flow_kind(noisy: bool, repeats: int, exact: bool, common: bool) -> None:
     """Raise `ModelError` for a flow that is not derived, or an option without use."""
     if repeats > 1 and not noisy:
         raise ModelError(

@@ -20,7 +20,7 @@ from ..learn import check_init, check_names, positive, sgd_noise, training_times
 from .flow import (
     FlowKind,
     Speed,
-    check_kind,
+    check_flow_kind,
     check_vectors,
     finite_rate,
     flow_mean,
@@ -269,7 +269,7 @@ def shared_flow(
         return _modes_flow(spec, d, density, loss, init, times)
     noise = sgd_noise(rate, batch, momentum)
     check_trainable(model)
-    check_kind(bool(noise), repeats, exact_noise, common_rate)
+    check_flow_kind(bool(noise), repeats, exact_noise, common_rate)
     kind = FlowKind(bool(noise), exact_noise, common_rate, ridge_w is not None)
     chosen, when = density_of(density, model), training_times(times)
     point = point_of(spec, d, chosen) | noise | {"momentum": momentum}

@@ -43,7 +43,7 @@ def kolmogorov_density(k: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def scales(count: int) -> tuple[np.ndarray, np.ndarray]:
+def kolmogorov_rule(count: int) -> tuple[np.ndarray, np.ndarray]:
     r"""Return scales $K$ and weights: the Gauss rule of the law of $\log K$."""
     x = np.linspace(np.log(REACH[0]), np.log(REACH[1]), FINE)
     weight = kolmogorov_density(np.exp(x)) * np.exp(x)
@@ -81,7 +81,7 @@ def one_field(
     powers: Sequence[int], mean: np.ndarray, var: np.ndarray
 ) -> list[np.ndarray]:
     r"""Return $\mathbb E\tanh^nh$, $h\sim N(\text{mean},\text{var})$, for each n."""
-    k, weight = scales(ONE)
+    k, weight = kolmogorov_rule(ONE)
     width = np.sqrt(k**2 + var[..., None])
     slopes, scale = [np.ones(mean.shape)], weight
     for slope in islice(_error_slopes(mean[..., None] / width), max(powers)):
@@ -113,7 +113,7 @@ class TwoFields:
     """
 
     def __init__(self, means, cov):
-        k, self.weight = scales(PAIR)
+        k, self.weight = kolmogorov_rule(PAIR)
         (m1, m2), (c11, c12, c22) = (
             [np.asarray(x)[..., None, None] for x in part] for part in (means, cov)
         )

@@ -28,8 +28,8 @@ from .shared import (
     Form,
     gram_of,
     overlaps_of,
-    share_of,
     shared_training,
+    sign_share,
     square_norm,
 )
 
@@ -60,7 +60,7 @@ def gram_noise(model: Model, gram: sp.Matrix) -> dict[tuple[int, int], sp.Expr]:
     far = RATE / BATCH / D * model.target.sigma**2 * bayes.residual_gain**3
     rows = dict.fromkeys([(j, k) for j in units for k in units if j <= k], sp.S.Zero)
     for signs in product((1, -1), repeat=count):
-        share = share_of(model, signs)
+        share = sign_share(model, signs)
         along = [
             sum(s * gram[j, count + k] for k, s in enumerate(signs)) for j in units
         ]

@@ -89,7 +89,7 @@ def shared_loss(model: Model, gram: sp.Matrix) -> sp.Expr:
     gain = bayes.beta**2 * D / bayes.delta
     units, total = range(count), sp.S.Zero
     for signs in product((1, -1), repeat=count):
-        share = share_of(model, signs)
+        share = sign_share(model, signs)
         overlap = [
             sum(s * gram[j, count + k] for k, s in enumerate(signs)) for j in units
         ]
@@ -106,7 +106,7 @@ def shared_loss(model: Model, gram: sp.Matrix) -> sp.Expr:
     return bayes.residual_gain**2 * total
 
 
-def share_of(model: Model, signs: tuple[int, ...]) -> sp.Expr:
+def sign_share(model: Model, signs: tuple[int, ...]) -> sp.Expr:
     """The probability of a pattern of signs."""
     pairs = zip(signs, model.target.features, strict=True)
     return sp.Mul(*(f.p if s == 1 else 1 - f.p for s, f in pairs))
