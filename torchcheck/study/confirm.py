@@ -64,9 +64,7 @@ QUICK = ReportSettings(
 UNITS_FULL = replace(
     FULL, dims=(1000, 3000, 10_000, 30_000), seeds=4, cells=8, sampled_dims=()
 )
-UNITS_QUICK = ReportSettings(
-    (1000, 3000, 10_000), 3, (0.5, 1.0), 6, 10_000, (), 0, 0, 2**13
-)
+UNITS_QUICK = ReportSettings((1000, 3000, 10_000), 3, (0.5, 1.0), 6, 10_000, (), 0, 0)
 
 
 MOST_STRETCH = 2.0
