@@ -24,8 +24,10 @@ from ..naming.general import (
     model_schedule,
     phase_schedule,
 )
+from ..naming.letters import Letters
 from ..naming.sums import DELTA_LETTER
 from ..phases.denoiser import Denoiser
+from ..symbols.gaussian import FieldAverage, H, phi, to_averages
 from ..symbols.latex import typed
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, System
@@ -60,15 +62,18 @@ def blocks(limit: Limit) -> list[Piece]:
     """The derivation, line by line."""
     if limit.story:  # modes of any means: their systems are in indexed form
         return [*_indexed(limit), *_status(limit)]
-    found = [*_setting(limit.model), *_rules()]
-    schedule = model_schedule(limit)
+    found = [*_setting(limit.model), *_rules(limit.model)]
+    schedule, letters = model_schedule(limit), Letters()
     for (name, system), own in zip(
         general_exact(limit).items(), limit.exact.values(), strict=True
     ):
-        found += system_blocks(system, own, schedule, limit.model, EXACT[name])
+        letters.new_chapter()
+        title = head(EXACT[name])
+        found += system_blocks(system, own, schedule, limit.model, title, letters)
     found += [*_windows(limit), *_dilation(limit), *_table(limit)]
     for phase in limit.phases:
-        found += _phase(limit.model, phase)
+        letters.new_chapter()
+        found += _phase(limit.model, phase, letters)
     return [*_losses_in_order(found), *_status(limit)]
 
 
@@ -211,7 +216,7 @@ def _data(model: Model) -> str:
     return f"`n` samples, `n_plus` of them in the + mode, with {noise}"
 
 
-def _rules() -> list[Piece]:
+def _rules(model: Model) -> list[Piece]:
     """The rules that equations are derived by, labelled."""
     return [
         head("Rules"),
@@ -225,6 +230,7 @@ def _rules() -> list[Piece]:
         display("dE[F(H)]/dR", "E[F''(H)]/2", "G3"),
         sentence("A unit whose field diverges saturates:"),
         display("phi(H)", "sign(M)", "G4"),
+        *_closed_averages(model),
         sentence(
             "Vectors that descend a loss of their overlaps, with rate `d/2`, move the "
             "Gram matrix `Q` by"
@@ -235,6 +241,23 @@ def _rules() -> list[Piece]:
             "in the rows of what is trained, and zero in those of the data."
         ),
     ]
+
+
+def _closed_averages(model: Model) -> list[Piece]:
+    """Averages of the unit that have closed forms, or what its slope is."""
+    unit, (mean, size) = model.autoencoder.activation, sp.symbols("M R", positive=True)
+    if unit == "tanh":
+        return [
+            sentence("The slope of the unit is"),
+            display("phi'(H)", "1 - phi(H)^2"),
+        ]
+    law = (mean,), (size,)
+    closed = [
+        display(f"E[phi{mark}(H)]", to_averages(FieldAverage(slope, *law)))
+        for mark, slope in (("", phi(unit, H)), ("'", sp.diff(phi(unit, H), H)))
+    ]
+    square = [display("phi(H)^2", sp.S.One)] if unit == "sign" else []
+    return [sentence("Averages of this unit have closed forms,"), *closed, *square]
 
 
 def _windows(limit: Limit) -> list[Piece]:
@@ -350,7 +373,7 @@ def in_window(phase: Phase, start: str) -> list[Piece]:
     ]
 
 
-def _phase(model: Model, phase: Phase) -> list[Piece]:
+def _phase(model: Model, phase: Phase, letters: Letters) -> list[Piece]:
     schedule, general = phase_schedule(phase), general_phase(phase)
     found = _phase_head(phase)
     for system in phase.systems:
@@ -359,7 +382,8 @@ def _phase(model: Model, phase: Phase) -> list[Piece]:
         shown = system if corrected else getattr(general, role)
         plain = Lettering(sp.S.One, sp.S.One, schedule.time)
         used = plain if corrected else schedule
-        found += system_blocks(shown, system, used, model, TITLES[role], level=2)
+        title = head(TITLES[role], 2)
+        found += system_blocks(shown, system, used, model, title, letters)
     return found
 
 
@@ -373,7 +397,7 @@ def _units(window: Window) -> str:
 def _status(limit: Limit) -> list[Piece]:
     lines = [
         f"{spans([eq.label for eq in eqs])} {system.name}: "
-        f"`{', '.join(dict.fromkeys(str(e.lhs) for e in eqs))}`: {status}"
+        f"{', '.join(dict.fromkeys(f'`{e.lhs}`' for e in eqs))}: {status}"
         for system in limit.systems
         for status, eqs in _claims(system).items()
     ]

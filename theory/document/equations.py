@@ -10,6 +10,7 @@ from ..naming.fields import grouped
 from ..naming.general import Lettering
 from ..naming.indexed import indexed_sheet
 from ..naming.labels import remarked, signs_of, unified
+from ..naming.letters import Letters
 from ..naming.sheet import Sheet, make_sheet
 from ..symbols.gaussian import G2
 from ..symbols.indexed import DIRECTION
@@ -22,16 +23,18 @@ def system_blocks(
     own: System,
     schedule: Lettering,
     model: Model | None,
-    title: str,
-    level: int = 1,
+    heading: Piece,
+    letters: Letters | None = None,
 ) -> list[Piece]:
     """Return a system as blocks.
 
     `system` is derived with functions for the schedule; `own` is the model's, whose
-    labels are printed.
+    labels are printed. `letters` are those that the document used before.
     """
     sheet = make_sheet(system, schedule, model)
-    return [head(title, level), *_definitions(sheet), *_formulas(sheet, own)]
+    told_before = set() if letters is None else letters.put_in(sheet)
+    defined = _definitions(sheet, told_before)
+    return [heading, *defined, *_formulas(sheet, own)]
 
 
 def indexed_blocks(
@@ -72,13 +75,13 @@ def told(steps: tuple[Step, ...]) -> list[Piece]:
 # ------------------------------------------------------------------------- definitions
 
 
-def _definitions(sheet: Sheet) -> list[Piece]:
+def _definitions(sheet: Sheet, told_before: set[sp.Symbol]) -> list[Piece]:
     found: list[Piece] = []
     fields = _fields(sheet)
     if fields:
         found.append(sentence(_fields_text(sheet)))
         found += fields
-    names = [x for x in sheet.names if str(x) != "Delta"]
+    names = [x for x in sheet.names if str(x) != "Delta" and x not in told_before]
     if names:
         found.append(sentence("Write also" if fields else "Write"))
         found += [display(x, sheet.names[x]) for x in names]

@@ -9,6 +9,7 @@ import sympy as sp
 
 from ..naming.labels import ClassSum
 from ..symbols.latex import inline, latex
+from ..symbols.plain import as_read, typed_plainly
 from .formula import width
 
 
@@ -25,7 +26,7 @@ class Style:
 
 
 LATEX = Style(latex, width, r"\bigl(", r"\bigr)", " ", r"\sum_{y} ")
-TEXT = Style(sp.sstr, len, "(", ")", "*", "sum_y ")
+TEXT = Style(typed_plainly, len, "(", ")", "*", "sum_y ")
 
 
 def in_lines(left: str, right: sp.Basic | str, style: Style, limit: float) -> list[str]:
@@ -60,7 +61,7 @@ def pieces(expr: sp.Expr, style: Style, limit: float) -> list[str]:
 
 def _ordered(expr: sp.Expr) -> list[sp.Expr]:
     terms = expr.as_ordered_terms() if expr.is_Add else [expr]
-    return sorted(terms, key=lambda t: t.has(ClassSum))
+    return as_read(terms)
 
 
 def _signed(text: str) -> str:
@@ -73,24 +74,41 @@ def _opened(term: sp.Expr, style: Style, limit: float) -> list[str]:
     sums = [f for f in factors if f.is_Add or isinstance(f, ClassSum)]
     wide = max(sums, key=lambda f: style.width(style.show(f)), default=None)
     if wide is None:
-        return [_signed(style.show(term))]
+        return _by_factor(term, style, limit)
     head = _head([f for f in factors if f is not wide], style)
     if isinstance(wide, ClassSum):
         head += style.total
-        inner = pieces(wide.args[0], style, limit)
-        if not wide.args[0].is_Add:
-            return [_signed(head + inner[0].removeprefix("+ ")), *inner[1:]]
-    else:
-        head += style.times if head.strip("- ") and style.times == "*" else ""
-        inner = pieces(wide, style, limit - 1)
+        wide = wide.args[0]
+    inner = pieces(wide, style, limit - 1)
     inner[0] = inner[0].removeprefix("+ ")
-    inner[0] = f"{head}{style.opens} {inner[0]}"
-    inner[-1] = f"{inner[-1]} {style.closes}"
-    return [_signed(inner[0]), *inner[1:]]
+    if wide.is_Add:
+        head += style.opens
+        inner[-1] = f"{inner[-1]} {style.closes}"
+    if style.width(f"{head} {inner[0]}") > limit:
+        return [_signed(head.rstrip()), *inner]
+    return [_signed(f"{head}{' ' if wide.is_Add else ''}{inner[0]}"), *inner[1:]]
 
 
 def _head(factors: list[sp.Expr], style: Style) -> str:
+    """Return the factors before a bracket or a sum, with a sign of multiplication."""
     rest = sp.Mul(*factors)
     if rest in (1, -1):
         return "" if rest == 1 else "- "
-    return f"{style.show(rest)} " if style.times == " " else style.show(rest)
+    shown = style.show(rest)
+    if rest.is_Add or isinstance(rest, ClassSum):
+        shown = f"{style.opens}{shown}{style.closes}"
+    return f"{shown}{style.times}"
+
+
+def _by_factor(term: sp.Expr, style: Style, limit: float) -> list[str]:
+    """Return a product without sums in lines of factors, as few as fit."""
+    sign = "- " if term.could_extract_minus_sign() else "+ "
+    rows: list[list[sp.Expr]] = [[]]
+    for factor in sp.Mul.make_args(-term if sign == "- " else term):
+        longer = sp.Mul(*rows[-1], factor)
+        if rows[-1] and style.width(style.show(longer)) > limit:
+            rows.append([])
+        rows[-1].append(factor)
+    first, *rest = (style.show(sp.Mul(*row)) for row in rows)
+    times = style.times if style.times.strip() else r"\times "
+    return [f"{sign}{first}", *(f"{times}{row}" for row in rest)]

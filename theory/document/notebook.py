@@ -17,7 +17,7 @@ from ..symbols.latex import latex
 from ..symbols.notation import symbol
 from ..symbols.system import System
 from ..windows.dilation import Dilation, T
-from .blocks import Piece, display, spans
+from .blocks import Piece, display, head, spans
 from .derivation import (
     TITLES,
     autoencoder,
@@ -120,7 +120,7 @@ def system_latex(system: System) -> str:
     else:
         time = system.time if system.time is not None else symbol("s")
         plain = Lettering(sp.S.One, sp.S.One, time)
-        found = system_blocks(own, own, plain, None, "")
+        found = system_blocks(own, own, plain, None, head(""))
     shown = {block.label for block in found}
     told_of = [eq for eq in every if eq.label not in shown]
     return aligned([*found, *(display(eq.lhs, eq.rhs, eq.label) for eq in told_of)])

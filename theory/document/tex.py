@@ -9,29 +9,47 @@ from __future__ import annotations
 import re
 
 from ..symbols.latex import left_side
-from .blocks import Piece
+from .blocks import Piece, item
 from .lines import LATEX, in_lines
 from .markdown import SIGN, typeset
 
 WIDE = 28.5
 """Width of a formula, in em, that fits a column of the article class with its tag."""
+NARROW = 19.5
+"""The same for a column of a journal with two."""
 HEAD = r"""\documentclass{article}
 \usepackage[utf8]{inputenc}
 \usepackage{amsmath,amssymb,longtable,array}
+\allowdisplaybreaks
+\emergencystretch=3em
 \begin{document}"""
 
 
 def tex(found: list[Piece]) -> str:
     """Return the blocks as a document that pdflatex compiles."""
-    return "\n".join([HEAD, *_body(found), r"\end{document}", ""])
+    return "\n".join([HEAD, *_body(found, WIDE), r"\end{document}", ""])
 
 
 def fragment(found: list[Piece]) -> str:
-    """Return the blocks without a preamble; it needs amsmath and amssymb."""
-    return "\n".join([*_body(found), ""])
+    """Return the blocks without a preamble; it needs amsmath and amssymb.
+
+    Formulas fit one column of two, and tables, which columns cannot hold, are lists.
+    """
+    listed = [x for block in found for x in _listed(block)]
+    opens, closes = r"\begingroup\allowdisplaybreaks\sloppy", r"\par\endgroup"
+    return "\n".join([opens, *_body(listed, NARROW), closes, ""])
 
 
-def _body(found: list[Piece]) -> list[str]:
+def _listed(block: Piece) -> list[Piece]:
+    if block.kind != "table":
+        return [block]
+    return [
+        item(f"{name}{f' = {value}' if value else ''}: {', '.join(rest)}")
+        for name, value, *rest in block.rows[1:]
+    ]
+
+
+def _body(found: list[Piece], limit: float) -> list[str]:
     lines: list[str] = []
     befores, afters = [None, *found], [*found[1:], None]
     for before, block, after in zip(befores, found, afters, strict=False):
@@ -39,7 +57,7 @@ def _body(found: list[Piece]) -> list[str]:
         closes = after is None or after.kind != block.kind
         if block.kind == "formula":
             lines += [r"\begin{align}"] if opens else []
-            lines += [*_formula(block), r"\end{align}" if closes else r"\\"]
+            lines += [*_formula(block, limit), r"\end{align}" if closes else r"\\"]
         elif block.kind == "item":
             lines += [r"\begin{itemize}"] if opens else []
             lines.append(r"\item " + _prose(block.text))
@@ -55,9 +73,9 @@ def _body(found: list[Piece]) -> list[str]:
     return lines
 
 
-def _formula(block: Piece) -> list[str]:
+def _formula(block: Piece, limit: float) -> list[str]:
     left, sign = left_side(block.lhs), SIGN[block.relation]
-    first, *rest = in_lines(left, block.rhs, LATEX, WIDE)
+    first, *rest = in_lines(left, block.rhs, LATEX, limit)
     rows = [f"{left} &{sign} {first}", *(rf"&\quad {x}" for x in rest)]
     mark = r"\nonumber"
     if block.label:

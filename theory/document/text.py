@@ -6,11 +6,14 @@ import textwrap
 from itertools import zip_longest
 
 from ..symbols.latex import plain_prose
+from ..symbols.plain import plain_name
 from .blocks import Piece
 from .lines import TEXT, in_lines
 
 COLUMNS = 96
 TAB = "    "
+LAST = 20
+"""Columns of the last cell of a table of four."""
 
 
 def text(found: list[Piece]) -> str:
@@ -40,7 +43,7 @@ def _item(block: Piece) -> list[str]:
 
 def _formula(block: Piece) -> list[str]:
     label = f"   ({block.label})" if block.label else ""
-    left = f"{block.lhs}"
+    left = plain_name(f"{block.lhs}")
     rows = in_lines(left, block.rhs, TEXT, COLUMNS - len(TAB) - len(label))
     lines = [f"{TAB}{left} {block.relation} {rows[0]}"]
     lines += [f"{TAB}{TAB}{row}" for row in rows[1:]]
@@ -51,6 +54,7 @@ def _formula(block: Piece) -> list[str]:
 def _table(block: Piece) -> list[str]:
     rows = [[plain_prose(x) for x in row] for row in block.rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths[3:] = [min(w, LAST) for w in widths[3:]]
     fixed = sum(widths) - widths[2] + 2 * len(widths)
     widths[2] = max(24, min(widths[2], COLUMNS - fixed))
     return [line for row in rows for line in _cells(row, widths)]

@@ -42,7 +42,7 @@ class Case(Enum):
 def case_of(model: Model) -> Case:
     """Return the case of `model`; raise `DerivationError` where none is derived."""
     auto, data = model.autoencoder, model.data
-    if not data.samples and auto.activation == "tanh" and auto.bias:
+    if not data.samples and auto.activation.endswith("tanh") and auto.bias:
         return Case.BAYES
     if data.samples:
         _check_exponents(model)

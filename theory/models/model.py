@@ -284,6 +284,11 @@ class Autoencoder:
     tied: bool = False
     bias: bool = True
 
+    @property
+    def lettered(self) -> bool:
+        """Whether it is derived for print: its unit and its sums keep their letters."""
+        return self.activation.startswith("phi")
+
     def __post_init__(self) -> None:
         """Refuse an activation that no rule knows, and what is no switch."""
         known = get_args(Activation)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from ..limit import Limit, Phase
-from ..models.model import TAU, Interpolant
+from ..models.model import TAU, Autoencoder, Interpolant, Model
+from ..symbols.gaussian import NAMELESS
 from ..symbols.system import System
 from ..windows.search import S_PHASE
 
@@ -73,6 +74,20 @@ class _AnySchedule(Interpolant):
         """Accept functions."""
 
 
+class _AnyUnit(Autoencoder):
+    """An autoencoder whose unit keeps its averages open."""
+
+    def __post_init__(self) -> None:
+        """Accept a unit without a name."""
+
+
+def _any_unit(model: Model) -> Model:
+    r"""Return `model` with $\varphi$ for its unit, whatever averages it has."""
+    auto = model.autoencoder
+    unit = _AnyUnit(NAMELESS + auto.activation, auto.tied, auto.bias)  # type: ignore
+    return replace(model, autoencoder=unit)
+
+
 def phase_schedule(phase: Phase) -> Lettering:
     """Return the schedule inside the window of `phase`."""
     return Lettering(phase.window.alpha, phase.window.beta, S_PHASE)
@@ -85,13 +100,16 @@ def model_schedule(limit: Limit) -> Lettering:
 
 
 def general_phase(phase: Phase) -> Phase:
-    """Return `phase` with functions for the schedule in its window."""
+    """Return `phase` with functions for the schedule and the unit in its window."""
     alpha, beta = phase_schedule(phase).functions()
-    return replace(phase, window=replace(phase.window, alpha=alpha, beta=beta))
+    window = replace(phase.window, alpha=alpha, beta=beta)
+    return replace(phase, window=window, model=_any_unit(phase.model))
 
 
 def general_exact(limit: Limit) -> dict[str, System]:
     """Return the exact systems of `limit` with functions for the schedule."""
     path = _AnySchedule(*model_schedule(limit).functions())
     model = replace(limit.model, interpolant=path)
+    if model.autoencoder.activation == "tanh":  # the tied network has no other unit
+        model = _any_unit(model)
     return Limit(model, limit.dilation, limit.phases).exact

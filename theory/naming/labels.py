@@ -14,6 +14,7 @@ from itertools import combinations
 from math import prod
 
 import sympy as sp
+from sympy.printing.precedence import PRECEDENCE
 
 from .fields import MARK
 from .sums import cost, is_average, tidy
@@ -23,24 +24,28 @@ SLACK = 1.6
 """How much longer equations may be before they are collected."""
 
 
-def mode_pairs(symbols: set[sp.Symbol]) -> list[tuple[sp.Symbol, sp.Symbol]]:
-    """Return averages over the + and the - mode of one function."""
+def mode_pairs(
+    symbols: set[sp.Symbol], unit: str = ""
+) -> list[tuple[sp.Symbol, sp.Symbol]]:
+    """Return averages over the + and the - mode of one function of a unit's field."""
     by_name = {str(x): x for x in symbols if is_average(x)}
     return [
         (x, by_name[other])
         for name, x in sorted(by_name.items())
-        if "_plus" in name and (other := name.replace("_plus", "_minus")) in by_name
+        if f"H{unit}_plus" in name
+        and (other := name.replace("_plus", "_minus")) in by_name
     ]
 
 
 def over_labels(
-    rows: Mapping[sp.Basic, sp.Expr], p: sp.Expr
+    rows: Mapping[sp.Basic, sp.Expr], p: sp.Expr, unit: str = ""
 ) -> tuple[dict[sp.Basic, sp.Expr], dict[sp.Symbol, sp.Expr]] | None:
     """Write `rows` with averages over the label, and say what these are.
 
     `None` where that is not shorter: the modes do not enter with their weights.
     """
-    found_pairs = mode_pairs(set().union(*(x.free_symbols for x in rows.values())))
+    symbols: set[sp.Symbol] = set().union(*(x.free_symbols for x in rows.values()))
+    found_pairs = mode_pairs(symbols, unit)
     if not found_pairs or not any(x.has(p) for x in rows.values()):
         return None
     even, odd, swap = {}, {}, {}
@@ -88,6 +93,7 @@ class ClassSum(sp.Expr):
     """
 
     is_commutative = True
+    precedence = PRECEDENCE["Add"]
 
     def __new__(cls, term: sp.Expr, *marks: sp.Symbol) -> sp.Expr:
         """Return the node; what does not depend on the class is taken out."""

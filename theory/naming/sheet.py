@@ -12,12 +12,22 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from ..models.model import Model, suffix
-from ..symbols.gaussian import G2, Average, G
+from ..phases.bulk import letter_values
+from ..symbols.gaussian import (
+    G2,
+    Average,
+    FieldAverage,
+    G,
+    H,
+    OpenUnit,
+    to_averages,
+    with_unit,
+)
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, System
 from .fields import Fields, find_fields
 from .general import ALPHA, BETA, DOTS, Lettering
-from .labels import expanded, over_labels, summed
+from .labels import ClassSum, expanded, over_labels, summed
 from .sums import (
     DELTA,
     DELTA_LETTER,
@@ -38,6 +48,7 @@ from .sums import (
 
 Rows = dict[tuple[str, int], sp.Expr]
 WRONSKIAN = sp.Symbol("W", real=True)
+ROWS = sp.Symbol("N", positive=True)
 
 
 @dataclass
@@ -57,13 +68,14 @@ class Sheet:
     given: dict[sp.Symbol, sp.Expr] = field(default_factory=dict)
     labelled: bool = False  # the fields are one, H with the label y
     known: dict[sp.Symbol, tuple[str, int]] = field(default_factory=dict)
+    unit: str = "tanh"  # what a `OpenUnit` of the rows is
 
     def restored(self, expr: sp.Expr) -> sp.Expr:
         """Return a row of the system with every definition put back."""
         whole = self._averaged(self._named(expanded(expr)))
         used = whole.free_symbols & set(self.known)
         known = {x: self.restored(self.rows[self.known[x]]) for x in used}
-        return self._given(whole.xreplace(known))
+        return self._given(with_unit(whole.xreplace(known), self.unit))
 
     def _named(self, expr: sp.Expr) -> sp.Expr:
         for x, value in reversed(self.names.items()):
@@ -73,11 +85,19 @@ class Sheet:
     def _averaged(self, expr: sp.Expr) -> sp.Expr:
         expr = expr.xreplace(self.over)
         fields = {x: self._named(value) for x, value in self.fields.items()}
-        swap = {
-            x: Average(body.xreplace(fields), *_variables(body, fields))
-            for x, body in self.averages.items()
-        }
-        return expr.xreplace(swap)
+        averages = self.averages.items()
+        return expr.xreplace({x: self._average(body, fields) for x, body in averages})
+
+    def _average(self, body: sp.Expr, fields: dict[sp.Symbol, sp.Expr]) -> sp.Expr:
+        """Return the average of a function of fields, closed where a unit is open."""
+        used = [x for x in fields if body.has(x)]
+        if body.has(OpenUnit) and len(used) == 1:
+            flat = sp.expand(fields[used[0]])
+            law = (flat.subs(G, 0),), (flat.coeff(G) ** 2,)
+            unit = with_unit(body.xreplace({used[0]: H}), self.unit)
+            return to_averages(FieldAverage(unit, *law))
+        whole = with_unit(body.xreplace(fields), self.unit)
+        return Average(whole, *_variables(body, fields))
 
     def _given(self, expr: sp.Expr) -> sp.Expr:
         for _ in range(4):
@@ -121,13 +141,16 @@ def make_sheet(
 ) -> Sheet:
     """Return a system, derived with functions for its schedule, ready to be printed."""
     sheet = Sheet(system_rows(system), given=dict(schedule.back))
+    sheet.unit = sheet.unit if model is None else model.autoencoder.activation
     sheet.rows = {k: _velocity(sheet, schedule, x) for k, x in sheet.rows.items()}
     logs = {} if model is None else _log_odds(model)
     sheet.given |= {h: sp.log(x) / 2 for x, h in logs.items()}
     swap = {sp.log(x): 2 * h for x, h in logs.items()}
     sheet.rows = {k: x.xreplace(swap) for k, x in sheet.rows.items()}
+    _spell_units(sheet, model)
     _name_fields(sheet, system)
     _count(sheet)
+    _rows_named(sheet)
     _traditional(sheet)
     if model is not None:
         _over_labels(sheet, model)
@@ -149,6 +172,20 @@ def _velocity(sheet: Sheet, schedule: Lettering, expr: sp.Expr) -> sp.Expr:
         if expr.has(WRONSKIAN):
             sheet.given[WRONSKIAN] = ALPHA * b - a * BETA
     return schedule.shortened(expr)
+
+
+def _spell_units(sheet: Sheet, model: Model | None) -> None:
+    """Write tanh and sign out where no average of them is taken, and note letters."""
+    if model is None:
+        return
+    sheet.given |= {x: e for x, e in letter_values(model).items() if _any(sheet, x)}
+    averaged = any(x.has(Average) for x in sheet.rows.values())
+    if sheet.unit != "erf" and not averaged and _any(sheet, OpenUnit):
+        sheet.rows = {k: with_unit(x, sheet.unit) for k, x in sheet.rows.items()}
+
+
+def _any(sheet: Sheet, what: type | sp.Basic) -> bool:
+    return any(x.has(what) for x in sheet.rows.values())
 
 
 def _log_odds(model: Model) -> dict[sp.Expr, sp.Symbol]:
@@ -191,6 +228,20 @@ def _count(sheet: Sheet) -> None:
     sheet.fields = {k: x.xreplace(swap) for k, x in sheet.fields.items()}
 
 
+def _rows_named(sheet: Sheet) -> None:
+    """Write `ROWS` for the number of rows, ``n*noise_draws``."""
+    pair = (N, symbol("noise_draws"))
+
+    def named(term: sp.Expr) -> sp.Expr:
+        powers = term.as_powers_dict()
+        size = min(powers.get(x, 0) for x in pair)
+        return term * (ROWS / sp.Mul(*pair)) ** size if size > 0 else term
+
+    found = {k: x.replace(lambda e: e.is_Mul, named) for k, x in sheet.rows.items()}
+    if any(x.has(ROWS) for x in found.values()):
+        sheet.rows, sheet.names[ROWS] = found, sp.Mul(*pair)
+
+
 def _traditional(sheet: Sheet) -> None:
     r"""Write $\Delta$ for $\alpha^2 + \sigma^2\beta^2$ before anything is expanded."""
     if any(x.has(DELTA) for x in (*sheet.rows.values(), *sheet.fields.values())):
@@ -210,16 +261,14 @@ def _with_delta(expr: sp.Expr, name: sp.Symbol) -> sp.Expr:
 
 def _over_labels(sheet: Sheet, model: Model) -> None:
     """Average over the label as well, where the modes enter with their weights."""
-    if len(model.target.features) > 1 and len(sheet.fields) > 2:
-        return
-    for feature in model.target.features:
+    for j, feature in enumerate(model.target.features, 1):
         if not isinstance(feature.p, sp.Symbol):
             continue
         if any(x.has(feature.p) for x in sheet.rows.values()) and sheet.fields:
             sheet.rows = _plain_sums(sheet)
-        found = over_labels(sheet.rows, feature.p)
+        found = over_labels(sheet.rows, feature.p, suffix(model, j))
         if found is not None:
-            sheet.rows, sheet.over = found
+            sheet.rows, sheet.over = found[0], sheet.over | found[1]
             sheet.labelled = True
 
 
@@ -237,6 +286,12 @@ def _name_sums(sheet: Sheet, system: System) -> None:
     keyed = _keyed(sheet.rows, system)
     if system.kind == "stationary" and len(sheet.fields) < 4:
         keyed, sheet.known = in_overlaps(keyed, system, names)
+    if system.kind == "closed":
+        sheet.known = {
+            eq.lhs: ("equation", i)
+            for i, eq in enumerate(system.equations)
+            if _any(sheet, eq.lhs)
+        }
     rows = named_sums(keyed, names)
     rows = dict(zip(sheet.rows, rows.values(), strict=True))
     sheet.fields = {x: _field(str(x), e, names) for x, e in sheet.fields.items()}
@@ -247,6 +302,55 @@ def _name_sums(sheet: Sheet, system: System) -> None:
     sheet.rows = {k: shown(x) for k, x in rows.items()}
     sheet.names = {k: shown(x) for k, x in names.defined.items()}
     sheet.fields = {k: written(x, TOTAL, N) for k, x in sheet.fields.items()}
+    _spare_names(sheet)
+
+
+NUMBERED = re.compile(r"[KA]_\d+")
+SHORT, LONG, SAVED = 3, 25, 6
+"""Operations up to which a product is no name, nor any formula used but once, and that
+a name for a sum must save."""
+
+
+def _spare_names(sheet: Sheet) -> None:
+    """Put back names that save nothing: what is short, or stands in one place."""
+    swap = {x: e for x, e in sheet.names.items() if NUMBERED.fullmatch(str(x))}
+    sheet.rows = {k: swap.get(e, e) for k, e in sheet.rows.items()}
+    for x in reversed(list(sheet.names)):
+        value, every = sheet.names[x], [*sheet.rows.values(), *sheet.fields.values()]
+        for y, other in sheet.names.items():
+            if y != x and not other.has(x):
+                value = written(value, other, y)
+        sheet.names[x] = value
+        every += [e for y, e in sheet.names.items() if y != x]
+        if value.could_extract_minus_sign() and NUMBERED.fullmatch(str(x)):
+            value = sheet.names[x] = -value
+            for part in (sheet.rows, sheet.names, sheet.fields):
+                part |= {k: sp.sympify(e).xreplace({x: -x}) for k, e in part.items()}
+        uses = sum(_count_of(x, e) for e in set(every))
+        spared = NUMBERED.fullmatch(str(x)) and not _in_sums(x, value, every)
+        if uses and not (spared and _saves_nothing(value, uses)):
+            continue
+        del sheet.names[x]
+        for part in (sheet.rows, sheet.names, sheet.fields):
+            for key, e in part.items():
+                part[key] = sp.sympify(e).xreplace({x: value})
+
+
+def _saves_nothing(value: sp.Expr, uses: int) -> bool:
+    size = cost(value)
+    short = size <= SHORT and (value.is_Mul or (uses - 1) * size <= SAVED)
+    return short or (uses == 1 and size <= LONG)
+
+
+def _count_of(x: sp.Symbol, expr: sp.Expr) -> int:
+    return sum(node == x for node in sp.preorder_traversal(expr))
+
+
+def _in_sums(x: sp.Symbol, value: sp.Expr, every: list[sp.Expr]) -> bool:
+    """Whether a sum over classes would come to stand in another."""
+    if not value.has(ClassSum):
+        return False
+    return any(s.has(x) for e in every for s in sp.sympify(e).atoms(ClassSum))
 
 
 def _keyed(rows: Rows, system: System) -> dict:
@@ -301,7 +405,53 @@ def in_overlaps(
             if key[0] == "observable":
                 lhs = system.observables[key[1]].lhs
                 relations.learn(lhs, raw, found[key], key)
-    return found, relations.rows
+    return found, relations.rows | in_norms(found, system)
+
+
+def in_norms(found: dict, system: System) -> dict[sp.Symbol, tuple[str, int]]:
+    r"""Write $q$ for $m^2 + \sum_y n_y a_y^2$ and $\sigma m$ for $\sum_y n_y y a_y$.
+
+    The rows of `found` are changed in place; the overlaps used are returned.
+    """
+    places = {str(eq.lhs): i for i, eq in enumerate(system.observables)}
+    names = ("m", "q", "a_plus", "a_minus")
+    if not set(names) <= set(places):
+        return {}
+    rows = {symbol(x): ("observable", places[x]) for x in names}
+    m, q, *pair = rows
+    sizes, sigma = (N_PLUS, N_MINUS), symbol("sigma")
+    square = sp.Add(*(n * a**2 for n, a in zip(sizes, pair, strict=True)))
+    if sp.expand(found[rows[q]].xreplace({N: TOTAL}) - m**2 - square) != 0:
+        return {}
+    lean = sizes[0] * found[rows[pair[0]]] - sizes[1] * found[rows[pair[1]]]
+    leans = sp.simplify((lean - sigma * found[rows[m]]).xreplace({N: TOTAL})) == 0
+    used = {}
+    for key, row in found.items():
+        if key[0] not in ("observable", "objective") or key in rows.values():
+            continue
+        counts = dict(zip(pair, sizes, strict=True))
+        near = _halved(row, counts, 2, q - m**2)
+        near = _halved(near, counts, 1, sigma * m) if leans else near
+        if near != row:
+            letters = [x for x in near.free_symbols if x != N and x not in sizes]
+            near = sp.collect(sp.expand(near.xreplace({N: TOTAL})), letters, sp.factor)
+            if cost(near) < cost(row):
+                found[key], used = near, rows
+    return used
+
+
+def _halved(
+    row: sp.Expr, counts: dict[sp.Symbol, sp.Symbol], power: int, total: sp.Expr
+) -> sp.Expr:
+    """Write `total` for the sum over classes of ``n_y*(y*a_y)**power``."""
+    pair, sizes, sign = list(counts), list(counts.values()), (-1) ** power
+    flat = sp.expand(row.xreplace({N: TOTAL}))
+    slopes = [flat.coeff(a, power) for a in pair]
+    rates = [sp.cancel(x / n) for x, n in zip(slopes, sizes, strict=True)]
+    if rates[0] == 0 or sp.cancel(rates[0] - sign * rates[1]) != 0:
+        return row
+    gone = sum(x * a**power for x, a in zip(slopes, pair, strict=True))
+    return sp.expand(flat - gone) + rates[0] * total
 
 
 @dataclass

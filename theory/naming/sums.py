@@ -15,6 +15,7 @@ from typing import Any
 
 import sympy as sp
 
+from ..symbols.gaussian import OpenUnit
 from ..symbols.notation import symbol
 from .general import ALPHA, BETA
 
@@ -27,7 +28,7 @@ N_MINUS = sp.Symbol("n_minus", positive=True)
 TOTAL = N_PLUS + N_MINUS
 DELTA_LETTER = sp.Symbol("Delta", real=True)
 DELTA = ALPHA**2 + symbol("sigma") ** 2 * BETA**2
-UNITS = (sp.tanh, sp.erf, sp.sign)
+UNITS = (sp.tanh, sp.erf, sp.sign, OpenUnit)
 
 
 @dataclass
@@ -48,7 +49,8 @@ class Names:
         return name
 
     def _free(self, letter: str) -> str:
-        if letter in ("Delta", "D", "n", "H", "Lambda") and letter not in self.taken:
+        alone = letter in ("Delta", "D", "n", "H") or letter.startswith("Lambda")
+        if alone and letter not in self.taken:
             return letter
         letter = "K" if letter in ("Delta", "n") else letter
         numbers = (f"{letter}_{i}" for i in range(1, 10_000))
@@ -100,13 +102,23 @@ def tidy(expr: sp.Expr, lhs: sp.Basic | None = None) -> sp.Expr:
     if expr.has(N_MINUS):
         expr = expr.xreplace({N: TOTAL})
     found = [written(e, TOTAL, N) for e in _forms(expr)]
-    if expr.has(N_PLUS**2):
-        split = sp.expand(expr.xreplace({N: TOTAL}))
-        back = sp.expand(split.xreplace({N_PLUS**2: N_PLUS * (N - N_MINUS)}))
-        found += [back, collected(back)]
+    found[0] = _fewer_squares(found[0])
     best = min(found, key=lambda e: cost(e) * (1 if e == found[0] else 1.25))
     along = written(_along(expr, lhs), TOTAL, N)
     return along if cost(along) <= 1.1 * cost(best) else best
+
+
+def _fewer_squares(expr: sp.Expr) -> sp.Expr:
+    """Write ``n_plus*n_minus`` for ``n*n_plus - n_plus**2`` in every sum."""
+
+    def split(node: sp.Expr) -> sp.Expr:
+        flat = sp.expand(node)
+        if not flat.has(N_PLUS**2):
+            return node
+        product = sp.expand(flat.xreplace({N_PLUS**2: N_PLUS * (N - N_MINUS)}))
+        return product if cost(product) < cost(flat) else node
+
+    return expr.replace(lambda e: e.is_Add and e.has(N_PLUS), split)
 
 
 def _forms(expr: sp.Expr) -> Iterable[sp.Expr]:

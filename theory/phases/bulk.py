@@ -85,6 +85,12 @@ class Regression:
         return self.data if self.data is not None and self.data.counted else None
 
     @property
+    def lettered(self) -> bool:
+        """Whether $A$, $B$ and the overlaps keep their letters: they have values."""
+        has_values = self.data is not None and not silent(self.model)
+        return has_values and self.model.autoencoder.lettered
+
+    @property
     def units(self) -> range:
         """Numbers of the units, one for each feature."""
         return range(1, len(self.model.target.features) + 1)
@@ -118,6 +124,12 @@ class Regression:
         return (a, b) if self.counted else (sp.factor(a), sp.factor(b))
 
     def known(self, expr: sp.Expr) -> sp.Expr:
+        """Return `expr` with the values of $A$ and $B$, unless it is lettered."""
+        if self.lettered:
+            return expr if self.model.data.frozen_noise else expr.subs(B, 1)
+        return self.valued(expr)
+
+    def valued(self, expr: sp.Expr) -> sp.Expr:
         """Return `expr` with the values of $A$ and $B$."""
         found = expr.subs(dict(zip((A, B), self.unexplained, strict=True)))
         return found if self.counted else sp.factor(found)
@@ -154,6 +166,10 @@ class Regression:
         e = -given.lean * inverse if self.model.data.frozen_noise else sp.S.Zero
         q = m**2 + rows / self.draws * a**2 + rows * e**2
         values = {"m": m, "q": q, "a": a, "e": e}
+        if self.lettered:
+            m, a, e = (symbol(x) if values[x] != 0 else sp.S.Zero for x in "mae")
+            q = m**2 + rows / self.draws * a**2 + rows * e**2
+            return {symbol(x): self.summed(v) for x, v in (values | {"q": q}).items()}
         return {symbol(x): sp.factor(self.summed(v)) for x, v in values.items()}
 
     def seen(self, k: int) -> sp.Expr:
@@ -210,6 +226,8 @@ def _norms(
 ) -> dict[sp.Symbol, sp.Expr]:
     r"""$q_{jk}$ from the overlaps with means, samples' noises and noise draws."""
     norms = {}
+    if data.model.autoencoder.lettered:
+        found = {x: x for x in found}
     for j in data.units:
         for k in range(j, len(data.units) + 1):
             means = sum(
@@ -244,10 +262,14 @@ def learned(model: Model, window: Window) -> System:
     fit = regression(model)
     here = {ALPHA: window.alpha, BETA: window.beta}
     given = fit.within(window)
-    if fit.counted:  # the window goes in first: it would have to find its way in a sum
+    skip = fit.known(given.skip).subs(here, simultaneous=True)
+    if fit.lettered:
+        c = symbol("c")
+        given = Coefficients(c, 1 - c * window.beta, c * window.alpha)
+    elif fit.counted:  # the window goes in first: it has to find its way in no sum
         given = given.each(lambda e: e.subs(here, simultaneous=True))
-    found = {symbol("c"): fit.known(given.skip), **fit.overlaps(given)}
-    if not fit.counted:
+    found = {symbol("c"): skip, **fit.overlaps(given)}
+    if not (fit.counted or fit.lettered):
         found = {
             x: sp.factor(e.subs(here, simultaneous=True)) for x, e in found.items()
         }
@@ -286,22 +308,33 @@ def _steps(fit: Regression) -> tuple[Step, ...]:
             ),
             Step("and of `x0` all of it, `B = 1`, " + skip),
         )
-    rows = "n noise_draws rows" if fit.model.data.frozen_noise else "n rows"
+    frozen_noise = fit.model.data.frozen_noise
+    rows = "`N = n noise_draws` rows" if frozen_noise else "`n` rows"
+    draws = "T noise_draws" if frozen_noise else "T"
+    shared = (
+        f"With `T_jk = sum_i s_ij s_ik` and `G = ({draws} + ridge_u)^(-1)`, the"
+        if fit.counted
+        else "The"
+    )
     return (
         Step(
             f"{head}The loss is a ridge regression of `x1` on `x` and the signs over "
-            f"{rows}. With `T_jk = sum_i s_ij s_ik` (`n` for one feature) and `G = "
-            "(T noise_draws + ridge_u)^(-1)` (1 draw for fresh noise), the signs leave "
-            "of `x1`, per row and dimension,",
+            f"{rows}. {shared} signs leave of `x1`, per row and dimension, the "
+            "variance",
             sp.Eq(A, a, evaluate=False),
             "L7",
         ),
         Step(
-            "and of `x0`, which fresh noise leaves whole,",
+            "and of `x0`," if frozen_noise else "and of `x0`, whose draws are fresh,",
             sp.Eq(B, b, evaluate=False),
         ),
         Step(skip),
     )
+
+
+def letter_values(model: Model) -> dict[sp.Symbol, sp.Expr]:
+    """Return the values of the letters of a system that is derived for print."""
+    return dict(zip((A, B), regression(model).unexplained, strict=True))
 
 
 def bulk_parameters(model: Model, window: Window) -> tuple[sp.Symbol, ...]:
@@ -315,6 +348,7 @@ def bulk_parameters(model: Model, window: Window) -> tuple[sp.Symbol, ...]:
         own += [x for x in data.counts if data.size.has(x)]
         own += [symbol("ridge_u")]
     own += [symbol("noise_draws")] if model.data.frozen_noise else []
+    own += [A, B] if model.autoencoder.lettered else []
     return tuple(own)
 
 
@@ -410,7 +444,7 @@ def frozen(model: Model, window: Window) -> System:
         return at_large_d(expr.subs(scaled, simultaneous=True))
 
     data, given = classes_of(model), fit.coefficients
-    hat = fit.known(limit(given.skip * D ** (HALF + x)))
+    hat = fit.valued(limit(given.skip * D ** (HALF + x)))
     found = {symbol("c"): sp.S.Zero, symbol("c_hat"): hat}
     found |= fit.overlaps(given.each(limit))
     found |= dict.fromkeys(data.each("omega"), sp.S.Zero)

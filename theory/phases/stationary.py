@@ -14,7 +14,7 @@ import sympy as sp
 
 from ..models.classes import has_patterns
 from ..models.model import Model, named
-from ..symbols.gaussian import to_averages
+from ..symbols.gaussian import OpenUnit, to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Branch, Equation, Step, System
 from ..windows.search import S_PHASE, Window
@@ -209,7 +209,7 @@ def _weights(model: Model) -> dict[sp.Symbol, sp.Expr]:
         found = dict(zip(zetas, mean_difference(model), strict=True))
     names = (omega, *zetas) if model.data.samples else (omega,)
     r_value = _put(_norm2(names, model), found)
-    if model.autoencoder.activation == "sign":
+    if model.autoencoder.activation.endswith("sign"):
         scale = {omega: 1 / sp.sqrt(sp.cancel(r_value / omega**2))}
         found = {**scale, **{x: _put(e, scale) for x, e in found.items()}}
         r_value = sp.S.One
@@ -241,7 +241,7 @@ def mean_difference(model: Model) -> tuple[sp.Expr, sp.Expr]:
 def _unknowns(model: Model) -> tuple[sp.Symbol, ...]:
     omega, b = _own(model, "omega", "b")
     auto = model.autoencoder
-    found = () if auto.activation == "sign" else (omega,)
+    found = () if auto.activation.endswith("sign") else (omega,)
     if model.data.samples and (auto.tied or not auto.bias):
         found += (symbol("zeta_plus"), symbol("zeta_minus"))
     return (*found, b) if auto.bias else found
@@ -300,7 +300,7 @@ def _saturated_branch(
         return (Branch("silent", 1 + rest, none),)
     omega, r = _own(model, "omega", "r")
     zero = {omega: 0, r: 0, symbol("zeta_plus"): 0, symbol("zeta_minus"): 0}
-    if model.autoencoder.activation == "sign":  # it sees no length, so w has one
+    if model.autoencoder.activation.endswith("sign"):  # it sees no length, so w has one
         zero = {r: 1}
 
     def at_infinity(expr: sp.Expr) -> sp.Expr:
@@ -328,7 +328,7 @@ def _tied_saturated(model: Model, window: Window, total: sp.Expr) -> tuple[Branc
 
 def _saturated(expr: sp.Expr) -> sp.Expr:
     """Replace the averages of a unit whose bias diverges: its activation is 1. (G4)"""
-    units = (sp.tanh, sp.erf, sp.sign)
+    units = (sp.tanh, sp.erf, sp.sign, OpenUnit)
     return expr.replace(
         lambda e: hasattr(e, "standardised"),
         lambda e: e.args[0].replace(lambda x: x.func in units, lambda x: sp.S.One),

@@ -15,7 +15,7 @@ from __future__ import annotations
 import sympy as sp
 
 from ..models.model import TAU, D, Model, named, norm
-from ..symbols.gaussian import FieldAverage, H, to_averages
+from ..symbols.gaussian import FieldAverage, H, phi, to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
 from .denoiser import parameters_of
@@ -39,8 +39,8 @@ def tied_loss(model: Model) -> sp.Expr:
     gamma = ALPHA**2 + model.target.sigma**2 * BETA**2
     for j, feature in enumerate(model.target.features, 1):
         m, q = named(model, "m", j), named(model, "q", j)
-        h, k = _averages(model, j, gamma)
-        noise = (m**2 + q) * (k + 2 * (1 + c * gamma) * (1 - k))
+        h, k, slope = _averages(model, j, gamma)
+        noise = (m**2 + q) * (k + 2 * (1 + c * gamma) * slope)
         bracket += norm(feature) ** 2 / D * (noise + 2 * c * m * h + c**2)
     bracket += c**2 * model.target.sigma**2
     return (1 + ALPHA**2 * c) ** 2 + ALPHA**2 * BETA**2 * bracket
@@ -50,24 +50,29 @@ def _alone(model: Model) -> bool:
     return len(model.target.features) == 1
 
 
-def _averages(model: Model, j: int, gamma: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+def _averages(model: Model, j: int, gamma: sp.Expr) -> tuple[sp.Expr, ...]:
+    """Return $h$, $k$ and the average of the slope, $1 - k$ unless it has a letter."""
     feature = model.target.features[j - 1]
     m, q = named(model, "m", j), named(model, "q", j)
     b = named(model, "b", j) if _alone(model) else sp.S.Zero
     p = feature.p if _alone(model) else sp.Rational(1, 2)
     snr = BETA**2 * norm(feature) ** 2
+    lettered = model.autoencoder.lettered
+    unit = phi(model.autoencoder.activation if lettered else "tanh", H)
     up, down = (
         [
             FieldAverage(
-                sp.tanh(H) ** power,
+                body,
                 sp.Tuple(snr * m * s + b),
                 sp.Tuple(snr * gamma * (m**2 + q)),
             )
-            for power in (1, 2)
+            for body in (unit, unit**2, sp.diff(unit, H))
         ]
         for s in (1, -1)
     )
-    return p * up[0] - (1 - p) * down[0], p * up[1] + (1 - p) * down[1]
+    odd = p * up[0] - (1 - p) * down[0]
+    even = [p * x + (1 - p) * y for x, y in zip(up[1:], down[1:], strict=True)]
+    return odd, even[0], even[1] if lettered else 1 - even[0]
 
 
 def tied_training(model: Model) -> System:

@@ -183,8 +183,50 @@ def _closed(integrand: sp.Expr, mean: sp.Expr, var: sp.Expr) -> sp.Expr | None:
     return None
 
 
+class OpenUnit(sp.Function):
+    r"""A unit of which nothing is known but its name, and its slopes $\varphi^{(k)}$.
+
+    Arguments: the field, and the order of the slope. Averages of it have no closed
+    form, so that equations keep their shape when they are printed.
+
+    Examples
+    --------
+    >>> OpenUnit(H, 0), sp.diff(OpenUnit(H, 0), H, 2)
+    (phi(h1), phi''(h1))
+    """
+
+    is_real = True
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        """Return the slope."""
+        return OpenUnit(self.args[0], self.args[1] + 1)
+
+    def _sympystr(self, printer: Printer) -> str:
+        return f"phi{chr(39) * int(self.args[1])}({printer._print(self.args[0])})"
+
+    def _latex(self, printer: Printer, exp: str | None = None) -> str:
+        power = r"\prime" * int(self.args[1]) + (f" {exp}" if exp else "")
+        mark = f"^{{{power.strip()}}}" if power else ""
+        return rf"\varphi{mark}\left({printer._print(self.args[0])}\right)"
+
+
+NAMELESS = "phi"
+"""The prefix of the name of a unit whose averages are kept open."""
+
+
+def with_unit(expr: sp.Expr, activation: str) -> sp.Expr:
+    """Return `expr` with the unit called `activation` for every `OpenUnit`."""
+    real = phi(activation.removeprefix(NAMELESS), H)
+    return expr.replace(
+        lambda x: isinstance(x, OpenUnit),
+        lambda x: sp.diff(real, H, int(x.args[1])).subs(H, x.args[0]),
+    )
+
+
 def phi(activation: str, x: sp.Expr) -> sp.Expr:
     """Return the hidden unit: ``tanh(x)``, ``erf(x/sqrt(2))`` or ``sign(x)``."""
+    if activation.startswith(NAMELESS):
+        return OpenUnit(x, 0)
     if activation == "erf":
         return sp.erf(x / sp.sqrt(2))
     return {"tanh": sp.tanh, "sign": sp.sign}[activation](x)
@@ -197,7 +239,7 @@ def mean_phi(activation: str, mean: sp.Expr, var: sp.Expr) -> sp.Expr:
 
 def mean_phi2(activation: str, mean: sp.Expr, var: sp.Expr) -> sp.Expr:
     r"""$\mathbb{E}\,\varphi(h)^2$; 1 for the sign unit."""
-    if activation == "sign":
+    if activation.endswith("sign"):
         return sp.S.One
     return FieldAverage(phi(activation, H) ** 2, sp.Tuple(mean), sp.Tuple(var))
 

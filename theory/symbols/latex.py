@@ -14,6 +14,7 @@ from sympy.printing.latex import LatexPrinter
 from sympy.printing.precedence import PRECEDENCE
 
 from .notation import SHIFT, TABLE
+from .plain import as_read
 
 _WORDS = {
     "alpha": r"\alpha",
@@ -34,6 +35,11 @@ class Printer(LatexPrinter):
 
     def _print_Symbol(self, expr: sp.Symbol, style: str = "plain") -> str:
         return latex_name(str(expr))
+
+    def _as_ordered_terms(
+        self, expr: sp.Expr, order: str | None = None
+    ) -> list[sp.Expr]:
+        return as_read(list(super()._as_ordered_terms(expr, order)))
 
     def _print_ClassSum(self, expr: sp.Expr) -> str:
         term = self._print(expr.args[0])
@@ -118,6 +124,7 @@ def _average_latex(body: str) -> str:
     body = re.sub(r"exp\(-(Ht?\w*)\*\*2/2\)", r"e^{-\1^{2}/2}", body)
     body = re.sub(r"exp\(-(Ht?\w*)\*\*2\)", r"e^{-\1^{2}}", body)
     body = re.sub(r"(tanh|phi|sign)\((Ht?\w*)\)\*\*(\d+)", r"\1^{\3}(\2)", body)
+    body = re.sub(r"phi('+)\((Ht?\w*)\)(?:\*\*(\d+))?", _slope_latex, body)
     body = re.sub(r"\bHt?(_\w+)?", lambda m: latex_name(m[0]), body)
     body = re.sub(r"\by(_\d+)?\b", lambda m: latex_name(m[0]), body).replace("*", r"\,")
     for word, shown in (
@@ -129,6 +136,12 @@ def _average_latex(body: str) -> str:
     ):
         body = body.replace(word, shown)
     return body
+
+
+def _slope_latex(match: re.Match[str]) -> str:
+    """LaTeX of ``phi''(H)**2``: a slope of the unit, with its power."""
+    power = r"\prime" * len(match[1]) + (f" {match[3]}" if match[3] else "")
+    return f"phi^{{{power}}}({match[2]})"
 
 
 def left_side(lhs: sp.Basic | str) -> str:
@@ -174,7 +187,7 @@ def inline(text: str) -> str:
     text = text.replace("**", "^")
     text = re.sub(r"\^(?:\(([^()]*)\)|(\w+))", r"^{\1\2}", text)
     text = re.sub(
-        r"([EFP])(\'+)", lambda m: m[1] + "^{" + r"\prime" * len(m[2]) + "}", text
+        r"\b(E|F|P|phi)(\'+)", lambda m: m[1] + "^{" + r"\prime" * len(m[2]) + "}", text
     )
     text = re.sub(r"sqrt\(([^()]*)\)", r"\\sqrt{\1}", text)
     text = re.sub(r"(?<!\\)\b[A-Za-z]\w*'?", _word, text)
