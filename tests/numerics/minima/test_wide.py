@@ -26,6 +26,7 @@ RANGES = {
 TIMES = (1.0, 0.4, 0.15, 0.05, 0.015)
 LOWEST = 1e-9  # relative, of an objective: the judge stops at 1e-13
 UNANSWERED = 0.01  # of rows, at most
+SPLIT = 0.05  # of rows, at most: a network that parts a class is lower
 
 
 @pytest.fixture(scope="module")
@@ -164,4 +165,6 @@ def test_two_thousand_rows_have_the_lowest_minimum(limit):
 def test_two_thousand_rows_have_an_answer(limit):
     columns = drawn(2000, seed=22) | {"p": np.full(2000, 0.5)}
     found = solve_rows(limit, columns, [1.0])
-    assert (found["status"] != "ok").mean() < UNANSWERED
+    answered = np.isin(found["status"], ["ok", "split"])
+    assert (~answered).mean() < UNANSWERED
+    assert (found["status"] == "split").mean() < SPLIT
