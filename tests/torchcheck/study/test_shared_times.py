@@ -98,8 +98,8 @@ def test_one_common_rate(spec, momentum):
     run = sgd | {"networks": 200, "seed": 5}
     start = {"m": 0.6, "q": 0.4, "b": 0.0}
     nets = train_networks(spec, [128], "dilated", "data", start, (2, 4, 6), **run)
-    for row in compare_with_flow(nets).rows:
-        assert row["z"] < FAR, row
+    for row in compare_with_flow(nets).rows:  # momentum adds to what is of order 1/d
+        assert row["excess" if momentum else "z"] < FAR, row
     flow = shared_flow(spec, 128, "dilated", "data", start, (2, 4, 6), **sgd)
     measured = nets.measured[128][:, 2].var(axis=1, ddof=1)
     error = measured * (2 / 199) ** 0.5
