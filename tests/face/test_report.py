@@ -297,7 +297,7 @@ def test_networks_with_a_unit_a_feature_generate_both_shares(monkeypatch):
     monkeypatch.setattr(confirm, "UNITS_QUICK", SMALL)
     spec = parse_spec(PRODUCT)
     settings = settings_for(spec, quick=True)
-    assert settings.dims == (300**2, 1000**2, 3000**2)  # errors fall as d^(-1/4)
+    assert settings.dims == (5196, 31_623, 164_317)  # errors fall as d^(-1/4)
     work = confirm._Work(
         spec, settings, 0, "cpu", lambda _: None, confirm.Confirmation()
     )

@@ -244,13 +244,21 @@ def train_cells(
     store: Store | None = None,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> dict[tuple[int, int], Cell]:
-    """Train and measure at every dimension and seed of `plan`."""
+    """Train and measure at every dimension and seed of `plan`.
+
+    A product mixture's population has no training set, so that its networks are
+    trained once where nothing is generated.
+    """
     jobs = [(d, k) for d in plan.dims for k in range(plan.seeds)]
     measure = partial(_measured, spec, plan)
-    return {
-        (d, k): kept(store, d, k, partial(measure, d, plan.seed + k))
-        for d, k in progress(jobs)
-    }
+    once = spec.kind == "product" and spec.population and not plan.paths
+    found: dict[tuple[int, int], Cell] = {}
+    for d, k in progress(jobs):
+        if once and (d, 0) in found:
+            found[d, k] = found[d, 0]
+        else:
+            found[d, k] = kept(store, d, k, partial(measure, d, plan.seed + k))
+    return found
 
 
 def _measured(spec: Spec, plan: Plan, d: int, seed: int) -> dict[str, np.ndarray]:
