@@ -45,10 +45,19 @@ def _formula(block: Piece) -> list[str]:
     label = f"   ({block.label})" if block.label else ""
     left = plain_name(f"{block.lhs}")
     rows = in_lines(left, block.rhs, TEXT, COLUMNS - len(TAB) - len(label))
+    rows = [x for row in rows for x in _wrapped(row)]
     lines = [f"{TAB}{left} {block.relation} {rows[0]}"]
     lines += [f"{TAB}{TAB}{row}" for row in rows[1:]]
     lines[-1] += label
     return lines
+
+
+def _wrapped(row: str) -> list[str]:
+    """Return a row in lines: one that no bracket could break is broken at a space."""
+    width = COLUMNS - 2 * len(TAB)
+    if len(row) <= width:
+        return [row]
+    return textwrap.wrap(row, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _table(block: Piece) -> list[str]:
