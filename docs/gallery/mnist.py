@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ SHOWN = {
 }
 FEWEST = 4
 """Seeds below which an arm has no factor."""
+AGAIN = "posterior:0.75"
+"""The arm that was repeated on new seeds."""
 STRIPS = ("uniform", "window", "posterior:0.75")
 
 
@@ -49,6 +52,18 @@ def condensed(numbers):
     }
     about = ("window", "window_interval", "posterior", "real_share", "plan")
     return {k: numbers[k] for k in about} | {"runs": runs, "samples": samples}
+
+
+def repeated(numbers):
+    """The main arms of a run on new seeds, at the step of the verdict alone."""
+    made = condensed(numbers)
+    judged = made["plan"]["verdict_budget"]
+    for arm in set(made["runs"]) - {"uniform", AGAIN}:
+        del made["runs"][arm]
+    for run in itertools.chain(*made["runs"].values()):
+        run["rows"] = [row for row in run["rows"] if row["budget"] == judged]
+    made["plan"]["budgets"] = [judged]
+    return {k: x for k, x in made.items() if k != "samples"}
 
 
 def rounded(value):
@@ -139,6 +154,47 @@ def factors(found):
     return lines
 
 
+def again(found):
+    """Rows of text of the repetition: every seed, then means, factor and p."""
+    runs, judged = found["again"]["runs"], found["again"]["plan"]["verdict_budget"]
+    rows = zip(runs["uniform"], runs[AGAIN], strict=True)
+    lines = [
+        f"| {one['seed']} | "
+        + " | ".join(
+            f"{x['rows'][0]['share_error']:.4f} / {x['rows'][0]['frechet']:.2f}"
+            for x in (one, two)
+        )
+        + " |"
+        for one, two in rows
+    ]
+    means = (
+        f"{values(found['again'], arm, 'share_error', judged).mean():.4f} / "
+        f"{values(found['again'], arm, 'frechet', judged).mean():.2f}"
+        for arm in ("uniform", AGAIN)
+    )
+    return [*lines, "| mean | " + " | ".join(means) + " |"]
+
+
+def verdicts(found):
+    """Rows of text: factor, interval and p of the first seeds, the new, and all."""
+    budget = found["plan"]["verdict_budget"]
+    errors = [
+        [values(x, arm, "share_error", budget) for arm in ("uniform", AGAIN)]
+        for x in (found, found["again"])
+    ]
+    errors.append([np.concatenate(x) for x in zip(*errors, strict=True)])
+    lines = []
+    for name, (uniform, ours) in zip(("first", "new", "all"), errors, strict=True):
+        one = compare_errors(uniform, ours)
+        low, high = one["factor_interval"]
+        better = int(np.sum(ours < uniform))
+        lines.append(
+            f"| {name} | {len(ours)} | {better} | {one['factor']:.2f} [{low:.2f}, "
+            f"{high:.2f}] | {one['p_value']:.2g} |"
+        )
+    return lines
+
+
 def figure(quick=False):
     found = load()
     drawn, axes = plots.new_figure(2, 2, 9.4, 6.0)
@@ -199,5 +255,6 @@ def strips(ax, found):
 
 
 if __name__ == "__main__":
-    made = condensed(json.loads(Path(sys.argv[1]).read_text()))
+    first, second = (json.loads(Path(x).read_text()) for x in sys.argv[1:3])
+    made = condensed(first) | {"again": repeated(second)}
     DATA.write_text(json.dumps(made) + "\n")

@@ -13,7 +13,10 @@ PAGE = (DOCS / "howto" / "mnist.md").read_text()
 FOUND = MNIST.load()
 
 
-ROWS = [MNIST.windows, MNIST.table, MNIST.factors, MNIST.confidences]
+ROWS = [
+    *(MNIST.windows, MNIST.table, MNIST.factors, MNIST.confidences),
+    *(MNIST.again, MNIST.verdicts),
+]
 
 
 @pytest.mark.parametrize("rows", ROWS)
@@ -49,3 +52,13 @@ def test_the_factor_is_a_ratio_of_means():
     )
     found = MNIST.comparison(FOUND, "window", 1200)["factor"]
     assert found == pytest.approx(uniform / window)
+
+
+def test_the_repetition_has_seeds_and_images_of_its_own():
+    plan = FOUND["again"]["plan"]
+    assert plan["seeds"] == list(range(40, 48))
+    assert not set(plan["seeds"]) & set(FOUND["plan"]["seeds"])
+    same = ("classes", "shares", "samples", "batch", "mass", "generated", "turned")
+    assert [plan[x] for x in same] == [FOUND["plan"][x] for x in same]
+    for runs in FOUND["again"]["runs"].values():
+        assert [run["seed"] for run in runs] == plan["seeds"]
