@@ -58,7 +58,8 @@ def test_the_repetition_has_seeds_and_images_of_its_own():
     plan = FOUND["again"]["plan"]
     assert plan["seeds"] == list(range(40, 48))
     assert not set(plan["seeds"]) & set(FOUND["plan"]["seeds"])
-    same = ("classes", "shares", "samples", "batch", "mass", "generated", "turned")
+    assert plan["shares"] == pytest.approx(FOUND["plan"]["shares"])
+    same = ("classes", "samples", "batch", "mass", "generated", "turned")
     assert [plan[x] for x in same] == [FOUND["plan"][x] for x in same]
     for runs in FOUND["again"]["runs"].values():
         assert [run["seed"] for run in runs] == plan["seeds"]

@@ -347,7 +347,7 @@ ALIKE = (
 )
 TESTED = (
     "A solution tests what it has found, by the curvature in the directions that split "
-    "a class and by states in which one sample has left its class: `symmetric`."
+    "a class and by states in which one sample has left its class, and says so."
 )
 UNTESTED = "The curvature in directions that split a class is told with what is found."
 LARGE_NOISE = (
