@@ -71,6 +71,9 @@ SPECIAL: dict[tuple[str, str], tuple[str, ...]] = {
     ("modes", "variance/sampling"): (
         "tests/theory/modes/test_systems.py::test_the_bulk_solution_satisfies_its_flow",
     ),
+    ("modes", "exact/tied"): (
+        "tests/numerics/times/test_mode_weights.py::test_the_flow_is_the_slope_of_the_loss",
+    ),
     ("modes", "exact/sampling"): (
         "tests/theory/modes/test_systems.py::test_the_window_is_the_limit_of_the_exact_flow",
     ),

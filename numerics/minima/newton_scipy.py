@@ -34,7 +34,10 @@ POLISHES = 3
 """Newton steps after the trust-region method, which stops where heights are equal."""
 
 LEVEL = 1e-9
-"""Relative slope of a minimum, at most."""
+"""Relative slope of a minimum, at most, or else"""
+
+GAIN = 1e-13
+"""what a Newton step would still lower it by: steep and narrow, it has a slope left."""
 
 FAINT = 1e-6
 """Weights smaller than this are none: the unit is closed."""
@@ -145,8 +148,16 @@ class _Row:
 
     def stationary(self, at: float, x: np.ndarray) -> bool:
         """Whether a minimum is one, not the closed branch or on the way to it."""
-        flat = np.abs(self.slope(at, x)).max() < LEVEL * (1 + abs(self.height(at, x)))
+        slope, size = self.slope(at, x), 1 + abs(self.height(at, x))
+        flat = np.abs(slope).max() < LEVEL * size or self._gain(at, x) < GAIN * size
         return bool(flat and (not self.even or x[0] > FAINT))
+
+    def _gain(self, at: float, x: np.ndarray) -> float:
+        """Return by how much a Newton step would lower the objective."""
+        slope, curves = self.slope(at, x), self.hessian(at, x)
+        if not np.linalg.eigvalsh(curves)[0] > 0:
+            return np.inf
+        return float(slope @ np.linalg.solve(curves, slope)) / 2
 
     def dips(self, at: float) -> list[np.ndarray]:
         """Return where the landscape of a bias and a weight is lower than around."""

@@ -320,8 +320,8 @@ def test_what_was_not_trained_is_said_first(tmp_path, population):
     first = text.index('<p class="notice"><b>No networks were trained.</b>')
     assert first < text.index('<div class="cards">')
     assert "untied" in text[first : first + 200]
-    two = THREE_MODES.replace("exponents = [0, 0, 0]", 'exponents = [0, "1/8", 0]')
-    two = two.replace("kappa = 2.0", "kappa = [2.0, 2.0]")
+    two = THREE_MODES.replace("[[1, 0, 0], [0, 1, 0]", "[[1, 0, 1], [1, 0, -1]")
+    two = two.replace("exponents = [0, 0, 0]", 'exponents = [0, 0, "1/4"]')
     assert "several windows" in confirm.untrainable(parse_spec(two))
 
 

@@ -150,6 +150,10 @@ LINES = {
         "times": tuple(f"a {FLOW},b=0 --times {x}" for x in (1, 2)),
         "rate": tuple(f"a {FLOW},b=0 --times 1 --rate {x} --batch 4" for x in "12"),
         "batch": tuple(f"a {FLOW},b=0 --times 1 --rate 1 --batch {x}" for x in "48"),
+        "momentum": tuple(
+            f"a {FLOW},b=0 --times 1 --rate 1 --batch 4 --momentum {x}"
+            for x in (0.5, 0.9)
+        ),
         "common_rate": tuple(f"a {FLOW},b=0 --times 1{x}" for x in ("", COMMON)),
         "json": (f"a {DENSITY} --d 256", f"a {DENSITY} --d 256 --json"),
     },
@@ -850,7 +854,7 @@ NOTED = {  # what does the work of a function that is too long for a test
     "sweep": (
         ("numerics.sweep.job._on_threads", None),
         ("numerics.sweep.job._client", Seen),
-        ("numerics.sweep.job._check_gpu", Seen),
+        ("numerics.sweep.job.found_device", Seen),
     ),
 }
 STOPPED_LATER = {("solve_rows", "rtol"): (("numerics.share.reduced._backwards", Seen),)}

@@ -26,7 +26,7 @@ from dilaton.theory.windows.search import find_windows
 def test_a_manifest_has_its_three_keys(tmp_path):
     store = Store(tmp_path, {"axes": ["p"]}).open()
     content = json.loads((store.folder / "manifest.json").read_text())
-    assert content == {"format": 1, "key": store.key, "recipe": {"axes": ["p"]}}
+    assert content == {"format": 2, "key": store.key, "recipe": {"axes": ["p"]}}
 
 
 def test_what_json_does_not_know_enters_the_digest_as_its_text():

@@ -50,10 +50,10 @@ def _name_posterior(sheet: Sheet, posterior: sp.Expr) -> None:
     sheet.names[POSTERIOR[MODE]] = Softmax(FIELD[MODE], MODE)
     named = {posterior: POSTERIOR[MODE]}
     rows = {k: sp.sympify(x).xreplace(named) for k, x in sheet.rows.items()}
-    sheet.rows = {k: _own_index(x) for k, x in rows.items()}
+    sheet.rows = {k: own_index(x) for k, x in rows.items()}
 
 
-def _own_index(row: sp.Expr) -> sp.Expr:
+def own_index(row: sp.Expr) -> sp.Expr:
     """Sum over another letter where the mode of the formula itself has this one."""
     sums = [x for x in row.atoms(sp.Sum) if x.limits[0][0] == MODE]
     bare = row.xreplace({x: sp.Dummy() for x in sums})

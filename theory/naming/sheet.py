@@ -433,7 +433,7 @@ def in_norms(found: dict, system: System) -> dict[sp.Symbol, tuple[str, int]]:
         near = _halved(row, counts, 2, q - m**2)
         near = _halved(near, counts, 1, sigma * m) if leans else near
         if near != row:
-            letters = [x for x in near.free_symbols if x != N and x not in sizes]
+            letters = sorted(near.free_symbols - {N, *sizes}, key=str, reverse=True)
             near = sp.collect(sp.expand(near.xreplace({N: TOTAL})), letters, sp.factor)
             if cost(near) < cost(row):
                 found[key], used = near, rows

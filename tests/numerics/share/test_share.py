@@ -280,7 +280,7 @@ def test_a_flat_minimum_is_not_said_to_be_known(samples):
     with pytest.warns(UserWarning, match=r"should be known to .*, but may be") as told:
         dilaton.solve(samples, s=[0.5, 1.0], rtol=1e-8, atol=1e-8, **FLAT)
     assert "The learned overlaps should" in str(told[0].message)
-    assert "the minimum is flat. Do not use" in str(told[0].message)
+    assert "the minimum is flat. Trust no" in str(told[0].message)
 
 
 EXAMPLES = {  # of several minima, with shares that other solvers gave
@@ -336,7 +336,8 @@ def test_the_lowest_of_several_minima_is_sampled_with(samples):
     columns = dict(zip(names, np.array(list(EXAMPLES.values())).T, strict=True))
     found = solve_rows(samples, columns | {"p": 0.5}, [1.0])
     np.testing.assert_allclose(found["share_plus"], list(EXAMPLES), atol=SHALLOW)
-    assert found["status"].tolist() == ["ok"] * 3
+    # in the second, one sample of seven leaves its class: a state that is no branch
+    assert found["status"].tolist() == ["ok", "split", "ok"]
     assert (found["pieces"] >= [2, 2, 1]).all()
     few = minimise(samples.phases[0].learned, [1.0], columns | {"p": 0.5})
     assert few.switches[2, 0] == pytest.approx(0.2769, abs=1e-4)
