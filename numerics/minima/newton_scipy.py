@@ -34,10 +34,10 @@ POLISHES = 3
 """Newton steps after the trust-region method, which stops where heights are equal."""
 
 LEVEL = 1e-9
-"""Relative slope of a minimum, at most, or else"""
+"""Relative slope of a minimum, at most."""
 
 GAIN = 1e-13
-"""what a Newton step would still lower it by: steep and narrow, it has a slope left."""
+"""Relative decrease by a Newton step, at most, at a minimum too narrow for that."""
 
 FAINT = 1e-6
 """Weights smaller than this are none: the unit is closed."""
