@@ -19,7 +19,7 @@ import numpy as np
 
 from .nodes import gauss_legendre
 
-ONE, PAIR = 24, 10
+ONE, PAIR = 24, 8
 """Points of the rule in log K: tanh itself to 1e-13, for pairs of units to 1e-8."""
 
 GAUSS = ((0.3, 4), (0.75, 8), (0.925, 14))

@@ -8,7 +8,7 @@ the samples' noises are orthogonal up to d^(-1/2).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -333,13 +333,23 @@ def gram_flow(
     with zero rows for data vectors. `gram` holds a symbol (or a number, for data) in
     each entry; equal entries are equal symbols. Status: exact.
     """
+    return gram_motion(lambda x: sp.diff(loss, x), gram, trainable, rates)
+
+
+def gram_motion(
+    slope: Callable[[sp.Symbol], sp.Expr],
+    gram: sp.Matrix,
+    trainable: int,
+    rates: tuple[sp.Expr, ...],
+) -> sp.Matrix:
+    """Gradient flow (G5) of a loss whose slope in each entry of `gram` is given."""
     size = gram.shape[0]
     pull = sp.zeros(size, size)
     for i in range(trainable):
         for j in range(size):
             if isinstance(gram[i, j], sp.Symbol):
-                slope = sp.diff(loss, gram[i, j])
-                pull[i, j] = rates[i] * (2 if i == j else 1) * slope
+                twice = 2 if i == j else 1
+                pull[i, j] = rates[i] * twice * slope(gram[i, j])
     return -(pull * gram + gram * pull.T) / 2
 
 

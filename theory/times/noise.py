@@ -11,8 +11,8 @@ O(1). Status: asymptotic, relative corrections O(1/d) in the window.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 
 import sympy as sp
 
@@ -26,17 +26,17 @@ from ..symbols.system import Equation, Step, System
 from ..windows.search import Window
 from .shared import (
     Form,
+    by_pattern,
     gram_of,
     overlaps_of,
     shared_training,
-    sign_share,
     square_norm,
 )
 
 RATE, BATCH = symbol("rate"), symbol("batch")
 
 
-def gram_noise(model: Model, gram: sp.Matrix) -> dict[tuple[int, int], sp.Expr]:
+def gram_noise(model: Model) -> dict[tuple[int, int], sp.Expr]:
     r"""Gain of $w_j\cdot w_k/d$ of the shared network from one batch at one time. (R19)
 
     The slope of a sample's loss per dimension is $-\frac2d\frac{\alpha^2}{\Delta}
@@ -51,34 +51,45 @@ def gram_noise(model: Model, gram: sp.Matrix) -> dict[tuple[int, int], sp.Expr]:
 
     The loss weight enters squared. Both parts are needed: the second comes from all
     times beyond the window and dominates for noise prediction. One unit has
-    $E = sm - n_2T$, and gains in `q`. For up to two units.
+    $E = sm - n_2T$, and gains in `q`. For up to two units: with three, $E_jE_k$ has
+    averages over three fields, which are not closed.
     """
-    bayes, count = exact_denoiser(model), len(model.target.features)
-    gain, units = bayes.beta**2 * D / bayes.delta, range(count)
-    unit = [sp.tanh(H), sp.tanh(H2)][:count]
+    count, gram = len(model.target.features), gram_of(model)
+    hit = sp.symbols(f"hit_:{count}", cls=sp.Dummy)
+    rows, averages = by_pattern(model, hit, gram, _gains_of(model, hit, gram))
+    held = overlaps_of(model, gram)
+    return {
+        (j, k): sum(parts[gram[j, k]] for _, parts in rows)
+        .xreplace(held)
+        .xreplace(averages)
+        for j in range(count)
+        for k in range(j, count)
+    }
+
+
+def _gains_of(
+    model: Model, hit: Sequence[sp.Symbol], gram: sp.Matrix
+) -> dict[sp.Symbol, sp.Expr]:
+    """The gains (R19) of the Gram entries, given the signs."""
+    bayes, units = exact_denoiser(model), range(len(hit))
+    gain, unit = bayes.beta**2 * D / bayes.delta, [sp.tanh(H), sp.tanh(H2)]
     near = RATE / BATCH * bayes.residual_gain**4 * gain
     far = RATE / BATCH / D * model.target.sigma**2 * bayes.residual_gain**3
-    rows = dict.fromkeys([(j, k) for j in units for k in units if j <= k], sp.S.Zero)
-    for signs in product((1, -1), repeat=count):
-        share = sign_share(model, signs)
-        along = [
-            sum(s * gram[j, count + k] for k, s in enumerate(signs)) for j in units
-        ]
-        means = [gain * along[j] + named(model, "b", j + 1) for j in units]
-        cov = [gain * gram[j, k] for j, k in rows]
-        hit = [along[j] - sum(gram[j, k] * unit[k] for k in units) for j in units]
-        for j, k in rows:
-            pull = (1 - unit[j] ** 2) * (1 - unit[k] ** 2) * hit[j] * hit[k]
-            rows[j, k] += share * near * FieldAverage(pull, means, cov)
-            rows[j, k] += share * far * FieldAverage(unit[j] * unit[k], means, cov)
+    means = [gain * hit[j] + named(model, "b", j + 1) for j in units]
+    entries = [(j, k) for j in units for k in units if j <= k]
+    cov = [gain * gram[j, k] for j, k in entries]
+    error = [hit[j] - sum(gram[j, k] * unit[k] for k in units) for j in units]
+    rows = {}
+    for j, k in entries:
+        pull = (1 - unit[j] ** 2) * (1 - unit[k] ** 2) * error[j] * error[k]
+        rows[gram[j, k]] = near * FieldAverage(pull, means, cov)
+        rows[gram[j, k]] += far * FieldAverage(unit[j] * unit[k], means, cov)
     return rows
 
 
 def shared_noise(model: Model) -> sp.Expr:
     r"""The term that one batch adds to $q$ of the shared network of one unit. (R19)"""
-    gram = gram_of(model)
-    size = square_norm(model.target.features[0])
-    return (gram_noise(model, gram)[0, 0] / size).xreplace(overlaps_of(model, gram))
+    return gram_noise(model)[0, 0] / square_norm(model.target.features[0])
 
 
 def exact_noise(model: Model) -> sp.Expr:
@@ -139,8 +150,8 @@ def shared_sgd(
     count = len(model.target.features)
     if count > 2 or (exact and count > 1):
         raise DerivationError(
-            "The noise of SGD is derived for up to two features, and at finite d for "
-            f"one, but this model has {count}. Leave "
+            "The noise of SGD is derived for up to two features, whose averages are "
+            f"closed, and at finite d for one, but this model has {count}. Leave "
             f"`{'exact_noise' if exact else 'rate` and `batch'}` out."
         )
     flow = shared_training(model, weight, form)
@@ -175,9 +186,9 @@ def _gains(model: Model, exact: bool) -> dict[sp.Symbol, sp.Expr]:
         return {named(model, "q", 1): gain}
     gram = gram_of(model)
     held, found = overlaps_of(model, gram), {}
-    for (j, k), gain in gram_noise(model, gram).items():
+    for (j, k), gain in gram_noise(model).items():
         name = pair("r", j + 1, k + 1)
-        found[name] = (gain / held[gram[j, k]].coeff(name)).xreplace(held)
+        found[name] = gain / held[gram[j, k]].coeff(name)
     return found
 
 

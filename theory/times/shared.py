@@ -9,9 +9,9 @@ times is the mean over these times of the systems derived here. Exact at every `
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 
 import sympy as sp
 
@@ -19,7 +19,7 @@ from ...errors import DerivationError
 from ..models.classes import pair
 from ..models.model import TAU, D, Feature, Model, Modes, named, norm
 from ..phases.denoiser import exact_denoiser, parameters_of
-from ..phases.loss import gram_flow
+from ..phases.loss import gram_motion
 from ..symbols.gaussian import H2, FieldAverage, H, to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
@@ -85,25 +85,90 @@ def shared_loss(model: Model, gram: sp.Matrix) -> sp.Expr:
     with fields of mean $\Lambda\sum_k s_kM_{jk} + b_j$ and covariance $\Lambda
     Q_{jk}$, $\Lambda = \beta^2d/\Delta$. Exact at every `d`.
     """
-    bayes, count = exact_denoiser(model), len(model.target.features)
+    return sum(
+        sign_share(model, signs) * pattern_loss(model, along(signs, gram), gram)
+        for signs in patterns(model)
+    )
+
+
+def patterns(model: Model) -> Iterator[tuple[int, ...]]:
+    """Signs of all features, every way."""
+    return product((1, -1), repeat=len(model.target.features))
+
+
+def along(signs: tuple[int, ...], gram: sp.Matrix) -> list[sp.Expr]:
+    r"""$\sum_ks_kM_{jk}$ of every unit, for one pattern of signs."""
+    units = range(len(signs))
+    return [sum(signs[k] * gram[j, len(signs) + k] for k in units) for j in units]
+
+
+def pattern_loss(model: Model, hit: Sequence[sp.Expr], gram: sp.Matrix) -> sp.Expr:
+    r"""The loss (R1) given the signs, through `hit`, the $\sum_ks_kM_{jk}$."""
+    bayes, units = exact_denoiser(model), range(len(hit))
     gain = bayes.beta**2 * D / bayes.delta
-    units, total = range(count), sp.S.Zero
-    for signs in product((1, -1), repeat=count):
-        share = sign_share(model, signs)
-        overlap = [
-            sum(s * gram[j, count + k] for k, s in enumerate(signs)) for j in units
-        ]
-        mean = [gain * overlap[j] + named(model, "b", j + 1) for j in units]
-        for j, k in product(units, units):
-            cov = [gain * gram[a, b] for a, b in ((j, j), (j, k), (k, k))]
-            fields = (T**2, mean[j : j + 1], cov[:1])
-            if j != k:
-                fields = (T * T2, [mean[j], mean[k]], cov)
-            total += share * gram[j, k] * FieldAverage(*fields)
-        for j in units:
-            both = FieldAverage(T, mean[j : j + 1], [gain * gram[j, j]])
-            total -= 2 * share * overlap[j] * both
+    mean = [gain * hit[j] + named(model, "b", j + 1) for j in units]
+    total = sp.S.Zero
+    for j in units:
+        field = (mean[j : j + 1], [gain * gram[j, j]])
+        total += gram[j, j] * FieldAverage(T**2, *field)
+        total -= 2 * hit[j] * FieldAverage(T, *field)
+    for j, k in combinations(units, 2):
+        cov = [gain * gram[i, n] for i, n in ((j, j), (j, k), (k, k))]
+        both = FieldAverage(T * T2, [mean[j], mean[k]], cov)
+        total += 2 * gram[j, k] * both
     return bayes.residual_gain**2 * total
+
+
+def pattern_slopes(
+    model: Model, hit: Sequence[sp.Symbol], gram: sp.Matrix
+) -> dict[sp.Symbol, sp.Expr]:
+    """Slopes of the loss given the signs, in `hit`, the norms and the biases."""
+    units, loss = range(len(hit)), pattern_loss(model, hit, gram)
+    free = [gram[j, k] for j in units for k in units if j <= k]
+    free += [named(model, "b", j + 1) for j in units]
+    return {x: sp.diff(loss, x) for x in (*hit, *free)}
+
+
+Parts = dict[sp.Symbol, sp.Expr]
+Means = dict[sp.Symbol, FieldAverage]
+
+
+def by_pattern(
+    model: Model, hit: Sequence[sp.Symbol], gram: sp.Matrix, parts: Parts
+) -> tuple[list[tuple[tuple[int, ...], Parts]], Means]:
+    """Return parts for every pattern of signs, times its probability.
+
+    With a symbol for each average, and the averages over fields in terms of overlaps:
+    what was built once is renamed, so that several features are cheap.
+    """
+    held = overlaps_of(model, gram)
+    nodes = set().union(*(x.atoms(FieldAverage) for x in parts.values()))
+    names = {x: sp.Dummy(f"mean_{i}") for i, x in enumerate(sorted(nodes, key=str))}
+    closed = {x: part.xreplace(names) for x, part in parts.items()}
+    rows, averages = [], {}
+    for signs in patterns(model):
+        at = dict(zip(hit, along(signs, gram), strict=True))
+        for node, name in names.items():
+            at[name] = sp.Dummy(name.name)
+            averages[at[name]] = node.xreplace(at).xreplace(held)
+        share = sign_share(model, signs)
+        rows.append((signs, {x: share * y.xreplace(at) for x, y in closed.items()}))
+    return rows, averages
+
+
+def loss_slopes(model: Model, gram: sp.Matrix) -> tuple[Parts, Means]:
+    """Slopes of (R1) in the Gram entries and biases, and the averages in them."""
+    count = len(model.target.features)
+    hit = sp.symbols(f"hit_:{count}", cls=sp.Dummy)
+    slopes = pattern_slopes(model, hit, gram)
+    rows, averages = by_pattern(model, hit, gram, slopes)
+    total = dict.fromkeys((*overlaps_of(model, gram), *slopes), sp.S.Zero)
+    for signs, parts in rows:
+        for x, part in parts.items():
+            total[x] += part
+        for j, k in product(range(count), range(count)):
+            total[gram[j, count + k]] += signs[k] * parts[hit[j]]
+    return total, averages
 
 
 def sign_share(model: Model, signs: tuple[int, ...]) -> sp.Expr:
@@ -158,8 +223,9 @@ def flow_equations(model: Model) -> dict[sp.Symbol, sp.Expr]:
     (R1), by the Gram rule (G5).
     """
     count, gram = len(model.target.features), gram_of(model)
-    loss, held = shared_loss(model, gram), overlaps_of(model, gram)
-    flow = gram_flow(loss, gram, count, (sp.S.One,) * count)
+    held = overlaps_of(model, gram)
+    slopes, averages = loss_slopes(model, gram)
+    flow = gram_motion(slopes.__getitem__, gram, count, (sp.S.One,) * count)
     speed = {
         entry: flow[i, k].xreplace(held)
         for i in range(count)
@@ -178,8 +244,8 @@ def flow_equations(model: Model) -> dict[sp.Symbol, sp.Expr]:
             rows[x] = speed[entry] / value.coeff(x)
     for j in range(1, count + 1):
         b = named(model, "b", j)
-        rows[b] = -sp.diff(loss, b).xreplace(held) / 2
-    return rows
+        rows[b] = -slopes[b].xreplace(held) / 2
+    return {x: rhs.xreplace(averages) for x, rhs in rows.items()}
 
 
 def shared_training(model: Model, weight: sp.Expr, form: Form = to_averages) -> System:

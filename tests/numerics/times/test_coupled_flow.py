@@ -1,4 +1,7 @@
-"""Two units that all times share: they couple through the means of their features."""
+"""Units that all times share: they couple through the means of their features."""
+
+import re
+from itertools import product
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from dilaton.theory.models.spec import parse_spec
 from ...cases import TWO_MODES
 from ...oracles import mean, mean2
 
-CLOSED = 2e-9  # ten scales for each unit
+CLOSED = 2e-9  # eight scales for each unit
 SMOOTH = 1e-6  # central differences
 SAME = 1e-6  # two integrations
 PAIR = """
@@ -31,6 +34,10 @@ kappa = 3.0
 [data]
 n = "inf"
 """
+TRIPLE = PAIR.replace(
+    "exponent = 0 },\n]",
+    "exponent = 0 },\n  { p = 0.4, scale = 0.6666666666666666, exponent = 0 },\n]",
+)
 START = {
     "m_1": 0.6, "m_1_2": 0.1, "m_2_1": -0.1, "m_2": 0.5, "r_1": 0.9, "r_1_2": 0.2,
     "r_2": 0.8, "b_1": 0.1, "b_2": -0.2,
@@ -69,63 +76,120 @@ def test_averages_of_powers_are_closed(means, cov):
     assert abs(turned.power(1, 1)[0] - pair.power(1, 1)[0]) > 1e3 * CLOSED
 
 
-def loss(vectors, bias, point, tau, weight):
-    """The loss on vectors of four coordinates, by a product rule for both fields."""
-    p, size, sigma, d = point
+def loss(vectors, bias, size, tau):
+    """The loss under noise prediction on vectors, a product rule for each two fields.
+
+    The means are along the first axes.
+    """
     alpha, beta = np.cos(np.pi * tau / 2), np.sin(np.pi * tau / 2)
-    delta = alpha**2 + sigma**2 * beta**2
-    g = np.linspace(-8, 8, 81)
+    delta = alpha**2 + 0.8**2 * beta**2
+    g = np.linspace(-7, 7, 61)
     phi = np.exp(-g * g / 2) / np.exp(-g * g / 2).sum()
     gram = vectors @ vectors.T
-    low = np.linalg.cholesky(gram * beta**2 / delta)
     total = 0.0
-    for s1, s2 in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
-        share = (p[0] if s1 > 0 else 1 - p[0]) * (p[1] if s2 > 0 else 1 - p[1])
-        centre = np.array([s1 * size[0], s2 * size[1], 0.0, 0.0])
-        field = beta**2 / delta * vectors @ centre + bias
-        one = np.tanh(field[0] + low[0, 0] * g)[:, None]
-        two = np.tanh(field[1] + low[1, 0] * g[:, None] + low[1, 1] * g)
-        square = gram[0, 0] * one**2 + gram[1, 1] * two**2 + 2 * gram[0, 1] * one * two
-        hit = vectors @ centre
-        total += share * phi @ (square - 2 * (hit[0] * one + hit[1] * two)) @ phi
-    return weight * (alpha**2 / delta) ** 2 * total / d
+    for signs in product((1, -1), repeat=len(size)):
+        share = np.prod([p if s > 0 else 1 - p for s, p in zip(signs, P, strict=False)])
+        hit = vectors[:, : len(size)] @ (signs * size)
+        mean = beta**2 / delta * hit + bias
+        for j, k in product(range(len(size)), repeat=2):
+            pair = gram[np.ix_([j, k], [j, k])] * beta**2 / delta
+            one = np.tanh(mean[j] + np.sqrt(pair[0, 0]) * g)[:, None]
+            slope = pair[0, 1] / np.sqrt(pair[0, 0])
+            rest = np.sqrt(max(pair[1, 1] - slope**2, 0.0))
+            two = np.tanh(mean[k] + slope * g[:, None] + rest * g)
+            square = gram[j, k] * one * two if j != k else gram[j, j] * one**2
+            total += share * phi @ (square + 0 * two) @ phi
+            if j == k:
+                total -= 2 * share * hit[j] * phi @ one[:, 0]
+    return (beta / alpha) ** 2 * (alpha**2 / delta) ** 2 * total / DIM
 
 
-def test_speeds_are_slopes_of_the_loss_on_vectors(spec):
-    d, tau, p, size = 60.0, 0.15, (0.8, 0.7), np.sqrt([60.0, 120.0])
-    vectors = np.array([[5.0, 1.0, 2.0, 0.5], [-1.0, 6.0, -0.7, 3.0]])
-    bias, held = np.array([0.2, -0.3]), (p, size, 0.8, d)
-    noise = np.tan(np.pi * tau / 2) ** 2  # the loss weight
+P, DIM = (0.8, 0.7, 0.4), 60.0
+VECTORS = np.array([[5.0, 1, 0.3, 2, 0.5], [-1, 6, 0.6, -0.7, 3], [0.4, -0.8, 3, 1, 1]])
+BIAS = np.array([0.2, -0.3, 0.1])
+SIZE = np.sqrt([60.0, 120.0, 40.0])
+
+
+def names_of(units, name):
+    return [
+        [f"{name}_{j}" if j == k else f"{name}_{j}_{k}" for k in units] for j in units
+    ]
+
+
+def by_name(count, along, norms, bias):
+    """Numbers of overlaps, by name; the products of vectors are in a matrix."""
+    units = range(1, count + 1)
+    found = {f"b_{j}": x for j, x in zip(units, bias, strict=True)}
+    for name, matrix in (("m", along), ("r", norms)):
+        for j, row in enumerate(names_of(units, name)):
+            for k, key in enumerate(row):
+                if name == "m" or k >= j:
+                    found[key] = matrix[j, k]
+    return found
+
+
+def speed_at(text, tau, state, density="noise"):
+    """The speed at one time, by name."""
+    given = parse_spec(text)
+    flow = open_flow(given.model, density, FlowKind())
+    known = {str(k): float(v) for k, v in given.values.items()} | {"d": DIM}
+    names = [str(x) for x in flow.flow.unknowns]
+    at = FlowMean(flow, TimeNodes(np.array([tau]), np.ones(1)), known)
+    return dict(zip(names, at([state[x] for x in names]), strict=True))
+
+
+@pytest.mark.parametrize("text", [PAIR, TRIPLE], ids=["two", "three"])
+def test_speeds_are_slopes_of_the_loss_on_vectors(text):
+    count, tau = text.count("{ p"), 0.15
+    vectors, bias, size = VECTORS[:count], BIAS[:count], SIZE[:count]
+    wide = vectors.shape[1] * count
 
     def slope(x, i):
-        step = np.zeros(10)
+        step = np.zeros(x.size)
         step[i] = 1e-4
-        ends = [x + step, x - step]
-        up, down = (loss(e[:8].reshape(2, 4), e[8:], held, tau, noise) for e in ends)
+        up, down = (
+            loss(e[:wide].reshape(count, -1), e[wide:], size, tau)
+            for e in (x + step, x - step)
+        )
         return (up - down) / 2e-4
 
     x = np.concatenate([vectors.ravel(), bias])
-    slopes = np.array([slope(x, i) for i in range(10)])
-    moved = -d / 2 * slopes[:8].reshape(2, 4)
-    scale = np.outer(size, size)
+    slopes = np.array([slope(x, i) for i in range(x.size)])
+    moved = -DIM / 2 * slopes[:wide].reshape(count, -1)
+    scale, mean = np.outer(size, size), np.eye(count, vectors.shape[1]) * size[:, None]
     dots = (vectors @ moved.T + moved @ vectors.T) / scale
-    along = moved[:, :2] * size / scale
-    wanted = {"m_1": along[0, 0], "m_1_2": along[0, 1], "m_2_1": along[1, 0]}
-    wanted |= {"m_2": along[1, 1], "r_1": dots[0, 0], "r_1_2": dots[0, 1]}
-    wanted |= {"r_2": dots[1, 1], "b_1": -slopes[8] / 2, "b_2": -slopes[9] / 2}
-    gram, half = vectors @ vectors.T / scale, vectors[:, :2] * size / scale
-    state = {"m_1": half[0, 0], "m_1_2": half[0, 1], "m_2_1": half[1, 0]}
-    state |= {"m_2": half[1, 1], "r_1": gram[0, 0], "r_1_2": gram[0, 1]}
-    state |= {"r_2": gram[1, 1], "b_1": 0.2, "b_2": -0.3}
-    flow = open_flow(spec.model, "noise", FlowKind())
-    known = {str(k): float(v) for k, v in spec.values.items()} | {"d": d}
-    names = [str(x) for x in flow.flow.unknowns]
-    at = FlowMean(flow, TimeNodes(np.array([tau]), np.ones(1)), known)
-    found = dict(zip(names, at([state[x] for x in names]), strict=True))
+    wanted = by_name(count, moved @ mean.T / scale, dots, -slopes[wide:] / 2)
+    state = by_name(count, vectors @ mean.T / scale, vectors @ vectors.T / scale, bias)
+    found = speed_at(text, tau, state)
     for name, value in wanted.items():
-        assert found[name] == pytest.approx(value, abs=SMOOTH)
-    crossed = at([state[x] * (-1 if x == "r_1_2" else 1) for x in names])
-    assert abs(crossed[0] - wanted["m_1"]) > 100 * SMOOTH
+        assert found[name] == pytest.approx(value, abs=SMOOTH), name
+    crossed = speed_at(text, tau, state | {"r_1_2": -state["r_1_2"]})
+    assert abs(crossed["m_1"] - wanted["m_1"]) > 100 * SMOOTH
+
+
+def test_three_units_are_blocks_for_even_weights_and_no_bias():
+    """The speeds of a unit are then its own, and those across units vanish."""
+    even = re.sub("p = 0.[0-9]", "p = 0.5", TRIPLE)
+    along, norm = np.diag([0.5, 0.7, 0.3]), np.diag([0.9, 0.8, 0.6])
+    found = speed_at(even, 0.15, by_name(3, along, norm, np.zeros(3)))
+    for j, (m, r, scale) in enumerate(
+        zip(np.diag(along), np.diag(norm), (1.0, 2.0, 2 / 3), strict=True), 1
+    ):
+        one = re.sub(
+            r"features = \[.*?\]",
+            f"features = [{{ p = 0.5, scale = {scale}, exponent = 0 }}]",
+            even,
+            flags=re.S,
+        )
+        own = speed_at(one, 0.15, {"m_1": m, "q_1": r - m * m, "b_1": 0.0})
+        assert found[f"m_{j}"] == pytest.approx(own["m_1"], abs=CLOSED)
+        norms = own["q_1"] + 2 * m * own["m_1"]
+        assert found[f"r_{j}"] == pytest.approx(norms, abs=CLOSED)
+    rest = [x for name, x in found.items() if name.count("_") == 2 or name[0] == "b"]
+    assert len(rest) == 12
+    assert max(map(abs, rest)) < CLOSED
+    uneven = speed_at(TRIPLE, 0.15, by_name(3, along, norm, np.zeros(3)))
+    assert abs(uneven["m_1_3"]) > 1e6 * CLOSED
 
 
 def alone(p, start, times):
@@ -184,3 +248,6 @@ def test_what_is_refused(spec):
         shared_flow(*args, START, [1], exact_noise=True, **sgd)
     with pytest.raises(DerivationError, match="repeated pairs is derived for one"):
         shared_flow(*args, START, [1], repeats=2, **sgd)
+    three = by_name(3, np.eye(3), np.eye(3), np.zeros(3))
+    with pytest.raises(DerivationError, match="up to two features, whose averages"):
+        shared_flow(parse_spec(TRIPLE), 100, "uniform", "data", three, [1], **sgd)
