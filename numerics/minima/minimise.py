@@ -20,18 +20,8 @@ from ..codegen.kernel import make_kernel, numba_module
 from ..codegen.quadrature import START, trapezoid
 from ..codegen.snapshot import Printed, printed
 from ..codegen.threads import share_out
-from .result import (
-    BRANCHES,
-    FLOOR,
-    LEVELS,
-    NOISY,
-    PARTS,
-    PIECES,
-    Minima,
-    batch,
-    charted,
-    guesses,
-)
+from .follow_numba import AGAIN, NOISY, PARTS, PIECES
+from .result import BRANCHES, FLOOR, LEVELS, Minima, batch, charted, guesses
 
 if TYPE_CHECKING:
     from ...theory.symbols.system import System
@@ -214,10 +204,11 @@ def _shapes(system: Printed) -> tuple[np.ndarray, ...]:
 
 @lru_cache(maxsize=16)
 def _module(system: Printed) -> Any:
-    from . import follow_numba, newton_numba
+    from . import crossing_numba, follow_numba, newton_numba, survey_numba
 
     functions = ("newton", "branch", "observables", "objective", "fields")
-    return numba_module(system, (newton_numba, follow_numba), only=functions)[1]
+    loops = (newton_numba, survey_numba, crossing_numba, follow_numba)
+    return numba_module(system, loops, only=functions)[1]
 
 
 def _follow(
@@ -237,9 +228,6 @@ def _follow(
 
 SMOOTH, EDGES = 3, 4
 """The places of the values at Chebyshev points, and of the ends of pieces."""
-
-AGAIN = 3
-"""The status of a row with more pieces than there was room for."""
 
 
 def _room(

@@ -8,7 +8,7 @@ bit; those where several minima may compete are left to the compiled loops.
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,9 @@ from ..codegen.double import in_double
 from ..codegen.kernel import make_kernel
 from ..codegen.quadrature import START, trapezoid
 from ..codegen.snapshot import Printed
+from .follow_numba import BRIEF, PIECES
 from .newton_numba import ALIKE, FAR, LAST_STEP, MOST, RATIO, ROUGH_STEP, ROUNDING
-from .result import BRIEF, FLOOR, LEVELS, PIECES, guesses
+from .result import FLOOR, LEVELS, guesses
 
 BISECTIONS = 40  # of the switch, in log s
 
@@ -73,7 +74,7 @@ def _flatness(
 @lru_cache(maxsize=16)
 def _follower(system: Printed, points: int) -> Any:
     kernel = make_kernel(system, "jax")
-    return jax.jit(partial(_follow, kernel, bool(system.branches), points))
+    return jax.jit(partial(_follow, kernel, points))
 
 
 def _settle(
@@ -145,74 +146,95 @@ def _step(x: Any, values: Any) -> tuple[Any, Any]:
     return jnp.moveaxis(step, -1, 0), eigen[..., 0] > 0
 
 
-def _follow(
-    kernel: Any,
-    closed: bool,
-    points: int,
-    times: Any,
-    params: Any,
-    nodes: Any,
-    weights: Any,
-) -> tuple:
-    size, rows = len(kernel.states), params.shape[1]
+class _Batch(NamedTuple):
+    """The printed functions of a system, for a whole batch of rows."""
 
-    def call(name: str, at: Any, x: Any) -> tuple:
-        shaped = params.reshape(params.shape[0], rows, *(1,) * (x.ndim - 2))
-        return kernel[name](at, list(x), [], list(shaped), nodes, weights)
+    kernel: Any
+    params: Any
+    nodes: Any
+    weights: Any
 
-    def newton(at: Any, x: Any) -> Any:
-        return call("newton", at, x)
+    @property
+    def rows(self) -> int:
+        return self.params.shape[1]
 
-    def rival(at: Any) -> Any:
-        if not closed:
-            return jnp.full(rows, 1e300)
-        return branch(at)[-1]
+    def call(self, name: str, at: Any, x: Any) -> tuple:
+        """Return what a printed function gives, and the error of its averages."""
+        shape = (len(self.params), self.rows, *(1,) * (x.ndim - 2))
+        params = list(self.params.reshape(shape))
+        return self.kernel[name](at, list(x), [], params, self.nodes, self.weights)
 
-    def branch(at: Any, *times: int) -> Any:
+    def newton(self, at: Any, x: Any) -> Any:
+        """Objective, slopes and curvatures."""
+        return self.call("newton", at, x)
+
+    def settle(self, at: Any, x: Any, goal: float) -> tuple[Any, Any, Any, Any]:
+        """Minimise from `x`; see `_settle`."""
+        return _settle(self.newton, self.kernel.system.even, at, x, goal)
+
+    def branch(self, at: Any, *times: int) -> Any:
         """Every quantity on the closed branch, then its objective."""
-        none = jnp.zeros((0, rows, *times))
-        return call("branch", at, none)[0]
+        return self.call("branch", at, jnp.zeros((0, self.rows, *times)))[0]
 
-    def record(at: Any, x: Any) -> Any:
-        seen = call("observables", at, x)[0]
+    def rival(self, at: Any) -> Any:
+        """The objective of the closed branch."""
+        if not self.kernel.system.branches:
+            return jnp.full(self.rows, 1e300)
+        return self.branch(at)[-1]
+
+    def record(self, at: Any, x: Any) -> Any:
+        """The unknowns and what is computed from them."""
+        seen = self.call("observables", at, x)[0]
         return jnp.moveaxis(jnp.concatenate([x, seen]), 0, -1)
 
-    settle = partial(_settle, newton, kernel.system.even)
-    best, minima, second, lowest, some = _best_start(settle, kernel.system, rows)
-    inside = some & (lowest < rival(1.0))
-    switch, x_switch, off = _switch(settle, rival, best, inside)
+
+def _follow(
+    kernel: Any, points: int, times: Any, params: Any, nodes: Any, weights: Any
+) -> tuple:
+    batch = _Batch(kernel, params, nodes, weights)
+    best, minima, second, lowest, some = _best_start(batch)
+    inside = some & (lowest < batch.rival(1.0))
+    switch, x_switch, off = _switch(batch, best, inside)
     switch = jnp.where(inside, switch, 1.0)
     grid = jnp.asarray(chebyshev(points))
     depth = jnp.log(switch)
-    track, whole, rough = _track(settle, grid, depth, best)
+    track, whole, rough = _track(batch.settle, grid, depth, best)
     off = jnp.where(inside, jnp.maximum(off, rough), 0.0)
     at = jnp.exp(0.5 * (1 - grid) * depth[:, None])
-    smooth = record(at, jnp.moveaxis(track, 0, -1))
+    smooth = batch.record(at, jnp.moveaxis(track, 0, -1))
     smooth = jnp.where((inside & whole)[:, None, None], smooth, jnp.nan)
     low = switch <= FLOOR
-    below = jnp.where(
-        (inside & low)[:, None], record(FLOOR, x_switch), branch(1.0)[:-1].T
-    )
-    guess = _on_track(times, switch, grid, track)
-    x, found, facts = _polish(newton, settle, times, guess)
-    values = record(times, x)
+    at_floor = batch.record(FLOOR, x_switch)
+    below = jnp.where((inside & low)[:, None], at_floor, batch.branch(1.0)[:-1].T)
     saturated = ~inside[:, None] | ((times < switch[:, None]) & ~low[:, None])
-    limit = jnp.moveaxis(branch(times, len(times))[:-1], 0, -1)
-    if "saturated" in kernel.system.branches:
-        limit = limit.at[..., size - 1].set(jnp.inf)
-    values = jnp.where(saturated[..., None], limit, values)
-    base = jnp.stack([rival(t) for t in times], -1) if len(times) else facts[..., 0]
-    zeros = jnp.zeros((*base.shape, 3))
-    facts = jnp.where(
-        saturated[..., None], jnp.concatenate([base[..., None], zeros], -1), facts
+    guess = _on_track(times, switch, grid, track)
+    values, facts, codes = _at_times(batch, times, guess, saturated)
+    fine, none = (
+        whole & ~jnp.any(codes == 2, axis=1),
+        1 if kernel.system.branches else 2,
     )
-    codes = jnp.where(saturated, 1 if closed else 2, jnp.where(found, 0, 2))
-    fine = whole & ~jnp.any(codes == 2, axis=1)
-    state = jnp.where(inside, jnp.where(fine, 0, 2), 1 if closed else 2)
+    state = jnp.where(inside, jnp.where(fine, 0, 2), none)
     summary = jnp.stack([switch, minima, second, state], -1)
     rough = jnp.where(saturated, 0.0, facts[..., 3])
     off = jnp.maximum(off, rough.max(-1, initial=0.0))
     return values, facts, codes, smooth, below, summary, off
+
+
+def _at_times(batch: _Batch, times: Any, guess: Any, saturated: Any) -> tuple:
+    """Values, facts and codes at `times`; the closed branch where it is the lowest."""
+    branches = batch.kernel.system.branches
+    x, found, facts = _polish(batch.newton, batch.settle, times, guess)
+    limit = jnp.moveaxis(batch.branch(times, len(times))[:-1], 0, -1)
+    if "saturated" in branches:
+        limit = limit.at[..., len(x) - 1].set(jnp.inf)
+    values = jnp.where(saturated[..., None], limit, batch.record(times, x))
+    base = facts[..., 0]
+    if len(times):
+        base = jnp.stack([batch.rival(t) for t in times], -1)
+    there = jnp.concatenate([base[..., None], jnp.zeros((*base.shape, 3))], -1)
+    facts = jnp.where(saturated[..., None], there, facts)
+    codes = jnp.where(saturated, 1 if branches else 2, jnp.where(found, 0, 2))
+    return values, facts, codes
 
 
 def _on_track(times: Any, switch: Any, grid: Any, track: Any) -> Any:
@@ -222,11 +244,11 @@ def _on_track(times: Any, switch: Any, grid: Any, track: Any) -> Any:
     return interpolated_rows(jnp.clip(z, -1, 1), grid, track)
 
 
-def _best_start(settle: Any, system: Printed, rows: int) -> tuple:
+def _best_start(batch: _Batch) -> tuple:
     """Settle at s = 1 from every guess: the lowest, how many, the second lowest."""
-    starts = jnp.asarray(guesses(system)).T[:, None, :]
-    x = jnp.broadcast_to(starts, (starts.shape[0], rows, starts.shape[2]))
-    x, values, found, _ = settle(1.0, x, ROUGH_STEP)
+    starts = jnp.asarray(guesses(batch.kernel.system)).T[:, None, :]
+    x = jnp.broadcast_to(starts, (len(starts), batch.rows, starts.shape[2]))
+    x, values, found, _ = batch.settle(1.0, x, ROUGH_STEP)
     apart = jnp.abs(x[:, :, :, None] - x[:, :, None, :]).max(0)
     earlier = jnp.tril(jnp.ones(apart.shape[-2:], bool), -1)
     known = ((apart < 1e-3) & earlier & found[:, None, :]).any(-1)
@@ -238,7 +260,7 @@ def _best_start(settle: Any, system: Printed, rows: int) -> tuple:
     return best, (found & ~known).sum(-1), second, order[:, 0], found.any(-1)
 
 
-def _switch(settle: Any, rival: Any, x: Any, inside: Any) -> tuple[Any, Any, Any]:
+def _switch(batch: _Batch, x: Any, inside: Any) -> tuple[Any, Any, Any]:
     """Where the closed branch takes over: steps down in log s, then bisection.
 
     Returns the times, the minima there, and the largest error of the averages.
@@ -247,8 +269,8 @@ def _switch(settle: Any, rival: Any, x: Any, inside: Any) -> tuple[Any, Any, Any
     ladder = jnp.asarray(np.maximum(RATIO ** np.arange(1, count + 1), FLOOR))
 
     def lower(at: Any, x: Any) -> tuple[Any, Any, Any]:
-        x, values, found, off = settle(at, x, ROUGH_STEP)
-        return x, found & (values[0] < rival(at) - ALIKE), off
+        x, values, found, off = batch.settle(at, x, ROUGH_STEP)
+        return x, found & (values[0] < batch.rival(at) - ALIKE), off
 
     def down(state: tuple, at: Any) -> tuple:
         x, high, low, alive, worst = state

@@ -15,8 +15,9 @@ from ..codegen.chebyshev import chebyshev
 from ..codegen.kernel import Kernel, make_kernel
 from ..codegen.quadrature import START, trapezoid
 from ..codegen.snapshot import Printed
+from .follow_numba import BRIEF, NOISY, PIECES
 from .newton_numba import ALIKE, FAR
-from .result import BRIEF, FLOOR, LEVELS, NOISY, PIECES, charted, guesses
+from .result import FLOOR, LEVELS, charted, guesses
 
 LADDER = 0.7
 """Ratio of neighbouring times on the way down."""

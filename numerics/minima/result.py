@@ -17,18 +17,6 @@ if TYPE_CHECKING:
 FLOOR = 1e-5
 """The continuation goes down to this s where no branch takes over before."""
 
-BRIEF = 1e-3
-"""Times before this one last too short for a flat minimum to matter."""
-
-PIECES = 6
-"""Largest number of branches that are the lowest, one after another."""
-
-NOISY = 0.2
-"""Share of the noise in |w|^2 from which on rows are searched at every rung."""
-
-PARTS = 40
-"""Pieces that these are cut into where a minimum moves fast, at most."""
-
 LEVELS = 7
 """Quadrature rules of 62 to 3968 intervals; a row takes the first that is fine."""
 
