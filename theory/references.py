@@ -12,11 +12,10 @@ SETTING = ("Aranguri2024", "Aranguri2025")
 SOURCES: dict[str, tuple[str, ...]] = {
     "theory.phases.weights": ("Aranguri2024", "Cui2023"),
     "theory.phases.stationary": ("Aranguri2024", "Cui2023", "Price1958"),
-    "theory.phases.sampling": ("Aranguri2024",),
+    "theory.phases.sampling": ("Aranguri2024", "Cui2023"),
     "theory.phases.training": ("Price1958",),
     "theory.phases.finite_d": (),
     "theory.phases.bulk": ("Aranguri2024", "Cui2023"),
-    "theory.phases.sampled": ("Cui2023", "Price1958"),
     "theory.phases.denoiser": ("Aranguri2025",),
     "theory.phases.tied_score": ("Klinger2026",),
     "theory.modes.posterior": (),

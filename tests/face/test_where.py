@@ -69,7 +69,7 @@ def test_known_labels_have_known_places():
     assert place.docs.startswith("docs/derivation.md:")
     (place,) = find_label(samples, "W1")
     assert (place.equation, place.system) == ("dJ/domega = 0", "weights/learned")
-    assert place.function == "theory/phases/stationary.py:stationary_learned"
+    assert place.function == "theory/phases/stationary.py:learned"
     (step,) = find_label(samples, "L3")
     assert step.function == "theory/phases/bulk.py:_steps"
 

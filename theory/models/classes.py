@@ -17,7 +17,7 @@ import sympy as sp
 
 from ...errors import ModelError, did_you_mean
 from ..symbols.notation import symbol
-from .model import Model, named, suffix
+from .model import Model, suffix
 
 Pattern = tuple[int, ...]
 
@@ -125,7 +125,7 @@ class Classes:
 
     def of(self, name: str, j: int) -> sp.Symbol:
         """``b_1``: a quantity of unit or feature 1; ``b`` for two modes."""
-        return named(self.model, name, j)
+        return overlap(self.model, name, j, j)
 
     def pair(self, name: str, j: int, k: int) -> sp.Symbol:
         """``m_1_2``: overlap of unit 1 with mean 2; ``m`` for two modes."""
@@ -139,6 +139,13 @@ class Classes:
         if self.counted:
             return symbol(f"{name}_{j}_{mark(c)}")
         return symbol(f"{name}_plus" if c[0] > 0 else f"{name}_minus")
+
+    @property
+    def projections(self) -> dict[Pattern, sp.Symbol]:
+        """``g_pm``, or ``g_plus``: what a sample has along the noises of a class."""
+        if self.counted:
+            return {c: symbol(f"g_{mark(c)}") for c in self.patterns}
+        return {c: self.own("g", 1, c) for c in self.patterns}
 
     def each(self, *names: str) -> Iterator[sp.Symbol]:
         """Yield the symbols of overlaps with the means (`m, omega`) or the noises.
@@ -200,7 +207,7 @@ def pair(name: str, j: int, k: int) -> sp.Symbol:
 
 def overlap(model: Model, name: str, j: int, k: int) -> sp.Symbol:
     """The symbol of `pair` in a model; two modes have one unit and no numbers."""
-    return pair(name, j, k) if suffix(model, j) else symbol(name)
+    return pair(name, j, k) if suffix(model, 1) else symbol(name)
 
 
 def classes_of(model: Model) -> Classes:

@@ -13,7 +13,7 @@ from ..phases.bulk import regular
 from ..phases.loss import at_large_d
 from ..symbols.indexed import DIRECTION, MODE, family, over_directions, over_modes
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System
+from ..symbols.system import Equation, Step, System, numbered
 from ..windows.search import S_PHASE, Window
 from .posterior import LOADING, SIZES
 
@@ -120,10 +120,7 @@ def bulk_learned(model: Model, window: Window) -> System:
         name="learned",
         kind="closed",
         time=S_PHASE,
-        equations=tuple(
-            Equation(f"V{i}", x, here(value))
-            for i, (x, value) in enumerate(values.items(), 1)
-        ),
+        equations=numbered("V", {x: here(value) for x, value in values.items()}),
         parameters=bulk_parameters(model, window),
         steps=_steps(model),
     ).check()

@@ -20,7 +20,7 @@ from ..symbols.indexed import (
     over_modes,
 )
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System
+from ..symbols.system import Equation, Step, System, numbered
 from ..windows.search import S_PHASE, Window
 from .posterior import (
     DELTA,
@@ -67,10 +67,7 @@ def learned(model: Model, window: Window) -> System:
         name="learned",
         kind="closed",
         time=S_PHASE,
-        equations=tuple(
-            Equation(f"W{i}", x, value)
-            for i, (x, value) in enumerate(values.items(), 1)
-        ),
+        equations=numbered("W", values),
         parameters=(*SIZES, *FAMILIES, model.target.sigma, *_kappas(window)),
         steps=(
             Step(

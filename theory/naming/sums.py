@@ -56,12 +56,6 @@ class Names:
         numbers = (f"{letter}_{i}" for i in range(1, 10_000))
         return next(x for x in numbers if x not in self.taken)
 
-    def undone(self, expr: sp.Expr) -> sp.Expr:
-        """Return `expr` with every definition put back."""
-        for x, value in reversed(self.defined.items()):
-            expr = expr.xreplace({x: value})
-        return expr
-
 
 def is_average(x: sp.Basic) -> bool:
     """Whether a symbol stands for an average."""

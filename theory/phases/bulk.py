@@ -19,7 +19,7 @@ import sympy as sp
 from ..models.classes import Classes, classes_of
 from ..models.model import D, Model, named
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System
+from ..symbols.system import Equation, Step, System, numbered
 from ..windows.leading import simplified
 from ..windows.search import S_PHASE, Window
 from .denoiser import HALF, parameters_of
@@ -277,9 +277,7 @@ def learned(model: Model, window: Window) -> System:
         name="learned",
         kind="closed",
         time=S_PHASE,
-        equations=tuple(
-            Equation(f"V{i}", x, value) for i, (x, value) in enumerate(found.items(), 1)
-        ),
+        equations=numbered("V", found),
         parameters=bulk_parameters(model, window),
         steps=_steps(fit),
     ).check()
@@ -381,9 +379,7 @@ def sampling(model: Model, window: Window) -> System:
         name="sampling",
         kind="flow",
         time=S_PHASE,
-        equations=tuple(
-            Equation(f"M{i}", x, rhs) for i, (x, rhs) in enumerate(flows.items(), 1)
-        ),
+        equations=numbered("M", flows),
         parameters=(
             *bulk_parameters(model, window),
             *(named(model, "S", j) for j in fit.units),
@@ -424,10 +420,7 @@ def _solution(fit: Regression, window: Window) -> tuple[Equation, ...]:
     bulk = window.alpha**2
     bulk += window.beta**2 * fit.known(A / B) if window.variance else 0
     found[symbol("V")] = bulk
-    return tuple(
-        Equation(f"M{i}", x, value, "exact")
-        for i, (x, value) in enumerate(found.items(), len(found) + 1)
-    )
+    return numbered("M", found, len(found) + 1, "exact")
 
 
 def frozen(model: Model, window: Window) -> System:
@@ -456,10 +449,7 @@ def frozen(model: Model, window: Window) -> System:
         name="learned",
         kind="closed",
         time=S_PHASE,
-        equations=tuple(
-            Equation(f"W{i}", name, value, "degenerate")
-            for i, (name, value) in enumerate(found.items(), 1)
-        ),
+        equations=numbered("W", found, status="degenerate"),
         parameters=window_parameters(model, window),
         status="degenerate",
         steps=(
@@ -480,13 +470,12 @@ def mse(model: Model, window: Window) -> System:
     sigma2 = model.target.sigma**2
     bulk = window.alpha**2 + sigma2 * window.beta**2
     value = power_limit(sigma2 * window.alpha**2 / bulk)
+    label = 2 * len(model.target.features) + 3
     return System(
         name="mse",
         kind="closed",
         time=S_PHASE,
-        equations=(
-            Equation(f"M{2 * len(model.target.features) + 3}", symbol("mse"), value),
-        ),
+        equations=numbered("M", {symbol("mse"): value}, label),
         parameters=tuple(
             dict.fromkeys(parameters_of(model) + bulk_parameters(model, window))
         ),

@@ -16,7 +16,7 @@ from ..models.cases import Case, case_of
 from ..models.model import TAU, D, Model
 from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System
+from ..symbols.system import Equation, Step, System, numbered
 from ..windows.dilation import make_dilation
 from ..windows.search import S_PHASE, Window, find_windows, leading_rate
 from .stationary import Stationary
@@ -58,10 +58,8 @@ def correction(model: Model, window: Window, learned: System) -> System:
     else:
         parts = Stationary(model, moved)
         values, unknowns = _response(parts), (*parts.readout_names, *parts.unknowns)
-    equations = tuple(
-        Equation(f"C{i}", shift(str(x)), value, rate=D**-rate)
-        for i, (x, value) in enumerate(values.items(), 1)
-    )
+    shifts = {shift(str(x)): value for x, value in values.items()}
+    equations = numbered("C", shifts, rate=D**-rate)
     others = _scales(model, equations)
     return System(
         name="correction",

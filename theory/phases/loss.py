@@ -133,6 +133,8 @@ class Loss:
 
     def released(self) -> dict[sp.Expr, sp.Expr]:
         """The expressions that the symbols of `held` stand for."""
+        if not self.counted:
+            return {}
         return {
             self.held(name, j, c): self.seen(j, c) if name == "seen" else self.hit(j, c)
             for name in ("seen", "hit")

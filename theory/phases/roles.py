@@ -13,7 +13,7 @@ from ..models.cases import Case, case_of
 from ..models.model import Model
 from ..symbols.system import System
 from ..windows.search import Window
-from . import bulk, finite_d, sampled, sampling, stationary, training, weights
+from . import bulk, finite_d, sampling, stationary, training, weights
 
 Derivation = Callable[[Model, Window], System]
 Following = Callable[[Model, Window, System], System]
@@ -42,20 +42,20 @@ TABLE = {
         finite_d.correction,
     ),
     Case.POPULATION: Roles(
-        stationary.stationary_learned,
+        stationary.learned,
         sampling.population,
         None,
         training.training,
         finite_d.correction,
     ),
     Case.TWO_MODES: Roles(
-        stationary.stationary_learned,
-        sampling.two_modes,
+        stationary.learned,
+        sampling.samples,
         sampling.projected,
         training.training,
         finite_d.correction,
     ),
-    Case.CLASSES: Roles(sampled.learned, sampled.sampling, sampled.projected),
+    Case.CLASSES: Roles(stationary.learned, sampling.samples, sampling.projected),
     Case.FROZEN: Roles(bulk.frozen),
 }
 

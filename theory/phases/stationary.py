@@ -1,8 +1,18 @@
-r"""The overlaps of one unit in a feature window when no closed form exists.
+r"""The overlaps learned in a feature window when no closed form exists.
 
-`u` is eliminated (the loss is quadratic in it), the direction of `w` is known, and a
-few numbers stay unknown: they minimise an objective, compared with the closed
-solution in which every unit saturates.
+One hidden unit for each feature of the window: a single one on the population or on
+samples of two modes; on samples of a product mixture ($\delta = 0$) one for each
+feature, whose fields are correlated. `u_j` and `w_j` lie in the span of the means and
+of the summed noises of each class of samples, so that all norms follow from overlaps
+with these; some minimise the loss of the window, and the rest follow. The minimum is
+compared with a closed one, in which every unit is a constant.
+
+One feature is the case K = 1 of all that is written here, but two steps are taken for
+it alone. The matrix $A_{jk} = \lambda\delta_{jk} + \sum_c n_c\mathbb
+E\varphi_j\varphi_k$ that eliminates `u` is a number then; for K units its inverse is a
+ratio of polynomials of degree K in averages, longer than the slopes in `u` that it
+would save. And (R1), (R2) fix both $\zeta_\pm$; for K features they are K + 1 relations
+for the $2^K$ overlaps of each unit with noises, and leave others to be searched for.
 """
 
 from __future__ import annotations
@@ -12,50 +22,40 @@ from functools import cached_property
 
 import sympy as sp
 
-from ..models.classes import has_patterns
-from ..models.model import Model, named
-from ..symbols.gaussian import OpenUnit, to_averages
+from ..models.classes import Classes
+from ..models.model import Model
+from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
-from ..symbols.system import Branch, Equation, Step, System
+from ..symbols.system import Branch, Step, System, numbered
 from ..windows.search import S_PHASE, Window
 from .loss import Loss, tidy, window_loss, window_parameters
 
+Values = dict[sp.Symbol, sp.Expr]
 
-def stationary_learned(model: Model, window: Window) -> System:
-    r"""The minimum of the window's loss over what the closed steps leave. (W1)-(W9)
 
-    `u` enters quadratically and is eliminated; `w` lies along the difference of the
-    class means when there is a bias (then only $\omega, b$ stay unknown).
+def learned(model: Model, window: Window) -> System:
+    r"""The minimum of the window's loss over what the closed steps leave. (W1)-...
+
+    One unit with a bias on two modes leaves $\omega, b$. Several leave every overlap
+    with the means and the noises; (R2) leaves $2^K$ numbers and a bias for each unit,
+    (R1) one less; a tied `u` follows from `w`.
     """
     parts = Stationary(model, window)
-    unknowns, values = parts.unknowns, parts.values
-    equations = tuple(
-        Equation(f"W{i}", x, to_averages(parts.slope(x)))
-        for i, x in enumerate(unknowns, 1)
-    )
-    observables = tuple(
-        Equation(f"W{i}", x, to_averages(value))
-        for i, (x, value) in enumerate(values.items(), len(unknowns) + 1)
-        if x not in unknowns
-    )
+    slopes = parts.slopes
+    equations = numbered("W", slopes)
+    values = {x: to_averages(e) for x, e in parts.values.items()}
+    observables = numbered("W", values, len(slopes) + 1)
     return System(
         name="learned",
-        kind="stationary" if unknowns else "closed",
+        kind="stationary" if slopes else "closed",
         time=S_PHASE,
         equations=equations or observables,
-        observables=observables if unknowns else (),
+        observables=observables if slopes else (),
         parameters=window_parameters(model, window),
         objective=to_averages(parts.objective),
-        branches=(
-            _saturated_branch(model, window, parts.total, parts.readout)
-            if unknowns
-            else ()
-        ),
-        domain=(symbol("omega") >= 0,) if symbol("omega") in unknowns else (),
-        steps=(
-            *_stationary_steps(model, parts.total, parts.readout, parts.weights),
-            *assumptions(model, window),
-        ),
+        branches=_constant_units(parts) if slopes else (),
+        domain=tuple(x >= 0 for x in slopes if x == symbol("omega")),
+        steps=(*_steps(parts), *_assumptions(parts)),
     ).check()
 
 
@@ -67,278 +67,298 @@ class Stationary:
     window: Window
 
     @cached_property
-    def total(self) -> sp.Expr:
-        """The window's loss, ridges included. (L2)"""
-        return window_loss(Loss(self.model, (1,)), self.window)
+    def loss(self) -> Loss:
+        """The loss of a unit for each feature. (L1)"""
+        return Loss(self.model, tuple(range(1, 1 + len(self.model.target.features))))
 
     @cached_property
-    def readout(self) -> dict[sp.Symbol, sp.Expr]:
-        """`u` at its minimum."""
-        return _readout(self.model, self.window, self.total)
-
-    @cached_property
-    def weights(self) -> dict[sp.Symbol, sp.Expr]:
-        """The overlaps fixed by stationarity of `w`."""
-        return _weights(self.model)
-
-    @cached_property
-    def fixed(self) -> dict[sp.Symbol, sp.Expr]:
-        """Overlaps in the unknowns alone."""
-        return _substituted({**self.readout, **self.weights}, self.weights)
+    def data(self) -> Classes:
+        """The classes of samples; none of the population, whose noises are averaged."""
+        return self.loss.data or Classes(self.model, ())
 
     @property
-    def unknowns(self) -> tuple[sp.Symbol, ...]:
-        """The unknowns that are left."""
-        return _unknowns(self.model)
+    def alone(self) -> bool:
+        """Whether one unit is left, whose `u` and `zeta` are eliminated."""
+        return not self.loss.counted
+
+    @cached_property
+    def total(self) -> sp.Expr:
+        """The window's loss, ridges included. (L2)"""
+        return window_loss(self.loss, self.window)
 
     @property
     def readout_names(self) -> tuple[sp.Symbol, ...]:
         """The overlaps that make up `u`."""
-        return _readout_names(self.model)
+        return tuple(self.data.each("m", "a"))
+
+    @cached_property
+    def readout(self) -> Values:
+        """`u` at its minimum for given `w, b`, or as a tied `w` dictates."""
+        if self.data.tied:
+            best = tied_readout(self.data, self.window)
+        elif self.alone:
+            best = self._best_readout()
+        else:
+            return {}
+        return best | {x: e.xreplace(best) for x, e in squares(self.data, "q").items()}
+
+    def _best_readout(self) -> Values:
+        names = self.readout_names
+        quadratic = self.total.xreplace(squares(self.data, "q"))
+        solved = sp.solve([sp.diff(quadratic, x) for x in names], names, dict=True)[0]
+        return {x: _tidy_ratio(value) for x, value in solved.items()}
+
+    @cached_property
+    def weights(self) -> Values:
+        """What stationarity of `w` fixes: zeta, r, the length that a sign sees."""
+        if not self.alone:
+            return {}
+        (norm,) = squares(self.data, "r").items()
+        found = fixed_noises(self.data) if self.data.closed else {}
+        length = norm[1].xreplace(found)
+        if self.model.autoencoder.activation.endswith("sign"):
+            (omega,) = self.data.each("omega")
+            scale = {omega: 1 / sp.sqrt(sp.cancel(length / omega**2))}
+            found = scale | {x: e.xreplace(scale) for x, e in found.items()}
+            length = sp.S.One
+        return found | {norm[0]: sp.factor(length)}
+
+    @cached_property
+    def fixed(self) -> Values:
+        """Overlaps in the unknowns alone."""
+        return _put(self.readout, self.weights) | self.weights
+
+    @cached_property
+    def known(self) -> Values:
+        """The overlaps in the unknowns, norms and products included."""
+        return self.fixed | _put(norms(self.data), self.fixed, known=self.fixed)
+
+    @cached_property
+    def written(self) -> Values:
+        """All that the loss is written in, from the unknowns."""
+        return self.known | _put(self.loss.released(), self.fixed)
+
+    @cached_property
+    def unknowns(self) -> tuple[sp.Symbol, ...]:
+        """The overlaps that the loss is minimised over."""
+        every = self.data.each("omega", "zeta", "b", "m", "a")
+        return tuple(x for x in every if x not in self.fixed)
 
     @property
     def free_loss(self) -> sp.Expr:
         """The loss in the unknowns and the overlaps of `u`, neither eliminated."""
-        q = _own(self.model, "q")[0]
-        norm2 = _norm2(self.readout_names, self.model)
-        return _put(_put(self.total, self.weights), {q: norm2})
+        return self.total.xreplace(self.weights).xreplace(squares(self.data, "q"))
 
     @property
-    def dependent(self) -> dict[sp.Symbol, sp.Expr]:
+    def dependent(self) -> Values:
         """The overlaps that follow from the unknowns and those of `u`."""
-        q = _own(self.model, "q")[0]
-        own = {x: x for x in self.readout_names}
-        own[q] = _norm2(self.readout_names, self.model)
-        fixed = {**own, **self.weights}
-        return {**fixed, **_overlaps(self.model, self.window, fixed)}
+        own = {x: x for x in self.readout_names} | squares(self.data, "q")
+        fixed = own | self.weights
+        known = fixed | _put(norms(self.data), fixed, known=fixed)
+        return known | self._rest(known)
 
     @property
     def objective(self) -> sp.Expr:
-        """The function that the unknowns minimise."""
-        return _objective(self.model, self.total, self.fixed)
+        """The loss at the best `u`, where the linear part of a quadratic halves."""
+        if self.data.tied or not self.alone:
+            return self.total.xreplace(self.written)
+        halves = {x: self.fixed[x] / 2 for x in self.readout_names}
+        none = dict.fromkeys(squares(self.data, "q"), sp.S.Zero)
+        return self.total.xreplace(none).xreplace(self.fixed | halves)
+
+    @cached_property
+    def values(self) -> Values:
+        """Every overlap that is computed from the unknowns."""
+        return self.known | self._rest(self.written)
+
+    def _rest(self, known: Values) -> Values:
+        """The skip, and 0 for the biases of units without."""
+        skip = {symbol("c_hat"): self.loss.skip(self.window).xreplace(known)}
+        skip[symbol("c")] = sp.S.Zero
+        none = {} if self.model.autoencoder.bias else self._no_biases()
+        return skip | none if self.alone else none | dict(reversed(skip.items()))
+
+    def _no_biases(self) -> Values:
+        return {self.data.of("b", j): sp.S.Zero for j in self.data.units}
 
     @property
-    def values(self) -> dict[sp.Symbol, sp.Expr]:
-        """Every overlap that is computed from the unknowns."""
-        return {**self.fixed, **_overlaps(self.model, self.window, self.fixed)}
+    def slopes(self) -> Values:
+        """The slopes of the loss in the unknowns; `u` at its minimum adds nothing."""
+        if not self.alone:
+            return self._chained_slopes()
+        early, late = (self.weights, self.fixed)
+        if self.data.tied:
+            early, late = self.fixed, {}
+        total = self.total.xreplace(early)
+        each = {x: sp.diff(total, x).xreplace(late) for x in self.unknowns}
+        return {x: to_averages(slope) for x, slope in each.items()}
 
-    def slope(self, x: sp.Symbol) -> sp.Expr:
-        """Derivative of the objective with respect to the unknown `x`."""
-        return _slope(self.model, x, self.total, self.weights, self.fixed)
-
-
-def _objective(
-    model: Model, total: sp.Expr, fixed: dict[sp.Symbol, sp.Expr]
-) -> sp.Expr:
-    """The loss at the best `u`: at a quadratic's minimum, its linear part halves."""
-    if model.autoencoder.tied:
-        return _put(total, fixed)
-    halves = {x: fixed[x] / 2 for x in _readout_names(model)}
-    return _put(total.subs(_own(model, "q")[0], 0), {**fixed, **halves})
-
-
-def _slope(
-    model: Model,
-    x: sp.Symbol,
-    total: sp.Expr,
-    weights: dict[sp.Symbol, sp.Expr],
-    fixed: dict[sp.Symbol, sp.Expr],
-) -> sp.Expr:
-    """Derivative of the objective; `u` at its minimum does not contribute to it."""
-    if model.autoencoder.tied:
-        return sp.diff(_put(total, fixed), x)
-    return _put(sp.diff(_put(total, weights), x), fixed)
+    def _chained_slopes(self) -> Values:
+        """The same by the chain rule: slopes in what the loss is written in, once."""
+        inner = {x: e for x, e in self.written.items() if self.total.has(x)}
+        seen = [*inner, *self.data.each("b")]
+        outer = {x: sp.diff(self.total, x).xreplace(inner) for x in seen}
+        outer = {x: to_averages(slope) for x, slope in outer.items()}
+        found = {}
+        for x in self.unknowns:
+            through = [y for y, e in inner.items() if e.has(x)]
+            parts = (outer[y] * sp.diff(inner[y], x) for y in through)
+            found[x] = sp.Add(outer.get(x, 0), *parts)
+        return found
 
 
-def _put(expr: sp.Expr, values: dict[sp.Symbol, sp.Expr]) -> sp.Expr:
-    return expr.subs(values, simultaneous=True)
+def _put(values: Values, given: Values, known: Values | None = None) -> Values:
+    """The values in what is given, without those that are known."""
+    new = {x: e for x, e in values.items() if x not in (known or {})}
+    return {x: e.xreplace(given) for x, e in new.items()}
 
 
-def _substituted(
-    values: dict[sp.Symbol, sp.Expr], inner: dict[sp.Symbol, sp.Expr]
-) -> dict[sp.Symbol, sp.Expr]:
-    return {x: _put(value, inner) for x, value in values.items()}
-
-
-def _own(model: Model, *names: str) -> tuple[sp.Symbol, ...]:
-    return tuple(named(model, name, 1) for name in names)
-
-
-def _readout_names(model: Model) -> tuple[sp.Symbol, ...]:
-    m = _own(model, "m")
-    return (*m, symbol("a_plus"), symbol("a_minus")) if model.data.samples else m
-
-
-def _readout(model: Model, window: Window, total: sp.Expr) -> dict[sp.Symbol, sp.Expr]:
-    """`u` at its minimum for given `w, b` (untied), or as `w` dictates (tied)."""
-    names = _readout_names(model)
-    q = _own(model, "q")[0]
-    norm2 = _norm2(names, model)
-    if model.autoencoder.tied:
-        ratio = window.alpha**2 / window.beta
-        weights = _own(model, "omega")
-        weights += (symbol("zeta_plus"), symbol("zeta_minus"))
-        tied = {u: ratio * w for u, w in zip(names, weights, strict=False)}
-        return {**tied, q: _put(norm2, tied)}
-    quadratic = total.subs(q, norm2)
-    solved = sp.solve([sp.diff(quadratic, x) for x in names], names, dict=True)[0]
-    best = {x: tidy_ratio(value) for x, value in solved.items()}
-    return {**best, q: _put(norm2, best)}
-
-
-def tidy_ratio(expr: sp.Expr) -> sp.Expr:
+def _tidy_ratio(expr: sp.Expr) -> sp.Expr:
     """Collect numerator and denominator of a ratio by their averages."""
     top, bottom = sp.fraction(sp.together(expr))
     return tidy(top) / tidy(bottom)
 
 
-def _norm2(names: tuple[sp.Symbol, ...], model: Model) -> sp.Expr:
-    """Squared norm from the overlaps with the mean and with each sample's noise."""
-    if not model.data.samples:
-        return names[0] ** 2
-    n, n_plus = symbol("n"), symbol("n_plus")
-    return names[0] ** 2 + n_plus * names[1] ** 2 + (n - n_plus) * names[2] ** 2
+def tied_readout(data: Classes, window: Window) -> Values:
+    r"""`m, a` of tied units, $u_j = \alpha^2 w_j/(\beta\sqrt d)$."""
+    ratio = window.alpha**2 / window.beta
+    means = zip(data.each("m"), data.each("omega"), strict=True)
+    noises = zip(data.each("a"), data.each("zeta"), strict=True)
+    roots = [data.root(j) for j in data.units for _ in data.units]
+    found = {m: ratio * w / root for (m, w), root in zip(means, roots, strict=True)}
+    return found | {a: ratio * zeta for a, zeta in noises}
 
 
-def _weights(model: Model) -> dict[sp.Symbol, sp.Expr]:
-    """The overlaps fixed by stationarity of `w`: zeta, r, the scale of a sign unit."""
-    omega, r = _own(model, "omega", "r")
-    zetas = symbol("zeta_plus"), symbol("zeta_minus")
-    found: dict[sp.Symbol, sp.Expr] = {}
-    if model.data.samples and model.autoencoder.bias and not model.autoencoder.tied:
-        found = dict(zip(zetas, mean_difference(model), strict=True))
-    names = (omega, *zetas) if model.data.samples else (omega,)
-    r_value = _put(_norm2(names, model), found)
-    if model.autoencoder.activation.endswith("sign"):
-        scale = {omega: 1 / sp.sqrt(sp.cancel(r_value / omega**2))}
-        found = {**scale, **{x: _put(e, scale) for x, e in found.items()}}
-        r_value = sp.S.One
-    return {**found, r: sp.factor(r_value)}
+def norms(data: Classes) -> Values:
+    r"""$q_{jk}, r_{jk}, v_j$ from the overlaps: means and class noises span all."""
+    found = squares(data, "q") | squares(data, "r")
+    for j in data.units:
+        means, noises = _inner(data, "ma", ("omega", "zeta"), j, j)
+        found[data.of("v", j)] = means + noises / data.root(j)
+    return found
 
 
-def mean_difference(model: Model) -> tuple[sp.Expr, sp.Expr]:
-    r"""$\zeta_\pm$ from $\omega$: `w` lies along the difference of the class means.
+def squares(data: Classes, name: str) -> Values:
+    r"""Products of the `u` among themselves ($q_{jk}$), or of the `w` ($r_{jk}$)."""
+    found = {}
+    for j, k in ((j, k) for j in data.units for k in data.units if j <= k):
+        if name == "q":
+            means, noises = _inner(data, "ma", "ma", j, k)
+            noises /= data.root(j) * data.root(k)
+        else:
+            means, noises = _inner(data, *2 * (("omega", "zeta"),), j, k)
+        found[data.pair(name, j, k)] = means + noises
+    return found
 
-    The loss sees `w, b` through the two field means $c_\pm$ and $r$ alone. With
-    $J_\pm, J_r$ its slopes, the equation of `b` reads $J_+ + J_- = 0$, and those of
-    $\omega, \zeta_+, \zeta_-$ are linear in the unknowns: eliminate $J_+/J_r$.
+
+def _inner(
+    data: Classes,
+    left: tuple[str, str] | str,
+    right: tuple[str, str] | str,
+    j: int,
+    k: int,
+) -> tuple[sp.Expr, sp.Expr]:
+    """Inner product of two vectors: the part along the means, and along the noises."""
+    means = (data.pair(left[0], j, x) * data.pair(right[0], k, x) for x in data.units)
+    noises = (
+        data.count(c) * data.own(left[1], j, c) * data.own(right[1], k, c)
+        for c in data.patterns
+    )
+    return sp.Add(*means), sp.Add(*noises)
+
+
+def relations(data: Classes, j: int) -> dict[str, sp.Equality]:
+    r"""The relations fixed by stationarity of $w_j$ and, untied, $b_j$. (R1, R2, ...)
+
+    $$ 0 = \sum_c n_c\zeta_{jc}, \qquad
+       \omega_{jk} = \frac{\sqrt{\rho_k}}\sigma \sum_c s_{ck} n_c \zeta_{jc} . $$
     """
-    plus, minus, slope_r, rate, b = sp.symbols("J_p J_m J_r k b")
-    sigma = model.target.sigma
-    omega, zp, zm = (symbol(x) for x in ("omega", "zeta_plus", "zeta_minus"))
-    means = (rate * (omega + sigma * zp) + b, rate * (-omega + sigma * zm) + b)
-    r = _norm2((omega, zp, zm), model)
-    slopes = [
-        plus * sp.diff(means[0], x)
-        + minus * sp.diff(means[1], x)
-        + slope_r * sp.diff(r, x)
-        for x in (b, omega, zp, zm)
-    ]
-    solved = sp.solve(slopes, [minus, plus, zp, zm], dict=True)[0]
-    return sp.factor(solved[zp]), sp.factor(solved[zm])
+    loads = {c: data.count(c) * data.own("zeta", j, c) for c in data.patterns}
+    found = {}
+    if data.closed:
+        found["R1"] = sp.Eq(sp.S.Zero, sp.Add(*loads.values()), evaluate=False)
+    for k in data.units:
+        value = sp.Add(*(c[k - 1] * x for c, x in loads.items()))
+        value *= data.root(k) / data.sigma
+        found[f"R{k + 1}"] = sp.Eq(data.pair("omega", j, k), value, evaluate=False)
+    return found
 
 
-def _unknowns(model: Model) -> tuple[sp.Symbol, ...]:
-    omega, b = _own(model, "omega", "b")
-    auto = model.autoencoder
-    found = () if auto.activation.endswith("sign") else (omega,)
-    if model.data.samples and (auto.tied or not auto.bias):
-        found += (symbol("zeta_plus"), symbol("zeta_minus"))
-    return (*found, b) if auto.bias else found
+def fixed_noises(data: Classes) -> Values:
+    r"""$\zeta_\pm$ of one unit from $\omega$: (R1), (R2) solved.
+
+    `w` lies along the difference of the class means.
+    """
+    names = list(data.each("zeta"))
+    if not names:
+        return {}
+    solved = sp.solve([x.lhs - x.rhs for x in relations(data, 1).values()], names)
+    return {x: sp.factor(solved[x]) for x in names}
 
 
-def _overlaps(
-    model: Model, window: Window, fixed: dict[sp.Symbol, sp.Expr]
-) -> dict[sp.Symbol, sp.Expr]:
-    """`v` and the skip from the overlaps of `u` and `w`."""
-    names = _readout_names(model)
-    pairs = dict(
-        zip(
-            names,
-            (*_own(model, "omega"), symbol("zeta_plus"), symbol("zeta_minus")),
-            strict=False,
-        )
-    )
-    sizes = (sp.S.One, symbol("n_plus"), symbol("n") - symbol("n_plus"))
-    v = sum(
-        size * fixed[u] * fixed.get(w, w)
-        for size, (u, w) in zip(sizes, pairs.items(), strict=False)
-    )
-    hat = Loss(model, (1,)).skip(window)
-    values = {**fixed, _own(model, "v")[0]: v}
-    bias = {} if model.autoencoder.bias else {_own(model, "b")[0]: sp.S.Zero}
-    return {
-        _own(model, "v")[0]: v,
-        symbol("c_hat"): _put(hat, values),
-        symbol("c"): sp.S.Zero,
-        **bias,
+# ------------------------------------------------------------------- the closed minimum
+
+
+def _constant_units(parts: Stationary) -> tuple[Branch, ...]:
+    r"""The minimum in which every unit is a constant.
+
+    Without bias all vanish; one tied unit then comes to it by itself. With a bias each
+    unit is 1 (G4) and shares the mean of the samples; untied, $w = 0$ there, while a
+    tied $w = (\beta/\alpha^2) u$ is as long as `u` and costs its ridge.
+    """
+    if parts.model.autoencoder.bias:
+        return (_saturated(parts),)
+    return () if parts.alone and parts.data.tied else (_silent(parts),)
+
+
+def _silent(parts: Stationary) -> Branch:
+    names = parts.unknowns
+    if parts.alone:
+        names = (*parts.readout, parts.data.of("v", 1))
+    values = dict.fromkeys(names, sp.S.Zero)
+    if parts.alone:
+        zero = values | dict.fromkeys(parts.unknowns, sp.S.Zero)
+        values[symbol("c_hat")] = parts.loss.skip(parts.window).xreplace(zero)
+    return Branch("silent", _size(parts), numbered("B", values))
+
+
+def _size(parts: Stationary) -> sp.Expr:
+    """The loss without units; the population's leaves out the spread of a mode."""
+    return parts.data.norm2 if parts.loss.data else sp.S.One
+
+
+def _saturated(parts: Stationary) -> Branch:
+    data, loss, count = parts.data, parts.loss, len(parts.data.units)
+    samples = loss.data is not None
+    n = data.size if samples else sp.S.One
+    rows = {c: data.count(c) if samples else loss.share(c) for c in loss.patterns}
+    rate = parts.window.beta / parts.window.alpha**2
+    ridge = symbol("ridge_u") + (rate**2 * symbol("ridge_w") if data.tied else 0)
+    weight = n * count + (ridge if samples else 0)
+    sums = [sp.Add(*(x * c[k - 1] for c, x in rows.items())) for k in data.units]
+    square = [(data.rho(k) if samples else 1) * sums[k - 1] ** 2 for k in data.units]
+    gain = sp.Add(*square) + (n * data.sigma**2 if samples else 0)
+    best = {
+        data.pair("m", j, k): data.root(k) / data.root(j) * sums[k - 1] / weight
+        for j in data.units
+        for k in data.units
     }
+    best |= {x: data.sigma / weight for x in data.each("a")}
+    values = best
+    if data.tied:
+        tied = tied_readout(data, parts.window).items()
+        own = set(data.each("omega", "zeta"))
+        values = {w: best[u] * w / e for u, e in tied for w in own & e.free_symbols}
+    objective = _size(parts) - count * gain / (n * weight)
+    if parts.alone:
+        values |= best | _put(squares(data, "q"), best)
+        order = dict.fromkeys([*(values if data.tied else ()), *parts.readout])
+        values = {x: sp.factor(values[x]) for x in order}
+        objective = sp.factor(objective)
+    return Branch("saturated", objective, numbered("B", values))
 
 
-def _saturated_branch(
-    model: Model,
-    window: Window,
-    total: sp.Expr,
-    readout: dict[sp.Symbol, sp.Expr],
-) -> tuple[Branch, ...]:
-    r"""The minimum in which every unit saturates alike; without bias, $w = 0$.
-
-    Untied, $w = 0$ there. Tied, $w = (\beta/\alpha^2) u$ is as long as `u` and costs
-    its ridge: both are those of `ridge_u` $+\,(\beta/\alpha^2)^2$ `ridge_w`.
-    """
-    if model.autoencoder.tied:
-        return _tied_saturated(model, window, total)
-    if not model.autoencoder.bias:
-        zero = dict.fromkeys((*readout, *_unknowns(model)), sp.S.Zero)
-        seen = _overlaps(model, window, zero)  # at once: they divide zero by zero
-        found = {x: zero[x] for x in readout}
-        found |= {x: seen[x] for x in (_own(model, "v")[0], symbol("c_hat"))}
-        none = tuple(
-            Equation(f"B{i}", *pair) for i, pair in enumerate(found.items(), 1)
-        )
-        rest = model.target.sigma**2 if model.data.samples else sp.S.Zero
-        return (Branch("silent", 1 + rest, none),)
-    omega, r = _own(model, "omega", "r")
-    zero = {omega: 0, r: 0, symbol("zeta_plus"): 0, symbol("zeta_minus"): 0}
-    if model.autoencoder.activation.endswith("sign"):  # it sees no length, so w has one
-        zero = {r: 1}
-
-    def at_infinity(expr: sp.Expr) -> sp.Expr:
-        return sp.factor(_saturated(expr).subs(zero))
-
-    values = {x: at_infinity(value) for x, value in readout.items()}
-    return (_branch(at_infinity(_put(total, readout)), values),)
-
-
-def _tied_saturated(model: Model, window: Window, total: sp.Expr) -> tuple[Branch, ...]:
-    """With a bias at infinity the loss is quadratic in `u`, and `w` follows it."""
-    if not model.autoencoder.bias:
-        return ()
-    names, q, r = _readout_names(model), *_own(model, "q", "r")
-    rate = window.beta / window.alpha**2
-    size = _norm2(names, model)
-    loss = _saturated(total).subs({r: rate**2 * size, q: size})
-    found = sp.solve([sp.diff(loss, x) for x in names], names, dict=True)[0]
-    best = {x: sp.factor(found[x]) for x in names}
-    weights = (*_own(model, "omega"), symbol("zeta_plus"), symbol("zeta_minus"))
-    tied = {w: rate * best[u] for w, u in zip(weights, names, strict=False)}
-    values = {**tied, **best, q: sp.factor(_put(size, best))}
-    return (_branch(sp.factor(loss.subs(best)), values),)
-
-
-def _saturated(expr: sp.Expr) -> sp.Expr:
-    """Replace the averages of a unit whose bias diverges: its activation is 1. (G4)"""
-    units = (sp.tanh, sp.erf, sp.sign, OpenUnit)
-    return expr.replace(
-        lambda e: hasattr(e, "standardised"),
-        lambda e: e.args[0].replace(lambda x: x.func in units, lambda x: sp.S.One),
-    )
-
-
-def _branch(objective: sp.Expr, values: dict[sp.Symbol, sp.Expr]) -> Branch:
-    equations = (Equation(f"B{i}", x, e) for i, (x, e) in enumerate(values.items(), 1))
-    return Branch("saturated", objective, tuple(equations))
-
+# --------------------------------------------------------------------------- in words
 
 ALIKE = (
     "An assumption, not a result: all samples of a class have equal overlaps with "
@@ -357,36 +377,85 @@ LARGE_NOISE = (
 )
 
 
-def assumptions(model: Model, window: Window) -> tuple[Step, ...]:
-    """Return what the equations of n samples assume, in words."""
-    if not model.data.samples:
+def _assumptions(parts: Stationary) -> tuple[Step, ...]:
+    """What the equations of n samples assume."""
+    if parts.loss.data is None:
         return ()
-    auto, several = model.autoencoder, has_patterns(model)
-    tested = auto.bias and not auto.tied and auto.activation != "sign"
-    more = UNTESTED if several else TESTED if tested else "This is not tested here."
-    grows = window.alpha_size > 0
-    return (Step(ALIKE + more), *((Step(LARGE_NOISE),) if grows else ()))
+    tested = parts.data.closed and parts.model.autoencoder.activation != "sign"
+    more = TESTED if tested else "This is not tested here."
+    grows = parts.window.alpha_size > 0
+    return (
+        Step(ALIKE + (more if parts.alone else UNTESTED)),
+        *((Step(LARGE_NOISE),) if grows else ()),
+    )
 
 
-def _stationary_steps(
-    model: Model,
-    total: sp.Expr,
-    readout: dict[sp.Symbol, sp.Expr],
-    weights: dict[sp.Symbol, sp.Expr],
-) -> tuple[Step, ...]:
+def _steps(parts: Stationary) -> list[Step]:
+    if parts.alone:
+        return _steps_alone(parts)
+    data, total = parts.data, parts.total.xreplace(parts.loss.released())
     found = [
+        Step(
+            "The samples form classes by the signs of their features, `n_pm` of them "
+            "with signs + and -. Insert the window into the loss (L1) and let `d` "
+            "grow. The skip's share is of higher order, so the units see",
+            to_averages(total),
+            "L2",
+        ),
+        *_readout_steps(parts),
+        Step(_WEIGHTS[data.closed]),
+    ]
+    for name, relation in relations(data, 1).items():
+        label = "R1" if relation.lhs == 0 else f"R{name[-1]}"
+        found.append(Step("so" if relation.lhs == 0 else "and", relation, label))
+    return found
+
+
+def _steps_alone(parts: Stationary) -> list[Step]:
+    tied = parts.data.tied
+    how = "u is tied to w:" if tied else "It is quadratic in u, which fixes"
+    why = "The loss sees w through its field alone; stationarity of w fixes"
+    return [
         Step(
             "Insert the window into the loss (L1) and let d grow. The skip's share of "
             "the loss is of higher order, so the hidden unit sees",
-            to_averages(total),
+            to_averages(parts.total),
             "L2",
+        ),
+        *_lines(how, parts.readout),
+        *_lines(why, parts.weights),
+    ]
+
+
+def _lines(text: str, values: Values) -> list[Step]:
+    return [
+        Step("and" if i else text, sp.Eq(x, to_averages(value), evaluate=False))
+        for i, (x, value) in enumerate(values.items())
+    ]
+
+
+def _readout_steps(parts: Stationary) -> list[Step]:
+    if parts.data.tied:
+        tied = tied_readout(parts.data, parts.window)
+        first = {x: value for x, value in tied.items() if str(x)[2] == "1"}
+        return _lines("`u` is tied to `w`, for each unit (here the first)", first)
+    return [
+        Step(
+            "It is quadratic in `u`: the matrix `A_jk = ridge_u delta_jk + sum_c "
+            "n_c E_c[phi_j phi_k]` gives `u_j = sum_k (A^(-1))_jk sum_c n_c "
+            "E_c[phi_k] xbar_c`, with `xbar_c` the mean of the samples of class "
+            "`c`."
         )
     ]
-    tied = model.autoencoder.tied
-    how = "u is tied to w:" if tied else "It is quadratic in u, which fixes"
-    why = "The loss sees w through its field alone; stationarity of w fixes"
-    for text, values in ((how, readout), (why, weights)):
-        for k, (x, value) in enumerate(values.items()):
-            line = sp.Eq(x, to_averages(value), evaluate=False)
-            found.append(Step("and" if k else text, line))
-    return tuple(found)
+
+
+_WEIGHTS = {
+    True: "The loss sees `w` through the fields alone. With `R_jk` the slopes in the "
+    "overlaps `r`, stationarity reads `sum_k R_jk w_k = -sum_c J_jc xbar_c`, and that "
+    "of the bias `sum_c J_jc = 0`. So `w_j = sum_c A_jc xbar_c` with `sum_c A_jc = 0`, "
+    "that is, for each unit (here the first)",
+    False: "The loss sees `w` through its overlaps with the samples and with other "
+    "`w`, so that at a minimum `w_j = sum_c A_jc xbar_c`: any combination of the class "
+    "means, since no bias sets the sum of `A_jc` to zero where there is none, or where "
+    "`u` is tied. For each unit (here the first)",
+}

@@ -9,7 +9,7 @@ import sympy as sp
 from ..models.model import Model
 from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System
+from ..symbols.system import Step, System, numbered
 from ..windows.search import S_PHASE, Window
 from .loss import Loss, gram_flow, tidy, window_loss, window_parameters
 
@@ -50,9 +50,7 @@ def training(model: Model, window: Window) -> System:
         name="training",
         kind="flow",
         time=symbol("train_time"),
-        equations=tuple(
-            Equation(f"G{i}", x, rhs) for i, (x, rhs) in enumerate(rows.items(), 6)
-        ),
+        equations=numbered("G", rows, 6),
         parameters=(*window_parameters(model, window), S_PHASE),
         domain=_domain(loss) if alone and not model.data.samples else (),
         steps=(

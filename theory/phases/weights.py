@@ -11,7 +11,7 @@ import sympy as sp
 from ..models.model import D, Feature, Model, named
 from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System
+from ..symbols.system import Equation, Step, System, numbered
 from ..windows.search import S_PHASE, Window
 from .denoiser import Denoiser, parameters_of, posterior_sharpness
 from .loss import ALPHA, BETA, gain, in_window, window_parameters
@@ -25,14 +25,11 @@ def bayes_learned(model: Model, window: Window) -> System:
     asymptotic, relative rate $\beta$ of the window.
     """
     values = bayes_values(model, window)
-    equations = tuple(
-        Equation(f"W{i}", x, value) for i, (x, value) in enumerate(values.items(), 1)
-    )
     return System(
         name="learned",
         kind="closed",
         time=S_PHASE,
-        equations=equations,
+        equations=numbered("W", values),
         parameters=window_parameters(model, window),
         steps=(
             Step(

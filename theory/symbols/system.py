@@ -8,6 +8,7 @@ the finite-size checks are all printed from it.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Literal
@@ -61,6 +62,19 @@ class Equation(_Sourced):
     status: Status = "asymptotic"
     rate: sp.Expr | None = None  # relative size of what was dropped, e.g. d**(-1/2)
     source: str = field(default="", compare=False, repr=False)
+
+
+def numbered(
+    letter: str,
+    values: Mapping[sp.Symbol, sp.Expr],
+    first: int = 1,
+    status: Status = "asymptotic",
+    rate: sp.Expr | None = None,
+) -> tuple[Equation, ...]:
+    """Return equations with the labels ``W1``, ``W2``, ... from what each is for."""
+    source = _writer(sys._getframe(1))
+    rows = enumerate(values.items(), first)
+    return tuple(Equation(f"{letter}{i}", *x, status, rate, source) for i, x in rows)
 
 
 @dataclass(frozen=True)
@@ -211,4 +225,5 @@ __all__ = [
     "Step",
     "System",
     "free_symbols",
+    "numbered",
 ]

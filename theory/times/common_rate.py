@@ -16,7 +16,7 @@ from ..models.model import D, Model, named
 from ..phases.denoiser import exact_denoiser
 from ..symbols.gaussian import FieldAverage, H, to_averages
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System
+from ..symbols.system import Equation, Step, System, numbered
 from .noise import BATCH, RATE, shared_noise
 from .shared import Form, flow_equations, shared_training, square_norm
 
@@ -80,10 +80,8 @@ def common_rate_sgd(model: Model, weight: sp.Expr, form: Form = to_averages) -> 
     pull = sp.diff(rows[bias], bias)
     moved[bias] *= D
     moved[spread] = D * (2 * spread * pull + weight**2 * bias_noise(model))
-    equations = tuple(
-        Equation(f"R{35 + i}", x, form(rhs), "asymptotic", rate=1 / D)
-        for i, (x, rhs) in enumerate(moved.items())
-    )
+    found = {x: form(rhs) for x, rhs in moved.items()}
+    equations = numbered("R", found, 35, rate=1 / D)
     step = Step(
         "The bias is a fast variable with a linear noise; its variance closes.",
         bias_noise(model),

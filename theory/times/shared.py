@@ -22,7 +22,7 @@ from ..phases.denoiser import exact_denoiser, parameters_of
 from ..phases.loss import gram_motion
 from ..symbols.gaussian import H2, FieldAverage, H, to_averages
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System
+from ..symbols.system import Equation, Step, System, numbered
 
 T, T2 = sp.tanh(H), sp.tanh(H2)
 
@@ -261,9 +261,8 @@ def shared_training(model: Model, weight: sp.Expr, form: Form = to_averages) -> 
         name="shared/training",
         kind="flow",
         time=symbol("train_time"),
-        equations=tuple(
-            Equation(f"R{i}", x, form(weight * rhs), "exact")
-            for i, (x, rhs) in enumerate(rows.items(), 3)
+        equations=numbered(
+            "R", {x: form(weight * rhs) for x, rhs in rows.items()}, 3, "exact"
         ),
         parameters=(*parameters_of(model), D, TAU),
         domain=tuple(x >= 0 for x in rows if str(x)[0] == "q"),

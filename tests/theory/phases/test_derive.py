@@ -463,11 +463,11 @@ def test_n_samples_with_free_sample_overlaps(auto):
 def sample_flow(derive):
     model = Model(two_modes(), data=Data(samples=True))
     window = find_windows(model)[0]
-    return derive(model, window, *([None] if derive is sampling.two_modes else []))
+    return derive(model, window, *([None] if derive is sampling.samples else []))
 
 
 def test_the_sampling_flow_of_n_samples():
-    flow = sample_flow(sampling.two_modes)
+    flow = sample_flow(sampling.samples)
     names = "omega b m a_plus a_minus zeta_plus zeta_minus nu g_plus g_minus n n_plus"
     omega, b, m, a_p, a_m, z_p, z_m, nu, g_p, g_m, n, n_p = map(symbol, names.split())
     n_m = n - n_p
@@ -484,7 +484,7 @@ def test_the_sampling_flow_of_n_samples():
 
 def test_the_projected_flow_is_the_field_of_the_whole_one():
     """H = omega Y + b, so Y' = nu' + k_plus g_plus' + k_minus g_minus'."""
-    whole, flat = sample_flow(sampling.two_modes), sample_flow(sampling.projected)
+    whole, flat = sample_flow(sampling.samples), sample_flow(sampling.projected)
     rng = np.random.default_rng(1)
     at = {**OTHER_POINT, "omega": 1.2, "b": 0.3, "m": 0.9, "a_plus": 0.2}
     at |= {"a_minus": -0.1, "nu": 0.4, "g_plus": rng.normal(), "g_minus": -0.5}
