@@ -6,7 +6,7 @@ A point is a batch of one row: `solve` labels what `solved_phases` returns for i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,8 @@ SHARES = (
     "final_share_plus",
     "final_share_plus_error",
 )
-"""Names of the columns of the generated share, which each feature has."""
+"""The generated share of each feature and its error, at the end of its window and of
+sampling."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,7 @@ def solve_rows(
     *,
     rtol: float = 1e-8,
     backend: str = "numba",
+    final: bool = False,
 ) -> Rows:
     """Solve a limit for a batch of parameters.
 
@@ -242,6 +244,9 @@ def solve_rows(
         Tolerance of the share; the bound that was reached is `share_plus_error`.
     backend
         ``numba``, ``jax``, or ``scipy``, which compiles nothing.
+    final
+        Whether to return the shares with which sampling ends too: for n samples the
+        minima are then found a second time, in a window without an end.
 
     Returns
     -------
@@ -260,15 +265,17 @@ def solve_rows(
     out: Rows = {"status": np.full(rows, "ok", dtype="<U16")}
     out["reason"] = np.full(rows, "", dtype="<U120")
     wide: Rows = {}
-    for i, part in enumerate(solved_phases(held, given, times, solver)):
+    parts = solved_phases(held, given, times, solver)
+    for i, part in enumerate(parts):
         table = part.overlaps | _searched(part, out)
         _judge(part, out, solver)
-        _finish(part, final_shares(held, part, given, solver), out)
         for name, values in table.items():
             shape = (rows, len(held.phases) * times.size)
             column = wide.setdefault(name, np.full(shape, np.nan))
             column[:, i * times.size : (i + 1) * times.size] = values
-    return out | _scalars(held, given, out) | wide | _coordinates(held, times)
+    last = [final_shares(held, x, given, solver) for x in parts if final]
+    scalars = _scalars(held, given, share_table(parts, last, rows))
+    return out | scalars | wide | _coordinates(held, times)
 
 
 def _searched(part: SolvedPhase, out: Rows) -> Rows:
@@ -289,12 +296,8 @@ def _searched(part: SolvedPhase, out: Rows) -> Rows:
 
 
 def _judge(part: SolvedPhase, out: Rows, solver: Solver) -> None:
-    """Keep the shares of a phase, and mark rows whose numbers are not known well."""
+    """Mark the rows of a phase whose numbers are not known well."""
     decided, name = part.shares, part.phase.name
-    if decided is not None:
-        for j, feature in enumerate(part.phase.features):
-            out[f"share_plus_{feature}"] = decided.values[:, j]
-            out[f"share_plus_error_{feature}"] = decided.errors[:, j]
     if part.phase.learned.status == "degenerate":
         _mark(
             out, True, "degenerate", f"frozen noise: {name} does not learn the weight"
@@ -306,12 +309,12 @@ def _judge(part: SolvedPhase, out: Rows, solver: Solver) -> None:
         _mark(out, worst > share_limit(solver), "inaccurate", reason, worst)
     reason = "flat: overlaps are known to {:.1g}"
     _mark(out, part.apart > FLAT, "inaccurate", reason, part.apart)
-    reason = "samples of a class part: the curvature is negative"
-    _mark(out, part.parted, "split", reason)
-    if part.alike is not None:
-        reason = "samples of a class part: a state lower by {:.1g} exists"
-        gain = part.alike.gain
-        _mark(out, part.parted & (gain > 0), "split", reason, gain)
+    gain = 0.0 if part.alike is None else part.alike.gain
+    bent, lower = "the curvature is negative", "a state lower by {:.1g} exists"
+    reason = "samples of a class part: " + np.where(gain > 0, lower, bent).astype(
+        object
+    )
+    _mark(out, part.parted, "split", reason, gain)
     if decided is not None and decided.early is not None:
         early = decided.early[:, 0]
         reason = "the share nears its limit like log d; it is {:.3g} at d = 1e6 kappa^2"
@@ -323,35 +326,46 @@ def _judge(part: SolvedPhase, out: Rows, solver: Solver) -> None:
     _mark(out, part.lost, "failed", reason)
 
 
-def _finish(part: SolvedPhase, final: PhaseShares | None, out: Rows) -> None:
-    """Keep the shares at the end of sampling, where they are known."""
-    if final is None:
-        return
-    for j, feature in enumerate(part.phase.features):
-        out[f"final_share_plus_{feature}"] = final.values[:, j]
-        out[f"final_share_plus_error_{feature}"] = final.errors[:, j]
-
-
-def _mark(out: Rows, rows: Any, status: str, reason: str, by: Any = 0.0) -> None:
+def _mark(out: Rows, rows: Any, status: str, reason: Any, by: Any = 0.0) -> None:
     """Give rows a status and a reason, in which `by` is filled."""
     shape = out["status"].shape
+    reasons, by = np.broadcast_to(reason, shape), np.broadcast_to(by, shape)
     for row in np.flatnonzero(np.broadcast_to(rows, shape)):
         out["status"][row] = status
-        out["reason"][row] = reason.format(np.broadcast_to(by, shape)[row])
+        out["reason"][row] = str(reasons[row]).format(by[row])
 
 
-def _scalars(limit: PrintedLimit, given: Mapping[str, Any], out: Rows) -> Rows:
+def share_table(
+    parts: Sequence[SolvedPhase], last: Sequence[PhaseShares | None], rows: int
+) -> Rows:
+    """Return the `SHARES` of all features, each of shape (rows, features).
+
+    `last` are the shares at the end of sampling, of each of the `parts` or of none; a
+    share that is not known is nan, and one that is known of no feature is left out.
+    """
+    count = sum(len(part.phase.features) for part in parts)
+    found: Rows = {}
+
+    def keep(names: Iterable[str], part: SolvedPhase, known: PhaseShares) -> None:
+        for name, values in zip(names, known[:2], strict=True):
+            table = found.setdefault(name, np.full((rows, count), np.nan))
+            table[:, np.array(part.phase.features) - 1] = values
+
+    for names, all_known in (
+        (SHARES[:2], [x.shares for x in parts]),
+        (SHARES[2:], last),
+    ):
+        for part, known in zip(parts, all_known, strict=False):
+            if known is not None:
+                keep(names, part, known)
+    return found
+
+
+def _scalars(limit: PrintedLimit, given: Mapping[str, Any], shares: Rows) -> Rows:
     """Ends of the sampling, with a column for each feature if there are several."""
     means, bulk = ends(limit, given)
-    features = range(1, means.shape[1] + 1)
-    found = {"mode_mean": means}
-    for name in SHARES:
-        columns = [out.pop(f"{name}_{j}", None) for j in features]
-        if any(x is not None for x in columns):
-            none = np.full(len(means), np.nan)
-            whole = [none if x is None else x for x in columns]
-            found[name] = np.stack(whole, axis=1)
-    if len(features) == 1:
+    found = {"mode_mean": means} | shares
+    if means.shape[1] == 1:
         found = {name: x[:, 0] for name, x in found.items()}
     return found | {"bulk_variance": bulk}
 

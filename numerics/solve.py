@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,13 @@ from .asked import asked
 from .attributes import attributes
 from .batch import (
     FLAT,
+    SHARES,
     SLOW,
     SolvedPhase,
     ends,
     final_shares,
     share_limit,
+    share_table,
     solved_phases,
 )
 from .codegen.parameters import (
@@ -37,7 +39,7 @@ from .codegen.parameters import (
 )
 from .codegen.snapshot import PrintedLimit, PrintedPhase, printed_limit
 from .minima.result import Minima, alone
-from .share.share import CLOSED, PhaseShares
+from .share.share import CLOSED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -224,37 +226,23 @@ def _sample(
     solver: Solver,
 ) -> dict[str, list[Any]]:
     """Return what describes the generated sample, one number for each feature."""
-    decided = [part for part in parts if part.shares is not None]
-    pairs = _by_feature(decided, [part.shares for part in decided])
-    final = [final_shares(limit, part, point, solver) for part in decided]
-    last = _by_feature(decided, final)
+    last = [final_shares(limit, part, point, solver) for part in parts]
+    table = share_table(parts, last, 1)
     means, bulk = ends(limit, point)
     tested = [x.alike for x in parts if x.alike is not None]
     known_alike: dict[str, list[Any]] = {
         "symmetric": [bool(x.symmetric[0]) for x in tested],
         "split_gain": [float(x.gain[0]) for x in tested],
     }
-    return {
-        "share_plus": [float(x) for x, _ in pairs],
-        "share_plus_error": [float(error) for _, error in pairs],
-        "final_share_plus": [float(x) for x, _ in last],
-        "final_share_plus_error": [float(error) for _, error in last],
-        "mode_mean": means[0].tolist(),
-        "bulk_variance": bulk.tolist(),
-    } | (known_alike if tested else {})
-
-
-def _by_feature(
-    parts: list[SolvedPhase], shares: Sequence[PhaseShares | None]
-) -> list[tuple[float, float]]:
-    """Return the share of every feature with its error; nan where it is not known."""
-    known: dict[int, tuple[float, float]] = {}
-    for part, found in zip(parts, shares, strict=True):
-        for j, feature in enumerate(part.phase.features):
-            none = np.nan, np.nan
-            pair = none if found is None else (found.values[0, j], found.errors[0, j])
-            known[feature] = pair
-    return [known[j] for j in sorted(known)]
+    none = np.full_like(means, np.nan)
+    return (
+        {name: table.get(name, none)[0].tolist() for name in SHARES}
+        | {
+            "mode_mean": means[0].tolist(),
+            "bulk_variance": bulk.tolist(),
+        }
+        | (known_alike if tested else {})
+    )
 
 
 @dataclass(frozen=True)

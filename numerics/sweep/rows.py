@@ -11,9 +11,17 @@ import numpy as np
 from ..asked import known_limit
 from ..batch import solve_rows
 from ..codegen.double import found_device
+from .modes_rows import mode_share_rows
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
+    from .chunk import RowFunction
+
+
+def solver_of(spec: Spec) -> RowFunction:
+    """Return the solver of a spec, or refuse one whose limit cannot be derived."""
+    known_limit(spec)
+    return mode_share_rows if spec.kind == "modes" else sweep_rows
 
 
 def sweep_rows(
@@ -28,6 +36,7 @@ def sweep_rows(
             settings["s"],
             rtol=settings["rtol"],
             backend=settings["backend"],
+            final=settings["final"],
         )
 
 

@@ -33,7 +33,7 @@ PAIR = 4 * START
 """Intervals of the normal that the times of a pair share."""
 
 Speed = Callable[[Sequence[float]], np.ndarray]
-"""The mean speed of a network's overlaps."""
+"""The mean speed of a network's overlaps, or of its biases."""
 
 
 class FlowKind(NamedTuple):
@@ -286,7 +286,7 @@ def integrate_flow(
     if grid.size == 1:
         return np.array([list(start)] * len(times))
     found = solve_ivp(
-        lambda _, y: speed(list(y)),
+        lambda _, y: speed(y),
         (0.0, grid[-1]),
         start,
         method="LSODA",

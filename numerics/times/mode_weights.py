@@ -24,6 +24,7 @@ from ..modes.averages import REACH, differences
 from ..modes.evaluate import families, weights_of
 from ..modes.loops import looped
 from ..modes.scrambled import as_normals, scrambled
+from .flow import Speed, integrate_flow
 from .nodes import TimeNodes, curve
 from .training_mean import contributing_times
 
@@ -67,14 +68,9 @@ class BiasFlow:
     """The speed of the biases, averaged over training times and the mixture."""
 
     def __init__(
-        self,
-        model: Model,
-        loss: str,
-        nodes: TimeNodes,
-        point: Mapping[str, float],
-        rule: int,
+        self, model: Model, loss: str, nodes: TimeNodes, point: Mapping[str, float]
     ) -> None:
-        """Lay out the columns; `rule` 0 and 1 are two rules of one accuracy."""
+        """Find the training times that matter, and how steep the fields are there."""
         target: Any = model.target
         loadings = np.array(target.loadings, float)
         exponents = np.array([float(x) for x in target.exponents])
@@ -94,17 +90,21 @@ class BiasFlow:
         spread = _spread(model, nodes.tau, point["sigma"])
         used = self._contributing(nodes, means, spread)
         along = np.ptp(means @ self.basis, axis=0)
-        steep = np.minimum(np.outer(along, spread), DECIDED)
-        self.columns = self._columns(nodes, steep, used, rule)
+        self.tau, self.weight = nodes.tau[used], nodes.weight[used]
+        self.steep = np.minimum(np.outer(along, spread[used]), DECIDED)
 
-    def __call__(self, bias: State) -> State:
-        """Return the speed of each bias, (modes,)."""
-        tau, g, weight = self.columns
-        given = self.given | {"tau": tau, "g": g, "b": bias[:, None]}
-        with np.errstate(all="ignore"):
-            inside = self.loops.integrand(given, len(tau))
-            found = self.functions.equations(np, 0.0, given, [inside])["b"]
-        return np.where(np.isfinite(found), found, 0.0) @ weight
+    def speed(self, rule: int) -> Speed:
+        """Return the speed of each bias, (modes,); rules 0 and 1 are alike exact."""
+        tau, g, weight = self._columns(rule)
+
+        def mean(bias: Sequence[float]) -> State:
+            given = self.given | {"tau": tau, "g": g, "b": np.array(bias)[:, None]}
+            with np.errstate(all="ignore"):
+                inside = self.loops.integrand(given, len(tau))
+                found = self.functions.equations(np, 0.0, given, [inside])["b"]
+            return np.where(np.isfinite(found), found, 0.0) @ weight
+
+        return mean
 
     def _contributing(
         self, nodes: TimeNodes, means: np.ndarray, spread: np.ndarray
@@ -121,17 +121,14 @@ class BiasFlow:
         parts = np.nan_to_num(before) * nodes.weight * decided
         return contributing_times(parts, NEGLIGIBLE)
 
-    def _columns(
-        self, nodes: TimeNodes, steep: np.ndarray, used: np.ndarray, rule: int
-    ) -> Columns:
-        tau, weight, points = [], [], []
-        for i in np.flatnonzero(used):
-            g, w = _rule(steep[:, i], rule)
-            tau.append(np.full(len(w), nodes.tau[i]))
-            weight.append(w * nodes.weight[i])
-            points.append(g)
-        normals = self.basis @ np.concatenate(points, 1)
-        return Columns(np.concatenate(tau), normals, np.concatenate(weight))
+    def _columns(self, rule: int) -> Columns:
+        points, weights = zip(*(_rule(x, rule) for x in self.steep.T), strict=True)
+        pairs = zip(weights, self.weight, strict=True)
+        return Columns(
+            np.repeat(self.tau, [len(w) for w in weights]),
+            self.basis @ np.concatenate(points, 1),
+            np.concatenate([w * share for w, share in pairs]),
+        )
 
 
 def _apart(means: np.ndarray) -> np.ndarray:
@@ -189,19 +186,19 @@ def weights_times(
     the softmax of the biases is within ``point["within"]`` of it for good. The error is
     the difference of two rules. Infinite where nothing moves the biases.
     """
+    flow = BiasFlow(model, loss, nodes, point)
     one, other = (
-        _times(BiasFlow(model, loss, nodes, point, rule), point) for rule in (0, 1)
+        _times(flow.speed(rule), flow.weights, point["within"]) for rule in (0, 1)
     )
     with np.errstate(invalid="ignore"):
         return (one + other) / 2, np.abs(one - other)
 
 
-def _times(flow: BiasFlow, point: Mapping[str, float]) -> np.ndarray:
+def _times(speed: Speed, p: np.ndarray, within: float) -> np.ndarray:
     from scipy.integrate import solve_ivp
 
-    p, within = flow.weights, point["within"]
     start = np.zeros_like(p)
-    unit = np.abs(flow(start)).max()
+    unit = np.abs(speed(start)).max()
     away = np.abs(softmax(start) - p) > within
     if not away.any():
         return np.zeros_like(p)
@@ -216,7 +213,7 @@ def _times(flow: BiasFlow, point: Mapping[str, float]) -> np.ndarray:
 
     last.terminal = True  # type: ignore[attr-defined]
     found = solve_ivp(
-        lambda t, b: flow(b) / unit,
+        lambda t, b: speed(b) / unit,
         (0, LONG),
         start,
         method="LSODA",
@@ -244,20 +241,5 @@ def weights_flow(
     times: Sequence[float],
 ) -> np.ndarray:
     """Return the biases at training times that do not decrease, (time, mode)."""
-    from scipy.integrate import solve_ivp
-
-    flow = BiasFlow(model, loss, nodes, point, 0)
-    grid = np.unique([0.0, *times])
-    first = np.array(start, float)
-    if grid.size == 1:
-        return np.repeat(first[None], len(times), axis=0)
-    found = solve_ivp(
-        lambda t, b: flow(b),
-        (0, grid[-1]),
-        first,
-        method="LSODA",
-        t_eval=grid,
-        rtol=RTOL,
-        atol=ATOL,
-    )
-    return found.y.T[np.searchsorted(grid, times)]
+    speed = BiasFlow(model, loss, nodes, point).speed(0)
+    return integrate_flow(speed, start, times, RTOL, ATOL)

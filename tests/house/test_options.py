@@ -195,6 +195,7 @@ LINES = {
             f"a --over kappa=1,2 -o s --device {x}" for x in ("cpu", "gpu")
         ),
         "rtol": tuple(f"a --over kappa=1,2 -o s --rtol {x}" for x in (1e-6, 1e-7)),
+        "final": ("a --over kappa=1,2 -o s", "a --over kappa=1,2 -o s --final"),
         "workers": tuple(f"a --over kappa=1,2 -o s --workers {x}" for x in "12"),
         "rows_per_chunk": tuple(
             f"a --over kappa=1,2 -o s --rows-per-chunk {x}" for x in "12"
@@ -318,8 +319,12 @@ def stubbed(monkeypatch, calls, command, option):
         for name in ("study_text", "schedules_text"):
             monkeypatch.setattr(f"dilaton.show.answers.{name}", lambda _: "a table")
         monkeypatch.setattr("dilaton.show.answers.to_json", lambda _: "JSON")
-        monkeypatch.setattr("dilaton.numerics.sweep.job.sweep_summary", lambda _: {})
-        monkeypatch.setattr("dilaton.numerics.sweep.job.summary_text", lambda *_: "t")
+        monkeypatch.setattr(
+            "dilaton.numerics.sweep.collect.sweep_summary", lambda _: {}
+        )
+        monkeypatch.setattr(
+            "dilaton.numerics.sweep.collect.summary_text", lambda *_: "t"
+        )
         monkeypatch.setattr(
             "dilaton.face.windows_report.report_json", lambda _: b"JSON"
         )
@@ -789,6 +794,7 @@ CALLS = {
         "backend": pair(
             batch, "backend", "scipy", "numba", limit="samples", columns=SAMPLES
         ),
+        "final": pair(batch, "final", False, True),
     },
     "steps": {
         "spec": pair(stepped, "spec", spec(), spec(p=0.6)),
@@ -805,6 +811,7 @@ CALLS = {
         "device": pair(swept, "device", "cpu", "gpu", backend="jax"),
         "s": pair(swept, "s", [0.5], [0.6]),
         "rtol": pair(swept, "rtol", 1e-6, 1e-7),
+        "final": pair(swept, "final", False, True),
         "scheduler": pair(swept, "scheduler", None, "127.0.0.1:1"),
         "chunk_index": pair(swept, "chunk_index", None, 0, rows_per_chunk=1),
         "rows_per_chunk": pair(swept, "rows_per_chunk", 1, 2),

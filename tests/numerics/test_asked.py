@@ -8,7 +8,8 @@ from dilaton.numerics.codegen.snapshot import limit_of as printed_of
 from dilaton.numerics.learn import learn, mse
 from dilaton.numerics.share.euler import smallest_steps, steps
 from dilaton.numerics.solve import solve
-from dilaton.numerics.sweep.job import sweep, sweep_summary
+from dilaton.numerics.sweep.collect import sweep_summary
+from dilaton.numerics.sweep.job import sweep
 from dilaton.theory.models.spec import parse_spec
 
 from ..cases import PRODUCT

@@ -32,6 +32,10 @@ def sweep(
         typer.Option(help="The device to solve on; gpu needs --backend jax."),
     ] = "cpu",
     rtol: Annotated[float, typer.Option(help="The relative tolerance.")] = 1e-8,
+    final: Annotated[
+        bool,
+        typer.Option("--final", help="Add the shares at the end of sampling."),
+    ] = False,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -68,9 +72,9 @@ def sweep(
     times = read_unit_times(at, "--at")
     chosen = load_spec(spec)
 
-    from ...numerics.sweep import job as sweeps
+    from ...numerics.sweep import collect, job
 
-    result = sweeps.sweep(
+    result = job.sweep(
         chosen,
         over,
         output,
@@ -78,6 +82,7 @@ def sweep(
         device=device,
         s=times,
         rtol=rtol,
+        final=final,
         scheduler=scheduler,
         chunk_index=chunk_index,
         rows_per_chunk=rows_per_chunk,
@@ -85,6 +90,6 @@ def sweep(
         progress=True,
     )
     if json:
-        print(answers.to_json(sweeps.sweep_summary(result)))
+        print(answers.to_json(collect.sweep_summary(result)))
     else:
-        print(sweeps.summary_text(result, output))
+        print(collect.summary_text(result, output))

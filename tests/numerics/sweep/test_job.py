@@ -16,11 +16,13 @@ import pytest
 import xarray as xr
 from dilaton.errors import MissingExtra, ModelError, SolveError, StoreError
 from dilaton.numerics.sweep.axes import Axis, axes_of, parse_axis
-from dilaton.numerics.sweep.job import make_job, summary_text, sweep
+from dilaton.numerics.sweep.collect import summary_text
+from dilaton.numerics.sweep.job import make_job, sweep
 from dilaton.numerics.sweep.store import Store
 from dilaton.theory.models.spec import default_spec
 
 SETTINGS = {"backend": "numba", "device": "cpu", "s": (0.5, 1.0), "rtol": 1e-8}
+SETTINGS |= {"final": False}
 POPULATION = {"n": "inf"}
 
 

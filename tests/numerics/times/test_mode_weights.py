@@ -66,7 +66,7 @@ def test_the_flow_is_the_slope_of_the_loss(spec):
     d, tau, bias = 50, 0.15, [0.2, -0.5, 0.1]
     nodes = TimeNodes(np.array([tau]), np.array([1.0]))
     point = {k: float(x) for k, x in spec.values.items()} | {"d": float(d)}
-    found = BiasFlow(spec.model, "data", nodes, point, 0)(np.array(bias))
+    found = BiasFlow(spec.model, "data", nodes, point).speed(0)(bias)
     p = [point[f"p_{k}"] for k in (1, 2, 3)]
     mean, error = sampled_speed(spec, bias, d, tau, p)
     assert np.abs((found - mean) / error).max() < 4

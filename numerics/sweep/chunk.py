@@ -1,0 +1,216 @@
+"""The chunks of a sweep: what a sweep is, and the numbers of some of its rows.
+
+The numbers come from a row function ``rows(spec, columns, settings)``; what it returns
+is checked, and a row that fails keeps its status while the others go on.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from ...errors import DilatonError, ShapeError, shown
+from ...files import code_digest
+from ...theory.models.spec import Spec
+from ..batch import SHARES
+from ..codegen.threads import one_thread
+from .axes import Axis, follows_p, inadmissible
+from .modes_rows import shared_out
+
+Columns = Mapping[str, np.ndarray]
+RowFunction = Callable[[Spec, Columns, Mapping[str, Any]], dict[str, np.ndarray]]
+"""``rows(spec, columns, settings)``: arrays whose first dimension is the row.
+
+Two-dimensional ones have time second, or what `SECOND` says; the coordinates along
+time are returned under ``"@t"``, ``"@s"``, ``"@phase"``. ``"status"`` and ``"reason"``
+are text.
+"""
+
+SECOND = dict.fromkeys((*SHARES, "mode_mean"), "feature")
+SECOND |= dict.fromkeys(("shares", "shares_error"), "mode")
+"""The second dimension of columns that have a value for each feature or mode."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A sweep, apart from where its chunks are kept; sent whole to every worker."""
+
+    spec: Spec
+    axes: tuple[Axis, ...]
+    rows: RowFunction
+    rows_per_chunk: int
+    settings: Mapping[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(axis.values) for axis in self.axes)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.size // self.rows_per_chunk)
+
+    def span(self, index: int) -> slice:
+        """The rows of chunk `index`."""
+        start = index * self.rows_per_chunk
+        return slice(start, min(start + self.rows_per_chunk, self.size))
+
+    def columns(self, index: int) -> dict[str, np.ndarray]:
+        """Every parameter of the rows of chunk `index`, each of shape (rows,)."""
+        span = self.span(index)
+        at = np.unravel_index(np.arange(span.start, span.stop), self.shape)
+        size = span.stop - span.start
+        values = {k: np.full(size, float(v)) for k, v in self.spec.values.items()}
+        for axis, where in zip(self.axes, at, strict=True):
+            values[axis.name] = np.asarray(axis.values)[where]
+        if follows_p(self.spec.values, self.axes):
+            values["n_plus"] = np.rint(values["p"] * values["n"])
+        return shared_out(values, self.axes) if self.spec.kind == "modes" else values
+
+    def recipe(self) -> dict[str, Any]:
+        """Everything that fixes the numbers of the sweep, as JSON."""
+        return {
+            "spec": self.spec.tables,
+            "axes": [[axis.name, list(axis.values)] for axis in self.axes],
+            "rows_per_chunk": self.rows_per_chunk,
+            "rows": f"{self.rows.__module__}.{self.rows.__qualname__}",
+            "settings": dict(self.settings),
+            "versions": versions(str(self.settings.get("backend", ""))),
+        }
+
+
+@cache
+def versions(backend: str) -> dict[str, str]:
+    """Return what the last bits of the numbers depend on besides the parameters."""
+    names = ["dilaton", "numpy", "scipy", "sympy"]
+    names += {"numba": ["numba", "llvmlite"], "jax": ["jax", "jaxlib"]}.get(backend, [])
+    sources = code_digest("theory", "numerics")
+    found = {name: metadata.version(name) for name in names}
+    return found | {"sources": sources, "machine": platform.machine()}
+
+
+def run_chunk(job: Job, index: int) -> dict[str, np.ndarray]:
+    """Compute chunk `index`; a row that fails keeps its status, the others go on."""
+    columns = job.columns(index)
+    reasons = inadmissible(columns)
+    good = np.flatnonzero(reasons == "")
+    size = len(reasons)
+    out = {
+        "status": np.where(reasons == "", "ok", "inadmissible").astype("<U16"),
+        "reason": reasons,
+    }
+    if follows_p(job.spec.values, job.axes):
+        out["n_plus"] = columns["n_plus"]
+    if good.size:
+        with one_thread():  # other chunks have the other cores
+            found = _guarded(job, {k: v[good] for k, v in columns.items()})
+        for name, array in found.items():
+            out[name] = _scatter(array, good, size, out.get(name), name)
+    return {name: _narrow(array) for name, array in out.items()}
+
+
+def _narrow(array: np.ndarray) -> np.ndarray:
+    """Return text as wide as its longest entry."""
+    return np.array(array.tolist(), dtype=str) if array.dtype.kind == "U" else array
+
+
+def _guarded(job: Job, columns: Columns) -> dict[str, np.ndarray]:
+    """Run the row function; when it raises, run its rows one by one."""
+    size = len(next(iter(columns.values())))
+    try:
+        found = job.rows(job.spec, columns, job.settings)
+    except (DilatonError, ArithmeticError, ValueError) as error:
+        if size == 1:
+            return {
+                "status": np.array(["failed"]),
+                "reason": np.array([str(error)[:120]]),
+            }
+    else:
+        return _arrays(found, size)
+    single = [
+        _guarded(job, {k: v[i : i + 1] for k, v in columns.items()})
+        for i in range(size)
+    ]
+    return _stacked(single)
+
+
+def _arrays(found: Any, size: int) -> dict[str, np.ndarray]:
+    """Return what a row function gave as arrays, or say what it must give."""
+    if not isinstance(found, Mapping):
+        raise _bad_rows(f"returned {shown(found)}")
+    arrays = {name: _array(name, value) for name, value in found.items()}
+    for name in misfits(arrays, size):
+        shape = arrays[name].shape
+        raise _bad_rows(f"gave `{name}` the shape {shape} for {size} rows")
+    return arrays
+
+
+def misfits(arrays: Columns, size: int) -> Iterator[str]:
+    """Names of arrays that are not (rows,), (rows, times) or, with an @, (times,)."""
+    times = arrays.get("@t")
+    for name, array in arrays.items():
+        fits = name in SECOND or times is None or array.shape[1:] == (times.size,)
+        wide = array.ndim == 2 and fits
+        along = name.startswith("@") and array.ndim == 1
+        rows = array.shape[:1] == (size,) and (array.ndim == 1 or wide)
+        if not (along or (rows and not name.startswith("@"))):
+            yield name
+
+
+def _array(name: Any, value: Any) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        raise _bad_rows(f"gave `{name}` as {shown(value)}") from None
+    if not isinstance(name, str) or array.dtype.kind not in "biufU":
+        raise _bad_rows(f"gave `{name}` as {shown(value)}")
+    return array
+
+
+def _bad_rows(fact: str) -> ShapeError:
+    return ShapeError(
+        "A row function must return a mapping from names to arrays of numbers or "
+        f"text, of shape (rows,) or (rows, times), but it {fact}. Correct the "
+        "function; `dilaton.numerics.sweep.chunk.RowFunction` says what it may return."
+    )
+
+
+def _stacked(single: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Stack one-row results, of which some have a status only."""
+    model: dict[str, np.ndarray] = {}
+    for row in single:
+        model = model | dict(row)
+    out = {}
+    for name, array in model.items():
+        if name.startswith("@"):
+            out[name] = array
+            continue
+        lack = np.full(array.shape, blank(array), dtype=array.dtype)
+        out[name] = np.concatenate([row.get(name, lack) for row in single])
+    return out
+
+
+def _scatter(
+    array: np.ndarray, good: np.ndarray, size: int, base: np.ndarray | None, name: str
+) -> np.ndarray:
+    if name.startswith("@"):
+        return array
+    if base is None:
+        base = np.full((size, *array.shape[1:]), blank(array), dtype=array.dtype)
+    base[good] = array
+    return base
+
+
+def blank(array: np.ndarray) -> Any:
+    """Return what stands for no value in an array."""
+    return "" if array.dtype.kind == "U" else np.nan if array.dtype.kind == "f" else 0

@@ -1,0 +1,186 @@
+"""What a sweep has found: its finished chunks as one Dataset, and in a few words."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import StoreError
+from ..asked import known_limit
+from ..attributes import attributes
+from ..codegen.snapshot import PrintedPhase
+from .chunk import SECOND, Job, blank, misfits
+from .rows import solver_of
+from .store import Damaged, Store
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+TEXTS = ("status", "reason", "@phase")
+"""The columns of a chunk that are text; all others are numbers."""
+
+
+def usable(job: Job, store: Store, index: int) -> dict[str, np.ndarray] | None:
+    """Return a finished chunk; say so when one is damaged and will be redone."""
+    try:
+        arrays = store.load(index)
+        return arrays and _checked_chunk(arrays, job.span(index))
+    except Damaged as damage:
+        say(f"Chunk {index} in `{store.folder}` is not used: {damage}; computing it.")
+        return None
+
+
+def _checked_chunk(arrays: dict[str, np.ndarray], span: slice) -> dict[str, np.ndarray]:
+    """Return arrays as a row function gives them, or say in what way they are not."""
+    rows = span.stop - span.start
+    for name in sorted({"status", "reason"} - arrays.keys()):
+        raise Damaged(f"it has no `{name}`")
+    for name in misfits(arrays, rows):
+        raise Damaged(f"`{name}` has the shape {arrays[name].shape} for {rows} rows")
+    for name, array in arrays.items():
+        kinds = "U" if name in TEXTS else "biuf"
+        if array.dtype.kind not in kinds:
+            raise Damaged(f"`{name}` holds {array.dtype}")
+    return arrays
+
+
+def say(text: str) -> None:
+    """Print one line for the user on standard error, clear of any progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(f"dilaton sweep: {text}", file=sys.stderr)
+
+
+def collect(job: Job, store: Store) -> tuple[xr.Dataset, bool]:
+    """Return the chunks as one Dataset, and whether none is missing."""
+    table: dict[str, np.ndarray] = {}
+    texts: dict[str, list[np.ndarray]] = {"status": [], "reason": []}
+    complete = True
+    for index in range(job.chunks):
+        span = job.span(index)
+        arrays = usable(job, store, index) or _pending(span.stop - span.start)
+        complete &= "pending" not in arrays["status"]
+        for name, array in arrays.items():
+            if name in texts:
+                texts[name].append(array)
+            else:
+                _place(table, name, array, job, span)
+    joined = {name: np.concatenate(parts) for name, parts in texts.items()}
+    return _dataset(job, store, joined | table), complete
+
+
+def _pending(rows: int) -> dict[str, np.ndarray]:
+    return {"status": np.full(rows, "pending"), "reason": np.full(rows, "")}
+
+
+def _place(
+    table: dict[str, np.ndarray], name: str, array: np.ndarray, job: Job, span: slice
+) -> None:
+    if name.startswith("@"):
+        table[name] = array
+        return
+    if name not in table:
+        shape = (job.size, *array.shape[1:])
+        table[name] = np.full(shape, blank(array), dtype=array.dtype)
+    table[name][span] = array
+
+
+def _dataset(job: Job, store: Store, table: Mapping[str, np.ndarray]) -> xr.Dataset:
+    import xarray as xr
+
+    dims = tuple(axis.name for axis in job.axes)
+    phases = _phases(job)
+    coords: dict[str, Any] = {
+        a.name: (a.name, np.asarray(a.values), attributes(a.name)) for a in job.axes
+    }
+    data: dict[str, Any] = {}
+    for name, (tail, array) in _columns(table).items():
+        if name.startswith("@"):
+            coords[name[1:]] = (tail, array, attributes(name[1:]))
+            continue
+        shape = job.shape + array.shape[1:]
+        about = attributes(name, phases)
+        data[name] = ((*dims, *tail), array.reshape(shape), about)
+    whole = {"key": store.key, **job.recipe()}
+    return xr.Dataset(data, coords, {"json": json.dumps(whole, sort_keys=True)})
+
+
+def _columns(
+    table: Mapping[str, np.ndarray],
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Return columns with their dimensions beside the row."""
+    found: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+    for name, array in table.items():
+        dim = SECOND.get(name, "t")
+        along = array.ndim == 2 or name.startswith("@")
+        found[name] = (dim,) if along else (), array
+        if array.ndim == 2 and dim != "t":
+            found[f"@{dim}"] = (dim,), np.arange(1, array.shape[1] + 1)
+    return found
+
+
+def _phases(job: Job) -> Sequence[PrintedPhase]:
+    """The phases that the rows of a sweep were solved in, if this solver did."""
+    return known_limit(job.spec).phases if job.rows is solver_of(job.spec) else ()
+
+
+def key_of_result(path: Path) -> str | None:
+    """Return the key of the sweep that wrote a result, or `None` if there is no file.
+
+    Raises `StoreError` for a file that no sweep wrote.
+    """
+    from scipy.io import netcdf_file
+
+    if not path.exists():
+        return None
+    try:
+        with netcdf_file(str(path), mmap=True) as file:  # reads no more than asked for
+            return str(json.loads(file.json)["key"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(
+            f"`{path}` is where a sweep writes its result, but it holds something "
+            "else. Move it, or choose another folder."
+        ) from error
+
+
+def make_room(path: Path, key: str) -> None:
+    """Keep the result of another sweep in the folder under a name with its key."""
+    other = key_of_result(path)
+    if other not in (None, key):
+        path.replace(path.with_name(f"sweep-{other[:16]}.nc"))
+
+
+def sweep_summary(result: xr.Dataset) -> dict[str, Any]:
+    """Return what ``dilaton sweep --json`` prints: axes, scalars, counts of rows."""
+    states, counts = np.unique(result.status.values, return_counts=True)
+    scalars = {}
+    for name, values in result.data_vars.items():
+        if "t" in values.dims or values.dtype.kind not in "fi":
+            continue
+        if not {"feature", "mode"} & set(values.dims):
+            scalars[str(name)] = values.values
+        elif name == "mode_mean":
+            scalars[name] = values.isel(feature=0).values
+        else:
+            for j, each in enumerate(np.moveaxis(values.values, -1, 0), 1):
+                scalars[f"{name}_{j}"] = each
+    return {
+        "axes": {str(name): result[name].values for name in result.status.dims},
+        "rows": dict(zip(states.tolist(), counts.tolist(), strict=True)),
+        **scalars,
+        "status": result.status.values,
+    }
+
+
+def summary_text(result: xr.Dataset, out: Path) -> str:
+    """Return what ``dilaton sweep`` prints."""
+    rows = sweep_summary(result)["rows"]
+    counts = ", ".join(f"{count} {state}" for state, count in rows.items())
+    if "pending" in rows:
+        return f"{counts}; the chunks are in {out}"
+    return f"{counts}; the result is {out / 'sweep.nc'}"
