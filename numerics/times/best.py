@@ -236,6 +236,7 @@ def _edges(d: float, points: int) -> np.ndarray:
 def _minimise(goal: TimeGoal) -> tuple[np.ndarray, float]:
     """Return the best weights, by L-BFGS in their logarithms, and the gap to them."""
     from scipy.optimize import minimize
+    from scipy.special import softmax
 
     def of_logs(x: np.ndarray) -> tuple[float, np.ndarray]:
         weight = softmax(x)
@@ -256,9 +257,3 @@ def _minimise(goal: TimeGoal) -> tuple[np.ndarray, float]:
             weight,
         )
     return weight, gap
-
-
-def softmax(x: np.ndarray) -> np.ndarray:
-    """Return positive weights that sum to 1."""
-    e = np.exp(x - x.max())
-    return e / e.sum()

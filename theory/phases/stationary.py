@@ -302,9 +302,7 @@ def fixed_noises(data: Classes) -> Values:
 def _constant_units(parts: Stationary) -> tuple[Branch, ...]:
     r"""The minimum in which every unit is a constant.
 
-    Without bias all vanish; one tied unit then comes to it by itself. With a bias each
-    unit is 1 (G4) and shares the mean of the samples; untied, $w = 0$ there, while a
-    tied $w = (\beta/\alpha^2) u$ is as long as `u` and costs its ridge.
+    Without bias all vanish; one tied unit then comes to it by itself.
     """
     if parts.model.autoencoder.bias:
         return (_saturated(parts),)
@@ -328,6 +326,11 @@ def _size(parts: Stationary) -> sp.Expr:
 
 
 def _saturated(parts: Stationary) -> Branch:
+    r"""The minimum in which biases diverge: the activation is 1 in each average. (G4)
+
+    The units share the mean of the samples; untied, $w = 0$ there, while a tied
+    $w = (\beta/\alpha^2) u$ is as long as `u` and costs its ridge.
+    """
     data, loss, count = parts.data, parts.loss, len(parts.data.units)
     samples = loss.data is not None
     n = data.size if samples else sp.S.One
