@@ -311,10 +311,8 @@ def _judge(part: SolvedPhase, out: Rows, solver: Solver) -> None:
     _mark(out, part.apart > FLAT, "inaccurate", reason, part.apart)
     gain = 0.0 if part.alike is None else part.alike.gain
     bent, lower = "the curvature is negative", "a state lower by {:.1g} exists"
-    reason = "samples of a class part: " + np.where(gain > 0, lower, bent).astype(
-        object
-    )
-    _mark(out, part.parted, "split", reason, gain)
+    why = np.where(gain > 0, lower, bent).astype(object)
+    _mark(out, part.parted, "split", "samples of a class part: " + why, gain)
     if decided is not None and decided.early is not None:
         early = decided.early[:, 0]
         reason = "the share nears its limit like log d; it is {:.3g} at d = 1e6 kappa^2"

@@ -197,7 +197,7 @@ def weights_times(
 def _times(speed: Speed, p: np.ndarray, within: float) -> np.ndarray:
     from scipy.integrate import solve_ivp
 
-    start = np.zeros_like(p)
+    start = [0.0] * len(p)
     unit = np.abs(speed(start)).max()
     away = np.abs(softmax(start) - p) > within
     if not away.any():

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import sympy as sp
 
@@ -156,25 +157,28 @@ def shared_sgd(
         )
     flow = shared_training(model, weight, form)
     gains = _gains(model, exact)
-    rows = tuple(
-        replace(
-            eq,
-            rhs=eq.rhs + form(weight**2 * gains[eq.lhs]),
-            status="asymptotic",
-            rate=1 / D,
-        )
-        if eq.lhs in gains
-        else eq
-        for eq in flow.equations
-    )
     label, gain = "R32" if exact else "R19", form(next(iter(gains.values())))
     step = Step("One batch adds to q, to second order in its step,", gain, label)
+    name = "shared/sgd-exact" if exact else "shared/sgd"
+    found = {x: form(weight**2 * gain) for x, gain in gains.items()}
+    known: dict[str, Any] = {"status": "asymptotic"}
+    noisy = _with_gains(flow, name, found, step, rate=1 / D, **known)
+    return replace(noisy, **known)
+
+
+def _with_gains(
+    flow: System, name: str, gains: dict[sp.Symbol, sp.Expr], step: Step, **known: Any
+) -> System:
+    """A flow in which some overlaps gain from each batch; `known` is of their rows."""
+    rows = tuple(
+        replace(eq, rhs=eq.rhs + gains[eq.lhs], **known) if eq.lhs in gains else eq
+        for eq in flow.equations
+    )
     return replace(
         flow,
-        name="shared/sgd-exact" if exact else "shared/sgd",
+        name=name,
         equations=rows,
         parameters=(RATE, BATCH, *flow.parameters),
-        status="asymptotic",
         steps=(*flow.steps, step),
     ).check()
 
@@ -263,15 +267,5 @@ def per_time_sgd(training: System, model: Model, window: Window) -> System:
         field = ((window.beta * s * omega + b,), (window.alpha**2 * r,))
         gain += share * FieldAverage(sp.expand(pull), *field)
     gain = to_averages(RATE / BATCH * window.alpha**2 * gain)
-    rows = tuple(
-        replace(eq, rhs=eq.rhs + gain) if eq.lhs == r else eq
-        for eq in training.equations
-    )
     step = Step("One batch adds to r, to second order in its step,", gain, "R21")
-    return replace(
-        training,
-        name=f"{training.name}/sgd",
-        equations=rows,
-        parameters=(RATE, BATCH, *training.parameters),
-        steps=(*training.steps, step),
-    ).check()
+    return _with_gains(training, f"{training.name}/sgd", {r: gain}, step)
