@@ -12,7 +12,7 @@ SETTING = ("Aranguri2024", "Aranguri2025")
 SOURCES: dict[str, tuple[str, ...]] = {
     "theory.phases.weights": ("Aranguri2024", "Cui2023"),
     "theory.phases.stationary": ("Aranguri2024", "Cui2023", "Price1958"),
-    "theory.phases.sampling": ("Aranguri2024", "Cui2023"),
+    "theory.phases.sampling": ("Aranguri2024",),
     "theory.phases.training": ("Price1958",),
     "theory.phases.finite_d": (),
     "theory.phases.bulk": ("Aranguri2024", "Cui2023"),

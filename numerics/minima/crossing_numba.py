@@ -38,7 +38,7 @@ def left(at, x, above, given, levels, tol):
 
 
 @compiled
-def between(span, high, one, step):
+def secant(span, high, one, step):
     """Return a time of a span where a gap may vanish: the secant's, or the middle.
 
     `high` is the gap at its later end; `one` is another time and the gap there.
@@ -98,7 +98,7 @@ def crossing(span, above, below, shut, closed, given, level, tol):
         if span[0] - span[1] <= SHARP * span[0] or -1e-14 < high < 0.0:
             break
         one = (span[1], low) if low != 0.0 else (before, gap_before)
-        following = between(span, high, one, step)
+        following = secant(span, high, one, step)
         if abs(following - last) <= SHARP * span[0]:  # on one side: step over it
             following = last * (1.0 + SHARP if moves_low else 1.0 - SHARP)
             if not span[1] < following < span[0]:
