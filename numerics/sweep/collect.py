@@ -1,4 +1,4 @@
-"""What a sweep has found: its finished chunks as one Dataset, and in a few words."""
+"""The result of a sweep: its finished chunks as one Dataset, and in a few words."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class Stationary:
 
     @cached_property
     def weights(self) -> Values:
-        """What stationarity of `w` fixes: zeta, r, the length that a sign sees."""
+        """Overlaps fixed by stationarity of `w`: zeta, r, the length that a sign sees."""
         if not self.alone:
             return {}
         (norm,) = squares(self.data, "r").items()
@@ -381,7 +381,7 @@ LARGE_NOISE = (
 
 
 def _assumptions(parts: Stationary) -> tuple[Step, ...]:
-    """What the equations of n samples assume."""
+    """The assumptions of the equations of n samples."""
     if parts.loss.data is None:
         return ()
     tested = parts.data.closed and parts.model.autoencoder.activation != "sign"
