@@ -110,7 +110,7 @@ class Stationary:
 
     @cached_property
     def weights(self) -> Values:
-        """Overlaps fixed by stationarity of `w`: zeta, r, the length that a sign sees."""
+        """Overlaps fixed by stationarity of `w`: zeta, r, the length a sign sees."""
         if not self.alone:
             return {}
         (norm,) = squares(self.data, "r").items()
