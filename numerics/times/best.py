@@ -23,7 +23,14 @@ from ...theory.windows.dilation import make_dilation
 from ...theory.windows.search import find_windows
 from ..asked import asked
 from ..codegen.parameters import dimension
-from .learning_time import bias_path, bulk_system, direction_system, weight_system
+from .learning_time import (
+    bias_path,
+    bulk_system,
+    check_loss,
+    check_within,
+    direction_system,
+    weight_system,
+)
 from .training_mean import evaluated, kernel_of, shrinking
 
 if TYPE_CHECKING:
@@ -105,6 +112,8 @@ def time_goal(
     model = spec.model
     check_trainable(model)
     point = {k: float(v) for k, v in spec.values.items()} | {"d": dimension(d)}
+    check_within(within)
+    check_loss(model, loss, nodes, point)
     rates, paths, counts = [], [], []
     for name, share in shares._asdict().items():
         if not 0 <= share < np.inf:

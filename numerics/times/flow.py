@@ -32,6 +32,9 @@ ROUNDED = 1e-12
 PAIR = 4 * START
 """Intervals of the normal that the times of a pair share."""
 
+DIVERGED = 1e6
+"""The overlap at which training diverges: one that is learned is of order 1."""
+
 Speed = Callable[[Sequence[float]], np.ndarray]
 """The mean speed of a network's overlaps, or of its biases."""
 
@@ -268,6 +271,14 @@ def finite_rate(speed: Speed, d: float, rate: float, momentum: float) -> Speed:
     return corrected
 
 
+def _diverges(_: float, state: np.ndarray) -> float:
+    """Cross zero where training diverges."""
+    return DIVERGED - np.max(np.abs(state))
+
+
+_diverges.terminal = True  # type: ignore[attr-defined]
+
+
 def integrate_flow(
     speed: Speed,
     start: Sequence[float],
@@ -291,9 +302,17 @@ def integrate_flow(
         start,
         method="LSODA",
         t_eval=grid,
+        events=_diverges,
         rtol=rtol,
         atol=atol,
     )
+    if found.status == 1:
+        raise SolveError(
+            f"The overlaps must stay below {DIVERGED:g}, but with this noise they "
+            f"diverge at time {found.t_events[0][0]:.3g}: training does. Lower the "
+            "rate or raise the batch.",
+            found,
+        )
     if not found.success:
         raise SolveError(
             f"The training flow must reach time {grid[-1]:g}, but stopped at "

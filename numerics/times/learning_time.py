@@ -7,14 +7,49 @@ from functools import lru_cache
 
 import numpy as np
 
-from ...theory.models.model import Model
+from ...errors import ModelError
+from ...theory.models.model import TAU, Model
 from ...theory.times.held import bulk_training, direction_training, weight_training
 from ...theory.times.weights import loss_weight
-from .nodes import TimeNodes, gauss_legendre
+from .nodes import TimeNodes, curve, gauss_legendre
 from .training_mean import time_mean
 
 POINTS = 24
 """Nodes of the integral over the bias; it is analytic in log |p - P|."""
+
+
+LEAST = 1e-10
+"""The shortest distance from p at which a weight is learned: less is rounding."""
+
+
+def check_within(within: float) -> None:
+    """Raise `ModelError` unless a weight can be known that well."""
+    if not LEAST <= within < 0.5:
+        raise ModelError(
+            f"`within` must be between {LEAST:g} and 1/2, the distance from p at which "
+            f"a weight counts as learned, but is {within:g}. 0.02 is a good start."
+        )
+
+
+def check_loss(
+    model: Model, loss: str, tau: np.ndarray, point: Mapping[str, float]
+) -> None:
+    """Raise `ModelError` for a formula of a loss weight that is negative, or always 0.
+
+    The named weights are positive.
+    """
+    if loss.strip().partition(":")[0] != "formula":
+        return
+    values = curve(loss_weight(loss, model.interpolant), TAU)(tau, point)
+    values = np.broadcast_to(values, tau.shape)
+    least = int(np.argmin(values))
+    if values[least] < 0 or not values.any():
+        raise ModelError(
+            "A loss weight must be positive, or 0 at some times, but "
+            f"`{loss}` is {values[least]:.3g} at tau = {tau[least]:.3g}"
+            f"{' and everywhere' if not values.any() else ''}. Take its square, or "
+            "`data` for the weight 1."
+        )
 
 
 @lru_cache(maxsize=64)

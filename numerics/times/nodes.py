@@ -28,6 +28,10 @@ LOW, HIGH, PANEL, ORDER = -40.0, 32.0, 1.0, 8
 MASS = 1e-6
 """How far the whole of a density may be from 1: a test of its nodes."""
 
+PILED = 6e-3
+"""Share of the mass in the last panel, beyond any window, with which a density has no
+finite mass: of 1/tau a hundredth lies there, of a power of -0.9 half as much."""
+
 HALVINGS = 60
 """Bisections of the log-odds: to 1e-16 of them."""
 
@@ -69,6 +73,7 @@ def time_nodes(
         x, w = _panels(_increasing(edges, density), point["d"])
         tau = _expit(x)
         weight = w * tau * _expit(-x) * curve(density.pdf, TAU)(tau, point)
+        _check_ends(weight, (edges[0] == 0, edges[-1] == 1), density)
     return TimeNodes(tau, _normalised(weight, density))
 
 
@@ -137,6 +142,20 @@ def _normalised(weight: np.ndarray, density: Density) -> np.ndarray:
             "the times that are resolved. Check it at this d."
         )
     return weight / total
+
+
+def _check_ends(
+    weight: np.ndarray, reached: tuple[bool, bool], density: Density
+) -> None:
+    """Raise `ModelError` where the mass of a density piles up at 0 or 1."""
+    parts = np.abs(weight[:ORDER]).sum(), np.abs(weight[-ORDER:]).sum()
+    for part, end, on in zip(parts, (0, 1), reached, strict=True):
+        if on and part > PILED * np.abs(weight).sum():
+            raise ModelError(
+                "A density must have a finite mass, but that of "
+                f"`{density}` grows without end towards tau = {end}. Use a weaker "
+                "power there, as in `formula:1/sqrt(tau)`."
+            )
 
 
 def _increasing(edges: np.ndarray, density: Density) -> np.ndarray:

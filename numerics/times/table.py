@@ -29,7 +29,13 @@ from .flow import (
     repeated_noise,
     with_repeats,
 )
-from .learning_time import bulk_time, direction_time, learning_time
+from .learning_time import (
+    bulk_time,
+    check_loss,
+    check_within,
+    direction_time,
+    learning_time,
+)
 from .nodes import TimeNodes, time_nodes
 
 if TYPE_CHECKING:
@@ -125,6 +131,7 @@ def learning_times(
             point = point_of(spec, size, density) | {"within": within}
             nodes = time_nodes(density, point, model.interpolant)
             for loss in losses:
+                check_loss(model, loss, nodes.tau, point)
                 about = {"d": _whole(size), "density": str(chosen), "loss": loss}
                 for row in each(model, loss, nodes, point):
                     rows.append(about | row | {"within": within})
@@ -155,7 +162,7 @@ def _mode_rows(
 
 
 def _whole(d: float) -> float:
-    return int(d) if d == int(d) else d
+    return int(d) if d == int(d) and d < 1e15 else d
 
 
 def _trainable(spec: Given, within: float) -> Spec:
@@ -163,11 +170,7 @@ def _trainable(spec: Given, within: float) -> Spec:
     found = asked(spec).spec
     check = check_population if found.kind == "modes" else check_trainable
     check(found.model)
-    if not 0 < within < 0.5:
-        raise ModelError(
-            "`within` must be between 0 and 1/2, the distance from p at which a weight "
-            f"counts as learned, but is {within:g}. 0.02 is a good start."
-        )
+    check_within(within)
     return found
 
 
@@ -215,6 +218,7 @@ def other_times(
             point = point_of(spec, size, density)
             nodes = time_nodes(density, point, model.interpolant)
             for loss in losses:
+                check_loss(model, loss, nodes.tau, point)
                 about = {"d": _whole(size), "density": str(chosen), "loss": loss}
                 for j in range(1, len(model.target.features) + 1):
                     time = direction_time(model, j, loss, nodes, point)
@@ -276,6 +280,8 @@ def shared_flow(
     if ridge_w is not None:
         point |= {"ridge_w": positive("ridge_w", ridge_w)}
     nodes = time_nodes(chosen, point, model.interpolant)
+    check_loss(model, loss, nodes.tau, point)
+    _check_step(point)
     system = open_flow(model, loss, kind)
     names = [str(x) for x in system.flow.unknowns]
     if "b_var" in names:
@@ -291,6 +297,16 @@ def shared_flow(
     found = integrate_flow(speed, start, when, rtol, atol)
     plain = names if "b_2" in names else [x.removesuffix("_1") for x in names]
     return {"times": when, **dict(zip(plain, np.array(found).T.tolist(), strict=True))}
+
+
+def _check_step(point: Mapping[str, float]) -> None:
+    """Raise `ModelError` for a step that is no short time."""
+    step = point.get("rate", 0.0) / point["d"]
+    if step >= 1:
+        raise ModelError(
+            "A step of SGD must be short beside the training, rate/(d (1 - momentum)) "
+            f"below 1, but is {step:g} of it. Lower the rate."
+        )
 
 
 def _check_plain(
@@ -331,6 +347,7 @@ def _modes_flow(
     check_names("exact/tied", names, init)
     when = training_times(times)
     nodes = time_nodes(chosen, point, model.interpolant)
+    check_loss(model, loss, nodes.tau, point)
     start = [float(init[name]) for name in names]
     rows = weights_flow(model, loss, nodes, point, start, when)
     found = {name: rows[:, k].tolist() for k, name in enumerate(names)}

@@ -274,8 +274,15 @@ def test_a_direction_is_learned_at_its_rate(spec):
 
 
 def test_what_is_refused(spec):
-    with pytest.raises(ModelError, match="`within` must be between 0 and 1/2"):
-        found(spec, [100], "uniform", "data", within=0.5)
+    for within in (0.5, 0.0, 1e-12):
+        with pytest.raises(ModelError, match="`within` must be between 1e-10 and 1/2"):
+            found(spec, [100], "uniform", "data", within=within)
+    for loss in ("formula:-1", "formula:tau - 1/2", "formula:0"):
+        with pytest.raises(ModelError, match=r"A loss weight must be positive, .* at"):
+            found(spec, [100], "uniform", loss)
+    for density in ("formula:1/tau", "formula:tau**-2", "formula:1/(1-tau)"):
+        with pytest.raises(ModelError, match=r"grows without end towards tau = [01]"):
+            found(spec, [100], density, "data")
     with pytest.raises(ModelError, match=r"is negative somewhere on the times"):
         found(spec, [100], "formula:tau - 1/2", "data")
     with pytest.raises(ModelError, match="has no finite mass"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import sympy as sp
-from dilaton.errors import AdmissibilityError, ModelError
+from dilaton.errors import AdmissibilityError, ModelError, SolveError
 from dilaton.numerics.codegen.quadrature import trapezoid
 from dilaton.numerics.times.flow import FlowKind, FlowMean, open_flow
 from dilaton.numerics.times.nodes import TimeNodes
@@ -219,6 +219,13 @@ def test_momentum_is_a_larger_rate(spec):
     assert slow == shared_flow(*args, rate=2.0, batch=4)
 
 
+def test_training_that_diverges_is_said_to(spec):
+    """The noise grows as q^(3/2), the pull back as q: a large rate wins."""
+    sgd = {"rate": 60.0, "batch": 1}
+    with pytest.raises(SolveError, match=r"diverge at time 0\.\d+: training does"):
+        shared_flow(spec, 64, "uniform", "data", START, [5], **sgd)
+
+
 def test_what_is_refused(spec):
     args = (spec, 100, "uniform", "data")
     with pytest.raises(ModelError, match="`batch` is missing"):
@@ -234,6 +241,8 @@ def test_what_is_refused(spec):
         shared_flow(*args, START, [1], repeats=2, **sgd)
     with pytest.raises(ModelError, match="`rate` must be positive and finite"):
         shared_flow(*args, START, [1], rate=-1.0, batch=1)
+    with pytest.raises(ModelError, match="A step of SGD must be short beside the tr"):
+        shared_flow(*args, START, [1], rate=50.0, batch=1, momentum=0.5)
     with pytest.raises(ModelError, match="`momentum` must be from 0 to below 1"):
         shared_flow(*args, START, [1], rate=1.0, batch=1, momentum=1.0)
     with pytest.raises(ModelError, match=r"`momentum` = 0\.5 comes without `rate`"):

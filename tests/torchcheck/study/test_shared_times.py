@@ -17,6 +17,7 @@ from dilaton.torchcheck.study.shared_times import (
 from ...cases import TWO_MODES
 
 FAR = 3.5  # standard errors: nine comparisons of one run with fixed seeds
+WITHIN = 3.0  # standard errors, of fixed seeds
 FINE = 0.008  # the largest standard error of a run of seconds
 START = {"m": 0.3, "q": 1.0, "b": 0.0}
 
@@ -207,9 +208,14 @@ def test_six_times_within_three_standard_errors(spec, d, rate, batch, networks):
     run = {"rate": rate, "batch": batch, "networks": networks, "seed": 3}
     times = (2, 4, 6, 8, 10, 12)
     nets = train_networks(spec, [d], "dilated", "data", START, times, **run)
-    for row in compare_with_flow(nets).rows:
-        assert row["z"] < FAR, row
+    study = compare_with_flow(nets)
+    assert study.verdict == "consistent", study.rows
+    for row in study.rows:
+        assert row["z"] < WITHIN, row
         assert row["stderr"] < 0.005
+    wrong = ({"loss": "noise"}, {"density": "uniform"}, {"batch": 2 * batch})
+    for told in wrong:
+        assert compare_with_flow(nets, **told).verdict == "inconsistent"
 
 
 @pytest.mark.slow
@@ -218,6 +224,7 @@ def test_six_times_within_three_standard_errors(spec, d, rate, batch, networks):
     [
         ({"sigma": 6.0}, "data", "dilated", 4.0, 4, (10, 20)),
         ({}, "data", "dilated", 1.0, 1, (8, 12)),
+        ({}, "data", "dilated", 2.0, 4, (8, 12)),
         ({}, "data", "dilated", 8.0, 32, (8, 12)),
         ({}, "noise", "uniform", 4.0, 2, (10, 16)),
     ],
@@ -227,5 +234,9 @@ def test_plateaus_of_the_noise(spec, values, loss, density, rate, batch, times):
     run = {"rate": rate, "batch": batch, "networks": 32, "seed": 8}
     start = START | {"m": 0.9, "q": 0.1}
     args = (spec.replace(**values), [256], density, loss, start, times)
-    study = compare_with_flow(train_networks(*args, **run))
+    nets = train_networks(*args, **run)
+    study = compare_with_flow(nets)
     assert study.verdict == "consistent", study.rows
+    for factor in (0.5, 2):
+        wrong = compare_with_flow(nets, batch=batch * factor)
+        assert wrong.verdict == "inconsistent"
