@@ -178,6 +178,29 @@ def test_two_units_at_six_times():
         assert compare_with_flow(nets, **told).verdict == "inconsistent"
 
 
+@pytest.mark.slow
+def test_three_units_follow_the_coupled_flow():
+    """Along the means and in the biases, which SGD's noise leaves alone."""
+    third = "  { p = 0.35, scale = 0.8, exponent = 0 },\n]"
+    spec = parse_spec(PAIR.replace("]\n[interp", f"{third}\n[interp"))
+    start = {f"{x}_{j}": y for j in (1, 2, 3) for x, y in (("m", 0.4), ("r", 0.9))}
+    start |= {f"r_{j}_{k}": 0.1 for j, k in ((1, 2), (1, 3), (2, 3))}
+    start |= {f"m_{j}_{k}": 0.0 for j in (1, 2, 3) for k in (1, 2, 3) if j != k}
+    start |= {"b_1": 0.0, "b_2": 0.0, "b_3": 0.0, "m_1_3": 0.2}
+    run = {"rate": 2.0, "batch": 32, "networks": 32, "seed": 23}
+    nets = train_networks(spec, [192], "dilated", "data", start, (2, 5), **run)
+    still = {"rate": None, "batch": None}
+    rows = compare_with_flow(nets, **still).rows
+    kept = [row for row in rows if row["quantity"][0] in "mb"]
+    assert len(kept) == 24
+    for row in kept:
+        assert row["excess"] < FAR, row
+        assert row["stderr"] < 0.005
+    assert sum(abs(row["predicted"]) > 5 * row["stderr"] for row in kept) > 18
+    rows = compare_with_flow(nets, density="uniform", **still).rows
+    assert max(row["excess"] for row in rows if row["quantity"][0] in "mb") > 10
+
+
 def test_weight_decay_is_the_ridge_of_the_flow(spec):
     run = {"rate": 4.0, "batch": 8, "networks": 24, "seed": 7, "ridge_w": 0.2}
     nets = train_networks(spec, [256], "dilated", "data", START, (4, 9), **run)
