@@ -7,7 +7,7 @@ A point is a batch of one row: `solve` labels what `solved_phases` returns for i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from .minima.alike import Alike, samples_alike
 from .minima.continuation import minimise_classes
 from .minima.landscape import counted
 from .minima.minimise import minimise
+from .minima.ordinary import in_its_units, noise_and_ratio, ordinary_scale, times_of
 from .minima.result import BRANCHES, Minima
 from .share.share import CLOSED, Found, PhaseShares, phase_shares
 
@@ -108,6 +109,8 @@ def _solved(
     rows: int,
     solver: Solver,
 ) -> SolvedPhase:
+    if phase.ordinary is not None:
+        return _as_ordinary(phase, activation, given, times, rows, solver)
     overlaps, found, by = _learned(phase, activation, given, times, rows, solver)
     if not phase.features:
         return SolvedPhase(phase, overlaps, found, by, None)
@@ -116,6 +119,28 @@ def _solved(
     if isinstance(found, Minima):
         tested = samples_alike(phase, activation, found, given)
     return SolvedPhase(phase, overlaps, found, by, decided, tested)
+
+
+def _as_ordinary(
+    phase: PrintedPhase,
+    activation: str,
+    given: Mapping[str, Any],
+    times: np.ndarray,
+    rows: int,
+    solver: Solver,
+) -> SolvedPhase:
+    """Solve the linear phase that learns the same, and return to the phase's times."""
+    assert phase.ordinary is not None  # it is asked for where there is one
+    alpha, ratio = noise_and_ratio(phase, times, given)
+    scale = ordinary_scale(given)
+    inside = np.minimum(ratio / scale, 1.0)
+    more = dict(given) | dict.fromkeys(phase.ordinary.levels.parameters, scale)
+    done = _solved(phase.ordinary, activation, more, inside, rows, solver)
+    overlaps = {k: in_its_units(k, v, alpha) for k, v in done.overlaps.items()}
+    found = done.found
+    if isinstance(found, Minima):
+        found = replace(found, edges=times_of(phase, found.edges, scale, given))
+    return replace(done, phase=phase, overlaps=overlaps, found=found)
 
 
 def _learned(
@@ -199,10 +224,6 @@ def _longer(
 def share_limit(solver: Solver) -> float:
     """Return the error of a share beyond which it is not what was asked for."""
     return max(100 * solver.tolerance, 1e-7)
-
-
-SLOW = 0.01
-"""A share this far from its limit at d = 1e6 kappa^2 nears it too slowly."""
 
 
 def ends(limit: PrintedLimit, given: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
@@ -313,10 +334,6 @@ def _judge(part: SolvedPhase, out: Rows, solver: Solver) -> None:
     bent, lower = "the curvature is negative", "a state lower by {:.1g} exists"
     why = np.where(gain > 0, lower, bent).astype(object)
     _mark(out, part.parted, "split", "samples of a class part: " + why, gain)
-    if decided is not None and decided.early is not None:
-        early = decided.early[:, 0]
-        reason = "the share nears its limit like log d; it is {:.3g} at d = 1e6 kappa^2"
-        _mark(out, abs(early - decided.values[:, 0]) > SLOW, "slow", reason, early)
     if decided is not None:
         unknown = np.isnan(decided.values).any(axis=1)
         _mark(out, unknown, "failed", "the share was not found")

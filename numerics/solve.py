@@ -21,7 +21,6 @@ from .attributes import attributes
 from .batch import (
     FLAT,
     SHARES,
-    SLOW,
     SolvedPhase,
     ends,
     final_shares,
@@ -202,13 +201,6 @@ PARTED = (
 )
 
 
-NEARED_SLOWLY = (
-    "Where the noise vanishes with n samples, a share may near its limit only as fast "
-    "as log(d) grows: `share_plus` is {:.4f}, but still {:.4f} at d = 1e6 kappa^2. Do "
-    "not compare the limit with a network; see docs/sharp-edges.md."
-)
-
-
 def _computed_by(parts: list[SolvedPhase]) -> dict[str, dict[str, str]]:
     """Say of each phase which backend found its overlaps and its shares."""
     found = {}
@@ -329,10 +321,6 @@ def _speak(part: SolvedPhase, solver: Solver) -> None:
     decided, wanted = part.shares, share_limit(solver)
     if decided is not None and decided.bounded and decided.errors.max() > wanted:
         _warn("`share_plus`", wanted, decided.errors.max(), "bends sharply in time")
-    if decided is not None and decided.early is not None:
-        limit, early = decided.values.item(), decided.early.item()
-        if abs(early - limit) > SLOW:
-            warnings.warn(NEARED_SLOWLY.format(limit, early), stacklevel=3)
 
 
 def _warn(what: str, wanted: float, found: float, why: str) -> None:

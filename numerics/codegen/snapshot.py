@@ -9,7 +9,7 @@ and without sympy.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -162,7 +162,9 @@ class PrintedPhase:
 
     `levels` has the interpolant's coefficients inside the window; `told` is what
     results say of each quantity. `variance`: the bulk variance is set here; `vanishes`:
-    no noise is left at its end; `make` returns the phase itself.
+    no noise is left at its end; `make` returns the phase itself. `ordinary`: where
+    samples are learned from as noise vanishes, the phase of a linear schedule that
+    learns the same at the same signal-to-noise ratio.
     """
 
     name: str
@@ -175,6 +177,7 @@ class PrintedPhase:
     levels: Printed
     told: Mapping[str, Mapping[str, str]] = field(repr=False, compare=False)
     make: Callable[[], Phase] = field(repr=False, compare=False)
+    ordinary: PrintedPhase | None = None
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,9 @@ def printed_phase(phase: Phase | PrintedPhase) -> PrintedPhase:
         return phase
     systems = {role: getattr(phase, role) for role in ROLES}
     held: dict[str, Any] = {k: x and printed(x) for k, x in systems.items()}
-    return PrintedPhase(**_facts(phase), **held, make=lambda: phase)
+    other = ordinary_phase(phase)
+    found = PrintedPhase(**_facts(phase), **held, make=lambda: phase)
+    return replace(found, ordinary=other and printed_phase(other))
 
 
 def limit_of(spec: Spec) -> PrintedLimit:
@@ -241,26 +246,34 @@ def key_of(model: Model) -> str:
 
 def _kept(key: str, limit: Callable[[], Limit]) -> PrintedLimit:
     table = json.loads(remembered(key, lambda: json.dumps(_described(limit()))))
-    phases = tuple(_phases(table["phases"], key, limit))
-    return PrintedLimit(phases, tuple(table["parameters"]), table["about"])
+    phases = [
+        _phase(row, f"{key}\n{i}", partial(_phase_of, limit, i))
+        for i, row in enumerate(table["phases"])
+    ]
+    known = tuple(x for x in phases if x is not None)
+    return PrintedLimit(known, tuple(table["parameters"]), table["about"])
 
 
-def _phases(
-    tables: list[dict[str, Any]], key: str, limit: Callable[[], Limit]
-) -> Iterator[PrintedPhase]:
-    for i, table in enumerate(tables):
-        systems: dict[str, Any] = {}
-        for role in ROLES:
-            names = table.pop(role)
-            systems[role] = names and Printed(
-                **_tuples(names),
-                key=f"{key}\n{i} {role}",
-                origin=None,
-                make=partial(_system_of, limit, i, role),
-            )
-        features = tuple(table.pop("features"))
-        make = partial(_phase_of, limit, i)
-        yield PrintedPhase(**table, features=features, **systems, make=make)
+def _phase(
+    table: dict[str, Any] | None, key: str, make: Callable[[], Any]
+) -> PrintedPhase | None:
+    if table is None:
+        return None
+    systems: dict[str, Any] = {}
+    for role in ROLES:
+        names = table.pop(role)
+        systems[role] = names and Printed(
+            **_tuples(names),
+            key=f"{key} {role}",
+            origin=None,
+            make=partial(_system_of, make, role),
+        )
+    features = tuple(table.pop("features"))
+    other = table.pop("ordinary")
+    ordinary = _phase(other, f"{key} ordinary", lambda: ordinary_phase(make()))
+    return PrintedPhase(
+        **table, features=features, **systems, make=make, ordinary=ordinary
+    )
 
 
 def _tuples(table: dict[str, Any]) -> dict[str, Any]:
@@ -271,32 +284,53 @@ def _phase_of(limit: Callable[[], Limit], i: int) -> Phase:
     return limit().phases[i]
 
 
-def _system_of(limit: Callable[[], Limit], i: int, role: str) -> System:
-    return getattr(limit().phases[i], role)
+def _system_of(phase: Callable[[], Phase], role: str) -> System:
+    return getattr(phase(), role)
+
+
+def ordinary_phase(phase: Phase) -> Phase | None:
+    r"""Return the phase of a linear schedule that learns the same; `None` if itself.
+
+    In units of its noise $x/\alpha = x_0 + (\beta/\alpha)\,x_1$, and (L1) has the ridge
+    $\alpha^2|w|^2$, so that a network knows of its schedule $\beta/\alpha$ alone. Where
+    the noise vanishes, $w$ has no limit, and is found in these units.
+    """
+    from ...theory.derive import derive
+    from ...theory.models.model import LINEAR
+
+    samples = phase.model.data.samples and bool(phase.features)
+    if not samples or not _vanishes(phase) or phase.learned.kind != "stationary":
+        return None
+    return derive(replace(phase.model, interpolant=LINEAR)).phases[0]
+
+
+def _vanishes(phase: Phase) -> bool:
+    return bool(phase.window.alpha.subs(phase.learned.time, 1) == 0)
 
 
 def _described(limit: Limit) -> dict[str, Any]:
-    rows = []
-    for phase in limit.phases:
-        systems = {role: getattr(phase, role) for role in ROLES}
-        held = {role: x and _names(x.check()) for role, x in systems.items()}
-        rows.append(_facts(phase) | held)
     return {
-        "phases": rows,
+        "phases": [_row(phase) for phase in limit.phases],
         "parameters": limit.parameters,
         "about": _about(limit),
     }
 
 
+def _row(phase: Phase) -> dict[str, Any]:
+    systems = {role: getattr(phase, role) for role in ROLES}
+    held = {role: x and _names(x.check()) for role, x in systems.items()}
+    other = ordinary_phase(phase)
+    return _facts(phase) | held | {"ordinary": other and _row(other)}
+
+
 def _facts(phase: Phase) -> dict[str, Any]:
     from ...theory.document.definitions import facts_of
 
-    end = phase.window.alpha.subs(phase.learned.time, 1)
     return {
         "name": phase.name,
         "features": phase.features,
         "variance": phase.window.variance,
-        "vanishes": bool(end == 0),
+        "vanishes": _vanishes(phase),
         "told": facts_of(phase),
     }
 

@@ -1,8 +1,8 @@
 """The share of the + mode that a phase decides: one function for every model.
 
 `phase_shares` looks at what is known of a phase and calls what gives the best number:
-the law in closed form, the reduced flow of one feature, that of several features, the
-flow after which no noise is left, or the sampling flow itself from sampled starts.
+the law in closed form, the reduced flow of one feature, that of several features, or
+the sampling flow itself from sampled starts.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from .reduced import known_share
 END = 1 - 1e-15
 """The last time before the end of a window, where rates may diverge."""
 
-LEFT = 1e-3
-"""Where a share is asked for that nears its limit slowly: 1 - s at d = 1e6 kappa^2."""
-
 CLOSED = "closed form"
 """Says that a number was computed from a formula, by NumPy, whatever the backend."""
 
@@ -35,15 +32,13 @@ class PhaseShares(NamedTuple):
     r"""The shares of a batch of rows: arrays of shape (rows, features).
 
     `errors` are bounds where `bounded`, else standard errors. `by` is the backend that
-    computed them, or says that they have a closed form. `early`, if given, are the
-    shares at $d = 10^6\kappa^2$, where the limit is neared as slowly as $\log d$ grows.
+    computed them, or says that they have a closed form.
     """
 
     values: np.ndarray
     errors: np.ndarray
     by: str = CLOSED
     bounded: bool = False
-    early: np.ndarray | None = None
 
 
 def phase_shares(
@@ -81,8 +76,6 @@ def phase_shares(
         return _several(phase, found, given, solver)
     if phase.projected is None or found is None:
         return _followed(phase, found, given, rows, solver)
-    if phase.vanishes:
-        return _without_noise(phase, found, given, solver)
     share, error = known_share(phase, found, given, solver)
     return PhaseShares(share[:, None], error[:, None], solver.backend, bounded=True)
 
@@ -105,27 +98,6 @@ def _several(
         class_shares(phase, x, row_of(given, i), solver) for i, x in enumerate(found)
     ]
     return _gathered(pairs, solver)
-
-
-def _without_noise(
-    phase: PrintedPhase, found: Minima, given: Mapping[str, Any], solver: Solver
-) -> PhaseShares:
-    from .vanishing_noise import share_before_end, share_without_noise
-
-    lost = found.status == "lost"
-    pairs = [
-        [(np.nan, np.nan)]
-        if lost[i]
-        else [share_without_noise(phase, x, row_of(given, i), solver.backend)]
-        for i, x in enumerate(found.switches)
-    ]
-    early = [
-        np.nan
-        if lost[i]
-        else share_before_end(phase, x, row_of(given, i), solver.backend, LEFT)
-        for i, x in enumerate(found.switches)
-    ]
-    return _gathered(pairs, solver)._replace(early=np.array(early)[:, None])
 
 
 def _followed(

@@ -153,7 +153,8 @@ def autoencoder(model: Model) -> list[Piece]:
     unit = f"u_j phi(w_j.x/sqrt(d){bias})"
     unit = f"sum_j {unit}" if several else unit.replace("_j", "")
     tied = "`u` is tied to `w`" if auto.tied else "`u` and `w` are free"
-    ridges = " + ridge_u |u|^2 + ridge_w |w|^2" if model.data.samples else ""
+    unit = "alpha^2 " if model.interpolant.explodes else ""
+    ridges = f" + ridge_u |u|^2 + ridge_w {unit}|w|^2" if model.data.samples else ""
     loss = f"E|x1 - f(x)|^2{ridges}"
     over = "summed over the samples" if ridges else "averaged over the target"
     return [

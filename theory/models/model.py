@@ -250,6 +250,15 @@ class Interpolant(Typeset):
             _typed(key, value, sp.Expr, "a sympy expression in tau", read)
             _check_formula(key, value)
 
+    @property
+    def explodes(self) -> bool:
+        r"""Whether the noise starts larger than the data, by a power of d.
+
+        `ridge_w` then multiplies $\alpha^2|w|^2$, and $|w|^2$ elsewhere: it weighs w
+        for an input in units of its noise, which is of order one elsewhere. (L1)
+        """
+        return self.alpha.subs(TAU, 0).has(D)
+
 
 def _check_formula(key: str, value: sp.Expr) -> None:
     """Raise `ModelError` unless this is a formula in the toolkit's own symbols."""

@@ -215,6 +215,8 @@ class Loss:
 def window_loss(loss: Loss, window: Window) -> sp.Expr:
     r"""Limit of the loss (L1) in a window, ridges included. (L2)
 
+    Where the noise is of order $d^x$, `ridge_w` multiplies $\alpha^2|w|^2$.
+
     Samples: the loss per sample and dimension. Population: in units of $d^{-2\delta}$,
     $\sigma^2$ left out, and for a single unit in units of $|\mu|^2/d$.
     """
@@ -230,7 +232,7 @@ def window_loss(loss: Loss, window: Window) -> sp.Expr:
     ridges = sp.S.Zero
     for size, j in zip(rho, loss.units, strict=True):
         ridges += symbol("ridge_u") * size * loss.pair("q", j, j)
-        ridges += symbol("ridge_w") * loss.pair("r", j, j)
+        ridges += symbol("ridge_w") * window.unit**2 * loss.pair("r", j, j)
     return total + loss.model.target.sigma**2 + ridges / loss.data.size
 
 

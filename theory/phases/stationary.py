@@ -336,7 +336,8 @@ def _saturated(parts: Stationary) -> Branch:
     n = data.size if samples else sp.S.One
     rows = {c: data.count(c) if samples else loss.share(c) for c in loss.patterns}
     rate = parts.window.beta / parts.window.alpha**2
-    ridge = symbol("ridge_u") + (rate**2 * symbol("ridge_w") if data.tied else 0)
+    own = (rate * parts.window.unit) ** 2 * symbol("ridge_w") if data.tied else 0
+    ridge = symbol("ridge_u") + own
     weight = n * count + (ridge if samples else 0)
     sums = [sp.Add(*(x * c[k - 1] for c, x in rows.items())) for k in data.units]
     square = [(data.rho(k) if samples else 1) * sums[k - 1] ** 2 for k in data.units]
@@ -374,9 +375,10 @@ TESTED = (
 )
 UNTESTED = "The curvature in directions that split a class is told with what is found."
 LARGE_NOISE = (
-    "The input is of order sqrt(d) here. `ridge_w` multiplies `d |w|^2`, the weights "
-    "in units of the input: against `|w|^2`, as in the loss, it would vanish as 1/d, "
-    "and `omega` would grow like log(d) wherever a steeper unit gains without end."
+    "The noise is of order sqrt(d) here, and (L1) weighs `w` for an input in units of "
+    "it, by `alpha^2 |w|^2`. What is learned then knows of the schedule "
+    "`beta/alpha` alone. Against `|w|^2` the ridge would vanish as 1/d, and `omega` "
+    "would grow like log(d) wherever a steeper unit gains without end."
 )
 
 

@@ -54,6 +54,11 @@ class Window:
     beta_size: sp.Expr
 
     @property
+    def unit(self) -> sp.Expr:
+        """What `ridge_w` weighs `w` by: the noise where it grows with d, else 1."""
+        return self.alpha if self.alpha_size != 0 else sp.S.One
+
+    @property
     def variable(self) -> str:
         """The name of the small variable: ``"tau"`` or ``"1-tau"``."""
         return "1-tau" if self.end == "1" else "tau"

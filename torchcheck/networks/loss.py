@@ -16,6 +16,7 @@ with $B^y_k = E[\varphi_k\,x_1]/\sqrt d$, $B^x_k = E[\varphi_k\,x_\tau]/\sqrt d$
 $Q_{kl} = E[\varphi_k\varphi_l]$, summed over the samples, whose fields correlate by
 $\alpha^2\,\hat w_k\cdot\hat w_l$; for a population over its modes with their weights,
 $\alpha^2 + \sigma^2\beta^2$ for $\alpha^2$ and no ridges. Frozen noise is summed over.
+Where the noise explodes, $\ell$ is `ridge_w` times $\alpha^2$, a number for each time.
 Status: exact at every d.
 """
 
@@ -60,7 +61,7 @@ class Loss:
     alpha: Tensor
     beta: Tensor
     ridge_u: float
-    ridge_w: float
+    ridge_w: Tensor
     phi: str
     tied: bool
     bias: bool
@@ -92,7 +93,8 @@ class Loss:
         data = self.data
         if data.x0 is not None:
             data = replace(data, x0=data.x0[rows])
-        pick = {"alpha": self.alpha[rows], "beta": self.beta[rows]}
+        names = ("alpha", "beta", "ridge_w")
+        pick = {name: getattr(self, name)[rows] for name in names}
         return replace(self, data=data, live=self.live[rows], **pick)
 
     def parts(self) -> list[slice]:

@@ -107,7 +107,8 @@ def train(
         The same object that `derive` takes.
     values
         The numbers, by name: `sigma`, then `p` (population) or `n`, `n_plus`,
-        `ridge_u`, `ridge_w` (and `noise_draws`). There are no defaults.
+        `ridge_u`, `ridge_w` (and `noise_draws`). There are no defaults. `ridge_w`
+        multiplies $|w|^2$, or $\alpha^2|w|^2$ where the noise explodes.
     times
         Times of the interpolant in [0, 1), shape (T,); see `dilated_grid`.
     d, seed
@@ -198,17 +199,19 @@ def make_loss(
     """Return the exact loss of `data` at `times`, which both methods minimise."""
     at = coefficients(model.interpolant, times, data.d)
     like = {"dtype": data.x1.dtype, "device": data.x1.device}
-    ridges = {
-        name: float(value(values, name)) if data.samples else 0.0
+    ridge_u, ridge_w = (
+        float(value(values, name)) if data.samples else 0.0
         for name in ("ridge_u", "ridge_w")
-    }
+    )
+    unit = at.alpha if model.interpolant.explodes else np.ones_like(at.alpha)
     beta = torch.as_tensor(at.beta, **like)
     _check_seen(model, data, beta)
     return Loss(
         data=data,
         alpha=torch.as_tensor(at.alpha, **like),
         beta=beta,
-        **ridges,
+        ridge_u=ridge_u,
+        ridge_w=ridge_w * torch.as_tensor(unit**2, **like),
         phi=model.autoencoder.activation,
         tied=model.autoencoder.tied,
         bias=model.autoencoder.bias,

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from ...theory.models.spec import parse_spec
 from ..networks.boundary import boundary_shares
@@ -31,8 +30,7 @@ nearly constant, or saturated, what they still could learn changes no path."""
 
 _INPUT_POWER = {"c": 1, "omega": 1, "v": 1, "zeta": 1, "r": 2}
 """Powers of the input's size in overlaps of w and c, by their first word. Where a
-schedule explodes, x grows as d^x and w, with its ridge, refers to the input divided by
-that."""
+schedule explodes, x grows as d^x and w refers to the input divided by that."""
 
 
 def check_network_training(spec: Spec, d: int) -> None:
@@ -51,7 +49,7 @@ def measure_cell(spec: Spec, plan: Plan, d: int, seed: int) -> Overlaps:
     for phase in (x for x in phases(spec.model) if not degenerate(spec, x)):
         size = _input_size(phase, d)
         brief = _at_most(spec, plan, UNITS_MEASURED)
-        trained = _trained(spec, brief, _taus(spec, plan, d, phase), d, seed, phase)
+        trained = _trained(spec, brief, _taus(spec, plan, d, phase), d, seed)
         found = trained.network.overlaps(trained.data)
         if "c_hat" not in found and phase.window.features:
             found["c_hat"] = _gain(spec, phase, d) * found["c"]
@@ -100,18 +98,14 @@ def _trained(
     times: np.ndarray,
     d: int,
     seed: int,
-    phase: StudyPhase,
 ) -> Trained:
-    """Networks at `times` of one phase, whose unit of the input fixes the ridge."""
-    values = dict(spec.values)
-    if "ridge_w" in values:
-        values["ridge_w"] *= _input_size(phase, d) ** 2
+    """Networks at `times` on the training set of a seed."""
     data = draw_training_set(
-        spec.model, values, d, seed, times=len(times), device=plan.device
+        spec.model, spec.values, d, seed, times=len(times), device=plan.device
     )
     return train(
         spec.model,
-        values,
+        spec.values,
         times,
         d,
         seed,
@@ -143,7 +137,8 @@ def sample_cell(spec: Spec, plan: Plan, d: int, seed: int) -> Overlaps:
         cell |= _refined(f"sample/share_plus{suffix}", *pair)
         means = coarse[j].mode_mean, fine[j].mode_mean
         cell |= _refined(f"sample/mode_mean{suffix}", *means)
-        cell |= _law(spec, plan, j + 1, coarse[j].nu, fine[j].nu, suffix)
+        draws = coarse[j].nu, fine[j].nu
+        cell |= _law(spec, plan, d, j + 1, draws, suffix)
     return cell
 
 
@@ -184,13 +179,18 @@ def _refined(
 
 
 def _law(
-    spec: Spec, plan: Plan, j: int, coarse: np.ndarray, fine: np.ndarray, suffix: str
+    spec: Spec,
+    plan: Plan,
+    d: int,
+    j: int,
+    paths: tuple[np.ndarray, np.ndarray],
+    suffix: str,
 ) -> Overlaps:
     """Sorted draws of nu where its law is compared, refined path by path."""
-    each = cell_counts(plan)[0]
-    ends = [i for i, x in enumerate(phases(spec.model)) if j in x.window.features]
-    window = phases(spec.model)[ends[0]].window
-    edge = ends[0] * each + (each // 2 if fades(window) else each)
+    each, parts = cell_counts(plan)[0], phases(spec.model)
+    i = next(i for i, x in enumerate(parts) if j in x.window.features)
+    edge = i * each + (each // 2 if fades(parts[i].window) else each)
+    coarse, fine = (x / _input_size(parts[i], d) for x in paths)
     draws = fine[2 * edge] + (fine[2 * edge] - coarse[edge]) / 3
     step = distance(np.sort(fine[2 * edge]), np.sort(draws))
     return {f"draws/nu{suffix}": np.sort(draws), f"step/law{suffix}": np.array([step])}
@@ -215,27 +215,5 @@ def _trained_grid(
     cells = each * len(parts)
     grading = 1.0 if spec.kind == "product" else GRADING
     grid = dilated_grid(spec.model, kappas(spec), d, cells, "midpoint", grading=grading)
-    sizes = {_input_size(phase, d) for phase in parts}
-    if len(sizes) == 1:
-        brief = _at_most(spec, plan, UNITS_STEPS)
-        return _trained(spec, brief, grid.times, d, seed, parts[0]), grid
-    brief = _at_most(spec, plan, UNITS_MEASURED)
-    pieces = [
-        _trained(spec, brief, times, d, seed, phase)
-        for phase, times in zip(parts, np.split(grid.times, len(parts)), strict=True)
-    ]
-    return _joined(pieces, grid), grid
-
-
-def _joined(pieces: list[Trained], grid: Grid) -> Trained:
-    """One set of networks over all times, from sets on one training set."""
-    networks: list[Any] = [x.network for x in pieces]
-    tensors = {name: torch.cat([getattr(x, name) for x in networks]) for name in "cuwb"}
-    return replace(
-        pieces[0],
-        network=replace(networks[0], **tensors),
-        times=grid.times,
-        loss=np.concatenate([x.loss for x in pieces]),
-        gradient_norm=np.concatenate([x.gradient_norm for x in pieces]),
-        branch=sum((x.branch for x in pieces), ()),
-    )
+    brief = _at_most(spec, plan, UNITS_STEPS)
+    return _trained(spec, brief, grid.times, d, seed), grid

@@ -18,7 +18,6 @@ from .plan import (
     Plan,
     StudyPhase,
     degenerate,
-    nears_slowly,
     phases,
 )
 from .series import (
@@ -134,14 +133,7 @@ def _criteria(spec: Spec, parts: list[StudyPhase], tests: int) -> dict[str, Crit
 
 
 def _notes(spec: Spec, parts: list[StudyPhase]) -> tuple[str, ...]:
-    slow = tuple(
-        f"In the phase {part.name} the noise vanishes, and with n samples shares near "
-        "their limit only as fast as log(d) grows: they are not compared. `ridge_w` "
-        "multiplies d |w|^2 there, in the limit and for these networks."
-        for part in parts
-        if nears_slowly(spec, part)
-    )
-    return slow + tuple(
+    return tuple(
         f"The phase {part.name} is degenerate: with frozen noise (noise_draws = "
         f"{spec.values['noise_draws']}) the hidden unit fits every noise draw, p is "
         "not learned and the bias is undetermined, so that overlaps, shares and the "

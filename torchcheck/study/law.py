@@ -54,19 +54,24 @@ def limit_law(
     """
     from scipy.stats import norm, qmc
 
+    from ...numerics.minima.ordinary import ordinary_point
     from ...numerics.share.sampled_starts import carried_starts
 
+    spread, unit = _first_spread(window, values), 1.0
+    if phase.ordinary is not None:
+        values, unit = ordinary_point(phase, s, values)
+        phase, s, spread = phase.ordinary, 1.0, 1.0
     flow = phase.sampling
     if flow is None:
         return {}
     names = list(flow.unknowns)
-    unit = qmc.Sobol(len(names), seed=0).random(_DRAWS)
-    start = norm.ppf(np.clip(unit, 1e-12, 1 - 1e-12)) * _first_spread(window, values)
+    points = qmc.Sobol(len(names), seed=0).random(_DRAWS)
+    start = norm.ppf(np.clip(points, 1e-12, 1 - 1e-12)) * spread
     inputs = _inputs(phase, values, activation, backend) if flow.inputs else None
     solver = Solver(backend, _TOLERANCE, _TOLERANCE)
     ends = carried_starts(flow, start, inputs, values, s, solver)
     return {
-        name: np.sort(end)
+        name: np.sort(unit * end)
         for name, end in zip(names, ends.T, strict=True)
         if name.startswith("nu")
     }

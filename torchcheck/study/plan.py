@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import ModelError
 from ...theory.models.model import Model, suffix
-from ...theory.windows.search import S_PHASE, Window, find_windows, window_names
+from ...theory.windows.search import Window, find_windows, window_names
 from ..device import check_device
 
 if TYPE_CHECKING:
@@ -64,12 +64,6 @@ def suffixes(model: Model) -> list[str]:
 def degenerate(spec: Spec, part: StudyPhase) -> bool:
     """Whether the phase has no limit to compare networks with."""
     return spec.frozen_noise and bool(part.window.features)
-
-
-def nears_slowly(spec: Spec, part: StudyPhase) -> bool:
-    """Whether shares near their limit as log d grows: samples, and noise that ends."""
-    ends = part.window.alpha.subs(S_PHASE, 1) == 0
-    return bool(part.window.features) and not spec.population and bool(ends)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from .plan import (
     Plan,
     StudyPhase,
     degenerate,
-    nears_slowly,
     suffixes,
 )
 from .verdict import (
@@ -118,8 +117,6 @@ def sampled_series(
         if f"sample/{name}" not in first or not np.isfinite(limit).all():
             continue
         share = name.startswith("share_plus")
-        if share and nears_slowly(spec, _decides(spec, parts, name)):
-            continue
         yield Series(
             (_decides(spec, parts, name) if share else parts[-1]).name,
             name,

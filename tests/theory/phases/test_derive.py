@@ -313,7 +313,8 @@ def objective(x, at, f=np.tanh, alpha=1.0, beta=1.5):
     gain = (n_plus * e_p - n_minus * e_m) ** 2
     gain += sigma**2 * (n_plus * e_p**2 + n_minus * e_m**2)
     r = fields(x, at, alpha, beta)[2]
-    return (n * (1 + sigma**2) - gain / big_d + at["ridge_w"] * r) / n
+    ridge = at["ridge_w"] * alpha**2 * r  # where the noise explodes; else alpha is 1
+    return (n * (1 + sigma**2) - gain / big_d + ridge) / n
 
 
 def best_of(f, x0):

@@ -1,0 +1,96 @@
+"""Samples under a schedule whose noise explodes: what a linear one learns, in units.
+
+The judge is the loss (L1) of the phase itself, written by hand with its ridge
+alpha^2 |w|^2, and the minimum of it that SciPy finds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from dilaton.numerics.batch import final_shares, solve_rows, solved_phases
+from dilaton.numerics.codegen.known import derive
+from dilaton.numerics.codegen.parameters import Solver
+from dilaton.numerics.codegen.snapshot import printed_limit
+from dilaton.theory.models.model import VARIANCE_EXPLODING, Data, Model, two_modes
+from scipy.optimize import minimize
+
+ROW = {"p": 0.5, "sigma": 1.2, "n": 5.0, "n_plus": 2.0, "ridge_u": 0.3, "ridge_w": 1.0}
+TIMES = (0.2, 0.5, 0.75, 0.9)
+G = np.linspace(-9, 9, 181)
+W = np.exp(-(G**2) / 2) / np.exp(-(G**2) / 2).sum()
+FOUND = 1e-6  # of overlaps where the judge's descent stops
+LOWEST = 1e-10
+
+
+@pytest.fixture(scope="module")
+def limits():
+    """Two modes and n samples: noise that explodes, and a linear schedule."""
+    data = Data(samples=True)
+    exploding = Model(two_modes(), VARIANCE_EXPLODING, data=data)
+    both = exploding, Model(two_modes(), data=data)
+    return [printed_limit(derive(model)) for model in both]
+
+
+@pytest.fixture(scope="module")
+def solved(limits):
+    """The row, by SciPy."""
+    return solve_rows(limits[0], ROW | {"kappa": 2.0}, TIMES, backend="scipy")
+
+
+def loss(x, s, row, power=2):
+    """The loss per sample with alpha = 1 - s, beta = s; `power` is the ridge's."""
+    n, plus, sigma = row["n"], row["n_plus"], row["sigma"]
+    counts, signs = np.array([plus, n - plus]), np.array([1, -1])
+    alpha, zeta = 1 - s, signs * sigma * x[0] / (2 * counts)
+    r = x[0] ** 2 + counts @ zeta**2
+    mean = s * (signs * x[0] + sigma * zeta) + x[1]
+    unit = np.tanh(mean[:, None] + alpha * np.sqrt(r) * G)
+    first, second = unit @ W, unit**2 @ W
+    gain = (counts * signs @ first) ** 2 + sigma**2 * counts @ first**2
+    gain /= row["ridge_u"] + counts @ second
+    return 1 + sigma**2 + (row["ridge_w"] * alpha**power * r - gain) / n
+
+
+def test_overlaps_are_the_minimum_of_the_documented_loss(solved):
+    early = solved["@phase"] == "weights"
+    omega, b = solved["omega"][0, early], solved["b"][0, early]
+    assert omega[0] == 0  # the closed branch, before the switch
+    assert np.isinf(b[0])
+    for x, y, s in list(zip(omega, b, TIMES, strict=True))[1:]:
+        best = minimize(loss, [x, y], (s, ROW), method="BFGS", options={"gtol": 1e-9})
+        np.testing.assert_allclose(best.x, [x, y], atol=FOUND)
+        other = minimize(loss, [x, y], (s, ROW, 0), method="BFGS")
+        assert abs(other.x[0] - x) > 1e4 * FOUND  # under |w|^2 it is not
+
+
+def test_branches_have_equal_losses_where_the_one_takes_over(solved):
+    (s,) = solved["switch"]
+    assert 0.2 < s < 0.5
+    n, sigma = ROW["n"], ROW["sigma"]
+    closed = 1 + sigma**2 - (1 + sigma**2 * n) / (n + ROW["ridge_u"]) / n
+    best = min(
+        minimize(loss, [2.0, b], (s, ROW), method="BFGS").fun for b in (-0.3, 0.3)
+    )
+    assert best == pytest.approx(closed, abs=LOWEST)
+    assert loss([2.0, -0.3], s, ROW) > closed + 100 * LOWEST
+
+
+def test_the_share_is_the_one_that_a_linear_schedule_ends_with(limits, solved):
+    given = {k: np.array([v]) for k, v in (ROW | {"kappa": 2.0}).items()}
+    solver = Solver("scipy", 1e-8)
+    (part, _) = solved_phases(limits[1], given, np.ones(1), solver)
+    last = final_shares(limits[1], part, given, solver)
+    assert solved["share_plus"][0] == pytest.approx(last.values[0, 0], abs=1e-9)
+    assert solved["final_share_plus"][0] == solved["share_plus"][0]
+    assert abs(part.shares.values[0, 0] - last.values[0, 0]) > 0.01
+
+
+def test_nothing_is_left_of_w_in_units_of_the_noise_at_the_end(limits):
+    found = solve_rows(limits[0], ROW | {"kappa": 2.0}, [0.0, 1.0], backend="scipy")
+    assert found["omega"][0, 0] == 0
+    assert np.isinf(found["omega"][0, 1])
+    n = ROW["n"]
+    assert found["q"][0, 1] == pytest.approx(
+        n**2 / (n + ROW["ridge_u"]) ** 2 * (1 + ROW["sigma"] ** 2 / n), abs=1e-3
+    )
