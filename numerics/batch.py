@@ -132,10 +132,11 @@ def _as_ordinary(
     """Solve the linear phase that learns the same, and return to the phase's times."""
     assert phase.ordinary is not None  # it is asked for where there is one
     alpha, ratio = noise_and_ratio(phase, times, given)
-    scale = ordinary_scale(given)
+    scale = ordinary_scale(phase, given)
     inside = np.minimum(ratio / scale, 1.0)
     more = dict(given) | dict.fromkeys(phase.ordinary.levels.parameters, scale)
     done = _solved(phase.ordinary, activation, more, inside, rows, solver)
+    alpha = np.where(ratio > scale, np.nan, alpha)
     overlaps = {k: in_its_units(k, v, alpha) for k, v in done.overlaps.items()}
     found = done.found
     if isinstance(found, Minima):
@@ -328,6 +329,9 @@ def _judge(part: SolvedPhase, out: Rows, solver: Solver) -> None:
         worst = decided.errors.max(axis=1)
         reason = "the share is known to {:.1g} only"
         _mark(out, worst > share_limit(solver), "inaccurate", reason, worst)
+    if decided is not None and not (decided.bounded or decided.by == CLOSED):
+        reason = "the share is an average over sampled starts: standard error {:.1g}"
+        _mark(out, out["status"] == "ok", "ok", reason, decided.errors.max(axis=1))
     reason = "flat: overlaps are known to {:.1g}"
     _mark(out, part.apart > FLAT, "inaccurate", reason, part.apart)
     gain = 0.0 if part.alike is None else part.alike.gain

@@ -15,10 +15,11 @@ where $y_c = u\cdot x_c/d$, $f_c = \mathbb E\varphi$ and $Q_c = \mathbb E\varphi
 the field of the class, with their slopes in its mean, and $S = \lambda + \sum N_jQ_j$.
 The Hessian on these directions is $2h_c/n$ times the identity: one number a class.
 
-*A large step.* One sample of a class leaves it: alone on one side of all others, or on
+*A large step.* A sample of a class leaves it: alone on one side of all others, or on
 the other class's side: a minimum of the same loss over three groups of samples. Such
-states are lower where $\sigma$ is large and the classes are not yet told apart; other
-splits are not searched for.
+states are lower where $\sigma$ is large and the classes are not yet told apart. At the
+latest time two or three may leave together; splits of both classes at once are not
+searched for.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ NOISY_SIGMA, SEEN = 5.0, 3.0
 """Smallest sigma, and sigma beta, at which a sample may leave its class."""
 
 STARTS = ((2.0, -2.0), (8.0, -8.0))
-"""Fields of the sample that leaves and of the rest, where descents start."""
+"""Fields of the samples that leave and of the rest, where descents start."""
+
+FEW = 3
+"""Samples of a class that may leave it together, at most."""
 
 LOWER = 1e-8
 """Relative: a state whose objective is lower by more is one."""
@@ -61,8 +65,8 @@ class Alike:
     """A test of rows whose samples need not be alike; arrays of shape (rows,).
 
     `bend` is the smallest curvature $2h_c/n$ of the loss in directions that split a
-    class, `gain` by how much a state in which one sample has left its class is lower,
-    per sample and dimension (0 if none is).
+    class, `gain` by how much a state in which a few samples have left their class is
+    lower, per sample and dimension (0 if none is).
     """
 
     bend: np.ndarray
@@ -129,31 +133,35 @@ class _Path:
         return float(2 / self.size * _split_bend(self).min())
 
     def gain(self) -> float:
-        """Return by how much a state is lower in which a sample has left its class."""
+        """Return by how much a state is lower in which a few samples have left."""
         if self.lost or self.sigma < NOISY_SIGMA:
             return 0.0
         below = [self.end * x for x in BEYOND] if self.end > 1e-4 else []
         times = np.append(self.s, below)
         alpha, beta = self.levels(times)
-        for i in np.flatnonzero(beta * self.sigma > SEEN).tolist():
+        seen = np.flatnonzero(beta * self.sigma > SEEN).tolist()
+        for i in seen:
             here = float(alpha[i]), float(beta[i])
             height, fields = self._known(i, here)
-            if self.size * (1 + self.sigma**2 - height) >= self._most():
-                continue
-            found = min(self._left(c, here, fields) for c in (0, 1))
-            if found < height - LOWER * (1 + abs(height)):
-                return height - found
+            gain = self.size * (1 + self.sigma**2 - height)
+            for few in range(1, FEW + 1 if i == seen[0] else 2):
+                if gain >= self._most(few):
+                    break
+                found = min(self._left(c, few, here, fields) for c in (0, 1))
+                if found < height - LOWER * (1 + abs(height)):
+                    return height - found
         return 0.0
 
-    def _most(self) -> float:
-        r"""Return what no state with a sample on a wrong side gains more than.
+    def _most(self, few: int) -> float:
+        r"""Return what no state with `few` samples on a wrong side gains more than.
 
-        With $F = \sum f_i^2$ over the others, at most n - 1, and one more below 1, the
-        gain is below $[(n-1)F + \sigma^2(F + \mu)]/(F + \mu + \lambda)$.
+        With $F = \sum f_i^2$ over the others, at most n - k, and $\mu$ over these k, at
+        most k, the gain is below $[(n-k)F + \sigma^2(F + \mu)]/(F + \mu + \lambda)$.
         """
         n, noise, ridge = self.size, self.sigma**2, self.ridges[0]
-        none = (n - 1) * (n - 1 + noise) / (n - 1 + ridge)
-        return max(none, ((n - 1) ** 2 + noise * n) / (n + ridge))
+        right = n - few
+        none = right * (right + noise) / (right + ridge)
+        return max(none, (right**2 + noise * n) / (n + ridge))
 
     def _loss(self, signs: list[float], counts: list[float], std: float) -> Objective:
         """The objective on groups of samples, by a rule fine enough for the fields."""
@@ -183,16 +191,18 @@ class _Path:
         found = loss.evaluate(*here, a, np.array([b]), (True,))
         return float(found.value), here[1] * (a @ loss.gram)[0] + b
 
-    def _left(self, c: int, here: tuple[float, float], fields: np.ndarray) -> float:
-        """Return the lowest objective found with one sample of class `c` by itself."""
+    def _left(
+        self, c: int, few: int, here: tuple[float, float], fields: np.ndarray
+    ) -> float:
+        """Return the lowest objective found with `few` samples of class `c` apart."""
         own, other = self.counts[[c, 1 - c]]
-        if own < 2:
+        if own <= few:
             return np.inf
         sign = 1.0 - 2.0 * c
         crossed = (fields[1 - c], fields[c], fields[1 - c])
         alone = [(out, rest, rest) for out, rest in STARTS]
         std = max(4.0, *np.abs(fields)) / 2
-        loss = self._loss([sign, sign, -sign], [1.0, own - 1, other], std)
+        loss = self._loss([sign, sign, -sign], [few, own - few, other], std)
         return min(_descended(loss, here, np.array(x)) for x in (crossed, *alone))
 
 

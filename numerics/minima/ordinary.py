@@ -4,8 +4,8 @@ In units of its noise a network's input is $x_0 + (\beta/\alpha)\,x_1$, and the 
 (L1) is that of the weights in these units, $\alpha w$. So $u$, $b$, $\alpha w$ and
 $\alpha c$ depend on $\beta/\alpha$ alone: they are those of a linear schedule at
 $\kappa s = \beta/\alpha$. At the end of such a phase the noise is gone, $\alpha w$
-tends to 0 and $w$ grows without bound; the linear phase is then followed up to
-`LAST`, where its share no longer moves.
+tends to 0 and $w$ grows without bound: the linear phase is followed until its share no
+longer moves, and overlaps beyond are not known.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ import numpy as np
 
 from ..codegen.parameters import closed_rows
 from ..codegen.snapshot import PrintedPhase
-from .result import FLOOR
+from .result import FLOOR, charted
 
-LAST = 1000.0
-"""The ratio of signal and noise, times sqrt(d), that stands for an infinite one."""
+LAST, SAMPLED = 1000.0, 30.0
+"""Ratios of signal and noise, times sqrt(d), after which samples stay on their side.
+
+The second is for units whose shares are averages over sampled starts.
+"""
 
 HALVINGS = 60
 """Halvings of the interval in which a time is searched."""
@@ -29,9 +32,11 @@ POWERS = {"omega": 1, "zeta": 1, "v": 1, "c_hat": 1, "r": 2}
 """Powers of w and c in the overlaps that are not those of u, by their first words."""
 
 
-def ordinary_scale(given: Mapping[str, Any]) -> float:
-    """Return the kappa of the linear phase, where a mode is `LAST` away or more."""
-    return LAST * float(np.max(1 + np.asarray(given["ridge_u"]) / given["n"]))
+def ordinary_scale(phase: PrintedPhase, given: Mapping[str, Any]) -> float:
+    """Return the kappa of the linear phase; modes are further apart by the ridge."""
+    assert phase.ordinary is not None  # it is asked for where there is one
+    last = LAST if charted(phase.ordinary.learned) else SAMPLED
+    return last * float(np.max(1 + np.asarray(given["ridge_u"]) / given["n"]))
 
 
 def noise_and_ratio(
@@ -54,7 +59,7 @@ def ordinary_point(
     """
     assert phase.ordinary is not None  # it is asked for where there is one
     (alpha,), (ratio,) = noise_and_ratio(phase, np.array([s]), point)
-    scale = min(float(ratio), ordinary_scale(point))
+    scale = min(float(ratio), ordinary_scale(phase, point))
     more = dict.fromkeys(phase.ordinary.levels.parameters, scale)
     return {**point, **more}, float(alpha) if alpha > 0 else 1 / scale
 
@@ -75,8 +80,5 @@ def times_of(
 def in_its_units(name: str, values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Return an overlap (rows, times) of the linear phase for the noise `alpha`."""
     known = [k for k in POWERS if name == k or name.startswith(f"{k}_")]
-    if not known:
-        return values
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = values / alpha ** POWERS[known[0]]
-    return np.where(values == 0, 0.0, scaled)
+    power = POWERS[known[0]] if known else 0
+    return values / np.where(np.isnan(alpha), np.nan, alpha**power)

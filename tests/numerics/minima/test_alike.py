@@ -95,6 +95,21 @@ def test_a_sample_that_leaves_its_class_is_found(limit):
     assert height - told.gain[0] == pytest.approx(judged, abs=REACHED)
 
 
+def test_two_or_three_samples_may_leave_together(limit):
+    """Their state is the judge's, and no state of `few` gains more than its bound."""
+    _, _, path = examined(limit, PARTED, 1.0)
+    (alpha,), (beta,) = path.levels(np.ones(1))
+    _, fields = path._known(0, (alpha, beta))
+    n, plus = int(PARTED["n"]), int(PARTED["n_plus"])
+    for few in (1, 2, 3):
+        side = np.where(np.arange(n) < few, 1.0, -1.0)
+        judged = lowest(1.0, PARTED, [side])
+        found = path._left(0, few, (alpha, beta), fields)
+        assert found < judged + REACHED
+        assert n * (1 + PARTED["sigma"] ** 2 - judged) < path._most(few)
+    assert path._left(0, plus, (alpha, beta), fields) == np.inf
+
+
 def test_samples_stay_alike_in_an_ordinary_row(limit):
     height, told, _ = examined(limit, ORDINARY, 1.0)
     assert told.symmetric[0]
