@@ -35,7 +35,8 @@ def limits():
 @pytest.fixture(scope="module")
 def solved(limits):
     """The row, by SciPy."""
-    return solve_rows(limits[0], ROW | {"kappa": 2.0}, TIMES, backend="scipy")
+    row = ROW | {"kappa": 2.0}
+    return solve_rows(limits[0], row, TIMES, backend="scipy", final=True)
 
 
 def loss(x, s, row, power=2):
