@@ -105,9 +105,10 @@ def lay_out(names, tests):
 
 
 def test_files(names):
-    """The files of tests named by their stem, in whichever room they are."""
-    found = {path.stem.removeprefix("test_"): path for path in TESTS_OF.rglob("test_*")}
-    return [str(found[name].relative_to(ROOT)) for name in names if name in found]
+    """The files of tests named by their stem, in whichever rooms they are."""
+    paths = sorted(TESTS_OF.rglob("test_*.py"))
+    known = [path for path in paths if path.stem.removeprefix("test_") in names]
+    return [str(path.relative_to(ROOT)) for path in known]
 
 
 def modules(apart):

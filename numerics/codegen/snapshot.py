@@ -224,7 +224,7 @@ def printed_phase(phase: Phase | PrintedPhase) -> PrintedPhase:
     held: dict[str, Any] = {k: x and printed(x) for k, x in systems.items()}
     other = ordinary_phase(phase)
     found = PrintedPhase(**_facts(phase), **held, make=lambda: phase)
-    return replace(found, ordinary=other and printed_phase(other))
+    return replace(found, ordinary=None if other is None else printed_phase(other))
 
 
 def limit_of(spec: Spec) -> PrintedLimit:
