@@ -1,4 +1,4 @@
-r"""What samples teach under a schedule whose noise explodes and vanishes.
+r"""The overlaps learned from samples where the noise explodes and then vanishes.
 
 In units of its noise a network's input is $x_0 + (\beta/\alpha)\,x_1$, and the ridge of
 (L1) is that of the weights in these units, $\alpha w$. So $u$, $b$, $\alpha w$ and

@@ -55,7 +55,7 @@ class Window:
 
     @property
     def unit(self) -> sp.Expr:
-        """What `ridge_w` weighs `w` by: the noise where it grows with d, else 1."""
+        """The unit of `w` in its ridge: the noise where it grows with d, else 1."""
         return self.alpha if self.alpha_size != 0 else sp.S.One
 
     @property
