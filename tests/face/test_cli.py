@@ -16,6 +16,7 @@ from dilaton.errors import ModelError
 from dilaton.face import arguments, cli, documents
 from dilaton.show import plots
 from dilaton.show.answers import table, to_json
+from dilaton.torchcheck.study import schedules
 
 INTERRUPTED, PATIENCE = 130, 3.0  # seconds
 EXAMPLE = re.compile(r"^ +(dilaton (?:.*\\\n)*.*)$", re.MULTILINE)
@@ -107,9 +108,19 @@ def test_schedules_are_compared_by_one_command(call, tmp_path, monkeypatch):
     (tmp_path / "my.toml").write_text(spec.text)
     small = ["--d", 100, "--times", 4, "--dims", "50,100", "--paths", 50, "--steps", 9]
     words = ["schedules", tmp_path / "my.toml", "-o", tmp_path / "out", *small]
+    made = []
+
+    def noted(*given):
+        made.append(real(*given))
+        return made[0]
+
+    real = schedules.write_experiment
+    monkeypatch.setattr(schedules, "write_experiment", noted)
     code, out, _ = call(*words)
     assert code == 0
     assert out.startswith("In the limit: share_plus 0.")
+    # the same work is not done again for its other form
+    monkeypatch.setattr(schedules, "write_experiment", lambda *_: made[0])
     code, out, _ = call(*words, "--json")
     found = json.loads(out)
     assert found == json.loads((tmp_path / "out" / "published.json").read_text())

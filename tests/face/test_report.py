@@ -204,11 +204,20 @@ def test_the_main_job_of_the_papers_setting(tmp_path):
 
 
 def written(spec, folder, digits=False):
-    """Write the report of a spec; return its page and its record."""
+    """Write the report of a spec; return its page and its record.
+
+    Figures are drawn for the page alone; the finished run has their other forms.
+    """
     effort = Effort(True, 0, "cpu", digits)
-    page_file = report.write_report(spec, folder / "report", effort, force=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "save", only_svg)
+        page_file = report.write_report(spec, folder / "report", effort, force=False)
     record = json.loads((folder / "report" / "run.json").read_text())
     return page_file.read_text(), record
+
+
+def only_svg(figure, stem):
+    stem.with_suffix(".svg").write_bytes(plots.rendered(figure, "svg"))
 
 
 def rows_of(text):

@@ -116,7 +116,7 @@ def overlaps_of(name, phase, times, point):
     if phase.learned.kind == "closed":
         return closed_values(phase.learned, times, point)
     # one curve of its own is not worth machine code of its own
-    backend = "scipy" if name == "erf" else "numba"
+    backend = "numba" if name == "samples" else "scipy"
     found = minimise(phase.learned, times, point, backend=backend)
     return {key: found[key][0] for key in found.names}
 

@@ -256,7 +256,7 @@ def in_window(
     }
     for var, power in (powers or {}).items():
         scaled[var] = var * D ** (-power * x)
-    return at_large_d(expr.subs(scaled, simultaneous=True))
+    return at_large_d(expr.xreplace(scaled))
 
 
 def at_large_d(expr: sp.Expr) -> sp.Expr:

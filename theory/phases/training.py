@@ -30,7 +30,7 @@ def training(model: Model, window: Window) -> System:
     gram, scaled = _gram(loss)
     count = len(rho)
     rates = (*(1 / x for x in rho), *(sp.S.One for _ in rho))
-    raw = total.subs({x: dummy / root for x, (dummy, root) in scaled.items()})
+    raw = total.xreplace({x: dummy / root for x, (dummy, root) in scaled.items()})
     flow = gram_flow(raw, gram, 2 * count, rates)
     names = {dummy: x for x, (dummy, _) in scaled.items()}
     back = {dummy: root * x for x, (dummy, root) in scaled.items()}
@@ -40,7 +40,7 @@ def training(model: Model, window: Window) -> System:
             entry = names.get(gram[i, k], gram[i, k])
             if not isinstance(entry, sp.Dummy):
                 root = scaled[entry][1] if entry in scaled else sp.S.One
-                rows[entry] = flow[i, k].subs(back) / root
+                rows[entry] = flow[i, k].xreplace(back) / root
     rows |= {b: -sp.diff(total, b) / 2 for b in map(loss.bias, loss.units) if b != 0}
     if alone:  # short enough to be collected by their averages
         rows = {x: tidy(to_averages(sp.expand(e))) for x, e in rows.items()}

@@ -66,7 +66,7 @@ class Average(sp.Expr):
         return Average(sp.diff(self.integrand, symbol), *self.variables)
 
     def _eval_subs(self, old: sp.Basic, new: sp.Basic) -> sp.Expr | None:
-        if old in self.variables:
+        if old in self.variables or _lacks(self, old):
             return self
         return Average(self.integrand._subs(old, new), *self.variables)
 
@@ -138,7 +138,7 @@ class FieldAverage(sp.Expr):
         return first + second
 
     def _eval_subs(self, old: sp.Basic, new: sp.Basic) -> sp.Expr | None:
-        if old in (H, H2):
+        if old in (H, H2) or _lacks(self, old):
             return self
         integrand, means, cov = self.args
         return FieldAverage(
@@ -164,6 +164,11 @@ class FieldAverage(sp.Expr):
 
     def _latex(self, printer: Printer) -> str:
         return rf"\mathbb{{E}}\left[{printer._print(self.args[0])}\right]"
+
+
+def _lacks(expr: sp.Expr, old: sp.Basic) -> bool:
+    """Whether a symbol does not occur, so that nothing need be built anew."""
+    return isinstance(old, sp.Symbol) and old not in expr.free_symbols
 
 
 def _closed(integrand: sp.Expr, mean: sp.Expr, var: sp.Expr) -> sp.Expr | None:

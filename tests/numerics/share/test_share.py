@@ -447,7 +447,7 @@ def split_of_a_sign_unit(p, kappa=2.0, steps=2000):
 
 def test_frozen_noise_is_reported_as_degenerate():
     limit = derive(Model(two_modes(), data=Data(samples=True, frozen_noise=True)))
-    found = solve_rows(limit, PAPER | {"noise_draws": 3}, [1.0])
+    found = solve_rows(limit, PAPER | {"noise_draws": 3}, [1.0], backend="scipy")
     assert found["status"].tolist() == ["degenerate"]
     assert np.isnan(found["share_plus"]).all()
     assert found["mode_mean"][0] == pytest.approx(3 * 128 / (3 * 128 + 2))
@@ -458,7 +458,7 @@ def test_frozen_noise_is_reported_as_degenerate():
 
 def test_a_sweep_of_frozen_noise_gives_the_bulk_and_says_so(tmp_path):
     spec = dilaton.default_spec().replace(noise_draws=3)
-    found = sweep(spec, ["p=0.6,0.8", "sigma=1,2"], tmp_path)
+    found = sweep(spec, ["p=0.6,0.8", "sigma=1,2"], tmp_path, backend="scipy")
     assert (found.status == "degenerate").all()
     assert (found.reason == "frozen noise: weights does not learn the weight").all()
     assert np.isnan(found.share_plus).all()
