@@ -85,7 +85,7 @@ def _quantities(systems: Iterable[System]) -> list[sp.Symbol]:
 
 def _defined(x: sp.Symbol, model: Model, phase: Phase) -> tuple[sp.Expr | None, str]:
     """Return the definition of a quantity and its meaning in words."""
-    base, numbers, marks = _parsed(str(x))
+    base, numbers = _parsed(str(x))
     words = _MEANING.get(base) or TABLE.get(str(x), TABLE[base]).meaning
     rule = _RULES.get(base)
     if rule is None or (base in ("omega", "r", "v") and phase.window.kappa is None):
@@ -100,39 +100,34 @@ def _defined(x: sp.Symbol, model: Model, phase: Phase) -> tuple[sp.Expr | None, 
         "d": sp.sqrt(D),
     }
     noise = D**phase.window.alpha_size
-    value = rule(sizes, noise, number, other, marks)
-    return value, words
+    return rule(sizes, noise, number, other), words
 
 
-def _parsed(name: str) -> tuple[str, list[int], str]:
+def _parsed(name: str) -> tuple[str, list[int]]:
     marks = re.search(r"_(plus|minus|[pm]+)$", name)
     if marks and name.startswith("share"):
         marks = None
     rest = name[: marks.start()] if marks else name
     numbers = [int(i) for i in re.findall(r"_(\d+)", rest)]
     base = re.sub(r"(_\d+)+$", "", rest)
-    return base, numbers, marks[1] if marks else ""
+    return base, numbers
 
 
 def _dot(left: str, right: str) -> sp.Symbol:
     return sp.Symbol(f"{left}.{right}" if left != right else f"|{left}|^2")
 
 
-def _z(marks: str) -> str:
-    return "z"
-
-
 _RULES = {
-    "m": lambda s, x, j, k, c: _dot(f"u{j}", f"mu{k}") / (s["u"] * s["mu"]),
-    "omega": lambda s, x, j, k, c: x * _dot(f"w{j}", f"mu{k}") / (s["d"] * s["mu"]),
-    "q": lambda s, x, j, k, c: _dot(f"u{j}", f"u{k}") / (s["u"] * s["mu"]),
-    "r": lambda s, x, j, k, c: x**2 * _dot(f"w{j}", f"w{k}") / D,
-    "v": lambda s, x, j, k, c: x * _dot(f"u{j}", f"w{j}") / (s["d"] * s["u"]),
-    "a": lambda s, x, j, k, c: _dot(f"u{j}", _z(c)) / D,
-    "e": lambda s, x, j, k, c: _dot(f"u{j}", "x0") / D,
-    "zeta": lambda s, x, j, k, c: x * _dot(f"w{j}", _z(c)) / D,
-    "nu": lambda s, x, j, k, c: _dot(f"mu{j}", "X") / (s["u"] * x),
-    "M": lambda s, x, j, k, c: _dot(f"mu{j}", "X") / s["u"] ** 2,
+    "m": lambda s, x, j, k: _dot(f"u{j}", f"mu{k}") / (s["u"] * s["mu"]),
+    "omega": lambda s, x, j, k: x * _dot(f"w{j}", f"mu{k}") / (s["d"] * s["mu"]),
+    "q": lambda s, x, j, k: _dot(f"u{j}", f"u{k}") / (s["u"] * s["mu"]),
+    "r": lambda s, x, j, k: x**2 * _dot(f"w{j}", f"w{k}") / D,
+    "v": lambda s, x, j, k: x * _dot(f"u{j}", f"w{j}") / (s["d"] * s["u"]),
+    "a": lambda s, x, j, k: _dot(f"u{j}", "z") / D,
+    "e": lambda s, x, j, k: _dot(f"u{j}", "x0") / D,
+    "zeta": lambda s, x, j, k: x * _dot(f"w{j}", "z") / D,
+    "nu": lambda s, x, j, k: _dot(f"mu{j}", "X") / (s["u"] * x),
+    "M": lambda s, x, j, k: _dot(f"mu{j}", "X") / s["u"] ** 2,
 }
 _MEANING = {
     "m": "overlap of `u` with a mean",

@@ -15,8 +15,6 @@ import sympy as sp
 from ..symbols.gaussian import Average
 
 POINTS = ((0.37, 0.81), (1.13, -0.59), (0.71, 1.43))
-DIGITS = 1e-10
-"""Relative difference that rounding explains; a wrong term is far above it."""
 
 
 def sampled(node: Average) -> sp.Expr:
@@ -58,17 +56,3 @@ def fingerprint(expr: sp.Expr) -> complex:
     """Return the value at a random point, rounded: alike for equal expressions."""
     value = value_at(expr, random_point(expr.atoms(sp.Symbol), 0))
     return complex(f"{value.real:.9e}{value.imag:+.9e}j")
-
-
-def equal_values(left: sp.Expr, right: sp.Expr, points: int = 2) -> bool:
-    """Whether two expressions have the same values at random points."""
-    if left == right:
-        return True
-    symbols = left.free_symbols | right.free_symbols
-    symbols |= set().union(*(n.atoms(sp.Symbol) for n in (left, right)))
-    for seed in range(points):
-        point = random_point(symbols, seed)
-        a, b = value_at(left, point), value_at(right, point)
-        if not abs(a - b) <= DIGITS * (1 + abs(a) + abs(b)):
-            return False
-    return True
