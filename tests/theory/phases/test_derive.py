@@ -645,3 +645,25 @@ def test_every_system_is_well_posed_and_labelled_once(name):
     names = [label for _, label in every]
     repeated = {x for x in names if names.count(x) > 1}
     assert not repeated, [e for e in every if e[1] in repeated]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_longer_mean_is_a_wider_window(tied):
+    """One feature of |mu|^2 = rho d is that of two modes with kappa sqrt(rho)."""
+    auto = Autoencoder("erf", tied=tied)
+    one, scaled = (
+        derived(Model(target, autoencoder=auto)).phases[0].learned
+        for target in (two_modes(), product(0))
+    )
+    known = {x: symbol(str(x).removesuffix("_1")) for x in scaled.parameters}
+    known |= {x: symbol(str(x).removesuffix("_1")) for x in scaled.unknowns}
+    known |= {symbol("rho_1"): 4, symbol("kappa"): symbol("kappa")}
+    wide = {symbol("kappa"): 2 * symbol("kappa")}
+    for name in ("m", "q", "r"):
+        ours = scaled[f"{name}_1"].xreplace(known)
+        gap = ours - one[name].xreplace(wide)
+        assert sp.simplify(gap) == 0, name
+    assert (
+        sp.simplify(scaled.objective.xreplace(known) - one.objective.xreplace(wide))
+        == 0
+    )
