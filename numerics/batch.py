@@ -6,7 +6,7 @@ A point is a batch of one row: `solve` labels what `solved_phases` returns for i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -86,13 +86,21 @@ class SolvedPhase:
 
 
 def solved_phases(
-    limit: PrintedLimit, given: Mapping[str, Any], times: np.ndarray, solver: Solver
+    limit: PrintedLimit,
+    given: Mapping[str, Any],
+    times: np.ndarray,
+    solver: Solver,
+    decided: Callable[[PrintedPhase], bool] = lambda phase: bool(phase.features),
 ) -> list[SolvedPhase]:
-    """Solve every phase for a batch; `given` has each parameter, () or (rows,)."""
-    rows = _count(given)
+    """Solve every phase for a batch; `given` has each parameter, () or (rows,).
+
+    The share is found of the phases that `decided` names: unless said otherwise, those
+    in which a feature is decided.
+    """
+    rows, unit = _count(given), str(limit.about["activation"])
     with np.errstate(all="ignore"):
         return [
-            _solved(phase, str(limit.about["activation"]), given, times, rows, solver)
+            _solved(phase, unit, given, times, rows, solver, decided(phase))
             for phase in limit.phases
         ]
 
@@ -108,17 +116,18 @@ def _solved(
     times: np.ndarray,
     rows: int,
     solver: Solver,
+    decided: bool,
 ) -> SolvedPhase:
     if phase.ordinary is not None:
         return _as_ordinary(phase, activation, given, times, rows, solver)
     overlaps, found, by = _learned(phase, activation, given, times, rows, solver)
-    if not phase.features:
+    if not decided:
         return SolvedPhase(phase, overlaps, found, by, None)
-    decided = phase_shares(phase, found, given, rows, solver)
+    shares = phase_shares(phase, found, given, rows, solver)
     tested = None
     if isinstance(found, Minima):
         tested = samples_alike(phase, activation, found, given)
-    return SolvedPhase(phase, overlaps, found, by, decided, tested)
+    return SolvedPhase(phase, overlaps, found, by, shares, tested)
 
 
 def _as_ordinary(
@@ -135,7 +144,8 @@ def _as_ordinary(
     scale = ordinary_scale(phase, given)
     inside = np.minimum(ratio / scale, 1.0)
     more = dict(given) | dict.fromkeys(phase.ordinary.levels.parameters, scale)
-    done = _solved(phase.ordinary, activation, more, inside, rows, solver)
+    told = bool(phase.features)
+    done = _solved(phase.ordinary, activation, more, inside, rows, solver, told)
     alpha = np.where(ratio > scale, np.nan, alpha)
     overlaps = {k: in_its_units(k, v, alpha) for k, v in done.overlaps.items()}
     found = done.found

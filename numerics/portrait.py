@@ -1,31 +1,43 @@
-r"""Portraits of a solved limit, fast enough for a slider.
+r"""Portraits of a solved limit, most of them fast enough for a slider.
 
-`Portraits` solves the limit of a spec at any of its numbers: the learned overlaps,
-trajectories and the law of $\nu$ in the window of each feature, and, at a dimension d,
-the paths and shares of a sampler with a few steps, dilated beside undilated.
+`portraits` takes the limit of a spec: `solved` solves it at any of its numbers (the
+learned overlaps, trajectories and the law of $\nu$ in the window of each feature or
+direction, the shares), `sampled` follows a sampler with a few steps at a dimension d,
+dilated beside undilated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import ndtr
 
-from ..errors import ModelError
 from .asked import asked
 from .batch import SolvedPhase, solved_phases
-from .codegen.parameters import Solver
-from .codegen.snapshot import PrintedLimit, printed_limit
+from .codegen.indexed import indexed_functions
+from .codegen.parameters import Solver, closed_values
+from .codegen.snapshot import PrintedLimit, PrintedPhase, printed_limit
+from .minima.landscape import counted
 from .minima.result import Minima, alone
-from .share.euler import follow_samples, step_paths
+from .modes.evaluate import families, solve_modes, weights_of
+from .modes.scrambled import as_normals, scrambled
+from .modes.tree_shares import Placed
+from .ode.rk4 import rk4_step
+from .share.euler import follow_samples, step_states
+from .share.modes_flow import ModesFlow
 from .share.rules import ExactFlow, Times
+from .share.several_features import ClassFlow
 from .trajectories import FARTHEST_START, Trajectories, trajectories
 
 if TYPE_CHECKING:
     from ..theory.derive import Limit
+    from ..theory.models.modes import Level
     from ..theory.models.spec import Spec
 
 HALF_STEPS = 80
@@ -37,38 +49,66 @@ SHARE = 1e-6
 STARTS = np.linspace(-FARTHEST_START, FARTHEST_START, 17)
 """Starting points of the trajectories that are drawn, in standard deviations."""
 
+FEW = 32
+"""Starting points in several directions, of which as many are drawn."""
+
 SEEN = 4.5
-"""The law is drawn between the ends of starts this many deviations away."""
+"""The law is drawn to so many deviations beyond its outermost parts."""
 
 NODES, ROUNDS = 801, 2
 """Starting points that are followed for the share of a sampler, and how often a change
 of sign between two of them is sought more closely: a place is known to 5e-6."""
 
+COUNTED = 2048
+"""Starting points that count the modes of a sampler: shares are known to .002."""
+
+CLASS_POINTS, BINS = 512, 400
+"""Points of a scrambling of starts where all features move together, and the bins in
+which their ends are gathered for the law."""
+
+TINY, BLUR = 1e-9, 0.15
+"""A spread that parts nothing, and what a law of so few points is blurred by."""
+
 OVERLAPS = ("m", "omega", "b", "c")
 
 
 @dataclass(frozen=True)
-class Portrait:
-    """A solved limit: lines along the dilated time, and each feature's window.
+class Sight:
+    r"""What is seen of a window along one feature or direction.
 
-    `paths` has the trajectories by feature, where they can be drawn; `shares` the
-    generated share of the + mode.
+    `paths` of shape (starts, times) are means of $\nu$ from several starts; `density`
+    is its law at the end, of which nothing is left to see beyond `edge`.
+    """
+
+    paths: np.ndarray
+    density: Callable[[np.ndarray], np.ndarray]
+    edge: float
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A solved limit: lines along the dilated time, windows and shares.
+
+    `sights` has what is seen of each feature (or direction), where that can be drawn;
+    `shares` the generated share of each feature's + mode (or of each mode), where it is
+    known.
     """
 
     t: np.ndarray
     lines: dict[str, np.ndarray]
-    paths: dict[int, Trajectories]
-    shares: dict[int, float]
+    sights: dict[int, Sight] = field(default_factory=dict)
+    shares: dict[int, float] = field(default_factory=dict)
 
 
-class Portraits:
-    """The limit of a spec, ready to be solved at any numbers.
+def portraits(spec: Spec) -> Portraits:
+    """Return the portraits of a spec; its limit is derived."""
+    return PortraitsOfModes(spec) if spec.kind == "modes" else PortraitsOfSigns(spec)
 
-    Raises `ModelError` for what cannot be solved in the time of a slider's move.
-    """
+
+class Portraits(ABC):
+    """The limit of a spec, ready to be solved at any numbers."""
 
     def __init__(self, spec: Spec) -> None:
-        check_drawable(spec)
         self.limit: Limit = asked(spec).limit
         self.printed: PrintedLimit = printed_limit(self.limit)
         self.s = np.linspace(0, 1, HALF_STEPS + 1)
@@ -79,48 +119,27 @@ class Portraits:
         return self.printed.parameters
 
     @property
-    def features(self) -> int:
-        """How many features are decided."""
-        return len(self.limit.model.target.features)
+    @abstractmethod
+    def windows(self) -> tuple[int, ...]:
+        """The features, or directions, in which something is decided."""
 
+    @abstractmethod
     def solved(self, point: Mapping[str, float]) -> Portrait:
         """Solve every phase; raise `DilatonError` where that fails."""
-        given = {k: point[k] for k in self.parameters}
-        parts = solved_phases(self.printed, given, self.s, Solver("numba", SHARE))
-        paths: dict[int, Trajectories] = {}
-        shares: dict[int, float] = {}
-        for part in (x for x in parts if x.shares is not None):
-            if isinstance(part.found, Minima):
-                alone(part.found)
-            assert part.shares is not None  # those that have none are left out
-            for place, j in enumerate(part.phase.features):
-                shares[j] = float(part.shares.values[0, place])
-                if not part.phase.vanishes:
-                    paths[j] = trajectories(part, given, self.s, place)
-        return Portrait(self._times(len(parts)), self._lines(parts), paths, shares)
 
-    def _times(self, count: int) -> np.ndarray:
+    def _times(self) -> np.ndarray:
+        count = len(self.printed.phases)
         return ((np.arange(count)[:, None] + self.s[::2]) / count).ravel()
 
-    def _lines(self, parts: list[SolvedPhase]) -> dict[str, np.ndarray]:
-        """Overlaps against the dilated time; an infinite one becomes a gap."""
-        none, found = np.full(self.s.shape, np.nan)[None], {}
-        names = dict.fromkeys(name for part in parts for name in part.overlaps)
-        for name in (x for x in names if x.partition("_")[0] in OVERLAPS):
-            if name == "c_hat":
-                continue
-            rows = [part.overlaps.get(name, none)[0] for part in parts]
-            found[name] = np.concatenate([x[::2] for x in rows])
-        return found
-
-    @cached_property
-    def _flow(self) -> ExactFlow:
-        return ExactFlow(self.limit, self._whole({}))
-
-    def _whole(self, point: Mapping[str, float]) -> dict[str, float]:
-        """A point with any number for what is not given."""
-        wanted = [str(x) for x in self.limit.exact["sampling"].parameters]
-        return dict.fromkeys([*wanted, "d"], 0.5) | dict(point)
+    def _joined(self, parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+        """Overlaps of the phases one after another; what one lacks becomes a gap."""
+        none = np.full(self.s.shape, np.nan)
+        names = dict.fromkeys(name for part in parts for name in part)
+        seen = [x for x in names if x.partition("_")[0] in OVERLAPS and x != "c_hat"]
+        return {
+            name: np.concatenate([part.get(name, none)[::2] for part in parts])
+            for name in seen
+        }
 
     def sampled(
         self, point: Mapping[str, float], d: float, steps: int
@@ -128,13 +147,13 @@ class Portraits:
         r"""Follow `steps` Euler steps of the exact flow at dimension d, in two ways.
 
         ``dilated`` gives every phase as many steps, ``undilated`` are even in
-        $\tau$. Each has `share`, one for each feature, and `paths` of $\hat\mu\cdot X$
-        in units of its spread, of shape (features, starts, steps + 1).
+        $\tau$. Each has `share`, one for each feature or mode, and `paths` of
+        $\hat\mu\cdot X$ in units of its spread, of shape (windows, starts, steps + 1).
 
         Raises `ModelError` where the windows do not follow one another at this d.
         """
         here = dict(point) | {"d": float(d)}
-        flow = self._flow.at(self._whole(here))
+        flow = self._flow(here)
         knots = np.array(self.limit.dilation.knots(here))
         even = np.linspace(0, 1, steps + 1)
         ends = {
@@ -143,17 +162,97 @@ class Portraits:
         }
         return {k: self._followed(flow, (x, x[:-1]), here) for k, x in ends.items()}
 
+    @abstractmethod
+    def _flow(self, point: Mapping[str, float]) -> Any:
+        """The exact flow at dimension d."""
+
+    @abstractmethod
+    def _followed(
+        self, flow: Any, times: Times, point: Mapping[str, float]
+    ) -> dict[str, Any]:
+        """Share and paths of one sampler."""
+
+
+def _in_spreads(
+    paths: np.ndarray, flow: ExactFlow, ends: np.ndarray, sigma: float, size: np.ndarray
+) -> np.ndarray:
+    """Paths of shape (times, rows, starts) in units of the spread at each time."""
+    levels = [flow.levels(tau) for tau in ends]
+    alpha, beta = (np.array([getattr(x, k) for x in levels]) for k in _SIZES)
+    noise = alpha**2 + (sigma * beta) ** 2
+    spread = np.sqrt(noise[:, None] + (beta[:, None] * size) ** 2)
+    return np.moveaxis(paths / spread[..., None], 0, -1)
+
+
+_SIZES = ("alpha", "beta")
+
+
+# ----------------------------------------------------------- features of two modes each
+
+
+class PortraitsOfSigns(Portraits):
+    """The portraits of a target whose features are signs, each with its window."""
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """The features, from 1."""
+        return tuple(range(1, len(self.limit.model.target.features) + 1))
+
+    def solved(self, point: Mapping[str, float]) -> Portrait:
+        """Solve every phase; raise `DilatonError` where that fails."""
+        given, solver = {k: point[k] for k in self.parameters}, Solver("numba", SHARE)
+        if any(counted(x.learned) for x in self.printed.phases):
+            solver = Solver("scipy", SHARE)  # a search that no loop is compiled for
+        parts = solved_phases(self.printed, given, self.s, solver, _needs_share)
+        rows = [{k: x[0] for k, x in part.overlaps.items()} for part in parts]
+        found = Portrait(self._times(), self._joined(rows))
+        for part in (x for x in parts if x.phase.features):
+            if isinstance(part.found, Minima):
+                alone(part.found)
+            self._look(found, part, given)
+        return found
+
+    def _look(
+        self, found: Portrait, part: SolvedPhase, given: Mapping[str, float]
+    ) -> None:
+        """Put the shares of a window and what is seen of it into `found`."""
+        phase, features = part.phase, part.phase.features
+        if part.shares is not None:
+            known = zip(features, part.shares.values[0], strict=True)
+            found.shares.update({j: float(x) for j, x in known if np.isfinite(x)})
+        if phase.sampling is None or phase.vanishes:
+            return
+        if counted(phase.learned):
+            rows = zip(features, _of_classes(part, given, self.s), strict=True)
+            for j, (sight, share) in rows:
+                found.sights[j], found.shares[j] = sight, share
+            return
+        for place, j in enumerate(features):
+            moved = trajectories(part, given, self.s, place)
+            found.sights[j] = _of_trajectories(moved)
+            if part.shares is None:
+                found.shares[j] = moved.share
+
+    @cached_property
+    def _compiled(self) -> ExactFlow:
+        return ExactFlow(self.limit, self._whole({}))
+
+    def _whole(self, point: Mapping[str, float]) -> dict[str, float]:
+        """A point with any number for what is not given."""
+        wanted = [str(x) for x in self.limit.exact["sampling"].parameters]
+        return dict.fromkeys([*wanted, "d"], 0.5) | dict(point)
+
+    def _flow(self, point: Mapping[str, float]) -> ExactFlow:
+        return self._compiled.at(self._whole(point))
+
     def _followed(
         self, flow: ExactFlow, times: Times, point: Mapping[str, float]
     ) -> dict[str, Any]:
         found = follow_samples(flow, times, "left", NODES, ROUNDS)
-        paths = step_paths(flow, STARTS, times, "left")[:, : self.features]
-        levels = [flow.levels(tau) for tau in times[0]]
-        alpha, beta = (np.array([getattr(x, k) for x in levels]) for k in _SIZES)
-        size = np.array([self._size(j, point) for j in range(1, self.features + 1)])
-        noise = alpha**2 + (point["sigma"] * beta) ** 2
-        spread = np.sqrt(noise[:, None] + (beta[:, None] * size) ** 2)
-        scaled = np.moveaxis(paths / spread[..., None], 0, -1)
+        rows = [STARTS] * flow.features + [np.ones_like(STARTS)]
+        paths = step_states(flow, flow.start * np.stack(rows), times, "left")[:, :-1]
+        size = np.array([self._size(j, point) for j in self.windows])
+        scaled = _in_spreads(paths, flow, times[0], point["sigma"], size)
         return {"share": np.atleast_1d(found["share_plus"]), "paths": scaled}
 
     def _size(self, j: int, point: Mapping[str, float]) -> float:
@@ -162,35 +261,177 @@ class Portraits:
         return float(point.get(f"rho_{j}", 1.0) ** 0.5 * point["d"] ** (0.5 - delta))
 
 
-_SIZES = ("alpha", "beta")
+def _needs_share(phase: PrintedPhase) -> bool:
+    """Whether the trajectories that are drawn do not tell the share themselves."""
+    flow = phase.sampling
+    if not phase.features or flow is None:
+        return False
+    if flow.solution or phase.vanishes:
+        return True
+    alone = len(flow.unknowns) == 1 and phase.projected is None
+    return not alone and not counted(phase.learned)
 
 
-def law_of(paths: Trajectories, points: int) -> tuple[np.ndarray, np.ndarray]:
-    r"""Return evenly spaced values of $\nu$ and the density at the window's end."""
-    ends = paths.from_starts(np.array([-SEEN, SEEN]))[:, -1]
-    edge = float(np.abs(ends).max()) + SEEN * paths.spread
-    nu = np.linspace(-edge, edge, points)
-    return nu, paths.density(nu)
+def _of_trajectories(found: Trajectories) -> Sight:
+    ends = found.from_starts(np.array([-SEEN, SEEN]))[:, -1]
+    edge = float(np.abs(ends).max()) + SEEN * found.spread
+    return Sight(found.from_starts(STARTS), found.density, edge)
 
 
-def check_drawable(spec: Spec) -> None:
-    """Raise `ModelError` for what has no portrait within a tenth of a second."""
-    if spec.kind == "modes":
-        raise ModelError(
-            "The explorer draws targets whose features are signs, each with a flow of "
-            "its own, but the target is of kind `modes`: their projections move "
-            "together, and counting thousands of paths takes seconds a move. Use "
-            "`dilaton solve` and `dilaton steps`."
+def _of_classes(
+    part: SolvedPhase, given: Mapping[str, float], s: np.ndarray
+) -> list[tuple[Sight, float]]:
+    """What is seen of each feature where all move together, and its share."""
+    (found,) = part.found  # type: ignore[misc]  # one row
+    flow = ClassFlow(part.phase, found, given, Solver("scipy", SHARE))
+    centres, spreads = flow.ends(CLASS_POINTS)
+    paths = flow.paths(s[::4], len(STARTS))
+    rows = zip(centres.T, spreads, paths.swapaxes(0, 1), strict=True)
+    return [_of_normals(*row) for row in rows]
+
+
+def _of_normals(
+    means: np.ndarray, spread: float, paths: np.ndarray
+) -> tuple[Sight, float]:
+    """The law is a mean of normals around `means`, which are gathered in bins."""
+    counts, edges = np.histogram(means, BINS)
+    middles, width = (edges[1:] + edges[:-1]) / 2, max(spread, BLUR)
+
+    share = float(ndtr(means / max(spread, TINY)).mean())
+    return _of_parts(middles, paths, counts / means.size, width), share
+
+
+def _of_parts(
+    means: np.ndarray, paths: np.ndarray, weights: np.ndarray, spread: float
+) -> Sight:
+    """A law that is a mixture of normals of one spread."""
+
+    def density(nu: np.ndarray) -> np.ndarray:
+        return _normals(nu, means, spread) @ weights
+
+    return Sight(paths, density, float(np.abs(means).max()) + SEEN * spread)
+
+
+def _normals(x: np.ndarray, means: np.ndarray, spread: float) -> np.ndarray:
+    """Densities of normals, shape (points, means)."""
+    z = (x[:, None] - means) / spread
+    return np.exp(-z * z / 2) / (np.sqrt(2 * np.pi) * spread)
+
+
+# ------------------------------------------------------------------- modes at any place
+
+
+class PortraitsOfModes(Portraits):
+    """The portraits of a mixture of modes, whose projections move together."""
+
+    @cached_property
+    def placed(self) -> Placed:
+        """Where the modes are."""
+        return Placed.of(self.printed.about["modes"])
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """The directions, from 1."""
+        return tuple(range(1, self.placed.loadings.shape[1] + 1))
+
+    def solved(self, point: Mapping[str, float]) -> Portrait:
+        """Solve every phase; raise `DilatonError` where that fails."""
+        given = {k: point[k] for k in self.parameters}
+        rows, sample = solve_modes(self.printed, self.s, given)
+        found = Portrait(self._times(), self._joined([_by_name(x) for x in rows]))
+        shares = np.asarray(sample["shares"])
+        known = np.isfinite(shares)
+        found.shares.update(
+            {int(k) + 1: float(shares[k]) for k in np.flatnonzero(known)}
         )
-    if spec.frozen_noise:
-        raise ModelError(
-            "The explorer draws what generates a share, but with frozen noise "
-            f"(noise_draws = {spec.values['noise_draws']:g}) the weights are not "
-            'learned. Set noise_draws = "inf".'
-        )
-    if spec.kind == "product" and not spec.population:
-        raise ModelError(
-            "The explorer solves a limit within a tenth of a second, but the minimum "
-            "of several features with n samples is searched for and takes seconds. Set "
-            'n = "inf".'
-        )
+        decided = [x for x in self.printed.phases if x.features and x.sampling]
+        for phase, level in zip(decided, self.placed.tree, strict=False):
+            if phase.vanishes or not known.all():
+                continue
+            sights = self._seen(phase, level, given, shares)
+            found.sights.update(zip(level.directions, sights, strict=True))
+        return found
+
+    def _seen(
+        self,
+        phase: PrintedPhase,
+        level: Level,
+        given: Mapping[str, float],
+        shares: np.ndarray,
+    ) -> list[Sight]:
+        """What is seen of each direction of a window (S1).
+
+        Each branch has its flow, and its law beside those of the others.
+        """
+        whole = closed_values(phase.levels, self.s, given)
+        alpha, beta = (np.broadcast_to(whole[k], self.s.shape) for k in _SIZES)
+        target, means, mass, paths = weights_of(given), [], [], []
+        for branch in level.branches:
+            inside = [k - 1 for group in branch for k in group]
+            own = np.array([sum(target[k - 1] for k in group) for group in branch])
+            made = float(shares[inside].sum())  # what earlier windows made of it
+            points = self.placed.points(branch, level.directions)
+            flow = self._branch_flow(phase, own / own.sum(), points, given)
+            count = max(1, round(made * len(STARTS)))
+            paths.append(self._paths(flow, points.shape[1], alpha[0], count))
+            means.append(beta[-1] * points)
+            mass.append(made * own / own.sum())
+        weights, moved = np.concatenate(mass), np.concatenate(paths)
+        each = zip(np.concatenate(means).T, moved.swapaxes(0, 1), strict=True)
+        return [_of_parts(x, rows, weights, float(alpha[-1])) for x, rows in each]
+
+    def _branch_flow(
+        self,
+        phase: PrintedPhase,
+        weights: np.ndarray,
+        points: np.ndarray,
+        given: Mapping[str, float],
+    ) -> Callable[[Any, np.ndarray], np.ndarray]:
+        assert phase.sampling is not None  # those that have none are left out
+        functions = indexed_functions(phase.sampling)
+        fixed = dict(given) | families(weights, points)
+
+        def rate(s: Any, y: np.ndarray) -> np.ndarray:
+            with np.errstate(all="ignore"):
+                return functions.equations(np, float(s), fixed | {"y": y})["y"]
+
+        return rate
+
+    def _paths(
+        self, rate: Callable[..., np.ndarray], width: int, size: float, count: int
+    ) -> np.ndarray:
+        """Trajectories of all directions, (starts, directions, times)."""
+        y = size * _spread_starts(width, count)
+        found = [y]
+        for left, right in pairwise(self.s[::2]):
+            middle = (left + right) / 2
+            y = rk4_step(rate, (left, middle, right), right - left, y)
+            found.append(y)
+        return np.moveaxis(np.array(found), 0, -1).swapaxes(0, 1)
+
+    def _flow(self, point: Mapping[str, float]) -> ModesFlow:
+        return ModesFlow(self.limit, point)
+
+    def _followed(
+        self, flow: ModesFlow, times: Times, point: Mapping[str, float]
+    ) -> dict[str, Any]:
+        states = step_states(flow, flow.starts(0, COUNTED), times, "left")
+        size = np.abs(flow.means).max(axis=0)
+        paths = states[:, :-1, : len(STARTS)]
+        scaled = _in_spreads(paths, flow, times[0], point["sigma"], size)
+        return {"share": flow.shares(states[-1]), "paths": scaled}
+
+
+def _spread_starts(width: int, count: int) -> np.ndarray:
+    """A few normal starting points that fill all directions, (width, count)."""
+    return as_normals(scrambled(FEW, width, 0)[:count]).T
+
+
+def _by_name(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Overlaps of modes, (times, modes, directions), as lines with one name each."""
+    found = {}
+    for name, values in rows.items():
+        for place in np.ndindex(values.shape[1:]):
+            index = "".join(f"_{i + 1}" for i in place)
+            found[name + index] = values[(slice(None), *place)]
+    return found

@@ -45,6 +45,16 @@ class Trajectories:
         """Return trajectories from other starts, of shape (starts, times)."""
         return np.transpose([np.interp(starts, self.start, x) for x in self.means])
 
+    @property
+    def share(self) -> float:
+        r"""The share of $\nu > 0$ at the end, where no mean is blurred.
+
+        No two trajectories cross, and the one in the middle ends at 0.
+        """
+        from scipy.special import ndtr
+
+        return float(ndtr(-self.start[END_POINTS // 2]))
+
     def density(self, nu: np.ndarray) -> np.ndarray:
         r"""Return the density of $\nu$ at the end: that of the start, carried along."""
         from scipy.special import ndtr

@@ -3,7 +3,7 @@ r"""`dilaton explore`: a page on this machine whose sliders redraw the limit of 
 The server listens on the loopback address alone. It answers a move of a slider by
 solving the limit anew: the learned overlaps, trajectories of $\nu$ and its law in the
 window of each feature, and the paths of a dilated and an undilated sampler at a
-dimension d.
+dimension d. Every spec whose model the engine derives has such a page.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import threading
+import time
 import webbrowser
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -24,7 +25,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import DilatonError, ModelError, StoreError, did_you_mean
-from ..numerics.portrait import STARTS, Portrait, Portraits, check_drawable, law_of
+from ..numerics.portrait import Portrait, Portraits, portraits
 from ..show.answers import plain
 from ..theory.models.spec import Spec, default_spec
 
@@ -34,6 +35,7 @@ RANGES = {
     "sigma": (0.1, 3.0),
     "kappa": (0.1, 8.0),
     "n": (4.0, 4096.0),
+    "noise_draws": (1.0, 64.0),
     "ridge": (0.001, 10.0),
     "ridge_u": (0.001, 10.0),
     "ridge_w": (0.001, 10.0),
@@ -42,8 +44,8 @@ RANGES = {
 }
 """The range of each slider by the name of its number, without a feature's index."""
 
-LOGARITHMIC = ("rho", "n", "ridge", "ridge_u", "ridge_w", "d", "steps")
-WHOLE = ("n", "d", "steps")
+LOGARITHMIC = ("rho", "n", "noise_draws", "ridge", "ridge_u", "ridge_w", "d", "steps")
+WHOLE = ("n", "noise_draws", "d", "steps")
 FIRST = {"d": 1000.0, "steps": 24.0}
 RIDGE = 0.1
 """The ridge of a spec of a population, which has none, once n is moved."""
@@ -52,39 +54,51 @@ POINTS = 241
 """Points of a law that is drawn."""
 
 
-class Explorer:
-    """The answers to the page: the limit of a spec at the sliders' values.
+AT_ONCE = 0.3
+"""Processor seconds of an answer up to which it is asked for while a slider moves."""
 
-    Raises `ModelError` for a spec whose limit cannot be solved within a slider's move.
-    """
+NOT_LEARNED = (
+    "Frozen noise: a network that sees the same noise again and again does not learn "
+    "the weight of a mode, so the limit has no share."
+)
+NOT_DERIVED = (
+    "With n samples the windows of modes are not derived, so the limit has no shares: "
+    "their averages have no quadrature with a known error."
+)
+
+
+class Explorer:
+    """The answers to the page: the limit of a spec at the sliders' values."""
 
     def __init__(self, spec: Spec) -> None:
-        check_drawable(spec)
-        self.spec = spec
-        self.samples = spec.kind == "two-modes"
-        self.population = Portraits(spec if spec.population else spec.replace(n="inf"))
+        self.spec, self.two = spec, spec.kind == "two-modes"
+        self.population = portraits(spec if spec.population else spec.replace(n="inf"))
+        self._solved: dict[tuple[Any, ...], Portrait] = {}
 
     @cached_property
     def sampled(self) -> Portraits:
         """The limit of n samples."""
         if not self.spec.population:
-            return Portraits(self.spec)
+            return portraits(self.spec)
         ridges = {"ridge_u": RIDGE, "ridge_w": RIDGE}
         counts = {"n": 16, "n_plus": 13}
-        return Portraits(self.spec.replace(noise_draws="inf", **counts, **ridges))
+        return portraits(self.spec.replace(noise_draws="inf", **counts, **ridges))
 
     @cached_property
     def start(self) -> dict[str, float]:
         """The sliders' first values: those of the spec."""
-        values = dict(self.spec.values)
-        first = {k: values[k] for k in self.population.parameters if k in values}
-        for name in (k for k in self.population.parameters if k.startswith("kappa_")):
-            first[name] = values.get(name, values.get("kappa"))
-        if self.samples:
-            first["n"] = values.get("n", np.inf)
-            ridges = {k: values.get(k, RIDGE) for k in ("ridge_u", "ridge_w")}
-            same = len(set(ridges.values())) == 1
-            first |= {"ridge": ridges["ridge_u"]} if same else ridges
+        wanted = self.population.parameters
+        if not self.spec.population:
+            wanted = (*wanted, *self.sampled.parameters)
+        known = self.spec.values
+        first = {k: known.get(k, known.get("kappa")) for k in dict.fromkeys(wanted)}
+        first.pop("n_plus", None)  # the sample's share of + is the target's
+        if self.two:
+            first["n"] = known.get("n", np.inf)
+            first |= {k: known.get(k, RIDGE) for k in _RIDGES}
+        if first.keys() >= _RIDGES and first["ridge_u"] == first["ridge_w"]:
+            first["ridge"] = first.pop("ridge_u")
+            del first["ridge_w"]
         order = list(RANGES)
         first = dict(sorted(first.items(), key=lambda x: order.index(_base(x[0]))))
         return first | FIRST
@@ -95,6 +109,7 @@ class Explorer:
         found = {}
         for name, value in self.start.items():
             low, high = RANGES[_base(name)]
+            low = 1.0 if name.startswith("n_") else low  # of one class
             inside = value if np.isfinite(value) else low
             found[name] = min(low, inside), max(high, inside)
         return found
@@ -103,29 +118,76 @@ class Explorer:
         r"""Solve the limit at the sliders' values.
 
         `query` has a number for each of ``ranges``; `n` may be ``"inf"``. Returns
-        ``overlaps`` along `t`; for each of the ``features`` its ``share``, with
-        ``paths`` (the mean of $\nu$ along `s` from several starts) and the law's
-        ``density`` over `nu`, that of the population beside it; and ``samplers``, the
-        paths and shares of `steps` steps at dimension `d`.
+        ``overlaps`` along `t`; for each of the ``features`` (of modes: directions) its
+        ``share``, with ``paths`` (the mean of $\nu$ along `s` from several starts) and
+        the law's ``density`` over `nu`, that of the population beside it; ``shares``,
+        the target's weights beside what is generated; and ``samplers``, the paths and
+        shares of `steps` steps at dimension `d`.
 
         Raises `ModelError` for a value that is missing, unknown or out of its range.
         """
         point = self.checked_values(query)
-        limit = self.population.solved(point)
-        found = limit if not _of_samples(point) else self.sampled.solved(point)
-        d, steps = point["d"], int(point["steps"])
-        bounds = len(self.population.limit.phases)
+        limit = self._portrait(self.population, point)
+        samples = not self.spec.population and not self.two
+        samples = samples or point.get("n", np.inf) < np.inf
+        found = self._portrait(self.sampled, point) if samples else limit
+        made = self.population.sampled(point, point["d"], int(point["steps"]))
+        about = {"t": found.t, "lines": found.lines, "phases": self._phases}
+        windows = self.population.windows
         return plain(
             {
                 "values": {k: v for k, v in point.items() if np.isfinite(v)},
-                "overlaps": {"t": found.t, "lines": found.lines, "phases": bounds},
-                "features": [_drawn(found, limit, j) for j in found.shares],
-                "samplers": self.population.sampled(point, d, steps),
+                "overlaps": about,
+                "features": [self._window(found, limit, j) for j in windows],
+                "shares": self._shares(found, point, made),
+                "samplers": made,
+                "missing": "" if found.shares else self._missing,
             }
         )
 
+    def _window(self, found: Portrait, limit: Portrait, j: int) -> dict[str, Any]:
+        own = {} if self.spec.kind == "modes" else {"share": found.shares.get(j)}
+        return {"feature": j} | own | _drawn(found, limit, j)
+
+    @property
+    def _missing(self) -> str:
+        """Why the limit has no share."""
+        return NOT_DERIVED if self.spec.kind == "modes" else NOT_LEARNED
+
+    @property
+    def _phases(self) -> int:
+        return len(self.population.printed.phases)
+
+    def _portrait(self, made: Portraits, point: Mapping[str, float]) -> Portrait:
+        """The solution at a point; the last ones are kept, for d does not matter."""
+        key = (id(made), *(point[k] for k in made.parameters))
+        if key not in self._solved:
+            while len(self._solved) > 3:
+                self._solved.pop(next(iter(self._solved)))
+            self._solved[key] = made.solved(point)
+        return self._solved[key]
+
+    def _shares(
+        self, found: Portrait, point: Mapping[str, float], made: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """One row for each feature, or for each mode."""
+        kind = "mode" if self.spec.kind == "modes" else "feature"
+        count = len(made["dilated"]["share"])
+        return [
+            {
+                "name": f"{kind} {j}" if count > 1 else "",
+                "target": point["p" if self.two else f"p_{j}"],
+                "limit": found.shares.get(j),
+                **{k: x["share"][j - 1] for k, x in made.items()},
+            }
+            for j in range(1, count + 1)
+        ]
+
     def checked_values(self, query: Mapping[str, Any]) -> dict[str, float]:
-        """Return the sliders' values as numbers, with ``n_plus`` for finite n."""
+        """Return the sliders' values as numbers, with ``n_plus`` for finite n.
+
+        The weights of modes are divided by their sum.
+        """
         for name in query:
             if name not in self.ranges:
                 raise ModelError(
@@ -133,9 +195,13 @@ class Explorer:
                     f"`{name[:40]}`{did_you_mean(name, self.ranges)}"
                 )
         point = {k: _number(k, query.get(k), ends) for k, ends in self.ranges.items()}
-        if _of_samples(point):
-            n = point["n"]
+        n = point.get("n", np.inf)
+        if n < np.inf:
             point["n_plus"] = min(max(round(point["p"] * n), 1), n - 1)
+        if self.spec.kind == "modes":
+            weights = {k: v for k, v in point.items() if _base(k) == "p"}
+            whole = sum(weights.values())
+            point |= {k: v / whole for k, v in weights.items()}
         ridge = point.pop("ridge", None)
         return point if ridge is None else point | dict.fromkeys(_RIDGES, ridge)
 
@@ -146,50 +212,57 @@ class Explorer:
             "ranges": self.ranges,
             "start": {k: v if np.isfinite(v) else "inf" for k, v in self.start.items()},
             "logarithmic": [k for k in self.ranges if _base(k) in LOGARITHMIC],
-            "whole": WHOLE,
+            "whole": [k for k in self.ranges if _base(k) in WHOLE],
             "told": self._told(),
+            "kind": self.spec.kind,
+            "slow": self.slow if self.slow > AT_ONCE else 0,
         }
         return text.replace("{{ABOUT}}", json.dumps(about).replace("<", "\\u003c"))
 
     def _told(self) -> str:
         """One line about the model."""
-        kind = "two modes" if self.samples else f"{self.population.features} features"
+        several = {"product": "features", "modes": "modes"}.get(self.spec.kind)
+        count = sum(_base(k) == "p" for k in self.start)
+        kind = f"{count} {several}" if several else "two modes"
         levels = self.population.limit.model.interpolant
         return f"{kind}, alpha = {levels.alpha}, beta = {levels.beta}"
 
+    slow = 0.0
+    """Seconds of a processor that a move takes, known after `warm_up`."""
+
     def warm_up(self) -> None:
         """Derive and compile what the sliders need, so that the first move is quick."""
-        for n in ("inf", 16) if self.samples else ("",):
-            self.answer(self.start | ({"n": n} if n else {}))
+        points = [self.start | ({"n": n} if self.two else {}) for n in ("inf", 16)]
+        for point in points if self.two else points[:1]:
+            self.answer(point)
+            self._solved.clear()
+            began = time.process_time()
+            self.answer(point)
+            self.slow = max(self.slow, time.process_time() - began)
 
 
-_RIDGES = ("ridge_u", "ridge_w")
+_RIDGES = {"ridge_u", "ridge_w"}
 
 
 def _base(name: str) -> str:
-    """The name of a number without its feature's index: ``p`` of ``p_1``."""
+    """The name of a number without its index: ``p`` of ``p_1``, ``n`` of ``n_pm``."""
     base, _, index = name.rpartition("_")
-    return base if index.isdigit() else name
-
-
-def _of_samples(point: Mapping[str, float]) -> bool:
-    return point.get("n", np.inf) < np.inf
+    return base if index.isdigit() or (base == "n" and set(index) <= {*"pm"}) else name
 
 
 def _drawn(found: Portrait, population: Portrait, j: int) -> dict[str, Any]:
     """The window of a feature: what is generated, and the paths that lead there."""
-    row: dict[str, Any] = {"feature": j, "share": found.shares[j]}
-    if j not in found.paths:
-        return row
-    nu, density = law_of(found.paths[j], POINTS)
-    beside = population.paths[j].density(nu) if j in population.paths else None
-    paths = found.paths[j].from_starts(STARTS)
-    s = np.linspace(0, 1, paths.shape[1])
-    return row | {
+    if j not in found.sights:
+        return {}
+    sight = found.sights[j]
+    nu = np.linspace(-sight.edge, sight.edge, POINTS)
+    beside = population.sights[j].density(nu) if j in population.sights else None
+    s = np.linspace(0, 1, sight.paths.shape[1])
+    return {
         "s": s,
-        "paths": paths,
+        "paths": sight.paths,
         "nu": nu,
-        "density": density,
+        "density": sight.density(nu),
         "population": beside,
     }
 
@@ -208,7 +281,7 @@ def _number(name: str, value: Any, ends: tuple[float, float]) -> float:
             f"`{name}` must be a number from {low:g} to {high:g}{also}, but is "
             f"{str(value)[:40]!r}. Change it."
         )
-    return round(number) if name in WHOLE else number
+    return round(number) if _base(name) in WHOLE else number
 
 
 # --------------------------------------------------------------------------- the page
@@ -314,6 +387,8 @@ def explore(
     address = f"http://127.0.0.1:{server.server_address[1]}/"
     say("Deriving and compiling (some seconds the first time) ...")
     explorer.warm_up()
+    if explorer.slow > AT_ONCE:
+        say(f"A move takes some {explorer.slow:.2g} s: the page waits for its end.")
     say(f"{address}  (Ctrl-C ends it)")
     if browser and _has_screen():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

@@ -16,7 +16,10 @@ def to_json(answer: Any, indent: int | None = None) -> str:
 def plain(value: Any) -> Any:
     """Turn arrays, NumPy scalars and tuples into what JSON has."""
     if hasattr(value, "tolist"):
+        finite = math.isfinite(value.sum()) if value.dtype.kind == "f" else False
         value = value.tolist()
+        if finite:  # nothing in it is to be replaced
+            return value
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

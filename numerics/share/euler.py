@@ -178,15 +178,13 @@ def follow_samples(
     }
 
 
-def step_paths(
-    flow: ExactFlow, starts: np.ndarray, times: Times, rule: str
+def step_states(
+    flow: ExactFlow, state: np.ndarray, times: Times, rule: str
 ) -> np.ndarray:
-    """Return every row of the states at the ends of the steps.
+    """Return the states at the ends of the steps, (steps + 1, *state.shape).
 
-    `starts` are in standard deviations, the same along every feature; the shape is
-    (steps + 1, features + 1, starts). A step must need its own state alone.
+    A step must need its own state alone.
     """
-    state = flow.start * np.stack([*[starts] * flow.features, np.ones_like(starts)])
     found = [state]
     for i, at in enumerate(times[1]):
         state = RULES[rule](flow, state, (times[0][i : i + 2], np.array([at])))
@@ -231,7 +229,7 @@ __all__ = [
     "positive_share",
     "sign_changes",
     "smallest_steps",
-    "step_paths",
+    "step_states",
     "steps",
     "time_grid",
 ]

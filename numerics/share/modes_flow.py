@@ -49,11 +49,11 @@ class ModesFlow(ExactFlow):
         found = self._functions.equations(np, tau, given)
         return np.concatenate([found["y"], found["V"] / (2 * state[-1:]) * state[-1:]])
 
-    def starts(self, seed: int) -> np.ndarray:
+    def starts(self, seed: int, points: int = POINTS) -> np.ndarray:
         """Return starting points, one scrambling of a Sobol sequence."""
         width = self.means.shape[1]
-        noise = as_normals(scrambled(POINTS, width, seed)).T
-        return self.start * np.concatenate([noise, np.ones((1, POINTS))])
+        noise = as_normals(scrambled(points, width, seed)).T
+        return self.start * np.concatenate([noise, np.ones((1, points))])
 
     def shares(self, state: np.ndarray) -> np.ndarray:
         """Count states to the nearest mean; equal modes share by their weights."""

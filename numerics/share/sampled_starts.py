@@ -70,18 +70,20 @@ def carried_starts(
     point: Mapping[str, float],
     end: float,
     solver: Solver,
+    *,
+    begin: float = 0.0,
 ) -> np.ndarray:
     """Follow a flow from `starts`, (points, states); return where it is at `end`."""
     params = params_of(flow, point)
     if solver.backend == "scipy":
-        return _together(flow, starts, inputs, params, end, solver)
+        return _together(flow, starts, inputs, params, (begin, end), solver)
     from ..ode.integrate import integrate
 
     found = integrate(
         flow.make(),
         init=dict(zip(flow.unknowns, starts.T, strict=True)),
         params=params,
-        t=[0.0, end],
+        t=[begin, end],
         rtol=solver.rtol,
         atol=solver.atol,
         inputs=inputs,
@@ -95,7 +97,7 @@ def _together(
     starts: np.ndarray,
     inputs: Inputs | None,
     params: Mapping[str, float],
-    end: float,
+    span: tuple[float, float],
     solver: Solver,
 ) -> np.ndarray:
     """Follow all starts with the same steps of SciPy's DOP853, piece by piece."""
@@ -105,7 +107,7 @@ def _together(
     given = [params[name] for name in kernel.parameters]
     shape = starts.T.shape
     x = starts.T.ravel()
-    edges = [0.0, end] if inputs is None else np.minimum(inputs.breaks[0], end)
+    edges = list(span) if inputs is None else np.clip(inputs.breaks[0], *span)
     for piece, (low, high) in enumerate(pairwise(edges)):
         if high <= low:
             continue

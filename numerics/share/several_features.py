@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -37,24 +38,68 @@ def class_shares(
     phase: PrintedPhase, found: ClassMinima, point: Mapping[str, float], solver: Solver
 ) -> list[tuple[float, float]]:
     """Return the share of the + mode of each feature, and its standard error."""
-    flow = phase.projected
-    assert flow is not None  # product mixtures with samples have one
-    start, final = (found.path.land.levels(s)[0] for s in (0.0, 1.0))
-    gamma, lean = start_covariances(flow, found, point)
-    given = as_inputs(found)
-    first = start * normals(len(gamma), POINTS) @ np.linalg.cholesky(gamma).T
-    gains = np.zeros((len(first), len(flow.unknowns) - len(gamma)))
-    tight = replace(
-        solver, rtol=max(solver.rtol, LOOSEST), atol=max(solver.atol, LOOSEST)
-    )
-    end = 1.0 if final > 0 else BEFORE
-    landed = carried_starts(flow, np.hstack([first, gains]), given, point, end, tight)
-    moved = landed[:, len(gamma) :]
-    free = max(final, 0.0) / start
-    known = np.linalg.solve(gamma, lean.T)
-    spread = start * np.sqrt(np.maximum(1 - np.sum(lean.T * known, axis=0), 1e-18))
-    centre = free * first @ known + moved
-    return [_share(x, free * y) for x, y in zip(centre.T, spread, strict=True)]
+    centre, spread = ClassFlow(phase, found, point, solver).ends(POINTS)
+    return [_share(x, y) for x, y in zip(centre.T, spread, strict=True)]
+
+
+class ClassFlow:
+    r"""The reduced flow of all features: the means of each $\nu$, given the directions.
+
+    The starts of the directions are scrambled Sobol points.
+    """
+
+    def __init__(
+        self,
+        phase: PrintedPhase,
+        found: ClassMinima,
+        point: Mapping[str, float],
+        solver: Solver,
+    ) -> None:
+        assert phase.projected is not None  # product mixtures with samples have one
+        self.flow, self.point, self.inputs = phase.projected, point, as_inputs(found)
+        self.gamma, self.lean = start_covariances(self.flow, found, point)
+        self.known = np.linalg.solve(self.gamma, self.lean.T)
+        self._levels = found.path.land.levels
+        self.solver = replace(
+            solver, rtol=max(solver.rtol, LOOSEST), atol=max(solver.atol, LOOSEST)
+        )
+
+    def ends(self, points: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return means at the window's end, (starts, features), and their spreads."""
+        first = self._starts(points)
+        end = 1.0 if self._size(1.0) > 0 else BEFORE
+        landed = self._carried(self._resting(first), (0.0, end))
+        rest = 1 - np.sum(self.lean.T * self.known, axis=0)
+        spread = self._size(1.0) * np.sqrt(np.maximum(rest, 1e-18))
+        return self._means(first, landed, 1.0), spread
+
+    def paths(self, times: np.ndarray, count: int) -> np.ndarray:
+        """Return means at `times` from 0 on, (count, features, times)."""
+        first = self._starts(2)[:count]
+        found = [self._resting(first)]
+        for span in pairwise(times):
+            found.append(self._carried(found[-1], span))
+        rows = [self._means(first, x, s) for x, s in zip(found, times, strict=True)]
+        return np.stack(rows, axis=-1)
+
+    def _size(self, s: float) -> float:
+        return max(self._levels(s)[0], 0.0)
+
+    def _starts(self, points: int) -> np.ndarray:
+        root = np.linalg.cholesky(self.gamma).T
+        return self._size(0.0) * normals(len(self.gamma), points) @ root
+
+    def _resting(self, first: np.ndarray) -> np.ndarray:
+        gains = len(self.flow.unknowns) - len(self.gamma)
+        return np.hstack([first, np.zeros((len(first), gains))])
+
+    def _carried(self, state: np.ndarray, span: tuple[float, float]) -> np.ndarray:
+        given = self.flow, state, self.inputs, self.point
+        return carried_starts(*given, span[1], self.solver, begin=span[0])
+
+    def _means(self, first: np.ndarray, state: np.ndarray, s: float) -> np.ndarray:
+        free = self._size(s) / self._size(0.0)
+        return free * first @ self.known + state[:, len(self.gamma) :]
 
 
 def _share(centre: np.ndarray, spread: float) -> tuple[float, float]:

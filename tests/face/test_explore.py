@@ -28,6 +28,8 @@ SAMPLED = PRODUCT.replace('n = "inf"', "n = 4\nridge_u = 1\nridge_w = 1").replac
 SAMPLED = SAMPLED.replace("kappa = [2, 3]", "kappa = 2") + (
     'noise_draws = "inf"\ncounts = {"++" = 1, "+-" = 1, "-+" = 1, "--" = 1}\n'
 )
+SAMPLED_MODES = THREE_MODES.replace('n = "inf"', "n = 9\nridge_u = 1\nridge_w = 1")
+SAMPLED_MODES += 'noise_draws = "inf"\ncounts = [4, 3, 2]\n'
 BLUR = 1e-3  # the population's law is drawn blurred by a fiftieth
 DRAWN = 0.01  # what a picture shows of a law in forty steps; half of it at n = 4
 MOVE = 100.0  # milliseconds from a move to the picture
@@ -144,17 +146,71 @@ def test_a_slider_reaches_the_number_of_its_spec():
     )
 
 
+MODES = {"p_1": 0.5, "p_2": 0.3, "p_3": 0.2, "sigma": 1, "kappa": 2}
+MODES |= {"d": 1000, "steps": 24}
+COUNTING = 4 * 0.5 / 2048**0.5  # standard errors of a share that is counted
+
+
+def test_the_law_of_each_direction_is_that_of_the_modes():
+    made = explore.Explorer(parse_spec(THREE_MODES))
+    found = made.answer(MODES)
+    for j, window in enumerate(found["features"]):
+        nu, weights = np.array(window["nu"]), [0.5, 0.3, 0.2]
+        parts = [normal(nu, 2.0 * (k == j)) for k in range(3)]
+        wanted = np.sum([p * x for p, x in zip(weights, parts, strict=True)], axis=0)
+        np.testing.assert_allclose(window["density"], wanted, atol=1e-12)
+        assert np.abs(wanted - parts[j]).max() > 0.1
+    whole = dilaton.solve(parse_spec(THREE_MODES)).shares.values
+    assert [x["limit"] for x in found["shares"]] == pytest.approx(whole.tolist())
+    (row,) = dilaton.steps(parse_spec(THREE_MODES), 1000, [24], "dilated", "left")
+    ends = [x["dilated"] for x in found["shares"]]
+    np.testing.assert_allclose(ends, row["shares"], atol=COUNTING)
+    assert "omega_3_1" in found["overlaps"]["lines"]
+    assert not found["missing"]
+
+
+def test_the_paths_of_a_direction_carry_the_law():
+    """Trajectories of the learned flow end with the moments of the mixture."""
+    made = explore.Explorer(parse_spec(THREE_MODES)).population
+    sight = made.solved(MODES).sights[1]
+    assert sight.paths.shape == (17, 41)
+    start, end = sight.paths[:, 0], sight.paths[:, -1]
+    assert abs(start.mean()) < 0.2  # few points, evenly scattered
+    assert abs((end - start).mean() - 0.5 * 2.0) < 0.35  # the mean of the mixture
+
+
 @pytest.mark.parametrize(
-    ("text", "match"),
+    ("text", "why"),
     [
-        (THREE_MODES, "move together.*seconds a move"),
-        (dilaton.default_spec().replace(noise_draws=1).text, "frozen noise"),
-        (SAMPLED, 'several features with n samples.*n = "inf"'),
+        (dilaton.default_spec().replace(noise_draws=1).text, "Frozen noise"),
+        (SAMPLED_MODES, "no quadrature"),
     ],
 )
-def test_what_a_slider_cannot_move_is_refused(text, match):
-    with pytest.raises(dilaton.ModelError, match=match):
-        explore.Explorer(parse_spec(text))
+def test_a_limit_without_shares_says_why(text, why):
+    made = explore.Explorer(parse_spec(text))
+    found = made.answer(made.start)
+    assert why in found["missing"]
+    assert {x["limit"] for x in found["shares"]} == {None}
+    assert all(0 < x["dilated"] < 1 for x in found["shares"])
+    assert "m" in {x.partition("_")[0] for x in found["overlaps"]["lines"]}
+
+
+@pytest.mark.slow
+def test_features_with_samples_are_drawn():
+    made = explore.Explorer(parse_spec(SAMPLED))
+    made.warm_up()
+    assert made.slow > explore.AT_ONCE  # the page waits until a slider rests
+    found = made.answer(made.start)
+    shares = dilaton.solve(parse_spec(SAMPLED))
+    for window, row in zip(found["features"], found["shares"], strict=True):
+        nu, density = np.array(window["nu"]), np.array(window["density"])
+        step, place = nu[1] - nu[0], row["name"][-1]
+        assert density.sum() * step == pytest.approx(1, abs=1e-3)
+        right = density[nu > step / 2].sum() * step + density[len(nu) // 2] * step / 2
+        assert right == pytest.approx(window["share"], abs=DRAWN)
+        known = shares.sel(feature=int(place))
+        error = 8 * float(known.share_plus_error)  # a fourth of the starts
+        assert window["share"] == pytest.approx(float(known.share_plus), abs=error)
 
 
 def test_windows_that_would_overlap_are_named():
