@@ -14,21 +14,16 @@ import typer
 from .. import __version__
 from ..errors import DilatonError, printable
 from ..files import at_home
-from .commands.cite import cite
-from .commands.converge import converge
-from .commands.derive import derive
-from .commands.doctor import doctor
-from .commands.explore import explore
+from .commands.equations import cite, derive, where
 from .commands.grid import grid
-from .commands.learn import learn
-from .commands.mse import mse
+from .commands.local import doctor, explore
+from .commands.networks import converge, schedules
 from .commands.run import run
-from .commands.schedules import schedules
 from .commands.solve import solve
 from .commands.steps import steps
 from .commands.sweep import sweep
 from .commands.times import times
-from .commands.where import where
+from .commands.training import learn, mse
 from .commands.windows import windows
 
 COMMANDS = (

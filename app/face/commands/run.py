@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from ..arguments import seeds_from
+from .options import Device, Paper, Seed
 
 RUN_SEEDS = 1_000_000  # more than a run takes from its first one on
 
 
 def run(
-    spec: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="SPEC", help="The spec file (TOML); the paper's model if left out."
-        ),
-    ] = None,
+    spec: Paper = None,
     output: Annotated[
         Path,
         typer.Option(
@@ -34,12 +30,8 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run that the folder holds.")
     ] = False,
-    seed: Annotated[
-        int, typer.Option(help="The seed of all random numbers.", min=0)
-    ] = 0,
-    device: Annotated[
-        Literal["cpu", "cuda"], typer.Option(help="The device to train on.")
-    ] = "cpu",
+    seed: Seed = 0,
+    device: Device = "cpu",
     digits: Annotated[
         bool,
         typer.Option("--digits", help="Add an experiment on images of digits."),

@@ -220,7 +220,7 @@ def test_a_fragment_has_labels_and_no_preamble():
 
 def test_only_latex_has_a_fragment(tmp_path):
     from dilaton.errors import ModelError
-    from dilaton.face.commands.derive import derive
+    from dilaton.face.commands.equations import derive
 
     with pytest.raises(ModelError, match="`--fragment` is for LaTeX"):
         derive(tmp_path / "spec.toml", "text", True)
