@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -74,21 +74,6 @@ class Shown:
             found = [str(n) for n in self._data.data_vars]
         numeric = (str(n) for n in found if self._data[n].dtype.kind == "f")
         return tuple(n for n in numeric if n not in NOT_OVERLAPS)
-
-    @overload
-    def plot(
-        self, *quantities: str, names: Sequence[str] = (), style: Style = None
-    ) -> Figure: ...
-
-    @overload
-    def plot(
-        self,
-        *quantities: str,
-        names: Sequence[str] = (),
-        ax: Axes | None = None,
-        axes: Any = None,
-        style: Style = None,
-    ) -> Any: ...
 
     def plot(
         self,
@@ -166,26 +151,6 @@ def _usual(families: dict[str, list[str]]) -> list[str]:
     """Return what a sweep is drawn of, if nothing is asked for."""
     shares = (x for x in families if x in ("share_plus", "shares"))
     return [next(shares, next(iter(families)))] if families else []
-
-
-@overload
-def plot(
-    result: xr.Dataset,
-    *quantities: str,
-    names: Sequence[str] = (),
-    style: Style = None,
-) -> Figure: ...
-
-
-@overload
-def plot(
-    result: xr.Dataset,
-    *quantities: str,
-    names: Sequence[str] = (),
-    ax: Axes | None = None,
-    axes: Any = None,
-    style: Style = None,
-) -> Any: ...
 
 
 def plot(
