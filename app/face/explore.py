@@ -91,7 +91,9 @@ class Explorer:
         if not self.spec.population:
             wanted = (*wanted, *self.sampled.parameters)
         known = self.spec.values
-        first = {k: known.get(k, known.get("kappa")) for k in dict.fromkeys(wanted)}
+        first: dict[str, Any] = {
+            k: known.get(k, known.get("kappa")) for k in dict.fromkeys(wanted)
+        }
         first.pop("n_plus", None)  # the sample's share of + is the target's
         if self.two:
             first["n"] = known.get("n", np.inf)
