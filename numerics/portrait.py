@@ -74,7 +74,7 @@ OVERLAPS = ("m", "omega", "b", "c")
 
 @dataclass(frozen=True)
 class Sight:
-    r"""What is seen of a window along one feature or direction.
+    r"""A window as it is seen along one feature or direction.
 
     `paths` of shape (starts, times) are means of $\nu$ from several starts; `density`
     is its law at the end, of which nothing is left to see beyond `edge`.
@@ -281,7 +281,7 @@ def _of_trajectories(found: Trajectories) -> Sight:
 def _of_classes(
     part: SolvedPhase, given: Mapping[str, float], s: np.ndarray
 ) -> list[tuple[Sight, float]]:
-    """What is seen of each feature where all move together, and its share."""
+    """The sight of each feature where all move together, and its share."""
     (found,) = part.found  # type: ignore[misc]  # one row
     flow = ClassFlow(part.phase, found, given, Solver("scipy", SHARE))
     centres, spreads = flow.ends(CLASS_POINTS)
@@ -359,7 +359,7 @@ class PortraitsOfModes(Portraits):
         given: Mapping[str, float],
         shares: np.ndarray,
     ) -> list[Sight]:
-        """What is seen of each direction of a window (S1).
+        """The sights of the directions of a window (S1).
 
         Each branch has its flow, and its law beside those of the others.
         """

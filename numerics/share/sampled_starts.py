@@ -44,7 +44,7 @@ def followed_shares(
         solver, rtol=max(solver.rtol, LOOSEST), atol=max(solver.atol, LOOSEST)
     )
     end = BEFORE if phase.vanishes else 1.0
-    ends = carried_starts(flow, starts, inputs, point, end, loose)
+    ends = carried_starts(flow, starts, inputs, point, (0.0, end), loose)
     return [share_of(ends[:, j] > 0) for j in range(len(phase.features))]
 
 
@@ -68,22 +68,20 @@ def carried_starts(
     starts: np.ndarray,
     inputs: Inputs | None,
     point: Mapping[str, float],
-    end: float,
+    span: tuple[float, float],
     solver: Solver,
-    *,
-    begin: float = 0.0,
 ) -> np.ndarray:
-    """Follow a flow from `starts`, (points, states); return where it is at `end`."""
+    """Follow a flow from `starts`, (points, states), over a span of time to its end."""
     params = params_of(flow, point)
     if solver.backend == "scipy":
-        return _together(flow, starts, inputs, params, (begin, end), solver)
+        return _together(flow, starts, inputs, params, span, solver)
     from ..ode.integrate import integrate
 
     found = integrate(
         flow.make(),
         init=dict(zip(flow.unknowns, starts.T, strict=True)),
         params=params,
-        t=[begin, end],
+        t=list(span),
         rtol=solver.rtol,
         atol=solver.atol,
         inputs=inputs,

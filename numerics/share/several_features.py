@@ -95,7 +95,7 @@ class ClassFlow:
 
     def _carried(self, state: np.ndarray, span: tuple[float, float]) -> np.ndarray:
         given = self.flow, state, self.inputs, self.point
-        return carried_starts(*given, span[1], self.solver, begin=span[0])
+        return carried_starts(*given, span, self.solver)
 
     def _means(self, first: np.ndarray, state: np.ndarray, s: float) -> np.ndarray:
         free = self._size(s) / self._size(0.0)

@@ -69,7 +69,7 @@ def limit_law(
     start = norm.ppf(np.clip(points, 1e-12, 1 - 1e-12)) * spread
     inputs = _inputs(phase, values, activation, backend) if flow.inputs else None
     solver = Solver(backend, _TOLERANCE, _TOLERANCE)
-    ends = carried_starts(flow, start, inputs, values, s, solver)
+    ends = carried_starts(flow, start, inputs, values, (0.0, s), solver)
     return {
         name: np.sort(unit * end)
         for name, end in zip(names, ends.T, strict=True)
