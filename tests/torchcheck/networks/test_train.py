@@ -7,6 +7,7 @@ import pytest
 import torch
 from dilaton.errors import ModelError, ShapeError
 from dilaton.theory.models.model import (
+    VARIANCE_EXPLODING,
     VARIANCE_PRESERVING,
     Autoencoder,
     Data,
@@ -53,6 +54,7 @@ LIMIT = {
     "r": 1.37655,
 }
 QUADRATURE = 1e-9  # both rules are exact to this for fields of width two
+TRAINED = 1e-5  # of parameters, at a gradient norm of 1e-8
 SIGMAS = 5.0  # a Monte Carlo check fails by chance once in two million
 
 
@@ -503,3 +505,23 @@ def test_any_map_makes_a_grid(rule):
     assert (plain.bounds, plain.phases) == ((4,), ("uniform",))
     shifted = mapped_grid(SAMPLES, VALUES, 400, 2, rule, "shift:3")
     np.testing.assert_allclose(shifted.edges, [0, 0.25, 1])
+
+
+def test_an_exploding_schedule_teaches_what_a_linear_one_does():
+    """In units of its noise the input is the same; a linear ridge is put in them."""
+    model, d, ratio = (
+        Model(two_modes(), VARIANCE_EXPLODING, data=Data(samples=True)),
+        200,
+        0.12,
+    )
+    tau = ratio * d**0.5 / (1 + ratio * d**0.5), ratio / (1 + ratio)
+    noise = d**0.5 * (1 - tau[0]), 1 - tau[1]
+    values = VALUES | {"ridge_w": VALUES["ridge_w"] * noise[1] ** 2}
+    one = train(model, VALUES, np.array(tau[:1]), d, 0).network
+    two = train(SAMPLES, values, np.array(tau[1:]), d, 0).network
+    torch.testing.assert_close(one.u, two.u, rtol=TRAINED, atol=TRAINED)
+    torch.testing.assert_close(one.b, two.b, rtol=TRAINED, atol=TRAINED)
+    rows = noise[0] * one.w, noise[1] * two.w
+    torch.testing.assert_close(*rows, rtol=TRAINED, atol=TRAINED)
+    other = train(SAMPLES, VALUES, np.array(tau[1:]), d, 0).network
+    assert (other.w - two.w).abs().max() > 100 * TRAINED
