@@ -193,14 +193,14 @@ def sampling_methods(count: int, folder: Path) -> list[Method]:
     if rivals.has_heyoka():
         methods += [
             Method(
-                f"heyoka, {name}",
-                few["nu"].size,
-                lambda f=function: f(few, RTOL),
+                f"heyoka, {name} of {rivals.BATCH}",
+                some["nu"].size,
+                lambda f=function, r=some: f(r, RTOL),
                 error,
             )
-            for name, function in (
-                ("ensemble", rivals.heyoka_ensemble),
-                (f"batches of {rivals.BATCH}", rivals.heyoka_batches),
+            for name, function, some in (
+                ("ensemble", rivals.heyoka_ensemble, few),
+                ("batches", rivals.heyoka_batches, rows),
             )
         ]
     else:

@@ -43,13 +43,20 @@ FILES = (
 SPEC = "import dilaton; print(dilaton.default_spec().replace(n='inf').text)"
 
 
-def lowest() -> list[str]:
+LATER = {
+    "python3.13": {"numpy": "2.1.0", "scipy": "1.14.1", "matplotlib": "3.9.2"},
+}
+"""The lowest versions with a wheel for a Python that is newer than they are."""
+
+
+def lowest(python: str) -> list[str]:
     """Return a pin of each requirement to the lowest version that it allows."""
+    later = LATER.get(python, {})
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = []
     for text in table["dependencies"]:
         name, version = re.match(r"([\w.-]+)>=([\w.]+)", text).groups()
-        pins.append(f"{name}=={version}")
+        pins.append(f"{name}=={later.get(name, version)}")
     return pins
 
 
@@ -60,9 +67,9 @@ def tried(python: str, end: str, folder: Path) -> list[str]:
     home.mkdir(parents=True)
     _run([python, "-m", "venv", home / "venv"], home)
     here = home / "venv" / "bin" / "python"
-    pins = lowest() if end == "lowest" else []
+    pins = lowest(Path(python).name) if end == "lowest" else []
     pip = [here, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    failed = _run([*pip, *pins, *TOOLS, ROOT], home)
+    failed = _run([*pip, "--only-binary=numpy,scipy,numba", *pins, *TOOLS, ROOT], home)
     if failed:
         return [f"pip install: {failed}"]
     (home / "spec.toml").write_text(_output([here, "-c", SPEC], home))
@@ -75,6 +82,11 @@ def tried(python: str, end: str, folder: Path) -> list[str]:
     if failed := _run([*pytest, "-W", "default"], ROOT):
         found.append(f"pytest: {failed}")
     return found
+
+
+def _runs(python: str) -> bool:
+    """Whether a Python is here; a version manager may have the name alone."""
+    return shutil.which(python) is not None and not _run([python, "--version"], ROOT)
 
 
 def _output(words: list, cwd: Path) -> str:
@@ -104,7 +116,7 @@ def main() -> None:
     asked = options.parse_args()
     failures = 0
     for python in asked.pythons:
-        if shutil.which(python) is None:
+        if not _runs(python):
             print(f"{python}: not here, skipped", flush=True)
             continue
         for end in asked.ends:

@@ -67,13 +67,16 @@ from math import cosh, cos, erf, log, nan, pi, sin, sinh, sqrt, tan
 from math import atan as arctan, e as euler
 from numpy import abs as absolute, array, empty, float64, int64, zeros
 from numba import njit
+from dilaton.numerics.codegen.parts import part, whole
 
 TRUST = {trust!r}
 WAVES = array({waves})
-common = {{"cache": True, "nogil": True, "error_model": "numpy"}}
-compiled = njit(**common, no_cfunc_wrapper=True)
-fused = njit(**common, no_cfunc_wrapper=True, fastmath={{"contract"}})
-inlined = njit(inline="always", error_model="numpy")
+numbers = {{"error_model": "numpy"}}
+contract = {{"fastmath": {{"contract"}}}}
+called, called_fused = whole(**numbers), whole(**numbers, **contract)
+compiled, inlined = part(**numbers), njit(**numbers, inline="always")
+fused = part(optimised=True, **numbers, **contract)
+printed = {printed}
 LANES = {lanes}
 
 
@@ -311,7 +314,7 @@ def _loop_text(system: System, lanes: int, only: tuple[str, ...]) -> str:
     parts = []
     for name, values in outputs_of(system, only).items():
         function = lane_function if lanes and name == "rhs" else loop_function
-        parts.append("@fused\n" + function(system, name, values))
+        parts.append("@printed\n" + function(system, name, values))
     return "\n\n".join(parts)
 
 
@@ -323,7 +326,11 @@ def numba_source(
     held = printed(system)
     parts = [
         NUMBA_HEADER.format(
-            name=system.name, lanes=lanes, trust=TRUST, waves=WAVES.tolist()
+            name=system.name,
+            lanes=lanes,
+            trust=TRUST,
+            waves=WAVES.tolist(),
+            printed="fused" if driver else "called_fused",
         )
     ]
     parts.append(_text_of(elementary))

@@ -13,13 +13,23 @@ POWER = BETA = GROWTH = CAUTION = 0.0
 FSAL = False
 
 
+def called(f):
+    """Stand for ``njit(cache=True, nogil=True, error_model="numpy")``, for Python."""
+    return f
+
+
+def called_fused(f):
+    """Stand for ``called`` where a product and a sum may be rounded once."""
+    return f
+
+
 def compiled(f):
-    """Stand for ``njit(cache=True, nogil=True, error_model="numpy")``."""
+    """Stand for ``part(error_model="numpy")``: for other compiled functions only."""
     return f
 
 
 def fused(f):
-    """Stand for ``compiled`` where a product and a sum may be rounded once."""
+    """Stand for an optimised part where a product and a sum may be rounded once."""
     return f
 
 
@@ -111,6 +121,8 @@ __all__ = [
     "advance",
     "attempt",
     "branch",
+    "called",
+    "called_fused",
     "compiled",
     "dense",
     "empty",

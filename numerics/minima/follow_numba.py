@@ -17,7 +17,7 @@ from math import log, sqrt
 from numpy import empty, zeros
 
 from ..codegen.elementary import exp
-from ..codegen.stubs import STATES, compiled
+from ..codegen.stubs import STATES, called, compiled
 from .crossing_numba import BROKEN, CROSSED, SAME, crossing, goes_back
 from .newton_numba import (
     ALIKE,
@@ -422,7 +422,7 @@ def on_pieces(times, grid, floor, found, closed, given, level, tol, results):
     report(times, edges, pieces, closed, grid, states, given, level, tol, results[:3])
 
 
-@compiled
+@called
 def follow(
     times, grid, floor, closed, guesses, shapes, how, columns, rules, tol, results
 ):

@@ -15,7 +15,7 @@ from ..codegen.stubs import (
     PARAMETERS,
     STATES,
     advance,
-    compiled,
+    called_fused,
     dense,
     fused,
     inlined,
@@ -96,7 +96,7 @@ def leave(lane, code, clock, record, results):
     clock[H, lane] = clock[PROPOSAL, lane] = 0.0
 
 
-@compiled
+@fused
 def choose(clock, record, longest):
     """Set each step: to the bound if it is near, half way if it is not far."""
     t, h, proposal, bound = clock[T], clock[H], clock[PROPOSAL], clock[BOUND]
@@ -109,7 +109,7 @@ def choose(clock, record, longest):
         h[lane] = step if row[lane] >= 0 else 0.0
 
 
-@compiled
+@fused
 def judge(clock, record, smallest, max_steps):
     """Count the steps; return how many pass an output, and how many need a look."""
     t, h, bound, target = clock[T], clock[H], clock[BOUND], clock[TARGET]
@@ -134,7 +134,7 @@ def judge(clock, record, smallest, max_steps):
     return wanted, events
 
 
-@compiled
+@fused
 def write_passed(times, y_out, clock, record, y, work):
     """Write the outputs that the steps have passed, by their polynomials."""
     for lane in range(LANES):
@@ -149,7 +149,7 @@ def write_passed(times, y_out, clock, record, y, work):
         record[OUTPUT, lane], clock[TARGET, lane] = output, times[output]
 
 
-@compiled
+@fused
 def move(clock, record, y, tried):
     """Go on from where the accepted steps lead."""
     t, at, good = clock[T], clock[AT], record[GOOD]
@@ -207,7 +207,7 @@ def scratch(degree):
     return zeros((CLOCK, LANES)), zeros((RECORD, LANES), int64), *rows, pieces
 
 
-@fused
+@called_fused
 def march(
     first,
     last,

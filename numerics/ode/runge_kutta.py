@@ -16,9 +16,9 @@ from ..codegen.stubs import (
     STATES,
     TERMS,
     attempt,
-    compiled,
     exp,
     extra,
+    fused,
     inlined,
     interpolant,
     rhs,
@@ -36,7 +36,7 @@ def workspace():
     return k, zeros((STATES, LANES)), zeros((INPUTS, LANES)), poly
 
 
-@compiled
+@fused
 def given(at, pieces, u):
     """Fill `u` with the inputs at the times `at`: Chebyshev sums by Clenshaw."""
     middle, width, c = pieces
@@ -49,7 +49,7 @@ def given(at, pieces, u):
             u[i, lane] = x * one - two + c[i, 0, lane]
 
 
-@compiled
+@fused
 def first_step(lane, y, k0, bounds):
     """Return a first trial step; 0 where state or slope are not finite."""
     rtol, atol, longest = bounds
@@ -83,7 +83,7 @@ def prepare(changed, clock, record, y, work, rule, bounds):
         begin(clock, record, y, k0, bounds)
 
 
-@compiled
+@fused
 def doubted(clock, off):
     """Remember the worst of what the averages may be wrong by."""
     doubt = clock[DOUBT]
@@ -91,7 +91,7 @@ def doubted(clock, off):
         doubt[lane] = off if off > doubt[lane] else doubt[lane]
 
 
-@compiled
+@fused
 def begin(clock, record, y, k0, bounds):
     """Give rows that have just been taken a trial step; 0 if they are not finite."""
     for lane in range(LANES):
@@ -113,7 +113,7 @@ def advance(clock, record, y, tried, work, rule, bounds):
     propose(clock, record)
 
 
-@compiled
+@fused
 def control(clock, record):
     """Accept or reject the steps, and find the factors for the next ones."""
     err, before, factor = clock[ERR], clock[BEFORE], clock[FACTOR]
@@ -133,7 +133,7 @@ def control(clock, record):
         good[lane] = verdict if row[lane] >= 0 else -2
 
 
-@compiled
+@fused
 def propose(clock, record):
     """Propose the next steps; one that a bound cut short says little of them."""
     h, proposal, factor, good = clock[H], clock[PROPOSAL], clock[FACTOR], record[GOOD]

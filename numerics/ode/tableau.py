@@ -179,9 +179,9 @@ def _error(table: Tableau) -> list[str]:
 def _dense_dopri5() -> str:
     from scipy.integrate import RK45
 
-    lines = ["@compiled", f"def extra({_ARGUMENTS}):"]
+    lines = ["@fused", f"def extra({_ARGUMENTS}):"]
     lines += ['    """Take no stage: the seven of the step are enough."""']
-    lines += ["    return 0.0", "", "", "@compiled"]
+    lines += ["    return 0.0", "", "", "@fused"]
     lines += ["def interpolant(h, y, tried, k, poly):"]
     lines += ['    """Fill the coefficients of x, ..., x**4 of the dense output."""']
     lines += [*_views(7), *_LOOP]
@@ -189,7 +189,7 @@ def _dense_dopri5() -> str:
         f"            poly[{p}, i, lane] = h[lane]*({_combination(RK45.P[:, p])})"
         for p in range(4)
     ]
-    lines += ["", "", "@compiled", "def interpolate(work, y, i, lane, x):"]
+    lines += ["", "", "@fused", "def interpolate(work, y, i, lane, x):"]
     lines += ['    """Return the dense output at the fraction x of the step."""']
     lines += ["    poly = work[3]"]
     lines += ["    value = 0.0", "    for p in range(TERMS):"]
@@ -201,7 +201,7 @@ def _dense_dopri5() -> str:
 def _dense_dop853() -> str:
     from scipy.integrate import DOP853
 
-    lines = ["@compiled", f"def extra({_ARGUMENTS}):"]
+    lines = ["@fused", f"def extra({_ARGUMENTS}):"]
     lines += [
         '    """Take the three stages of the dense output; k[12] is f at t + h."""'
     ]
@@ -209,7 +209,7 @@ def _dense_dop853() -> str:
     for j in range(3):
         row, c = DOP853.A_EXTRA[j][: 13 + j], DOP853.C_EXTRA[j]
         lines += _stage(13 + j, row, c)
-    lines += ["    return worst", "", "", "@compiled"]
+    lines += ["    return worst", "", "", "@fused"]
     lines += ["def interpolant(h, y, tried, k, poly):"]
     lines += ['    """Fill the seven coefficients of the dense output."""']
     lines += [*_views(16), *_LOOP]
@@ -224,7 +224,7 @@ def _dense_dop853() -> str:
         f"            poly[{3 + p}, i, lane] = h[lane]*({_combination(DOP853.D[p])})"
         for p in range(4)
     ]
-    lines += ["", "", "@compiled", "def interpolate(work, y, i, lane, x):"]
+    lines += ["", "", "@fused", "def interpolate(work, y, i, lane, x):"]
     lines += ['    """Return the dense output at the fraction x of the step."""']
     lines += ["    poly = work[3]"]
     lines += ["    value = 0.0", "    for p in range(TERMS):"]

@@ -21,7 +21,7 @@ from ..codegen.stubs import (
     ORDER,
     SPARE,
     STATES,
-    compiled,
+    fused,
     inlined,
     jets,
     rough_exp2,
@@ -117,7 +117,7 @@ def dense(clock, y, tried, work, rule):
                 work[place(k, i, lane)] *= power
 
 
-@compiled
+@fused
 def interpolate(work, y, i, lane, x):
     """Return the state at the fraction x of the step."""
     value = 0.0

@@ -11,7 +11,7 @@ from math import erf, log, sqrt
 from numpy import empty, zeros
 
 from ..codegen.elementary import exp
-from ..codegen.stubs import INPUTS, STATES, compiled, rhs
+from ..codegen.stubs import INPUTS, STATES, called, compiled, rhs
 
 REACH = 6.5  # standard deviations; a normal leaves 8e-11 outside
 FINEST = 1e-9  # what no bound resolves: the minima and their interpolant
@@ -289,7 +289,7 @@ def share_row(
         )
 
 
-@compiled
+@called
 def share_rows(
     inputs, below, edges, pieces, gamma, params, tables, scheme, rule, grid, tol, out
 ):

@@ -1,0 +1,137 @@
+"""Functions that are compiled with what calls them, and not by themselves.
+
+numba optimises every function together with all that it calls, makes machine code of
+it, and a wrapper for Python. In a tower of a hundred functions that only two of them
+are called from Python, the lowest are optimised dozens of times. A part is typed and
+printed for LLVM once; it is optimised where a function that Python calls takes it in.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+from numba.core import types
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler, CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import register_pass
+from numba.core.typed_passes import NativeLowering
+
+
+class Part:
+    """A function that compiled code calls; called from Python it runs as Python."""
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        """Let numba see a function of its own in the place of `function`."""
+        self.function = function
+        self._compiled = njit(**options)(function)  # its type holds no reference
+        self._numba_type_ = types.Dispatcher(self._compiled)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run the function as it is written."""
+        return self.function(*arguments)
+
+
+def part(
+    optimised: bool = False, **options: Any
+) -> Callable[[Callable[..., Any]], Part]:
+    """Return a decorator for functions that only compiled code calls.
+
+    `options` are those of ``numba.njit``. With ``forceinline=True`` LLVM puts the
+    function in the place of each call, which costs less than that numba does it. A
+    function whose loops are to use SIMD registers is `optimised` by itself, too: inside
+    its callers LLVM does not see that its arrays do not overlap.
+    """
+    given = {"forceinline": False, **options}
+    given |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    given["pipeline_class"] = _OptimisedCompiler if optimised else _PartCompiler
+    return lambda function: Part(function, given)
+
+
+def whole(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator for functions that Python calls, kept as machine code."""
+    given = {"cache": True, "nogil": True, "no_cfunc_wrapper": True}
+    return njit(**options, **given, pipeline_class=_WholeCompiler)
+
+
+class _WholeCompiler(Compiler):
+    """numba's compiler, without a search for garbage while it runs.
+
+    What it makes lives until it is done, and the search takes a fifth of the time.
+    """
+
+    def compile_extra(self, func: Callable[..., Any]) -> Any:
+        searched = gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile_extra(func)
+        finally:
+            if searched:
+                gc.enable()
+
+
+class _Optimised(JITCodeLibrary):
+    """The code of a part, of which no machine code is made."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+class _Unoptimised(_Optimised):
+    """The code of a part, kept as it was printed until it is linked."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _LowerPart(NativeLowering):
+    """Prints the code of a part and says where its callers find it."""
+
+    _name = "lower_part"
+    library: type[_Optimised] = _Unoptimised
+
+    def run_pass(self, state: Any) -> bool:
+        name = state.func_id.func_qualname
+        state.library = self.library(state.targetctx.codegen(), name)
+        state.flags.no_compile = True
+        super().run_pass(state)
+        key: Any = [].append  # callers look it up by a builtin function, any one
+        state.cr = state.cr._replace(cfunc=key)
+        state.targetctx.insert_user_function(key, state.cr.fndesc, [state.library])
+        return True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _LowerOptimised(_LowerPart):
+    """Prints the code of a part that is optimised by itself."""
+
+    _name = "lower_optimised"
+    library = _Optimised
+
+
+class _PartCompiler(CompilerBase):
+    """numba's passes, the last one of which is that of parts."""
+
+    lower = _LowerPart
+
+    def define_pipelines(self) -> list[Any]:
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.passes = [
+            (self.lower, why) if each is NativeLowering else (each, why)
+            for each, why in passes.passes
+        ]
+        passes.finalize()
+        return [passes]
+
+
+class _OptimisedCompiler(_PartCompiler):
+    """The passes of parts that are optimised by themselves."""
+
+    lower = _LowerOptimised
