@@ -75,6 +75,7 @@ numbers = {{"error_model": "numpy"}}
 contract = {{"fastmath": {{"contract"}}}}
 called, called_fused = whole(**numbers), whole(**numbers, **contract)
 compiled, inlined = part(**numbers), njit(**numbers, inline="always")
+optimised = part(optimised=True, **numbers)
 fused = part(optimised=True, **numbers, **contract)
 printed = {printed}
 LANES = {lanes}

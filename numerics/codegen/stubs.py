@@ -28,8 +28,13 @@ def compiled(f):
     return f
 
 
+def optimised(f):
+    """Stand for ``compiled``, optimised by itself, for loops that are to be fast."""
+    return f
+
+
 def fused(f):
-    """Stand for an optimised part where a product and a sum may be rounded once."""
+    """Stand for ``optimised`` where a product and a sum may be rounded once."""
     return f
 
 
@@ -142,6 +147,7 @@ __all__ = [
     "newton",
     "objective",
     "observables",
+    "optimised",
     "prepare",
     "rhs",
     "rough_exp2",

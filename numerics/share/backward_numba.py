@@ -11,7 +11,7 @@ from math import erf, log, sqrt
 from numpy import empty, zeros
 
 from ..codegen.elementary import exp
-from ..codegen.stubs import INPUTS, STATES, called, compiled, rhs
+from ..codegen.stubs import INPUTS, STATES, called, optimised, rhs
 
 REACH = 6.5  # standard deviations; a normal leaves 8e-11 outside
 FINEST = 1e-9  # what no bound resolves: the minima and their interpolant
@@ -22,7 +22,7 @@ FIRST = 16  # of the intervals between end points at first, which are halved
 LAST = 8  # steps below the switch, where the inputs are constant
 
 
-@compiled
+@optimised
 def stage_sum(k, weights, upto, x, h, y):
     """Fill y = x + h sum of weights[i] k[i]."""
     for i in range(STATES):
@@ -32,7 +32,7 @@ def stage_sum(k, weights, upto, x, h, y):
         y[i] = x[i] + h * total
 
 
-@compiled
+@optimised
 def shoot(end, field, x):
     """Follow Y = `end`, F = 0 at s = 1 back to s = 0 and leave the state in `x`.
 
@@ -65,14 +65,14 @@ def shoot(end, field, x):
         stage_sum(k, b, stages, x, -switch / LAST, x)
 
 
-@compiled
+@optimised
 def landing(end, gamma, field, x):
     """Return the mean of nu(1) given Y(0), divided by the free-flow factor."""
     shoot(end, field, x)
     return x[0] / gamma - x[1]
 
 
-@compiled
+@optimised
 def centre(gamma, field, x):
     """Return the y whose landing is 0, by the secant rule (the landing increases)."""
     y0, y1 = 0.0, 0.5
@@ -85,7 +85,7 @@ def centre(gamma, field, x):
     return y1
 
 
-@compiled
+@optimised
 def between(y, grid, low, high, stride, table, out):
     """Barycentric interpolation in every `stride`-th Chebyshev point of a range."""
     z = (2.0 * y - low - high) / (high - low)
@@ -106,13 +106,13 @@ def between(y, grid, low, high, stride, table, out):
     out[1] /= bottom
 
 
-@compiled
+@optimised
 def normal(x):
     """Return the standard normal distribution function."""
     return 0.5 * (1.0 + erf(x / sqrt(2.0)))
 
 
-@compiled
+@optimised
 def averaged(gamma, spread, ends, grid, stride, table, rule):
     """Return P(nu(1) > 0) by a rule over what Y(0) leaves open of nu(0), and its error.
 
@@ -147,7 +147,7 @@ def averaged(gamma, spread, ends, grid, stride, table, rule):
     return total / mass, min(off, 1000.0 * off * off)
 
 
-@compiled
+@optimised
 def tabulated(matrix, level, inputs, starts, stages, table):
     """Fill `table` with the inputs at the stages of a level; return its steps."""
     first, rows = starts[level], starts[level + 1] - starts[level]
@@ -161,7 +161,7 @@ def tabulated(matrix, level, inputs, starts, stages, table):
     return rows // stages
 
 
-@compiled
+@optimised
 def probed(gamma, field, before, x):
     """Return how far three landings are from those `before`, and keep the new ones."""
     off = 0.0
@@ -172,7 +172,7 @@ def probed(gamma, field, before, x):
     return off
 
 
-@compiled
+@optimised
 def crossed(inputs, below, edges, gamma, params, tables, scheme, rule, tol, table, x):
     """Find steps that are fine enough, and leave the inputs of their stages.
 
@@ -192,7 +192,7 @@ def crossed(inputs, below, edges, gamma, params, tables, scheme, rule, tol, tabl
     return steps, level, off
 
 
-@compiled
+@optimised
 def reach(y, side, gamma, spread, field, x):
     """Return how far from `y` a side of the landings is beyond every noise."""
     far = REACH * spread * gamma
@@ -203,7 +203,7 @@ def reach(y, side, gamma, spread, field, x):
     return far
 
 
-@compiled
+@optimised
 def land(ends, first, stride, gamma, field, grid, found, x):
     """Fill `found` with landings at every `stride`-th point, the new ones or all."""
     low, high = ends
@@ -214,7 +214,7 @@ def land(ends, first, stride, gamma, field, grid, found, x):
             found[k, 1] = x[0]
 
 
-@compiled
+@optimised
 def share_between(ends, gamma, spread, field, grid, rule, tol, found, x):
     """Return the share by landings at Chebyshev points, and the last change of it."""
     stride = (grid.size - 1) // FIRST
@@ -231,7 +231,7 @@ def share_between(ends, gamma, spread, field, grid, rule, tol, found, x):
         stride //= 2
 
 
-@compiled
+@optimised
 def interpolation(ends, gamma, spread, field, tables, level, inputs, grid, found, x):
     """Return what the share may be wrong by because the inputs are interpolated.
 
@@ -252,7 +252,7 @@ def interpolation(ends, gamma, spread, field, tables, level, inputs, grid, found
     return last * min(1.0, SAFE * last / (first + 1e-300))
 
 
-@compiled
+@optimised
 def share_row(
     inputs, below, edges, gamma, params, tables, scheme, rule, grid, tol, out
 ):

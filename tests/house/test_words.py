@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("app", "theory", "numerics", "torchcheck")
-COMPILED = ("called", "compiled", "inlined", "fused", "njit")
+COMPILED = ("called", "compiled", "optimised", "inlined", "fused", "njit")
 LONGEST, MOST_ARGUMENTS = 60, 6
 FEW_HOMONYMS, FEW_WIDE = 5, 20
 

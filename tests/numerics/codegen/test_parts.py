@@ -5,7 +5,7 @@ import gc
 import pytest
 from dilaton.numerics.codegen import cache
 
-SOURCE = '''
+SOURCE = """
 from dilaton.numerics.codegen.parts import part, whole
 
 
@@ -25,7 +25,7 @@ def total(values):
 @whole(error_model="numpy")
 def root(values):
     return total(values) ** 0.5 + square(0) / square(2)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
