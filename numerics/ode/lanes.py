@@ -13,12 +13,12 @@ from ...errors import ModelError
 from ...files import code_digest
 from ...theory.symbols.system import System
 from ..codegen.cache import load_source, remembered
-from ..codegen.constants import constants_of, with_constants
 from ..codegen.kernel import numba_source
 from ..codegen.quadrature import LIMIT, START, error_bound, trapezoid
 from ..codegen.threads import share_out
 from . import march, taylor
 from . import runge_kutta as rungekutta
+from .constants import constants_of, with_constants
 from .problem import AVERAGES, Flow, Problem, chosen, has_averages
 from .tableau import TABLEAUX, print_steps
 from .taylor_series import has_jets, print_jets

@@ -11,7 +11,7 @@ import sympy as sp
 
 from ...theory.symbols.gaussian import Average
 from ...theory.symbols.system import Equation, System
-from .kernel import make_kernel
+from ..codegen.kernel import make_kernel
 
 
 @lru_cache(maxsize=64)
