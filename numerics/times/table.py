@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 MOST_STEPS = 150
 """The times that a density from a table may have."""
 
+VAST = 1e8
+"""The dimension at which a density and a weight are looked at for their exponents."""
+
 Densities = Sequence[str | Density]
 Given = Any
 """A spec or the path of a spec file."""
@@ -188,7 +191,10 @@ def time_exponents(
     rows = []
     for chosen in densities:
         density = density_of(chosen, model)
+        point = point_of(spec, VAST, density)
+        nodes = time_nodes(density, point, model.interpolant)
         for loss in losses:
+            check_loss(model, loss, nodes.tau, point)
             weight = loss_weight(loss, model.interpolant)
             for j, feature in enumerate(model.target.features, 1):
                 about = {"density": str(chosen), "loss": loss, "feature": j}

@@ -283,6 +283,8 @@ def test_what_is_refused(spec):
     for density in ("formula:1/tau", "formula:tau**-2", "formula:1/(1-tau)"):
         with pytest.raises(ModelError, match=r"grows without end towards tau = [01]"):
             found(spec, [100], density, "data")
+        with pytest.raises(ModelError, match="grows without end"):
+            time_exponents(spec, [density], ["data"], within=0.02)
     with pytest.raises(ModelError, match=r"is negative somewhere on the times"):
         found(spec, [100], "formula:tau - 1/2", "data")
     with pytest.raises(ModelError, match="has no finite mass"):
