@@ -328,8 +328,8 @@ def _size(parts: Stationary) -> sp.Expr:
 def _saturated(parts: Stationary) -> Branch:
     r"""The minimum in which biases diverge: the activation is 1 in each average. (G4)
 
-    The units share the mean of the samples; untied, $w = 0$ there, while a tied
-    $w = (\beta/\alpha^2) u$ is as long as `u` and costs its ridge.
+    The units share the mean of the samples; untied, $w = 0$ there (of length 1 for a
+    sign), while a tied $w = (\beta/\alpha^2) u$ is as long as `u` and costs its ridge.
     """
     data, loss, count = parts.data, parts.loss, len(parts.data.units)
     samples = loss.data is not None
@@ -354,6 +354,8 @@ def _saturated(parts: Stationary) -> Branch:
         own = set(data.each("omega", "zeta"))
         values = {w: best[u] * w / e for u, e in tied for w in own & e.free_symbols}
     objective = _size(parts) - count * gain / (n * weight)
+    if samples and parts.model.autoencoder.activation.endswith("sign"):
+        objective += symbol("ridge_w") * parts.window.unit**2 / n  # w has length 1
     if parts.alone:
         values |= best | _put(squares(data, "q"), best)
         order = dict.fromkeys([*(values if data.tied else ()), *parts.readout])

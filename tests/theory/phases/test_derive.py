@@ -667,3 +667,17 @@ def test_a_longer_mean_is_a_wider_window(tied):
         sp.simplify(scaled.objective.xreplace(known) - one.objective.xreplace(wide))
         == 0
     )
+
+
+def test_a_constant_sign_pays_for_the_length_of_its_weights():
+    """It does not see the length of w, which is 1 also where the bias diverges."""
+    data = Data(samples=True)
+    heights = [
+        derived(Model(two_modes(), autoencoder=Autoencoder(unit), data=data))
+        .phases[0]
+        .learned.branches[0]
+        .objective
+        for unit in ("sign", "tanh")
+    ]
+    more = symbol("ridge_w") / symbol("n")
+    assert sp.simplify(heights[0] - heights[1] - more) == 0
