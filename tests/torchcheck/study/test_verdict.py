@@ -6,7 +6,17 @@ from itertools import product
 import numpy as np
 import pytest
 from dilaton.show import plots
-from dilaton.torchcheck.study.verdict import Criterion, extrapolate
+from dilaton.torchcheck.study.verdict import (
+    FLOOR,
+    Criterion,
+    Extrapolation,
+    extrapolate,
+    fit_slope,
+    resolution,
+    strain,
+    verdict_of,
+    worst_verdict,
+)
 
 CRITERION = Criterion(level=1e-3, powers=True, slack=0.0, converged=True)
 PATHS = {
@@ -108,3 +118,80 @@ def test_guides_fall_at_the_rate_of_their_phase():
         lines = {x.get_label(): x for x in panels[f"phase {phase}"].lines}
         high, low = lines[f"$d^{{-{rate}}}$"].get_ydata()
         assert low / high == pytest.approx(100 ** -rates[phase][0])
+
+
+def scattered(seeds, size=0.01):
+    """Values 2 + 0.3/sqrt(d) + noise whose extrapolation is solved for by hand."""
+    dims = np.array([1000.0, 4000.0, 16_000.0])
+    x = dims**-0.5
+    noise = size * np.random.default_rng(seeds).normal(size=(3, seeds))
+    noise -= noise.mean(axis=1, keepdims=True)
+    values = 2 + 0.3 * x[:, None] + noise
+    ends = np.linalg.solve(np.vander(x, 3, increasing=True), values)[0]
+    return dims, values, ends
+
+
+@pytest.mark.parametrize("level", [0.05, 1e-3])
+@pytest.mark.parametrize("seeds", [3, 8])
+def test_an_interval_is_students_of_the_seeds_extrapolated_one_by_one(level, seeds):
+    """Beside what is left to extrapolate, the slack of a step and the floor."""
+    dims, values, ends = scattered(seeds)
+    criterion = replace(CRITERION, level=level, slack=0.003)
+    found = extrapolate(dims, values, 2.0, criterion)
+    noise = ends.std(ddof=1) / np.sqrt(seeds)
+    known = {3: {0.05: 4.302653, 1e-3: 31.59905}, 8: {0.05: 2.364624, 1e-3: 5.407883}}
+    half = known[seeds][level] * noise + 2 * found.truncation + 0.003 + 3 * FLOOR
+    assert found.noise == pytest.approx(noise, rel=1e-9)
+    assert found.value == pytest.approx(ends.mean(), rel=1e-9)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=1e-6)
+    alone = extrapolate(dims, values[:, :1], 2.0, criterion)
+    assert alone.noise == 0
+
+
+def test_where_units_saturate_what_is_extrapolated_widens_the_interval():
+    dims, values, ends = scattered(5)
+    powers, none = (
+        extrapolate(dims, values, 2.0, replace(CRITERION, powers=x))
+        for x in (True, False)
+    )
+    more = abs(values[-1].mean() - ends.mean())
+    assert none.high - powers.high == pytest.approx(more, rel=1e-6)
+    assert none.low - powers.low == pytest.approx(-more, rel=1e-6)
+
+
+def test_a_resolution_is_the_error_that_leaves_the_interval_either_way():
+    found = Extrapolation(value=2.0, low=1.9, high=2.1, noise=0.0, truncation=0.0)
+    limit = 2.04
+    seen = resolution(found, limit, abs(limit))
+    assert seen == pytest.approx(0.14 / 2.04)
+    for size, outside in ((1.001, True), (0.999, False)):
+        ends = [limit * (1 + size * x) for x in (seen, -seen)]
+        assert all(strain(found, y) > 1 for y in ends) == outside
+    assert resolution(found, 0.0, 0.0) == np.inf
+
+
+def test_verdicts_in_their_order_of_concern():
+    other = replace(CRITERION, converged=False)
+    assert verdict_of(True, 0.05, CRITERION) == "consistent"
+    assert verdict_of(True, 0.0501, CRITERION) == "undecided"
+    assert verdict_of(False, 0.01, CRITERION) == "inconsistent"
+    assert verdict_of(False, 0.01, other) == "not converged"
+    order = ["not converged", "inconsistent", "undecided", "consistent"]
+    for i in range(4):
+        assert worst_verdict(order[i:][::-1]) == order[i]
+    assert worst_verdict([]) == "undecided"
+
+
+def test_a_slope_is_the_power_of_the_distances_with_an_interval_around_it():
+    dims = np.array([1e3, 4e3, 1.6e4, 6.4e4])
+    sizes = np.random.default_rng(0).uniform(0.9, 1.1, size=(4, 9, 2))
+    slope, low, high = fit_slope(dims, 0.7 * dims[:, None, None] ** -0.5 * sizes, 0)
+    size = np.sqrt((sizes**2).mean(axis=(1, 2)))
+    line = np.polyfit(np.log(dims), np.log(size), 1)[0]
+    assert slope == pytest.approx(line - 0.5, abs=1e-9)
+    assert low < slope < high
+    assert low > -1.5
+    assert high < 0.5
+    exact = fit_slope(dims, 0.7 * dims[:, None, None] ** -0.5 * np.ones((4, 9, 2)), 0)
+    assert exact == pytest.approx((-0.5,) * 3, abs=1e-6)
+    assert np.isnan(fit_slope(dims, np.full((4, 9, 2), FLOOR / 2), 0)).all()
