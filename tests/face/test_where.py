@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import dilaton
@@ -31,13 +32,18 @@ MODELS = {
 OF_THE_TABLES = {"D1", "T1", "T2", "T3", "T4"}  # the document's own lines
 
 
+@cache
+def definitions(path):
+    """The names of the functions and classes of a file; parsed once for all labels."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
+
+
 def defined(function):
     """Whether `path.py:name` (or `Class.name`) is a definition in the repository."""
     path, _, name = function.partition(":")
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    names = {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
-    return set(name.split(".")) <= names
+    return set(name.split(".")) <= definitions(path)
 
 
 @pytest.mark.parametrize("name", MODELS)

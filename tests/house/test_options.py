@@ -25,7 +25,7 @@ from dilaton.face.documents import Form
 from dilaton.theory.symbols.system import Equation, System
 from matplotlib.figure import Figure
 
-from ..cases import POPULATION, PRODUCT, TEXT, limit_of
+from ..cases import POPULATION, PRODUCT, TEXT, THREE_MODES, limit_of
 
 OTHER = POPULATION.replace("p = 0.8", "p = 0.6")
 START = "m=0.3,q=0.5,omega=0.2,r=0.4,b=0"
@@ -64,11 +64,11 @@ LINES = {
         "digits": ("", "--digits"),
     },
     "derive": {
-        "spec": ("a.toml", "product.toml"),
+        "spec": ("a.toml", "modes.toml"),  # which are derived and printed at once
         "form": ("a.toml --format text", "a.toml --format latex"),
         "fragment": tuple(f"a.toml --format latex {x}" for x in ("", "--fragment")),
     },
-    "cite": {"spec": ("a.toml", "product.toml")},
+    "cite": {"spec": ("a.toml", "modes.toml")},
     "solve": {
         "spec": ("a.toml", "b.toml"),
         "at": ("a.toml --at 0.5", "a.toml --at 0.7"),
@@ -258,6 +258,7 @@ def test_the_table_of_command_lines_is_complete():
 def folder(tmp_path, monkeypatch):
     """A folder with spec files `a`, `b` and a product, which is where we are."""
     texts = {"a": POPULATION, "b": OTHER, "product": PRODUCT, "n": TEXT}
+    texts["modes"] = THREE_MODES
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
         (tmp_path / f"{name}.toml").write_text(text)
