@@ -43,7 +43,8 @@ th:first-child,td:first-child { text-align:left }
 .formula .more { padding-left:3rem }
 .formula > span { color:var(--soft); font-size:.9rem; white-space:nowrap }
 ul { margin:.3rem 0 .8rem; padding-left:1.4rem }
-.words td, .words th { text-align:left }
+.words td, .words th { text-align:left } .words td:nth-child(3) { min-width:12rem }
+.numbers td, .numbers th { white-space:nowrap }
 h4 { margin:1.1rem 0 .3rem; font-size:1rem }
 math { font-size:1.06rem } pre { background:var(--tint); border:1px solid var(--line);
   border-radius:8px; padding:.8rem 1rem; overflow-x:auto; font-size:.86rem }
@@ -97,13 +98,13 @@ def picture(svg: bytes, name: str, caption: str) -> str:
 
 
 def rows_table(columns: Mapping[str, Sequence[Any]]) -> str:
-    """Return columns as an HTML table."""
+    """Return columns as an HTML table; what stands in backticks is typeset."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_cell(x))}</td>" for x in row) + "</tr>"
+        "<tr>" + "".join(f"<td>{typeset_prose(_cell(x))}</td>" for x in row) + "</tr>"
         for row in zip(*columns.values(), strict=True)
     )
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+    return f'<div class="scroll numbers"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def _cell(value: Any) -> str:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 PANELS = ("m", "q", "c", "c_hat", "omega", "b", "r", "v")
 FAMILIES = ("m", "omega", "b", "c_hat", "c")
+FLAT = 0.1
+"""A distance beyond this, in units of the limit, that does not fall with d is told."""
+
 MOST_CARDS = 4
 """Features or modes that have a card each; more have the table alone."""
 
@@ -401,7 +404,7 @@ def _rates(run: Run, shown: Mapping[str, str]) -> list[str]:
     fits = run.found.fits
     rows: dict[str, list[Any]] = {
         "phase": [x["phase"] for x in fits],
-        "quantity": [x["quantity"] for x in fits],
+        "quantity": [f"`{x['quantity']}`" for x in fits],
         "slope": [_two(x["slope"]) for x in fits],
         "95 % interval": [
             f"{_two(x['slope_low'])} to {_two(x['slope_high'])}"
@@ -415,7 +418,35 @@ def _rates(run: Run, shown: Mapping[str, str]) -> list[str]:
     table = page.rows_table(rows)
     if len(fits) > len(PANELS) * 3:
         table = page.to_open(f"All {len(fits)} comparisons", table)
-    return [shown["convergence"], table]
+    return [shown["convergence"], *_flat(run), table]
+
+
+def _flat(run: Run) -> list[str]:
+    """Name the quantities that networks leave off short of: their loss is flat there.
+
+    A saturated unit costs almost nothing where it is wrong, so that descent stops.
+    """
+    last = max(x["d"] for x in run.found.dots)
+    far = {
+        (x["phase"], x["quantity"]): x["error"]
+        for x in distances(run.found.dots)
+        if x["d"] == last
+    }
+    stuck = [
+        f"`{x['quantity']}` ({x['phase']})"
+        for x in run.found.fits
+        if x["slope"] > -x["rate"] / 2
+        and far[x["phase"], x["quantity"]] > FLAT * abs(x["limit"])
+    ]
+    if not stuck:
+        return []
+    said = (
+        f"The distance of {', '.join(stuck)} does not fall with d. At a late time of "
+        "a wide window a unit is saturated: the loss is then flat in its weight and "
+        "bias, and descent stops short of the minimum. The verdict rests on the times "
+        "at which the networks reach it; a smaller kappa leaves more of them."
+    )
+    return [f"<p>{page.typeset_prose(said)}</p>"]
 
 
 def _two(value: float) -> str:

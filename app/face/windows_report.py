@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from ..errors import StoreError
 from ..files import at_home, write_atomic
-from ..show import plots
+from ..show import answers, plots
 from . import page
 
 if TYPE_CHECKING:
@@ -75,15 +74,7 @@ def _growth(run: Numbers) -> dict[str, Any]:
 
 def report_json(numbers: Numbers) -> bytes:
     """The numbers as JSON; what is not finite becomes null."""
-    return json.dumps(_finite(numbers), indent=1, allow_nan=False).encode()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return answers.to_json(numbers, indent=1).encode()
 
 
 def without_pictures(value: Any) -> Any:

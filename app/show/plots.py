@@ -118,6 +118,26 @@ def new_figure(rows: int, columns: int, width: float, height: float) -> Any:
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
+def _panels(
+    count: int, most: int, width: float, height: float, below: float = 0.0
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with `count` panels, at most so many beside one another."""
+    columns = min(most, max(1, count))
+    rows = math.ceil(max(1, count) / columns)
+    figure, axes = new_figure(rows, columns, width * columns, height * rows + below)
+    for ax in axes.flat[count:]:
+        ax.set_visible(False)
+    return figure, list(axes.flat[:count])
+
+
+def _through_time(ax: Axes, boundaries: Sequence[float]) -> None:
+    """Mark the phases of the dilated time, and show it whole."""
+    for t in boundaries:
+        ax.axvline(t, color=GREY, lw=0.8, ls=":")
+    ax.set_xlim(-0.02, 1.02)
+    _not_too_near(ax)
+
+
 def save(figure: Figure, stem: Path) -> None:
     """Write `figure` as PNG, PDF and SVG, without dates."""
     for suffix in ("png", "pdf", "svg"):
@@ -147,24 +167,17 @@ def overlaps(
     quantity, d, t, mean and stderr; `titles` names the panels in their order;
     `boundaries` are the times between phases.
     """
-    columns = min(4, len(titles))
-    rows = math.ceil(len(titles) / columns)
-    figure, axes = new_figure(rows, columns, 2.6 * columns, 2.3 * rows + 0.6)
+    figure, axes = _panels(len(titles), 4, 2.6, 2.3, 0.6)
     dims = sorted({row["d"] for row in dots})
-    for ax, (name, title) in zip(axes.flat, titles.items(), strict=False):
+    for ax, (name, title) in zip(axes, titles.items(), strict=True):
         ax.set_title(title)
         if name in population:
             ax.plot(*population[name], color=GREY, ls="--", lw=1.3, label="population")
         if name in curves:
             ax.plot(*curves[name], color="black", label="limit")
         _dots(ax, [row for row in dots if row["quantity"] == name], dims)
-        for t in boundaries:
-            ax.axvline(t, color=GREY, lw=0.8, ls=":")
-        ax.set_xlim(-0.02, 1.02)
-        _not_too_near(ax)
-    for ax in axes.flat[len(titles) :]:
-        ax.set_visible(False)
-    for ax in axes.flat[: len(titles)][-columns:]:  # the lowest of each column
+        _through_time(ax, boundaries)
+    for ax in axes[-4:]:  # the lowest of each column
         ax.set_xlabel("dilated time $t$")
     _shared_legend(figure, axes)
     return figure
@@ -208,9 +221,9 @@ def _dots(ax: Axes, rows: Sequence[Row], dims: Sequence[int]) -> None:
             )
 
 
-def _shared_legend(figure: Figure, axes: Any) -> None:
+def _shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
     found: dict[str, Any] = {}
-    for ax in axes.flat:
+    for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     if len(found) < 2:
@@ -236,9 +249,8 @@ def convergence(
     sloping = [fit for fit in fits if math.isfinite(fit["slope"])]
     phases = [fit["phase"] for fit in sloping if fit["quantity"] in titles]
     phases = list(dict.fromkeys(phases))
-    count = max(1, len(phases))
-    figure, axes = new_figure(count, 1, 6.8, 3.4 * count)
-    for ax, phase in zip(axes.flat, phases, strict=False):
+    figure, axes = _panels(len(phases), 1, 6.8, 3.4)
+    for ax, phase in zip(axes, phases, strict=True):
         ax.set_title(f"phase {phase}")
         ax.set_yscale("log")
         _dimension_axis(ax, [row["d"] for row in errors])
@@ -370,16 +382,10 @@ def share_panels(
 
     Each has its rows and its levels, as `shares` describes them.
     """
-    columns = 1 if len(panels) == 1 else min(2, len(panels))
-    count = math.ceil(len(panels) / columns)
-    figure, axes = new_figure(
-        count, columns, 6.4 if columns == 1 else 11.0, 3.6 * count
-    )
-    for ax, (name, (rows, levels)) in zip(axes.flat, panels.items(), strict=False):
+    figure, axes = _panels(len(panels), 2, 6.4 if len(panels) == 1 else 5.5, 3.6)
+    for ax, (name, (rows, levels)) in zip(axes, panels.items(), strict=True):
         _share_panel(ax, rows, levels)
         ax.set_ylabel(name)
-    for ax in axes.flat[len(panels) :]:
-        ax.set_visible(False)
     return figure
 
 
@@ -436,11 +442,9 @@ def mode_overlaps(
     `curves` hold (t, value) by quantity and index (mode, direction): the mode has its
     colour, the direction its dashes. `dots` are rows with quantity, index, d, t, mean.
     """
-    columns = min(3, len(curves))
-    count = math.ceil(len(curves) / columns)
-    figure, axes = new_figure(count, columns, 3.4 * columns, 2.6 * count + 0.6)
+    figure, axes = _panels(len(curves), 3, 3.4, 2.6, 0.6)
     dims = sorted({row["d"] for row in dots})
-    for ax, (name, lines) in zip(axes.flat, curves.items(), strict=False):
+    for ax, (name, lines) in zip(axes, curves.items(), strict=True):
         ax.set_title(titles[name])
         for index, line in lines.items():
             ax.plot(*line, **_member(index))
@@ -448,14 +452,9 @@ def mode_overlaps(
             mark = MARKERS[dims.index(row["d"]) % len(MARKERS)]
             colour = _member(row["index"])["color"]
             ax.plot(row["t"], row["mean"], color=colour, marker=mark, ls="none", ms=4)
-        for t in boundaries:
-            ax.axvline(t, color=GREY, lw=0.8, ls=":")
-        ax.set_xlim(-0.02, 1.02)
+        _through_time(ax, boundaries)
         ax.set_xlabel("dilated time $t$")
-        _not_too_near(ax)
-    for ax in axes.flat[len(curves) :]:
-        ax.set_visible(False)
-    _family_key(figure, axes.flat[0], [x for c in curves.values() for x in c], dims)
+    _family_key(figure, axes[0], [x for c in curves.values() for x in c], dims)
     return figure
 
 
@@ -483,14 +482,8 @@ def _family_key(
         ax.plot([], [], color=GREY, ls=_DASHES[j - 1], label=f"direction {j}")
     for i, d in enumerate(dims):
         mark = MARKERS[i % len(MARKERS)]
-        ax.plot(
-            [],
-            [],
-            color=GREY,
-            marker=mark,
-            ls="none",
-            label=f"trained, $d={_dimension(d)}$",
-        )
+        name = f"trained, $d={_dimension(d)}$"
+        ax.plot([], [], color=GREY, marker=mark, ls="none", label=name)
     figure.legend(loc="outside lower center", ncols=6)
 
 

@@ -55,7 +55,8 @@ def find_label(limit: Limit, label: str) -> list[Place]:
     ]
     found = found or list(_rules(wanted))
     if not found:
-        known = sorted({str(r.label) for s in limit.systems for r in labelled(s)})
+        labels = {str(r.label) for s in limit.systems for r in labelled(s)}
+        known = sorted(labels, key=lambda x: (x[0], len(x), x))
         raise ModelError(
             f"A label must be one of the model's ({', '.join(known)}) or a rule's, but "
             f"`{wanted}` is neither{did_you_mean(wanted, known)}"

@@ -213,4 +213,5 @@ def _element(node: Node) -> str:
         return f'<mi mathvariant="normal">{text}</mi>'
     tag = TAGS.get(node.kind, "mi")
     still = ' stretchy="false"' if tag == "mo" and node.text in "()[]|" else ""
+    still += ' lspace="0" rspace="0"' if still and node.text == "|" else ""
     return f"<{tag}{still}>{text}</{tag}>"

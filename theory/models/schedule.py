@@ -45,6 +45,12 @@ OPERATORS: dict[type, Callable[[float, float], float]] = {
     ast.Div: lambda x, y: x / y,
     ast.Pow: lambda x, y: x**y,
 }
+REASONS: dict[type, str] = {
+    ast.Attribute: "names have no dots: `cos`, not `np.cos`",
+    ast.Call: "it calls sqrt, cos and the like alone",
+}
+"""Why a formula that Python would run is none; any other is not arithmetic."""
+
 LENGTH, DEPTH, EXPONENT, SIZE = 200, 24, 16.0, 1e12
 """Longest text, deepest tree, largest exponent and largest number that are read."""
 
@@ -160,7 +166,7 @@ def _check(node: ast.expr, key: str, depth: int) -> float | None:
             return x if x is None else _constant(partial(_call, name, x), key, node)
         case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
             raise _refused(key, node, f"`{name}` takes one argument")
-    raise _refused(key, node, f"it has no {type(node).__name__}")
+    raise _refused(key, node, REASONS.get(type(node), "it is arithmetic alone"))
 
 
 def _check_name(name: str, key: str) -> float | None:

@@ -205,6 +205,9 @@ _SIGNS = (
     ("~", r"\sim"),
     ("*", r"\,"),
 )
+_MARKED = re.compile(r"(_\d+)+(_[pm]+)?|_[pm]{2,}|_(plus|minus)(_\d+)?")
+"""Indices of a feature, of two, of a class of samples by its signs, or of a mode."""
+
 _TYPED = {
     "x0": "x_0",
     "x1": "x_1",
@@ -224,8 +227,10 @@ def _word(match: re.Match[str]) -> str:
     """A name with its index; a prime is a time derivative."""
     word = match[0].removesuffix("'")
     base, _, index = word.partition("_")
-    if word in TABLE or word.endswith(SHIFT):
-        shown = latex_name(word)
+    known = base in TABLE or base == "P"
+    marked = known and _MARKED.fullmatch(word.removeprefix(base))
+    if word in TABLE or word.endswith(SHIFT) or marked:
+        shown = latex_name(word).replace("+-", "+{-}")
     else:
         shown = _TYPED.get(base) or (TABLE[base].latex if base in TABLE else base)
         shown += f"_{{{index}}}" if index else ""

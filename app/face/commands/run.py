@@ -24,7 +24,7 @@ def run(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Train fewer networks, which takes less than a minute."
+            "--quick", help="Train fewer networks: a minute, several for three features."
         ),
     ] = False,
     force: Annotated[
