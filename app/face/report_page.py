@@ -193,15 +193,18 @@ def _furthest(run: Run) -> list[Row]:
     if run.spec.kind != "modes":
         known = set(_panels(run))
         return [x for x in run.found.fits if x["quantity"] in known]
-    far = {
-        (x["phase"], x["quantity"]): x["error"]
-        for x in distances(run.found.dots)
-        if x["d"] == max(row["d"] for row in run.found.dots)
-    }
+    far = _far(run)
     best: dict[tuple[str, str], Row] = {}
     for fit in sorted(fits, key=lambda x: far[x["phase"], x["quantity"]]):
         best[fit["phase"], _base(fit["quantity"])] = fit
     return list(best.values())
+
+
+def _far(run: Run) -> dict[tuple[str, str], float]:
+    """The distances from the limit at the largest d, by phase and quantity."""
+    last = max((x["d"] for x in run.found.dots), default=0)
+    rows = (x for x in distances(run.found.dots) if x["d"] == last)
+    return {(x["phase"], x["quantity"]): x["error"] for x in rows}
 
 
 def _share_figure(run: Run) -> tuple[Any, str]:
@@ -426,17 +429,11 @@ def _flat(run: Run) -> list[str]:
 
     A saturated unit costs almost nothing where it is wrong, so that descent stops.
     """
-    last = max(x["d"] for x in run.found.dots)
-    far = {
-        (x["phase"], x["quantity"]): x["error"]
-        for x in distances(run.found.dots)
-        if x["d"] == last
-    }
     stuck = [
         f"`{x['quantity']}` ({x['phase']})"
         for x in run.found.fits
         if x["slope"] > -x["rate"] / 2
-        and far[x["phase"], x["quantity"]] > FLAT * abs(x["limit"])
+        and _far(run).get((x["phase"], x["quantity"]), 0) > FLAT * abs(x["limit"])
     ]
     if not stuck:
         return []

@@ -24,7 +24,8 @@ def run(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Train fewer networks: a minute, several for three features."
+            "--quick",
+            help="Train fewer networks: a minute, several for three features.",
         ),
     ] = False,
     force: Annotated[
