@@ -226,9 +226,9 @@ LINES = {
         "json": ("mixture", "mixture --json found.json"),
     },
     "where": {
-        "label": ("W1", "S1"),
+        "label": ("W1 a.toml", "S1 a.toml"),
         "spec": ("W1 a.toml", "W1 product.toml"),
-        "json": ("W1", "W1 --json"),
+        "json": ("W1 a.toml", "W1 a.toml --json"),
     },
     "explore": {
         "spec": ("a.toml", "b.toml"),
