@@ -195,3 +195,15 @@ def test_a_slope_is_the_power_of_the_distances_with_an_interval_around_it():
     exact = fit_slope(dims, 0.7 * dims[:, None, None] ** -0.5 * np.ones((4, 9, 2)), 0)
     assert exact == pytest.approx((-0.5,) * 3, abs=1e-6)
     assert np.isnan(fit_slope(dims, np.full((4, 9, 2), FLOOR / 2), 0)).all()
+
+
+def test_a_slope_is_doubted_by_what_a_further_term_would_change():
+    """Without scatter the interval is that of three fits, widened by the last term."""
+    dims = np.array([1e3, 4e3, 1.6e4, 6.4e4])
+    size = 0.7 * dims**-0.5 * (1 + 5 * dims**-0.5)
+    terms = np.stack([np.ones(4), np.log(dims), dims**-0.5, 1 / dims], axis=1)
+    fits = [np.linalg.lstsq(terms[:, :k], np.log(size))[0][1] for k in (2, 3, 4)]
+    more = abs(fits[2] - fits[1])
+    found = fit_slope(dims, size[:, None, None] * np.ones((4, 3, 1)), 0)
+    known = fits[0], min(fits) - more, max(fits) + more
+    assert found == pytest.approx(known, abs=1e-6)
