@@ -54,7 +54,8 @@ ENTRIES: dict[str, dict[str, str]] = {
         "eprint": "2501.00988",
     },
     "Klinger2026": {
-        "author": r"Klinger and Urfin and Biroli, Giulio and Gabri{\'e}",
+        "author": r"Klinger and Urfin, Rapha{\"e}l and Biroli, Giulio and "
+        r"Gabri{\'e}, Marylou",
         "year": "2026",
         "note": "On the training dynamics of a tied score network at one noise level; "
         "the title is to be filled in",

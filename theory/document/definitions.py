@@ -86,7 +86,13 @@ def _quantities(systems: Iterable[System]) -> list[sp.Symbol]:
 def _defined(x: sp.Symbol, model: Model, phase: Phase) -> tuple[sp.Expr | None, str]:
     """Return the definition of a quantity and its meaning in words."""
     base, numbers = _parsed(str(x))
-    words = _MEANING.get(base) or TABLE.get(str(x), TABLE[base]).meaning
+    two = len(set(numbers)) > 1
+    words = (_OF_TWO.get(base) if two else None) or _MEANING.get(base)
+    words = words or TABLE.get(str(x), TABLE[base]).meaning
+    if base == "g":  # of a class
+        count = sp.Symbol(f"n{str(x).removeprefix(base)}", positive=True)
+        size = sp.sqrt(D) * D**phase.window.alpha_size * sp.sqrt(count)
+        return _dot("z", "X") / size, words
     rule = _RULES.get(base)
     if rule is None or (base in ("omega", "r", "v") and phase.window.kappa is None):
         return (_hat(model, phase) if base == "c_hat" else None), words
@@ -132,8 +138,8 @@ _RULES = {
 _MEANING = {
     "m": "overlap of `u` with a mean",
     "omega": "overlap of `w` with a mean",
-    "q": "squared norm of `u` (or overlap of two)",
-    "r": "squared norm of `w` (or overlap of two)",
+    "q": "squared norm of `u`",
+    "r": "squared norm of `w`",
     "v": "overlap of `u` with `w`",
     "a": "overlap of `u` with the noise `z` of a sample (of its class)",
     "zeta": "overlap of `w` with the noise `z` of a sample (of its class)",
@@ -141,14 +147,19 @@ _MEANING = {
     "nu": "projection of the sample on a mean, in units of the noise",
     "M": "projection of the sample on a mean, in units of the mean",
     "c_hat": "skip strength in the window",
-    "g": "projection of the sample on the summed noises of a class",
+    "g": "projection of the sample on `z`, the summed noises of a class",
     "share_plus": "probability that `nu` is positive",
     "mse": "mean squared error of the Bayes denoiser per dimension",
     "mse_jump": "drop of that error at `tau = 0+` without dilation",
-    "Y": "the sample along `w`: the field is `omega Y + b`",
+    "Y": "projection of the sample on a combination of class means that `w` is made of",
     "F": "what the flow adds to `nu`",
-    "Gamma": "variance (covariances) of `Y` at the start",
+    "Gamma": "variance of `Y` at the start",
     "V": "variance of a coordinate orthogonal to the means",
+}
+_OF_TWO = {
+    "q": "overlap of two `u`",
+    "r": "overlap of two `w`",
+    "Gamma": "covariance of two `Y` at the start",
 }
 
 

@@ -34,7 +34,7 @@ from ..symbols.system import Equation, System
 from ..windows.dilation import Segment, T
 from ..windows.search import Window, power_law
 from .blocks import Piece, display, head, item, joined, sentence, spans
-from .definitions import definitions
+from .definitions import Definition, definitions
 from .equations import indexed_blocks, system_blocks, told
 from .markdown import markdown
 from .tex import fragment, tex
@@ -61,7 +61,7 @@ def render(limit: Limit, form: Form) -> str:
 def blocks(limit: Limit) -> list[Piece]:
     """The derivation, line by line."""
     if limit.story:  # modes of any means: their systems are in indexed form
-        return [*_indexed(limit), *_status(limit)]
+        return [*_losses_in_order(_indexed(limit)), *_status(limit)]
     found = [*_setting(limit.model), *_rules(limit.model)]
     schedule, letters = model_schedule(limit), Letters()
     for (name, system), own in zip(
@@ -331,10 +331,13 @@ def _table(limit: Limit) -> list[Piece]:
     """The overlaps of the equations below, defined for this model."""
     several = len(limit.phases) > 1
     rows = [("quantity", "definition", "what it is", *(("phase",) if several else ()))]
-    for d in definitions(limit):
-        value = f"`{typed(d.value)}`" if d.value is not None else ""
-        where = (", ".join(d.phases),) if several else ()
-        rows.append((f"`{d.symbol}`", value, d.meaning, *where))
+    for alike, names in _alike(definitions(limit)):
+        value, meaning, phases = alike
+        shown = f"`{typed(value)}`" if value is not None else ""
+        where = (", ".join(phases),) if several else ()
+        ends = names if len(names) < 3 else (names[0], names[-1])
+        joint = ", " if len(names) < 3 else ", ..., "
+        rows.append((joint.join(f"`{x}`" for x in ends), shown, meaning, *where))
     return [
         head("Overlaps"),
         sentence(
@@ -346,6 +349,14 @@ def _table(limit: Limit) -> list[Piece]:
     ]
 
 
+def _alike(found: list[Definition]) -> list[tuple[tuple, list[sp.Symbol]]]:
+    """Group quantities by their definition, which those of all classes share."""
+    groups: dict[tuple, list[sp.Symbol]] = {}
+    for d in found:
+        groups.setdefault((d.value, d.meaning, d.phases), []).append(d.symbol)
+    return list(groups.items())
+
+
 EXACT = {
     "sampling": "Exact flow of the Bayes velocity at dimension d",
     "mse": "Exact mean squared error at dimension d",
@@ -354,7 +365,7 @@ EXACT = {
 TITLES = {
     "learned": "What is learned",
     "sampling": "Sampling flow",
-    "projected": "Sampling flow, reduced to one dimension",
+    "projected": "Sampling flow along the hidden units",
     "training": "Training flow at a fixed s",
     "mse": "Mean squared error per dimension",
     "correction": "Leading correction of what is learned at finite d",

@@ -92,8 +92,9 @@ def _fields_text(sheet: Sheet) -> str:
     two = any(G2 in value.free_symbols for value in sheet.fields.values())
     normal = "`g` and `g2` standard normals" if two else "`g` a standard normal"
     if sheet.labelled:
+        fields = "fields" if len(grouped(sheet.fields)) > 1 else "field"
         return (
-            f"Write the Gaussian field, with {normal} and `y = +-1` the label (the "
+            f"Write the Gaussian {fields}, with {normal} and `y = +-1` the label (the "
             "sign of the mode, with its weight; `E` averages over both), as"
         )
     most = max(map(len, grouped(sheet.fields)))
@@ -200,6 +201,7 @@ def _printed(
 ) -> list[Piece]:
     """Return formulas; what is zero, or not determined, is told in a sentence."""
     rows = [(eq, sheet.rows[kind, i]) for i, eq in enumerate(equations)]
+    rows, alike = (rows, []) if dot else _first_of_each(rows)
     zero = [] if dot else [eq for eq, rhs in rows if rhs == 0]
     free = [eq for eq, rhs in rows if rhs is sp.nan]
     found = [
@@ -207,6 +209,10 @@ def _printed(
         for eq, rhs in rows
         if eq not in zero and eq not in free
     ]
+    for first, others in alike:
+        names = joined([f"`{eq.lhs}`" for eq in others])
+        labels = spans([eq.label for eq in others])
+        found.append(sentence(f"{names} are equal to `{first.lhs}`: {labels}."))
     if zero:
         names = joined([f"`{eq.lhs}`" for eq in zero])
         verb = "vanish" if len(zero) > 1 else "vanishes"
@@ -222,17 +228,43 @@ def _printed(
     return found
 
 
+Row = tuple[Equation, sp.Expr]
+
+
+def _first_of_each(
+    rows: list[Row],
+) -> tuple[list[Row], list[tuple[Equation, list[Equation]]]]:
+    """Return one row of those with one formula, and which rows are like it."""
+    groups: dict[sp.Expr, list[Equation]] = {}
+    for eq, rhs in rows:
+        groups.setdefault(rhs, []).append(eq)
+    many = {e: x for e, x in groups.items() if len(x) > 2 and not e.is_Atom}
+    kept = [(eq, e) for eq, e in rows if e not in many or eq is many[e][0]]
+    return kept, [(x[0], x[1:]) for x in many.values()]
+
+
 def _stationarity(sheet: Sheet, own: System) -> list[Piece]:
     unknown = joined([f"`{eq.lhs}`" for eq in own.equations])
     found = [
         sentence(f"What is left, {unknown}, minimises"),
         display("J", sheet.rows["objective", 0]),
-        sentence("so that, averages being differentiated by (G2) and (G3),"),
+        *_slopes(own),
     ]
-    for eq in own.equations:
-        found.append(display(f"dJ/d{eq.lhs}", sp.S.Zero, eq.label))
-    found.append(sentence("and the other overlaps follow:"))
+    found.append(sentence("The other overlaps follow:"))
     return found + _printed(sheet, "observable", own.observables)
+
+
+MANY = 6
+"""Slopes of a minimum from which on they are told, not printed one by one."""
+
+
+def _slopes(own: System) -> list[Piece]:
+    start = "so that, averages being differentiated by (G2) and (G3),"
+    if len(own.equations) < MANY:
+        shown = [display(f"dJ/d{x.lhs}", sp.S.Zero, x.label) for x in own.equations]
+        return [sentence(start), *shown]
+    which = spans([eq.label for eq in own.equations])
+    return [sentence(f"{start} its slope in each of them vanishes: {which}.")]
 
 
 def _branches(sheet: Sheet, own: System) -> list[Piece]:

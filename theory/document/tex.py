@@ -85,12 +85,11 @@ def _formula(block: Piece, limit: float) -> list[str]:
 
 def _table(block: Piece) -> list[str]:
     count = len(block.rows[0])
-    last = r"p{0.18\linewidth}" if count > 3 else ""
-    middle = 0.36 if count > 3 else 0.5
-    lines = [
-        rf"\begin{{longtable}}{{@{{}}ll>{{\raggedright\arraybackslash}}"
-        rf"p{{{middle}\linewidth}}{last}@{{}}}}"
-    ]
+    widths = [0.32, 0.17] if count > 3 else [0.5]
+    cells = "".join(
+        rf">{{\raggedright\arraybackslash}}p{{{x}\linewidth}}" for x in widths
+    )
+    lines = [rf"\begin{{longtable}}{{@{{}}ll{cells}@{{}}}}"]
     for i, row in enumerate(block.rows):
         lines.append(" & ".join(map(_prose, row)) + r" \\")
         lines += [r"\hline"] if i == 0 else []

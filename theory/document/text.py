@@ -14,6 +14,8 @@ COLUMNS = 96
 TAB = "    "
 LAST = 20
 """Columns of the last cell of a table of four."""
+NARROW, FIRST, LONGEST = 24, 20, 12
+"""Columns of the words, the first and the last cell of a table that is too wide."""
 
 
 def text(found: list[Piece]) -> str:
@@ -64,8 +66,11 @@ def _table(block: Piece) -> list[str]:
     rows = [[plain_prose(x) for x in row] for row in block.rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     widths[3:] = [min(w, LAST) for w in widths[3:]]
+    if sum(widths) - widths[2] + NARROW + 2 * len(widths) > COLUMNS:
+        widths = [min(w, FIRST) for w in widths[:1]] + widths[1:]
+        widths[3:] = [min(w, LONGEST) for w in widths[3:]]
     fixed = sum(widths) - widths[2] + 2 * len(widths)
-    widths[2] = max(24, min(widths[2], COLUMNS - fixed))
+    widths[2] = max(NARROW, min(widths[2], COLUMNS - fixed))
     return [line for row in rows for line in _cells(row, widths)]
 
 

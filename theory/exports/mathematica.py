@@ -77,7 +77,11 @@ class InputForm(MCodePrinter):
         return f"({self._print(expr.as_ratio())})"
 
     def _print_Sum(self, expr: sp.Sum) -> str:
-        body, *bounds = expr.args
+        """Print a sum over a letter of its own, ``kk``: a rule for ``b[k_]`` puts a
+        number for every ``k`` in it, also for one that a sum is over.
+        """
+        own = {x: sp.Symbol(2 * str(x)) for x in expr.variables if len(str(x)) == 1}
+        body, *bounds = (x.xreplace(own) for x in expr.args)
         spans = ("{" + ", ".join(map(self._print, bound)) + "}" for bound in bounds)
         return f"Sum[{self._print(body)}, {', '.join(spans)}]"
 

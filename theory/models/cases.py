@@ -18,6 +18,8 @@ from __future__ import annotations
 from enum import Enum
 from functools import cache
 
+import sympy as sp
+
 from ...errors import DerivationError
 from .classes import MOST_UNITS, has_patterns
 from .model import Model
@@ -63,7 +65,13 @@ def case_of(model: Model) -> Case:
 
 
 def _check_exponents(model: Model) -> None:
-    """Refuse samples of features that are resolved after the samples' own noises."""
+    r"""Refuse samples of features that are resolved after the samples' own noises.
+
+    The products of samples are, per dimension, $\rho_1 s_is_k + \sigma^2\delta_{ik} +
+    d^{-2\delta}\rho_2 s'_is'_k + d^{-1/2}\sigma^2 g_{ik}$ with $g_{ik}$ of order 1, so
+    that a split $S$ of the samples gains $d^{-2\delta}\rho_2(S\cdot s')^2 +
+    d^{-1/2}\sigma^2 S^TgS$ over others.
+    """
     for j, feature in enumerate(model.target.features, 1):
         if feature.exponent != 0:
             raise DerivationError(
@@ -72,8 +80,24 @@ def _check_exponents(model: Model) -> None:
                 f"{j} with exponent {feature.exponent}. There a unit can fit any "
                 "split of the samples at the same leading loss; the labels change it "
                 f"by O(d^(-{2 * feature.exponent})) alone, the chance overlaps of the "
-                'noises by O(d^(-1/2)). Set the exponent to 0, or n = "inf".'
+                f"noises by O(d^(-1/2)). {_which_split(feature.exponent)} "
+                'Set the exponent to 0, or n = "inf".'
             )
+
+
+def _which_split(exponent: sp.Rational) -> str:
+    """Say which split of the samples a unit ends with as `d` grows."""
+    if exponent < sp.Rational(1, 4):
+        return (
+            "The labels win as d grows, at a rate that needs the loss at both orders; "
+            "only the first is derived."
+        )
+    if exponent == sp.Rational(1, 4):
+        return (
+            "These are of one order: which split is learned stays a matter of chance "
+            "at any d, and no equation has it."
+        )
+    return "Chance decides as d grows: the split has nothing to do with the feature."
 
 
 def _check_units(model: Model) -> None:

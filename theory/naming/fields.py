@@ -16,6 +16,7 @@ import sympy as sp
 
 from ..symbols.gaussian import G2, Average
 from .exactness import fingerprint
+from .sums import unit_of
 
 MARK = re.compile(r"_(plus|minus|[pm]+)(?![a-z0-9])")
 Exprs = Iterable[sp.Expr]
@@ -140,21 +141,12 @@ def _stems(families: list[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
     """``H``, or ``H_1`` with the number of its unit; ``Ht`` for a second field."""
     found: dict[tuple[str, ...], str] = {}
     for i, key in enumerate(families, 1):
-        unit = _unit(" ".join(key))
+        unit = unit_of(" ".join(key))
         letter = "Ht" if re.search(rf"\b{G2}\b", " ".join(key)) else "H"
         stem = letter + (f"_{unit}" if unit else "")
         free = stem not in found.values()
         found[key] = stem if free else f"{letter}_{i + 10}"
     return found
-
-
-def _unit(text: str) -> str:
-    """Return the number of the unit or feature that a field belongs to, if any."""
-    for letter in ("b", "h", "p", "omega", "rho", "m"):
-        found = set(re.findall(rf"\b{letter}_(\d+)", text))
-        if len(found) == 1:
-            return found.pop()
-    return ""
 
 
 def _members(members: list[sp.Expr]) -> dict[str, sp.Expr]:

@@ -57,10 +57,10 @@ class Lettering:
 
     def shortened(self, expr: sp.Expr) -> sp.Expr:
         """Write the values of letters where these are as short as the letters."""
-        return expr.xreplace({x: e for x, e in self.back.items() if _short(x, e)})
+        return expr.xreplace({x: e for x, e in self.back.items() if is_short(x, e)})
 
 
-def _short(letter: sp.Symbol, value: sp.Expr) -> bool:
+def is_short(letter: sp.Symbol, value: sp.Expr) -> bool:
     """Whether a value is as short as its letter: ``kappa*s``, a constant slope."""
     if letter in DOTS:
         return not value.has(S_PHASE, TAU) and not value.is_Add

@@ -11,10 +11,12 @@ from collections.abc import Iterable
 
 import sympy as sp
 
-from ..models.model import Model
+from ..models.model import TAU, Model
+from ..modes.bulk import A, B, unexplained
 from ..modes.posterior import FIELD, NORMALS, POSTERIOR, Y
 from ..symbols.indexed import DIRECTION, MODE, OTHER, NormalAverage, Softmax
 from ..symbols.system import System
+from ..windows.search import S_PHASE
 from .sheet import Sheet, system_rows
 from .sums import DELTA_LETTER
 
@@ -28,8 +30,51 @@ def indexed_sheet(system: System, model: Model | None) -> Sheet:
     for posterior in _posteriors(sheet.rows.values()):
         _name_posterior(sheet, posterior)
     if model is not None:
+        _letter_rest(sheet, model)
         _name_delta(sheet, model)
+    sheet.rows = {k: _one_sign(x) for k, x in sheet.rows.items()}
     return sheet
+
+
+def _letter_rest(sheet: Sheet, model: Model) -> None:
+    """Write `A` (L12) where samples make it a sum over the modes."""
+    if not model.data.samples:
+        return
+    for letter, value in zip((A, B), unexplained(model), strict=True):
+        if value.has(sp.Sum):
+            whole = sp.Mul(*(x for x in value.args if x.has(sp.Sum)))
+            rows = {
+                k: e if e == value else e.subs(whole, letter * whole / value)
+                for k, e in ((k, sp.sympify(e)) for k, e in sheet.rows.items())
+            }
+            sheet.rows, sheet.given[letter] = rows, value
+    path = model.interpolant
+    spread = (path.alpha**2 + path.beta**2 * A).subs(TAU, S_PHASE)
+    sheet.rows = {k: _alike(x, spread) for k, x in sheet.rows.items()}
+
+
+def _alike(row: sp.Expr, whole: sp.Expr) -> sp.Expr:
+    """Write `whole` for the sums that equal it, whatever their form."""
+    sums = {x for x in row.atoms(sp.Add) if x.has(A) and sp.expand(x - whole) == 0}
+    return row.xreplace(dict.fromkeys(sums, whole))
+
+
+def _one_sign(row: sp.Expr) -> sp.Expr:
+    """Return products of ``1 - s`` and ``s - 1`` in one of them: ``(1 - s)**2/(s - 1)``
+    is ``-(1 - s)``.
+    """
+
+    def product(node: sp.Expr) -> sp.Expr:
+        pairs = [x.as_base_exp() for x in node.args]
+        bases = [base for base, _ in pairs]
+        found = sp.S.One
+        for base, power in pairs:
+            flip = base.is_Add and -base in bases and base.as_coeff_Add()[0] < 0
+            whole = flip and power.is_Integer
+            found *= (-1) ** power * (-base) ** power if whole else base**power
+        return found
+
+    return sp.sympify(row).replace(lambda e: e.is_Mul, product)
 
 
 def _posteriors(rows: Iterable[sp.Expr]) -> list[sp.Expr]:

@@ -239,9 +239,12 @@ def character(signs: tuple[int, ...], marks: list[str]) -> sp.Expr | None:
 
 
 def summed(expr: sp.Expr, marks: list[str] | None = None) -> sp.Expr:
-    """Return `expr` with sums for terms that are alike but for the class."""
+    """Return `expr` with sums for terms that are alike but for the class.
+
+    A sum is over every class: one over some of them is written out.
+    """
     marks = _marks_in(expr) if marks is None else marks
-    if expr.is_Atom or isinstance(expr, ClassSum) or len(marks) < 2:
+    if expr.is_Atom or isinstance(expr, ClassSum) or not _all_classes(marks):
         return expr
     if not expr.is_Add:
         return expr.func(*(summed(x, marks) for x in expr.args))
@@ -263,6 +266,10 @@ def summed(expr: sp.Expr, marks: list[str] | None = None) -> sp.Expr:
     names = [sp.Symbol(m) for m in marks]
     whole = ClassSum(sp.factor_terms(sp.Add(*sums)), *names) if sums else sp.S.Zero
     return sp.Add(whole, *alone, *(summed(x, marks) for x in rest))
+
+
+def _all_classes(marks: list[str]) -> bool:
+    return len(marks) > 1 and len(marks) == 2 ** len(signs_of(marks[0]))
 
 
 def _marks_in(expr: sp.Expr) -> list[str]:

@@ -25,12 +25,14 @@ from ..symbols.gaussian import (
 )
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, System
+from .exactness import random_point, value_at
 from .fields import Fields, find_fields
-from .general import ALPHA, BETA, DOTS, Lettering
+from .general import ALPHA, BETA, DOTS, Lettering, is_short
 from .labels import ClassSum, expanded, over_labels, summed
 from .sums import (
     DELTA,
     DELTA_LETTER,
+    MANY,
     N_MINUS,
     N_PLUS,
     TOTAL,
@@ -43,6 +45,7 @@ from .sums import (
     named_sums,
     recurring,
     tidy,
+    upright,
     written,
 )
 
@@ -284,7 +287,7 @@ def _name_sums(sheet: Sheet, system: System) -> None:
     taken = {str(x) for x in (*system.unknowns, *system.inputs, *system.parameters)}
     names = Names(dict(sheet.names), taken | {str(x) for x in sheet.names})
     keyed = _keyed(sheet.rows, system)
-    if system.kind == "stationary" and len(sheet.fields) < 4:
+    if system.kind == "stationary" and len(sheet.fields) < FIELDS:
         keyed, sheet.known = in_overlaps(keyed, system, names)
     if system.kind == "closed":
         sheet.known = {
@@ -292,8 +295,11 @@ def _name_sums(sheet: Sheet, system: System) -> None:
             for i, eq in enumerate(system.equations)
             if _any(sheet, eq.lhs)
         }
+    keyed = _counted(keyed, names)
+    many = len(sheet.fields) >= FIELDS and system.kind == "stationary"
+    keyed, held = _held(keyed) if many else (keyed, {})
     rows = named_sums(keyed, names)
-    rows = dict(zip(sheet.rows, rows.values(), strict=True))
+    rows = {k: x.xreplace(held) for k, x in zip(sheet.rows, rows.values(), strict=True)}
     sheet.fields = {x: _field(str(x), e, names) for x, e in sheet.fields.items()}
 
     def shown(expr: sp.Expr) -> sp.Expr:
@@ -302,7 +308,136 @@ def _name_sums(sheet: Sheet, system: System) -> None:
     sheet.rows = {k: shown(x) for k, x in rows.items()}
     sheet.names = {k: shown(x) for k, x in names.defined.items()}
     sheet.fields = {k: written(x, TOTAL, N) for k, x in sheet.fields.items()}
+    _in_observables(sheet, system)
+    _growth(sheet)
     _spare_names(sheet)
+    for part in (sheet.rows, sheet.names, sheet.fields):
+        part |= {k: upright(_complements(_split_off(x))) for k, x in part.items()}
+
+
+FIELDS = 4
+"""Fields from which on sums over the classes are taken before any name is given."""
+
+
+def _counted(rows: dict, names: Names) -> dict:
+    """Write ``n`` for the sum of the counts of several features' classes."""
+    counts = {x for row in rows.values() for x in row.free_symbols if COUNT(str(x))}
+    total = sp.Add(*counts)
+    if not any(row.has(x) for row in rows.values() for x in counts):
+        return rows
+    return {k: written(x, total, names.add(total)) for k, x in rows.items()}
+
+
+def _held(rows: dict) -> tuple[dict, dict[sp.Symbol, sp.Expr]]:
+    """Return rows with a letter for each sum of averages over classes, and the sums."""
+    held: dict[sp.Expr, sp.Symbol] = {}
+
+    def letter(node: sp.Expr) -> sp.Expr:
+        if not any(map(is_average, node.free_symbols)):
+            return expanded(node)
+        return held.setdefault(node, sp.Dummy("sum", real=True))
+
+    def whole(row: sp.Expr) -> sp.Expr:
+        return summed(row).replace(lambda e: isinstance(e, ClassSum), letter)
+
+    found = {k: whole(x) for k, x in rows.items()}
+    return found, {x: e for e, x in held.items()}
+
+
+COUNT = re.compile(r"n_[pm]+").fullmatch
+
+
+def _in_observables(sheet: Sheet, system: System) -> None:
+    """Write the overlaps of a minimum for names and sums that are their values."""
+    if system.kind != "stationary":
+        return
+    for i, eq in enumerate(system.observables):
+        key = ("observable", i)
+        row = sheet.rows[key]
+        value = sheet.names.get(row, row)
+        swap = {x: eq.lhs for x, e in sheet.names.items() if value in (x, e)}
+        swap = {x: y for x, y in swap.items() if NUMBERED.fullmatch(str(x))}
+        near = {k: e.xreplace(swap) for k, e in sheet.rows.items()}
+        if value.is_Add:
+            near[OBJECTIVE] = written(near[OBJECTIVE], value, eq.lhs)
+        near[key] = value
+        if swap or near[OBJECTIVE] != sheet.rows[OBJECTIVE]:
+            sheet.rows, sheet.known[eq.lhs] = near, key
+            names = {k: e for k, e in sheet.names.items() if k not in swap}
+            sheet.names = {k: e.xreplace(swap) for k, e in names.items()}
+
+
+OBJECTIVE = ("objective", 0)
+ROUNDING = 1e-10
+"""Rounding of two losses that are equal at a point; another term is far above it."""
+
+
+def _growth(sheet: Sheet) -> None:
+    r"""Write $\gamma$ for $\dot V/(2V)$, the growth of a variance $V$.
+
+    $V$ is Delta, or what a name says in the squares of $\alpha$ and $\beta$.
+    """
+    dots = [sheet.given.get(x, x) for x in DOTS]
+    shown = [e if is_short(x, e) else x for x, e in zip(DOTS, dots, strict=True)]
+    for x, value in sheet.names.items():
+        slopes = [sp.diff(value, letter) / 2 for letter in (ALPHA, BETA)]
+        half = sp.Add(*(a * b for a, b in zip(slopes, shown, strict=True)))
+        squares = (
+            value.has(ALPHA) and value.has(BETA) and not sp.diff(value, ALPHA, BETA)
+        )
+        if not (value.is_Add and half.is_Add and squares):
+            continue
+        named = [k for k, e in sheet.names.items() if e == half]
+        swap = {k: GROWTH * x for k in named}
+        rows = {
+            k: written(e.xreplace(swap), half, GROWTH * x)
+            for k, e in sheet.rows.items()
+        }
+        if sum(e.has(GROWTH) for e in rows.values()) > 1:
+            sheet.rows = rows
+            sheet.names = {k: e for k, e in sheet.names.items() if k not in named}
+            sheet.names[GROWTH] = half / x
+            return
+
+
+GROWTH = sp.Symbol("gamma", real=True)
+
+
+def _split_off(expr: sp.Expr) -> sp.Expr:
+    """Return a ratio of which some terms have no denominator as these and the rest."""
+    if expr.is_Add:
+        return sp.Add(*map(_split_off, expr.args))
+    top, bottom = sp.fraction(expr)
+    sums = [x for x in sp.Mul.make_args(top) if x.is_Add]
+    if bottom.is_Number or len(sums) != 1:
+        return expr
+    if any(map(is_average, sums[0].free_symbols)):
+        return expr
+    rate = sp.Mul(*(x for x in sp.Mul.make_args(top) if x != sums[0])) / bottom
+    terms = [rate * x for x in sums[0].args]
+    free = [x for x in terms if sp.fraction(x)[1].is_Number]
+    if not free or len(free) == len(terms):
+        return expr
+    rest = sp.Add(*(x for x in sums[0].args if rate * x not in free))
+    return sp.Add(*free, rate * rest)
+
+
+def _complements(expr: sp.Expr) -> sp.Expr:
+    """Return a sum with ``c*(1 - E[...])`` for a coefficient without its average."""
+    flat = sp.expand(expr) if expr.is_Add and len(expr.args) < MANY else expr
+    averages = [x for x in flat.free_symbols if is_average(x)] if flat.is_Add else []
+    if not averages or not linear(flat):
+        return expr
+    rest = sp.expand(flat.xreplace(dict.fromkeys(averages, sp.S.Zero)))
+    found = []
+    for x in sorted(averages, key=str):
+        slope = flat.coeff(x)
+        if set(sp.Add.make_args(-slope)) <= set(sp.Add.make_args(rest)):
+            found.append(-slope * (1 - x))
+            rest += slope
+        else:
+            return expr
+    return sp.Add(rest, *found)
 
 
 NUMBERED = re.compile(r"[KA]_\d+")
@@ -398,14 +533,39 @@ def in_overlaps(
     """
     found = below_bars(rows, names)
     relations = Relations()
+    raw = dict(found)
     order = [("observable", i) for i in range(len(system.observables))]
     for key in (*order, ("objective", 0)):
         if key in found:
-            raw, found[key] = found[key], relations.shorter(found[key])
+            found[key] = relations.shorter(raw[key])
             if key[0] == "observable":
                 lhs = system.observables[key[1]].lhs
-                relations.learn(lhs, raw, found[key], key)
-    return found, relations.rows | in_norms(found, system)
+                relations.learn(lhs, raw[key], found[key], key)
+    least, used = _least_loss(raw, system, names)
+    if used:
+        found[OBJECTIVE] = least
+    return found, relations.rows | used | in_norms(found, system)
+
+
+def _least_loss(
+    raw: dict, system: System, names: Names
+) -> tuple[sp.Expr, dict[sp.Symbol, tuple[str, int]]]:
+    r"""Write $1 + \sigma^2 - Dq/n + \ell r/n$ for a loss that is least over `u`."""
+    places = {eq.lhs: ("observable", i) for i, eq in enumerate(system.observables)}
+    size = next((x for x in names.defined if str(x) == "D"), None)
+    q, r, sigma = symbol("q"), symbol("r"), symbol("sigma")
+    if size is None or not {q, r} <= set(places):
+        return raw[OBJECTIVE], {}
+    least = 1 + sigma**2 - size * q / N + symbol("ridge_w") * r / N
+    whole = least.xreplace({x: raw[places[x]] for x in (q, r)})
+    apart = whole - raw[OBJECTIVE]
+    for x, value in reversed(names.defined.items()):
+        apart = apart.xreplace({x: value})
+    apart = apart.xreplace({N_MINUS: N - N_PLUS})
+    point = random_point(apart.free_symbols, 0)
+    if abs(value_at(apart, point)) > ROUNDING:
+        return raw[OBJECTIVE], {}
+    return least, {x: places[x] for x in (q, r)}
 
 
 def in_norms(found: dict, system: System) -> dict[sp.Symbol, tuple[str, int]]:

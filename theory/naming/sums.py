@@ -8,6 +8,7 @@ definitions back gives the expressions again.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -49,7 +50,7 @@ class Names:
         return name
 
     def _free(self, letter: str) -> str:
-        alone = letter in ("Delta", "D", "n", "H") or letter.startswith("Lambda")
+        alone = letter in ("Delta", "D", "n") or letter.startswith(("Lambda", "H"))
         if alone and letter not in self.taken:
             return letter
         letter = "K" if letter in ("Delta", "n") else letter
@@ -207,6 +208,28 @@ def _by_coefficient(expr: sp.Expr, averages: list[sp.Symbol]) -> sp.Expr:
     return total + sp.Add(*parts)
 
 
+def upright(expr: sp.Expr) -> sp.Expr:
+    """Return products in which no ``2*Delta*c + 2``, ``-(s - 1)``, ``-a - b`` is."""
+
+    def product(node: sp.Expr) -> sp.Expr:
+        found = []
+        sign = node.as_coeff_Mul()[0] < 0
+        for x in node.args:
+            if not x.is_Add:
+                found.append(x)
+                continue
+            content, body = x.primitive()
+            if not content.is_Integer:  # of p - 1/2
+                content, body = sp.S.One, x
+            negative = all(t.as_coeff_Mul()[0] < 0 for t in body.args)
+            if negative or (sign and body.as_coeff_Add()[0] < 0):
+                sign, content, body = negative and not sign, -content, -body
+            found += [content, body]
+        return sp.Mul(*found)
+
+    return expr.replace(lambda e: e.is_Mul and any(x.is_Add for x in e.args), product)
+
+
 # ------------------------------------------------------------ what recurs in the rows
 
 
@@ -243,8 +266,18 @@ def _arguments(rows: dict[Any, sp.Expr], names: Names) -> dict[Any, sp.Expr]:
         if unit.args[0].is_Add and cost(unit.args[0]) > 6
     }
     for value in sorted(inside, key=str):
-        rows = _take_out(rows, value, names, "H")
+        unit = unit_of(str(value))
+        rows = _take_out(rows, value, names, f"H_{unit}" if unit else "H")
     return rows
+
+
+def unit_of(text: str) -> str:
+    """Return the number of the unit or feature that a field belongs to, if any."""
+    for letter in ("b", "h", "p", "omega", "rho", "m"):
+        found = set(re.findall(rf"\b{letter}_(\d+)", text))
+        if len(found) == 1:
+            return found.pop()
+    return ""
 
 
 def _sums(expr: sp.Expr) -> Iterable[sp.Expr]:
@@ -307,19 +340,28 @@ def _nameable(value: sp.Expr) -> bool:
 def _take_out(
     rows: dict[Any, sp.Expr], value: sp.Expr, names: Names, letter: str = ""
 ) -> dict[Any, sp.Expr]:
-    """Name `value` and write the name wherever it stands, also in a longer sum."""
+    """Name `value` and write the name wherever it stands, also in a longer sum.
+
+    Of ``2*Delta*c + 2`` the name is for ``Delta*c + 1``.
+    """
+    whole, value = value, value.as_content_primitive()[1]
     name = names.add(value, letter)
+
+    def swap(expr: sp.Expr) -> sp.Expr:
+        found = written(expr, value, name)
+        return found if whole == value else written(found, whole, whole / value * name)
+
     for x, known in names.defined.items():
         if x != name:
-            names.defined[x] = written(known, value, name)
+            names.defined[x] = swap(known)
     order = list(names.defined)
     names.defined = _sorted(names.defined, order)
     found = {}
     for key, row in rows.items():
-        swapped = written(row, value, name)
+        swapped = swap(row)
         if swapped != row and swapped.is_Add and sp.count_ops(swapped) <= LARGE:
             gathered = sp.collect(sp.expand(swapped), name)
-            again = written(gathered, value, name)
+            again = swap(gathered)
             swapped = min((swapped, again), key=cost)
         found[key] = swapped
     return found

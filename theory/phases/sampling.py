@@ -155,13 +155,20 @@ def projected(model: Model, window: Window) -> System:
         parameters=window_parameters(model, window),
         inputs=tuple(x for x in data.each("omega", "zeta", "b", "m", "a") if x in used),
         initial=tuple((x, sp.S.Zero) for x in gains),
-        steps=(_reduction_step(data),) if data.counted else (),
+        steps=(_reduction_step(data),),
     ).check()
 
 
 def _reduction_step(data: Classes) -> Step:
+    if not data.counted:
+        return Step(
+            "`w` lies along the difference of the class means, so that with `Y` the "
+            "projection `w.X` in units in which `omega` is its factor, the field is "
+            "`omega Y + b`: `Y` is autonomous, `F` is what the flow adds to `nu`, and "
+            "`Gamma` is the variance of `Y` at the start, in units of `alpha(0)^2`."
+        )
     names = ", ".join(
-        f"Y_{i} for {'*'.join(f's_{k}' for k in t) or 1}"
+        f"`Y_{i}` for `{' '.join(f's_{k}' for k in t) or 1}`"
         for i, t in enumerate(data.direction_subsets(), 1)
     )
     which = "contrast" if data.closed else "combination"

@@ -360,7 +360,8 @@ def _saturated(parts: Stationary) -> Branch:
         values |= best | _put(squares(data, "q"), best)
         order = dict.fromkeys([*(values if data.tied else ()), *parts.readout])
         values = {x: sp.factor(values[x]) for x in order}
-        objective = sp.factor(objective)
+        if samples:
+            values[data.pair("q", 1, 1)] = gain / weight**2
     return Branch("saturated", objective, numbered("B", values))
 
 
@@ -410,11 +411,12 @@ def _steps(parts: Stationary) -> list[Step]:
             "L2",
         ),
         *_readout_steps(parts),
-        Step(_WEIGHTS[data.closed]),
     ]
+    text = _WEIGHTS[data.closed]
     for name, relation in relations(data, 1).items():
         label = "R1" if relation.lhs == 0 else f"R{name[-1]}"
-        found.append(Step("so" if relation.lhs == 0 else "and", relation, label))
+        found.append(Step(text, relation, label))
+        text = "and"
     return found
 
 

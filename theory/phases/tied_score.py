@@ -111,9 +111,39 @@ def tied_training(model: Model) -> System:
         domain=tuple(x >= 0 for x in rates if str(x).startswith("q")),
         status="exact",
         steps=(
-            Step("The loss of the tied network is", to_averages(loss), "K1"),
+            *_about(model),
+            Step("The loss is", to_averages(loss), "K1"),
             Step(
-                "Gradient descent moves `w`, `c` and `b`, and with them the overlaps."
+                "Gradient flow of this loss moves `w`, `c` and `b`, and with them the "
+                "overlaps."
+                if _alone(model)
+                else "Gradient flow of this loss moves `w` and `c`, and with them the "
+                "overlaps."
             ),
         ),
     ).check()
+
+
+def _about(model: Model) -> tuple[Step, ...]:
+    """Say what the network is, and what its letters are: they are of this chapter."""
+    j = "" if _alone(model) else "_j"
+    unit = f"w{j} tanh(w{j}.x{' + b' if _alone(model) else ''})"
+    unit = unit if _alone(model) else f"sum_j {unit}"
+    found = [
+        Step(
+            f"The score is learned by `c x + {unit}` from the whole population at one "
+            f"time; `phi = tanh`, and `w{j}` is not divided by a root of `d`. In this "
+            f"chapter `m{j} = w{j}.mu{j}/(beta |mu{j}|^2)` and "
+            f"`q{j} = |w{j}|^2/(beta^2 |mu{j}|^2) - m{j}^2`, and the loss is "
+            "`E|x0 + alpha f(x)|^2/d`, with this network for `f`."
+        )
+    ]
+    if not _alone(model):
+        found.append(
+            Step(
+                "The features stay apart only where every sign has weight 1/2 and "
+                "there is no bias: the flow is printed for that case, whatever the "
+                "weights of the model."
+            )
+        )
+    return tuple(found)

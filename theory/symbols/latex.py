@@ -233,8 +233,17 @@ def _word(match: re.Match[str]) -> str:
         shown = latex_name(word).replace("+-", "+{-}")
     else:
         shown = _TYPED.get(base) or (TABLE[base].latex if base in TABLE else base)
-        shown += f"_{{{index}}}" if index else ""
+        shown += f"_{{{_index(index)}}}" if index else ""
     return rf"\dot{{{shown}}}" if match[0] != word else shown
+
+
+def _index(index: str) -> str:
+    """An index as in formulas: ``1_2`` is ``1 2``, and a class ``pm`` has signs."""
+    marks = index.split("_")
+    if not all(re.fullmatch(r"\d+|[pm]{2,}|plus|minus", x) for x in marks):
+        return index
+    signs = str.maketrans("pm", "+-")
+    return " ".join(_MARKS.get(x) or x.translate(signs) for x in marks)
 
 
 def typed(expr: sp.Basic) -> str:

@@ -174,6 +174,15 @@ def test_brackets_close_and_no_line_is_long(name, make):
     assert max(map(len, text.splitlines())) <= 110  # a factor has no blank
 
 
+def test_no_sum_of_mathematica_is_over_a_letter_that_rules_put_in():
+    text = bare(mathematica(derived(dilaton.Model(MODES))))
+    patterns = set(re.findall(r"(\w+)_[,\]]", text))
+    iterators = set(re.findall(r"\{(\w+),\s+1,", text))
+    assert {"k", "j"} <= patterns
+    assert {"kk", "jj"} <= iterators
+    assert not patterns & iterators
+
+
 def test_mathematica_has_only_names_that_are_ours_or_built_in():
     for name in NAMES:
         text = bare(mathematica(limit_of(name)))

@@ -43,6 +43,21 @@ def test_definitions_put_back_give_the_equations(schedule):
     assert named >= 6
 
 
+def test_the_rest_of_a_regression_has_its_letter():
+    data = 'n = 16\ncounts = [8, 5, 3]\nnoise_draws = "inf"\n'
+    data += "ridge_u = 0.1\nridge_w = 0.1"
+    limit = derive(parse_spec(THREE_MODES.replace('n = "inf"', data)).model)
+    phase = limit.phase("variance")
+    for system in (phase.learned, phase.sampling):
+        sheet = indexed_sheet(system, limit.model)
+        ((letter, value),) = sheet.given.items()
+        for (kind, i), own in system_rows(system).items():
+            row = sp.sympify(sheet.rows[kind, i])
+            if kind != "step":
+                assert row.has(letter) or not own.has(value.args[-1])
+                assert sp.simplify(row.xreplace({letter: value}) - own) == 0
+
+
 def test_an_average_is_taken_of_a_named_posterior():
     limit = limit_with("linear")
     sheet = indexed_sheet(limit.exact["mse"], limit.model)

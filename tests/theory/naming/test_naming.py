@@ -28,6 +28,7 @@ from dilaton.theory.naming.general import (
 )
 from dilaton.theory.naming.labels import ClassSum, expanded, summed
 from dilaton.theory.naming.sheet import make_sheet, system_rows
+from dilaton.theory.naming.sums import upright
 
 from ...cases import derived
 
@@ -132,6 +133,21 @@ def test_terms_alike_but_for_the_class_are_one_sum():
     assert sp.expand(expanded(found) - total) == 0
     lone = n_plus * a_plus + n_minus * m
     assert summed(lone) == lone
+
+
+def test_a_sum_is_over_every_class():
+    n_pp, n_pm, n_mp, n_mm = sp.symbols("n_pp n_pm n_mp n_mm", positive=True)
+    some = 2 * (n_pp + n_mm) + 1  # half of the classes: these are named
+    assert summed(some) == some
+    assert isinstance(summed(n_pp + n_pm + n_mp + n_mm), ClassSum)
+
+
+def test_products_are_upright():
+    s, c, x, y = sp.symbols("s c x y", positive=True)
+    assert str(upright(-x * (s - 1))) == "x*(1 - s)"
+    assert str(upright((2 * c + 2) * x * y)) == "2*x*y*(c + 1)"
+    assert str(upright(x * (-c - 1))) == "-x*(c + 1)"
+    assert upright(-x * (1 - s * c)) == -x * (1 - s * c)
 
 
 def test_latex_is_read_as_a_tree():
