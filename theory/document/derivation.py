@@ -61,7 +61,7 @@ def render(limit: Limit, form: Form) -> str:
 def blocks(limit: Limit) -> list[Piece]:
     """The derivation, line by line."""
     if limit.story:  # modes of any means: their systems are in indexed form
-        return [*_losses_in_order(_indexed(limit)), *_status(limit)]
+        return [*_indexed(limit), *_status(limit)]
     found = [*_setting(limit.model), *_rules(limit.model)]
     schedule, letters = model_schedule(limit), Letters()
     for (name, system), own in zip(
