@@ -208,7 +208,7 @@ def figure(quick=False):
         ax.set_title(title)
     axes[0, 0].axhline(np.sqrt(2 / np.pi) * spread(found), color="black", ls=":", lw=1)
     axes[0, 0].set_yticks([0.01, 0.02, 0.05], ["0.01", "0.02", "0.05"])
-    axes[0, 1].set_ylim(bottom=0.05)
+    axes[0, 1].set_ylim(bottom=0.02)
     axes[0, 1].legend(loc="lower left")
     axes[1, 1].remove()
     strips(axes[1, 0], found)
