@@ -139,7 +139,7 @@ def by_plane(loss, point):
             error = x1 - c[t] * x - phi @ (root * u[t])
             total = total + weight @ (error**2).sum(1)
         total = total + data.d * loss.ridge_u * (u[t] ** 2).sum()
-        total = total + data.d * loss.ridge_w * (w[t] ** 2).sum()
+        total = total + data.d * loss.ridge_w[t] * (w[t] ** 2).sum()
         totals.append(total / data.d / len(data.x1))
     return torch.stack(totals)
 
@@ -171,14 +171,16 @@ def monte_carlo(loss, point, draws, seed):
 
 def with_ridges(loss, point):
     _, u, w, _ = point
-    squares = [(x**2).sum((1, 2)).numpy() for x in (u, w)]
-    return (loss.ridge_u * squares[0] + loss.ridge_w * squares[1]) / loss.data.rows
+    pairs = (loss.ridge_u, u), (loss.ridge_w, w)
+    return sum(k * (x**2).sum((1, 2)) for k, x in pairs).numpy() / loss.data.rows
 
 
 BROKEN = {
     "uncorrelated units": uncorrelated,
     "spread averaged too": lambda x: replace(x, data=replace(x.data, samples=False)),
-    "ridges exchanged": lambda x: replace(x, ridge_u=x.ridge_w, ridge_w=x.ridge_u),
+    "ridges exchanged": lambda x: replace(
+        x, ridge_u=float(x.ridge_w[0]), ridge_w=x.ridge_u + 0 * x.ridge_w
+    ),
     "ridges a row": lambda x: replace(x, ridge_u=4 * x.ridge_u),
     "erf": lambda x: replace(x, phi="erf"),
 }
