@@ -85,7 +85,7 @@ def _formula(block: Piece, limit: float) -> list[str]:
 
 def _table(block: Piece) -> list[str]:
     count = len(block.rows[0])
-    widths = [0.32, 0.17] if count > 3 else [0.5]
+    widths = [0.29, 0.17] if count > 3 else [0.5]
     cells = "".join(
         rf">{{\raggedright\arraybackslash}}p{{{x}\linewidth}}" for x in widths
     )
