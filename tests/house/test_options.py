@@ -791,7 +791,10 @@ CALLS = {
         "limit": pair(batch, "limit", "population", "erf"),
         "columns": pair(batch, "columns", POINT, POINT | {"p": 0.6}),
         "s": pair(batch, "s", [0.5], [0.6]),
-        "rtol": pair(batch, "rtol", 1e-6, 1e-7, limit="samples", columns=SAMPLES),
+        "rtol": pair(
+            *(batch, "rtol", 1e-6, 1e-7),
+            **{"limit": "samples", "columns": SAMPLES, "backend": "scipy"},
+        ),
         "backend": pair(
             batch, "backend", "scipy", "numba", limit="samples", columns=SAMPLES
         ),

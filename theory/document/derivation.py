@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import lru_cache
 from itertools import count
 from typing import Literal
 
@@ -59,7 +60,12 @@ def render(limit: Limit, form: Form) -> str:
 
 
 def blocks(limit: Limit) -> list[Piece]:
-    """The derivation, line by line."""
+    """The derivation, line by line; it is written down once for the same systems."""
+    return list(_blocks(limit, limit.systems))
+
+
+@lru_cache(maxsize=8)
+def _blocks(limit: Limit, _systems: tuple[System, ...]) -> list[Piece]:
     if limit.story:  # modes of any means: their systems are in indexed form
         return [*_indexed(limit), *_status(limit)]
     found = [*_setting(limit.model), *_rules(limit.model)]

@@ -9,6 +9,7 @@ schedule in again.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import sympy as sp
 
@@ -99,6 +100,7 @@ def model_schedule(limit: Limit) -> Lettering:
     return Lettering(found.alpha, found.beta, TAU)
 
 
+@lru_cache(maxsize=32)
 def general_phase(phase: Phase) -> Phase:
     """Return `phase` with functions for the schedule and the unit in its window."""
     alpha, beta = phase_schedule(phase).functions()

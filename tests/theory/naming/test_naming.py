@@ -1,5 +1,8 @@
 """Named quantities put back give the equations; formulas fit their lines."""
 
+from dataclasses import replace
+from functools import lru_cache
+
 import pytest
 import sympy as sp
 from dilaton import (
@@ -72,8 +75,13 @@ def equal_values(left: sp.Expr, right: sp.Expr, points: int = 2) -> bool:
     return True
 
 
+@lru_cache(maxsize=len(CASES))
 def sheets(model):
-    """(the model's system, its sheet) for every system of every phase."""
+    """Pairs of the model's system and its sheet, for every system of every phase."""
+    return tuple(made_sheets(model))
+
+
+def made_sheets(model):
     limit = derived(model)
     for phase in limit.phases:
         general, schedule = general_phase(phase), phase_schedule(phase)
@@ -104,7 +112,7 @@ def test_a_wrong_definition_is_seen():
         if own.name == "weights/learned"
     )
     name = next(x for x in sheet.names if str(x) == "D")
-    sheet.names[name] = -sheet.names[name]
+    sheet = replace(sheet, names=sheet.names | {name: -sheet.names[name]})
     rows = system_rows(own)
     bad = [k for k in rows if not equal_values(sheet.restored(sheet.rows[k]), rows[k])]
     assert ("observable", 2) in bad
