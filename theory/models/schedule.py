@@ -166,7 +166,7 @@ def _check(node: ast.expr, key: str, depth: int) -> float | None:
             return x if x is None else _constant(partial(_call, name, x), key, node)
         case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
             raise _refused(key, node, f"`{name}` takes one argument")
-        case ast.Call(func=ast.Attribute()):
+        case ast.Call(func=ast.Attribute(value=ast.Name())):
             raise _refused(key, node, REASONS[ast.Attribute])
     raise _refused(key, node, REASONS.get(type(node), "it is arithmetic alone"))
 
