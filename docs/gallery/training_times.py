@@ -71,9 +71,10 @@ def figure(quick=False):
             until = 1.6 * np.interp(d, dims, times)
             time, error = measured_time(spec, d, density, until, quick)
             ax.errorbar(d, time, error, color=colour, fmt="o", ms=5)
+    ax.plot([], [], "ko", ms=5, label="networks by SGD")
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlabel("dimension $d$")
-    ax.set_ylabel("learning time of the weight")
+    ax.set_ylabel("learning time of the weight, in train_time")
     ax.legend(loc="upper left")
     return drawn
