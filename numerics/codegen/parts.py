@@ -79,15 +79,27 @@ class _Optimised(JITCodeLibrary):
         self._finalize_dynamic_globals()
         self._finalized = True
 
+    def below(self) -> list[JITCodeLibrary]:
+        """Return what must be linked for the code to be complete, itself first."""
+        return [self]
+
 
 class _Unoptimised(_Optimised):
-    """The code of a part, kept as it was printed until it is linked."""
+    """The code of a part alone, as it was printed; what it calls is linked beside it.
+
+    So each function of a tower is copied once, not once for every floor above it.
+    """
 
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
 
-    def _optimize_final_module(self) -> None:
-        pass
+    def finalize(self) -> None:
+        self._raise_if_finalized()
+        self._finalize_final_module()
+
+    def below(self) -> list[JITCodeLibrary]:
+        # callers first: the linker takes what has been asked for
+        return [self, *dict.fromkeys(self._linking_libraries)]
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -104,7 +116,9 @@ class _LowerPart(NativeLowering):
         super().run_pass(state)
         key: Any = [].append  # callers look it up by a builtin function, any one
         state.cr = state.cr._replace(cfunc=key)
-        state.targetctx.insert_user_function(key, state.cr.fndesc, [state.library])
+        state.targetctx.insert_user_function(
+            key, state.cr.fndesc, state.library.below()
+        )
         return True
 
 

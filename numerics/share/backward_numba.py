@@ -11,7 +11,7 @@ from math import erf, log, sqrt
 from numpy import empty, zeros
 
 from ..codegen.elementary import exp
-from ..codegen.stubs import INPUTS, STATES, called, optimised, rhs
+from ..codegen.stubs import INPUTS, STATES, called, compiled, optimised, rhs
 
 REACH = 6.5  # standard deviations; a normal leaves 8e-11 outside
 FINEST = 1e-9  # what no bound resolves: the minima and their interpolant
@@ -72,7 +72,7 @@ def landing(end, gamma, field, x):
     return x[0] / gamma - x[1]
 
 
-@optimised
+@compiled
 def centre(gamma, field, x):
     """Return the y whose landing is 0, by the secant rule (the landing increases)."""
     y0, y1 = 0.0, 0.5
@@ -161,7 +161,7 @@ def tabulated(matrix, level, inputs, starts, stages, table):
     return rows // stages
 
 
-@optimised
+@compiled
 def probed(gamma, field, before, x):
     """Return how far three landings are from those `before`, and keep the new ones."""
     off = 0.0
@@ -172,7 +172,7 @@ def probed(gamma, field, before, x):
     return off
 
 
-@optimised
+@compiled
 def crossed(inputs, below, edges, gamma, params, tables, scheme, rule, tol, table, x):
     """Find steps that are fine enough, and leave the inputs of their stages.
 
@@ -192,7 +192,7 @@ def crossed(inputs, below, edges, gamma, params, tables, scheme, rule, tol, tabl
     return steps, level, off
 
 
-@optimised
+@compiled
 def reach(y, side, gamma, spread, field, x):
     """Return how far from `y` a side of the landings is beyond every noise."""
     far = REACH * spread * gamma
@@ -214,7 +214,7 @@ def land(ends, first, stride, gamma, field, grid, found, x):
             found[k, 1] = x[0]
 
 
-@optimised
+@compiled
 def share_between(ends, gamma, spread, field, grid, rule, tol, found, x):
     """Return the share by landings at Chebyshev points, and the last change of it."""
     stride = (grid.size - 1) // FIRST
@@ -231,7 +231,7 @@ def share_between(ends, gamma, spread, field, grid, rule, tol, found, x):
         stride //= 2
 
 
-@optimised
+@compiled
 def interpolation(ends, gamma, spread, field, tables, level, inputs, grid, found, x):
     """Return what the share may be wrong by because the inputs are interpolated.
 
@@ -252,7 +252,7 @@ def interpolation(ends, gamma, spread, field, tables, level, inputs, grid, found
     return last * min(1.0, SAFE * last / (first + 1e-300))
 
 
-@optimised
+@compiled
 def share_row(
     inputs, below, edges, gamma, params, tables, scheme, rule, grid, tol, out
 ):
