@@ -324,6 +324,8 @@ def _normals(x: np.ndarray, means: np.ndarray, spread: float) -> np.ndarray:
 class PortraitsOfModes(Portraits):
     """The portraits of a mixture of modes, whose projections move together."""
 
+    _compiled: ModesFlow | None = None
+
     @cached_property
     def placed(self) -> Placed:
         """Where the modes are."""
@@ -410,7 +412,8 @@ class PortraitsOfModes(Portraits):
         return np.moveaxis(np.array(found), 0, -1).swapaxes(0, 1)
 
     def _flow(self, point: Mapping[str, float]) -> ModesFlow:
-        return ModesFlow(self.limit, point)
+        self._compiled = self._compiled or ModesFlow(self.limit, point)
+        return self._compiled.at(point)
 
     def _followed(
         self, flow: ModesFlow, times: Times, point: Mapping[str, float]

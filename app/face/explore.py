@@ -50,9 +50,8 @@ FIRST = {"d": 1000.0, "steps": 24.0}
 RIDGE = 0.1
 """The ridge of a spec of a population, which has none, once n is moved."""
 
-POINTS = 241
-"""Points of a law that is drawn."""
-
+POINTS, DIGITS = 241, 6
+"""Points of a law that is drawn, and decimals of what is drawn."""
 
 AT_ONCE = 0.3
 """Processor seconds of an answer up to which it is asked for while a slider moves."""
@@ -134,7 +133,8 @@ class Explorer:
         samples = samples or point.get("n", np.inf) < np.inf
         found = self._portrait(self.sampled, point) if samples else limit
         made = self.population.sampled(point, point["d"], int(point["steps"]))
-        about = {"t": found.t, "lines": found.lines, "phases": self._phases}
+        lines = {k: seen(x) for k, x in found.lines.items()}
+        about = {"t": seen(found.t), "lines": lines, "phases": self._phases}
         windows = self.population.windows
         return plain(
             {
@@ -142,7 +142,7 @@ class Explorer:
                 "overlaps": about,
                 "features": [self._window(found, limit, j) for j in windows],
                 "shares": self._shares(found, point, made),
-                "samplers": made,
+                "samplers": {k: x | {"paths": seen(x["paths"])} for k, x in made.items()},
                 "missing": "" if found.shares else self._missing,
             }
         )
@@ -261,12 +261,17 @@ def _drawn(found: Portrait, population: Portrait, j: int) -> dict[str, Any]:
     beside = population.sights[j].density(nu) if j in population.sights else None
     s = np.linspace(0, 1, sight.paths.shape[1])
     return {
-        "s": s,
-        "paths": sight.paths,
-        "nu": nu,
-        "density": sight.density(nu),
-        "population": beside,
+        "s": seen(s),
+        "paths": seen(sight.paths),
+        "nu": seen(nu),
+        "density": seen(sight.density(nu)),
+        "population": None if beside is None else seen(beside),
     }
+
+
+def seen(values: np.ndarray) -> np.ndarray:
+    """What is drawn, to more digits than a screen has points: half as much is sent."""
+    return np.round(values, DIGITS)
 
 
 def _number(name: str, value: Any, ends: tuple[float, float]) -> float:

@@ -440,8 +440,9 @@ def _array_names(xp: Any) -> dict[str, Any]:
 
     def stack(at, states, inputs, params, values):
         """Return the values on one leading axis, broadcast over the whole batch."""
-        given = [at, *states, *inputs, *params]
-        shape = np.broadcast_shapes(*(np.shape(v) for v in [*given, *values]))
+        given = [at, *states, *inputs, *params, *values]
+        shapes = {np.shape(v) for v in given if not isinstance(v, float)}
+        shape = np.broadcast_shapes(*shapes)
         if xp is not np:
             rows = [xp.broadcast_to(xp.asarray(v, float), shape) for v in values]
             return xp.stack(rows)

@@ -32,16 +32,20 @@ class ModesFlow(ExactFlow):
 
     def __init__(self, limit: Limit, point: Mapping[str, float]) -> None:
         system = limit.exact["sampling"]
-        self._read_levels(limit, point)
         self.placed = Placed.of(printed_limit(limit).about["modes"])
-        self.weights = weights_of(point)
-        exponents = exponents_of(self.placed)
-        self.means = self.placed.loadings * point["d"] ** (0.5 - exponents)
+        self._exponents = exponents_of(self.placed)
         self._functions = indexed_functions(printed(system))
+        self._names = ()  # its numbers are in `_given`
+        self.features = self.placed.loadings.shape[1]
+        self._read_levels(limit)
+        self._take(point)
+
+    def _take(self, point: Mapping[str, float]) -> None:
+        super()._take(point)
+        self.weights = weights_of(point)
+        self.means = self.placed.loadings * point["d"] ** (0.5 - self._exponents)
         self._given = dict(point) | families(self.weights, self.placed.loadings)
-        self._given |= {"delta": exponents[:, None]}
-        self.features = self.means.shape[1]
-        self.start = self.levels(0.0).alpha
+        self._given |= {"delta": self._exponents[:, None]}
 
     def velocity(self, state: np.ndarray, tau: float) -> np.ndarray:
         """Return the speed of every row; the spread has half its variance's rate."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -41,25 +41,27 @@ class ExactFlow:
     def __init__(self, limit: Limit, point: Mapping[str, float]) -> None:
         flow = limit.exact["sampling"]
         self._kernel = make_kernel(flow, "numpy")
-        self._params = [point[str(x)] for x in flow.parameters]
         self._names = tuple(map(str, flow.parameters))
-        self._read_levels(limit, point)
         self.features = len(flow.unknowns) - 1
-        self.start = self.levels(0.0).alpha
+        self._read_levels(limit)
+        self._take(point)
 
-    def at(self, point: Mapping[str, float]) -> ExactFlow:
+    def at(self, point: Mapping[str, float]) -> Self:
         """Return the flow at other numbers, which is compiled already."""
         other = copy(self)
-        other._params = [point[x] for x in self._names]
-        other._sizes = [point[x] for x in self._size_names]
-        other.start = other.levels(0.0).alpha
+        other._take(point)
         return other
 
-    def _read_levels(self, limit: Limit, point: Mapping[str, float]) -> None:
+    def _take(self, point: Mapping[str, float]) -> None:
+        """Take the numbers."""
+        self._params = [point[x] for x in self._names]
+        self._sizes = [point[x] for x in self._size_names]
+        self.start = self.levels(0.0).alpha
+
+    def _read_levels(self, limit: Limit) -> None:
         levels = exact_levels(limit.model.interpolant)
         self._levels = make_kernel(levels, "numpy")
         self._size_names = tuple(map(str, levels.parameters))
-        self._sizes = [point[x] for x in self._size_names]
 
     def levels(self, tau: float) -> Levels:
         """Return the interpolant's coefficients at `tau`."""
