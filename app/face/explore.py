@@ -142,7 +142,9 @@ class Explorer:
                 "overlaps": about,
                 "features": [self._window(found, limit, j) for j in windows],
                 "shares": self._shares(found, point, made),
-                "samplers": {k: x | {"paths": seen(x["paths"])} for k, x in made.items()},
+                "samplers": {
+                    k: x | {"paths": seen(x["paths"])} for k, x in made.items()
+                },
                 "missing": "" if found.shares else self._missing,
             }
         )

@@ -380,7 +380,7 @@ def _sampling(run: Run) -> list[str]:
         title = f"networks, {_at(last[0])}"
         rows[title] = [page.with_error(*x) for x in pairs]
     means = np.ravel(run.curves["mode_mean"].values).tolist()
-    rows["mean of a mode at the end, limit"] = [page.with_error(x) for x in means]
+    rows["mean at the end, limit"] = [page.with_error(x) for x in means]
     bulk = page.with_error(float(np.ravel(run.curves["bulk_variance"].values)[0]))
     words = f"Bulk variance at the end, in the limit: {bulk}."
     if len(names) > 1 and run.spec.kind == "product":
@@ -438,10 +438,10 @@ def _flat(run: Run) -> list[str]:
     if not stuck:
         return []
     said = (
-        f"The distance of {', '.join(stuck)} does not fall with d. At a late time of "
+        f"The distance of {', '.join(stuck)} does not fall with `d`. At a late time of "
         "a wide window a unit is saturated: the loss is then flat in its weight and "
         "bias, and descent stops short of the minimum. The verdict rests on the times "
-        "at which the networks reach it; a smaller kappa leaves more of them."
+        "at which the networks reach it; a smaller `kappa` leaves more of them."
     )
     return [f"<p>{page.typeset_prose(said)}</p>"]
 
@@ -480,7 +480,7 @@ def _sampled(run: Run) -> str:
         mine = [r for r in rows if (r["d"], r["phase"], r["quantity"]) == key]
         far = [r["mean"] - r["exact"] for r in mine if abs(r["exact"]) < 15]
         if far and key[2] in run.limit.phase(key[1]).learned.names:
-            for name, value in zip(table, key, strict=False):
+            for name, value in zip(table, (*key[:2], f"`{key[2]}`"), strict=False):
                 table[name].append(value)
             table["rms"].append(f"{np.sqrt(np.mean(np.square(far))):.2g}")
     steps = run.plan.sampled_steps if run.plan else 0

@@ -158,7 +158,9 @@ def test_the_law_of_each_direction_is_that_of_the_modes():
         nu, weights = np.array(window["nu"]), [0.5, 0.3, 0.2]
         parts = [normal(nu, 2.0 * (k == j)) for k in range(3)]
         wanted = np.sum([p * x for p, x in zip(weights, parts, strict=True)], axis=0)
-        rounding = 10.0**-explore.DIGITS  # half of it here, and in nu, whose slope is < 1
+        rounding = (
+            10.0**-explore.DIGITS
+        )  # half of it here, and in nu, whose slope is < 1
         np.testing.assert_allclose(window["density"], wanted, rtol=0, atol=rounding)
         assert np.abs(wanted - parts[j]).max() > 0.1
     whole = dilaton.solve(parse_spec(THREE_MODES)).shares.values

@@ -124,10 +124,10 @@ def target(record: Target) -> list[Piece]:
     found = [
         sentence(
             "The target is `x1 = sum_j s_j mu_j + sigma z` with independent signs, "
-            "`P(s_j = +1) = p_j`, orthogonal means and `z ~ N(0, I)`, where"
+            "`P(s_j = +1) = p_j`, orthogonal means `mu_j` and `z ~ N(0, I)`, where"
             if several
             else "The target is `x1 = s mu + sigma z` with a sign `s`, "
-            "`P(s = +1) = p`, a mean and `z ~ N(0, I)`, where"
+            "`P(s = +1) = p`, a mean `mu` and `z ~ N(0, I)`, where"
         )
     ]
     for j, feature in enumerate(record.features, 1):
@@ -159,8 +159,8 @@ def autoencoder(model: Model) -> list[Piece]:
     unit = f"u_j phi(w_j.x/sqrt(d){bias})"
     unit = f"sum_j {unit}" if several else unit.replace("_j", "")
     tied = "`u` is tied to `w`" if auto.tied else "`u` and `w` are free"
-    unit = "alpha^2 " if model.interpolant.explodes else ""
-    ridges = f" + ridge_u |u|^2 + ridge_w {unit}|w|^2" if model.data.samples else ""
+    scale = "alpha^2 " if model.interpolant.explodes else ""
+    ridges = f" + ridge_u |u|^2 + ridge_w {scale}|w|^2" if model.data.samples else ""
     loss = f"E|x1 - f(x)|^2{ridges}"
     over = "summed over the samples" if ridges else "averaged over the target"
     return [
@@ -178,8 +178,9 @@ def _bayes(model: Model, several: bool) -> list[Piece]:
     j = "_j" if several else ""
     found = [
         sentence(
-            f"Given the sign{'s' if several else ''}, `(x1, x)` is Gaussian. With the "
-            "variance of a coordinate of `x`, and with half the log-odds of a sign,"
+            f"Given the sign{'s' if several else ''}, `(x1, x)` is Gaussian. With "
+            "`Delta` the variance of a coordinate of `x`, and "
+            f"`h{j}` half the log-odds of a sign,"
         ),
         display(DELTA_LETTER, bayes.delta),
     ]
@@ -199,8 +200,11 @@ def _bayes(model: Model, several: bool) -> list[Piece]:
     for i, _ in enumerate(model.target.features, 1):
         slope = bayes.slope(i).subs(bayes.delta, DELTA_LETTER)
         found.append(display(f"k_{i}" if several else "k", slope))
+    start = "alpha(0)^2 I" if model.interpolant.explodes else "I"
     found += [
-        sentence("Sampling integrates the velocity from `X ~ N(0, I)` at `tau = 0`,"),
+        sentence(
+            f"Sampling integrates the velocity from `X ~ N(0, {start})` at `tau = 0`,"
+        ),
         display("X'", "(alpha'/alpha) X + (beta' - alpha' beta/alpha) f(X)", "D2"),
     ]
     return found

@@ -33,6 +33,8 @@ ACCENTS = {"dot": "˙", "hat": "^", "bar": "¯", "tilde": "~", "ddot": "¨"}
 DOUBLE = {"E": "𝔼", "P": "ℙ", "R": "ℝ"}
 SCRIPT = {"L": "ℒ"}
 SIZES = ("left", "right", "bigl", "bigr", "Bigl", "Bigr", "big", "displaystyle")
+OPENING, CLOSING = ("left", "bigl", "Bigl"), ("right", "bigr", "Bigr")
+FENCES = ("open", "close", "fence")
 
 
 @dataclass
@@ -65,7 +67,20 @@ def _row(tokens: list[str], end: str) -> tuple[Node, list[str]]:
             continue
         node, tokens = _one(tokens)
         parts.append(node)
+        if node.kind == "close":
+            _enclose(parts)
     return Node("row", parts=parts), tokens[1:] if end else tokens
+
+
+def _enclose(parts: list[Node]) -> None:
+    """Make one piece of a bracket that closes, what opened it and what is inside.
+
+    The brackets stretch to that alone, and a power stands on the whole.
+    """
+    for i in reversed(range(len(parts))):
+        if parts[i].kind == "open":
+            parts[i:] = [Node("row", parts=parts[i:])]
+            return
 
 
 def _scripted(base: Node, kind: str, script: Node) -> Node:
@@ -95,14 +110,24 @@ def _one(tokens: list[str]) -> tuple[Node, list[str]]:
         return Node("sqrt", parts=[inside]), tokens
     if name in ACCENTS:
         inside, tokens = _one(tokens)
-        return Node("accent", ACCENTS[name], [inside]), tokens
+        return _accented(ACCENTS[name], inside), tokens
     if name in FONTS:
         return _font(name, tokens)
     if name in SIZES:
         node, tokens = _one(tokens)
-        fence = Node("fence", node.text)
-        return (Node("row") if node.text == "." else fence), tokens
+        kind = "open" if name in OPENING else "close" if name in CLOSING else "fence"
+        return (Node("row") if node.text == "." else Node(kind, node.text)), tokens
     return _named(name), tokens
+
+
+def _accented(mark: str, inside: Node) -> Node:
+    """A letter under its accent; indices of the letter are left outside."""
+    if inside.kind == "row" and len(inside.parts) == 1:
+        inside = inside.parts[0]
+    if inside.kind in ("sub", "sup", "subsup"):
+        letter, *scripts = inside.parts
+        return Node(inside.kind, parts=[_accented(mark, letter), *scripts])
+    return Node("accent", mark, [inside])
 
 
 def _font(name: str, tokens: list[str]) -> tuple[Node, list[str]]:
@@ -166,7 +191,7 @@ def _width(node: Node) -> float:
         return _width(base) + SMALL * max(map(_width, scripts)) + 0.05
     if node.kind == "f":
         return 0.55 * len(node.text) + 0.2
-    if node.kind == "fence":
+    if node.kind in FENCES:
         return 0.45
     if node.text in NARROW:
         return NARROW[node.text]
@@ -205,7 +230,7 @@ def _element(node: Node) -> str:
             return f"<{tag}>{''.join(parts)}</{tag}><mo>&#8289;</mo>"
         return f"<{tag}>{''.join(parts)}</{tag}>"
     text = html.escape(node.text).replace("-", "−")
-    if node.kind == "fence":
+    if node.kind in FENCES:
         return f"<mo>{text}</mo>"
     if node.kind == "f":
         return f"<mi>{text}</mi><mo>&#8289;</mo>"

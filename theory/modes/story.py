@@ -52,7 +52,7 @@ def setting(model: Model) -> tuple[Step, ...]:
         Step(
             "The autoencoder at each time is `f(x) = c x + sum_k u_k softmax_k("
             f"w_k.x/sqrt(d) + b_k)`, trained on {who}. Given the mode, `(x1, x)` is "
-            "Gaussian; with `y_j = e_j.x` the log posterior of mode k is, up to a "
+            "Gaussian; with `y_j = e_j.x` the log posterior of mode `k` is, up to a "
             "common shift,"
         ),
         Step("", _equal(field.lhs, field.rhs), field.label),

@@ -378,10 +378,10 @@ TESTED = (
 )
 UNTESTED = "The curvature in directions that split a class is told with what is found."
 LARGE_NOISE = (
-    "The noise is of order sqrt(d) here, and (L1) weighs `w` for an input in units of "
-    "it, by `alpha^2 |w|^2`. What is learned then knows of the schedule "
-    "`beta/alpha` alone. Against `|w|^2` the ridge would vanish as 1/d, and `omega` "
-    "would grow like log(d) wherever a steeper unit gains without end."
+    "The noise is of order `sqrt(d)` here, and (L1) weighs `w` for an input in units "
+    "of it, by `alpha^2 |w|^2`. What is learned then knows of the schedule "
+    "`beta/alpha` alone. Against `|w|^2` the ridge would vanish as `1/d`, and "
+    "`omega` would grow like `log(d)` wherever a steeper unit gains without end."
 )
 
 
@@ -422,12 +422,12 @@ def _steps(parts: Stationary) -> list[Step]:
 
 def _steps_alone(parts: Stationary) -> list[Step]:
     tied = parts.data.tied
-    how = "u is tied to w:" if tied else "It is quadratic in u, which fixes"
-    why = "The loss sees w through its field alone; stationarity of w fixes"
+    how = "`u` is tied to `w`:" if tied else "It is quadratic in `u`, which fixes"
+    why = "The loss sees `w` through its field alone; stationarity of `w` fixes"
     return [
         Step(
-            "Insert the window into the loss (L1) and let d grow. The skip's share of "
-            "the loss is of higher order, so the hidden unit sees",
+            "Insert the window into the loss (L1) and let `d` grow. The skip's share "
+            "of the loss is of higher order, so the hidden unit sees",
             to_averages(parts.total),
             "L2",
         ),

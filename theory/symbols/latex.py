@@ -220,7 +220,11 @@ _TYPED = {
     "sign": r"\mathrm{sign}",
     "Delta": r"\Delta",
     "erf": r"\mathrm{erf}",
-} | {x: f"\\{x}" for x in ("sum", "tanh", "mu", "Lambda", "alpha", "beta", "delta")}
+    "softmax": r"\mathrm{softmax}",
+} | {
+    x: f"\\{x}"
+    for x in ("sum", "tanh", "log", "mu", "Lambda", "alpha", "beta", "delta")
+}
 
 
 def _word(match: re.Match[str]) -> str:

@@ -12,6 +12,7 @@ import pytest
 import sympy as sp
 from dilaton import Model
 from dilaton.theory.document.derivation import blocks, render
+from dilaton.theory.document.formula import mathml
 from dilaton.theory.models.model import VARIANCE_EXPLODING, product, two_modes
 from dilaton.theory.symbols.latex import latex
 
@@ -224,3 +225,16 @@ def test_only_latex_has_a_fragment(tmp_path):
 
     with pytest.raises(ModelError, match="`--fragment` is for LaTeX"):
         derive(tmp_path / "spec.toml", "text", True)
+
+
+def test_the_setting_has_the_whole_network(limit):
+    text = render(limit, "text")
+    (line,) = re.findall(r"f\(x\) = c x \+ (.*?) with", " ".join(text.split()))
+    assert line.startswith(("u phi(w.x/sqrt(d)", "sum_j u_j phi(w_j.x/sqrt(d)"))
+
+
+def test_brackets_and_accents_belong_to_what_they_stand_on():
+    power = mathml(r"\left(1 - \tau\right)^{2}")
+    assert "</mo></mrow><mn>2</mn></msup>" in power
+    dotted = mathml(r"\dot{g_{++}}")
+    assert "<msub><mover" in dotted
