@@ -133,8 +133,8 @@ class Explorer:
         samples = samples or point.get("n", np.inf) < np.inf
         found = self._portrait(self.sampled, point) if samples else limit
         made = self.population.sampled(point, point["d"], int(point["steps"]))
-        lines = {k: seen(x) for k, x in found.lines.items()}
-        about = {"t": seen(found.t), "lines": lines, "phases": self._phases}
+        lines = {k: rounded(x) for k, x in found.lines.items()}
+        about = {"t": rounded(found.t), "lines": lines, "phases": self._phases}
         windows = self.population.windows
         return plain(
             {
@@ -143,7 +143,7 @@ class Explorer:
                 "features": [self._window(found, limit, j) for j in windows],
                 "shares": self._shares(found, point, made),
                 "samplers": {
-                    k: x | {"paths": seen(x["paths"])} for k, x in made.items()
+                    k: x | {"paths": rounded(x["paths"])} for k, x in made.items()
                 },
                 "missing": "" if found.shares else self._missing,
             }
@@ -263,16 +263,16 @@ def _drawn(found: Portrait, population: Portrait, j: int) -> dict[str, Any]:
     beside = population.sights[j].density(nu) if j in population.sights else None
     s = np.linspace(0, 1, sight.paths.shape[1])
     return {
-        "s": seen(s),
-        "paths": seen(sight.paths),
-        "nu": seen(nu),
-        "density": seen(sight.density(nu)),
-        "population": None if beside is None else seen(beside),
+        "s": rounded(s),
+        "paths": rounded(sight.paths),
+        "nu": rounded(nu),
+        "density": rounded(sight.density(nu)),
+        "population": None if beside is None else rounded(beside),
     }
 
 
-def seen(values: np.ndarray) -> np.ndarray:
-    """What is drawn, to more digits than a screen has points: half as much is sent."""
+def rounded(values: np.ndarray) -> np.ndarray:
+    """Round what is drawn to six decimals: half as much is sent."""
     return np.round(values, DIGITS)
 
 
