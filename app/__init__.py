@@ -20,60 +20,64 @@ from .show.accessor import register
 
 if TYPE_CHECKING:
     from .errors import (
-        AdmissibilityError,
-        DerivationError,
-        DilatonError,
-        MissingExtra,
-        ModelError,
-        ShapeError,
-        SolveError,
-        StoreError,
+        AdmissibilityError as AdmissibilityError,
+        DerivationError as DerivationError,
+        DilatonError as DilatonError,
+        MissingExtra as MissingExtra,
+        ModelError as ModelError,
+        ShapeError as ShapeError,
+        SolveError as SolveError,
+        StoreError as StoreError,
     )
-    from .numerics.batch import solve_rows
-    from .numerics.codegen.kernel import Kernel, make_kernel
-    from .numerics.codegen.known import derive
-    from .numerics.learn import learn, mse
-    from .numerics.ode.inputs import Inputs
-    from .numerics.ode.integrate import integrate
-    from .numerics.share.euler import steps
-    from .numerics.solve import solve
-    from .numerics.sweep.job import sweep
-    from .numerics.times.best import best_density
-    from .numerics.times.families import best_in_family
+    from .numerics.batch import solve_rows as solve_rows
+    from .numerics.codegen.kernel import Kernel as Kernel, make_kernel as make_kernel
+    from .numerics.codegen.known import derive as derive
+    from .numerics.learn import learn as learn, mse as mse
+    from .numerics.ode.inputs import Inputs as Inputs
+    from .numerics.ode.integrate import integrate as integrate
+    from .numerics.share.euler import steps as steps
+    from .numerics.solve import solve as solve
+    from .numerics.sweep.job import sweep as sweep
+    from .numerics.times.best import best_density as best_density
+    from .numerics.times.families import best_in_family as best_in_family
     from .numerics.times.table import (
-        learning_times,
-        other_times,
-        shared_flow,
-        time_exponents,
+        learning_times as learning_times,
+        other_times as other_times,
+        shared_flow as shared_flow,
+        time_exponents as time_exponents,
     )
-    from .show.display import plot
-    from .theory.derive import Limit, Phase, System
-    from .theory.exports.reader import read_systems
+    from .show.display import plot as plot
+    from .theory.derive import Limit as Limit, Phase as Phase, System as System
+    from .theory.exports.reader import read_systems as read_systems
     from .theory.models.model import (
-        LINEAR,
-        TRIGONOMETRIC,
-        VARIANCE_EXPLODING,
-        VARIANCE_PRESERVING,
-        Autoencoder,
-        Data,
-        Feature,
-        Interpolant,
-        Model,
-        Modes,
-        Target,
-        modes,
-        modes_of_gram,
-        product,
-        two_modes,
+        LINEAR as LINEAR,
+        TRIGONOMETRIC as TRIGONOMETRIC,
+        VARIANCE_EXPLODING as VARIANCE_EXPLODING,
+        VARIANCE_PRESERVING as VARIANCE_PRESERVING,
+        Autoencoder as Autoencoder,
+        Data as Data,
+        Feature as Feature,
+        Interpolant as Interpolant,
+        Model as Model,
+        Modes as Modes,
+        Target as Target,
+        modes as modes,
+        modes_of_gram as modes_of_gram,
+        product as product,
+        two_modes as two_modes,
     )
-    from .theory.models.schedule import parse_schedule
-    from .theory.models.spec import Spec, default_spec, load_spec
-    from .torchcheck.real_data.denoisers import generate
-    from .torchcheck.real_data.dilation import dilate
-    from .torchcheck.real_data.training_times import TrainingTimes
-    from .torchcheck.real_data.uturn import mse_curve, uturn
-    from .torchcheck.real_data.windows import find_window
-    from .torchcheck.study.converge import converge
+    from .theory.models.schedule import parse_schedule as parse_schedule
+    from .theory.models.spec import (
+        Spec as Spec,
+        default_spec as default_spec,
+        load_spec as load_spec,
+    )
+    from .torchcheck.real_data.denoisers import generate as generate
+    from .torchcheck.real_data.dilation import dilate as dilate
+    from .torchcheck.real_data.training_times import TrainingTimes as TrainingTimes
+    from .torchcheck.real_data.uturn import mse_curve as mse_curve, uturn as uturn
+    from .torchcheck.real_data.windows import find_window as find_window
+    from .torchcheck.study.converge import converge as converge
 
 register()
 
@@ -81,139 +85,40 @@ __version__ = "0.1.0"
 
 _HOME = {
     "errors": (
-        "AdmissibilityError",
-        "DerivationError",
-        "DilatonError",
-        "MissingExtra",
-        "ModelError",
-        "ShapeError",
-        "SolveError",
-        "StoreError",
+        "AdmissibilityError DerivationError DilatonError MissingExtra ModelError "
+        "ShapeError SolveError StoreError"
     ),
-    "numerics.batch": ("solve_rows",),
-    "numerics.codegen.kernel": (
-        "Kernel",
-        "make_kernel",
-    ),
-    "numerics.codegen.known": ("derive",),
-    "numerics.learn": (
-        "learn",
-        "mse",
-    ),
-    "numerics.ode.inputs": ("Inputs",),
-    "numerics.ode.integrate": ("integrate",),
-    "numerics.share.euler": ("steps",),
-    "numerics.solve": ("solve",),
-    "numerics.sweep.job": ("sweep",),
-    "numerics.times.best": ("best_density",),
-    "numerics.times.families": ("best_in_family",),
-    "numerics.times.table": (
-        "learning_times",
-        "other_times",
-        "shared_flow",
-        "time_exponents",
-    ),
-    "show.display": ("plot",),
-    "theory.derive": (
-        "Limit",
-        "Phase",
-        "System",
-    ),
-    "theory.exports.reader": ("read_systems",),
+    "numerics.batch": "solve_rows",
+    "numerics.codegen.kernel": "Kernel make_kernel",
+    "numerics.codegen.known": "derive",
+    "numerics.learn": "learn mse",
+    "numerics.ode.inputs": "Inputs",
+    "numerics.ode.integrate": "integrate",
+    "numerics.share.euler": "steps",
+    "numerics.solve": "solve",
+    "numerics.sweep.job": "sweep",
+    "numerics.times.best": "best_density",
+    "numerics.times.families": "best_in_family",
+    "numerics.times.table": "learning_times other_times shared_flow time_exponents",
+    "show.display": "plot",
+    "theory.derive": "Limit Phase System",
+    "theory.exports.reader": "read_systems",
     "theory.models.model": (
-        "LINEAR",
-        "TRIGONOMETRIC",
-        "VARIANCE_EXPLODING",
-        "VARIANCE_PRESERVING",
-        "Autoencoder",
-        "Data",
-        "Feature",
-        "Interpolant",
-        "Model",
-        "Modes",
-        "Target",
-        "modes",
-        "modes_of_gram",
-        "product",
-        "two_modes",
+        "LINEAR TRIGONOMETRIC VARIANCE_EXPLODING VARIANCE_PRESERVING Autoencoder Data "
+        "Feature Interpolant Model Modes Target modes modes_of_gram product two_modes"
     ),
-    "theory.models.schedule": ("parse_schedule",),
-    "theory.models.spec": (
-        "Spec",
-        "default_spec",
-        "load_spec",
-    ),
-    "torchcheck.real_data.denoisers": ("generate",),
-    "torchcheck.real_data.dilation": ("dilate",),
-    "torchcheck.real_data.training_times": ("TrainingTimes",),
-    "torchcheck.real_data.uturn": (
-        "mse_curve",
-        "uturn",
-    ),
-    "torchcheck.real_data.windows": ("find_window",),
-    "torchcheck.study.converge": ("converge",),
+    "theory.models.schedule": "parse_schedule",
+    "theory.models.spec": "Spec default_spec load_spec",
+    "torchcheck.real_data.denoisers": "generate",
+    "torchcheck.real_data.dilation": "dilate",
+    "torchcheck.real_data.training_times": "TrainingTimes",
+    "torchcheck.real_data.uturn": "mse_curve uturn",
+    "torchcheck.real_data.windows": "find_window",
+    "torchcheck.study.converge": "converge",
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+_MODULE_OF = {name: home for home, names in _HOME.items() for name in names.split()}
 
-__all__ = [
-    "LINEAR",
-    "TRIGONOMETRIC",
-    "VARIANCE_EXPLODING",
-    "VARIANCE_PRESERVING",
-    "AdmissibilityError",
-    "Autoencoder",
-    "Data",
-    "DerivationError",
-    "DilatonError",
-    "Feature",
-    "Inputs",
-    "Interpolant",
-    "Kernel",
-    "Limit",
-    "MissingExtra",
-    "Model",
-    "ModelError",
-    "Modes",
-    "Phase",
-    "ShapeError",
-    "SolveError",
-    "Spec",
-    "StoreError",
-    "System",
-    "Target",
-    "TrainingTimes",
-    "__version__",
-    "best_density",
-    "best_in_family",
-    "converge",
-    "default_spec",
-    "derive",
-    "dilate",
-    "find_window",
-    "generate",
-    "integrate",
-    "learn",
-    "learning_times",
-    "load_spec",
-    "make_kernel",
-    "modes",
-    "modes_of_gram",
-    "mse",
-    "mse_curve",
-    "other_times",
-    "parse_schedule",
-    "plot",
-    "product",
-    "read_systems",
-    "shared_flow",
-    "solve",
-    "solve_rows",
-    "steps",
-    "sweep",
-    "time_exponents",
-    "two_modes",
-    "uturn",
-]
+__all__ = sorted([*_MODULE_OF, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
@@ -227,4 +132,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """Return the public names and nothing else."""
-    return sorted(__all__)
+    return __all__.copy()

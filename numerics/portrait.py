@@ -25,7 +25,7 @@ from .codegen.parameters import Solver, closed_values
 from .codegen.snapshot import PrintedLimit, PrintedPhase, printed_limit
 from .minima.landscape import counted
 from .minima.result import Minima, alone
-from .modes.evaluate import families, solve_modes, weights_of
+from .modes.evaluate import by_entry, families, solve_modes, weights_of
 from .modes.scrambled import as_normals, scrambled
 from .modes.tree_shares import Placed
 from .ode.rk4 import rk4_step
@@ -340,7 +340,7 @@ class PortraitsOfModes(Portraits):
         """Solve every phase; raise `DilatonError` where that fails."""
         given = {k: point[k] for k in self.parameters}
         rows, sample = solve_modes(self.printed, self.s, given)
-        found = Portrait(self._times(), self._joined([_by_name(x) for x in rows]))
+        found = Portrait(self._times(), self._joined([by_entry(x) for x in rows]))
         shares = np.asarray(sample["shares"])
         known = np.isfinite(shares)
         found.shares.update(
@@ -428,13 +428,3 @@ class PortraitsOfModes(Portraits):
 def _spread_starts(width: int, count: int) -> np.ndarray:
     """A few normal starting points that fill all directions, (width, count)."""
     return as_normals(scrambled(FEW, width, 0)[:count]).T
-
-
-def _by_name(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Overlaps of modes, (times, modes, directions), as lines with one name each."""
-    found = {}
-    for name, values in rows.items():
-        for place in np.ndindex(values.shape[1:]):
-            index = "".join(f"_{i + 1}" for i in place)
-            found[name + index] = values[(slice(None), *place)]
-    return found

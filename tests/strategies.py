@@ -1,7 +1,6 @@
 """Points of the admissible set, and schedules made by a grammar, for hypothesis."""
 
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, settings, strategies as st
 
 
 def sized(examples):

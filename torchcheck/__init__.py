@@ -13,53 +13,27 @@ from typing import Any
 from .device import need_torch
 
 _HOME = {
-    "study.compare": ("Study",),
-    "experiments.datasets": (
-        "Images",
-        "Mixture",
-        "load_digits",
-        "load_mnist",
-        "read_idx",
-    ),
-    "networks.training_set": ("TrainingSet", "draw_training_set", "in_span"),
-    "networks.grid": (
-        "Grid",
-        "dilated_grid",
-        "mapped_grid",
-        "phase_times",
-        "uniform_grid",
-    ),
-    "networks.network": ("Network", "measure"),
-    "study.plan": ("Plan",),
-    "networks.sample": ("Samples",),
-    "real_data.training_times": ("TrainingTimes",),
-    "real_data.ddpm_steps": ("StepDistribution",),
-    "real_data.empirical": ("EmpiricalLaw",),
-    "real_data.interpolants": (
-        "LINEAR_PATH",
-        "VARIANCE_PRESERVING_PATH",
-        "NumericInterpolant",
-    ),
-    "networks.train": ("Trained",),
-    "real_data.adapters": (
-        "from_ddpm",
-        "from_edm",
-        "from_noise",
-        "from_score",
-        "from_velocity",
-    ),
-    "real_data.dilation": ("DataDilation", "dilate"),
-    "real_data.denoisers": ("default_times", "denoise", "generate", "snr_times"),
-    "real_data.uturn": ("Curve", "MseCurve", "mse_curve"),
+    "study.compare": "Study",
+    "experiments.datasets": "Images Mixture load_digits load_mnist read_idx",
+    "networks.training_set": "TrainingSet draw_training_set in_span",
+    "networks.grid": "Grid dilated_grid mapped_grid phase_times uniform_grid",
+    "networks.network": "Network measure",
+    "study.plan": "Plan",
+    "networks.sample": "Samples",
+    "real_data.training_times": "TrainingTimes",
+    "real_data.ddpm_steps": "StepDistribution",
+    "real_data.empirical": "EmpiricalLaw",
+    "real_data.interpolants": "LINEAR_PATH VARIANCE_PRESERVING_PATH NumericInterpolant",
+    "networks.train": "Trained",
+    "real_data.adapters": "from_ddpm from_edm from_noise from_score from_velocity",
+    "real_data.dilation": "DataDilation dilate",
+    "real_data.denoisers": "default_times denoise generate snr_times",
+    "real_data.uturn": "Curve MseCurve mse_curve",
     "real_data.windows": (
-        "DecisionInterval",
-        "agreement",
-        "find_mse_window",
-        "find_window",
-        "steepening",
+        "DecisionInterval agreement find_mse_window find_window steepening"
     ),
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 
 __all__ = sorted(_MODULE_OF)
 

@@ -15,6 +15,15 @@ from .tree_shares import ModeShares, Placed, tree_shares
 Rows = dict[str, np.ndarray]
 
 
+def by_entry(rows: Mapping[str, np.ndarray]) -> Rows:
+    """Give each entry of families of shape (times, ...) a name: ``m_1_2``, ``b_3``."""
+    return {
+        name + "".join(f"_{i + 1}" for i in place): values[(slice(None), *place)]
+        for name, values in rows.items()
+        for place in np.ndindex(values.shape[1:])
+    }
+
+
 def families(weights: np.ndarray, loadings: np.ndarray) -> dict[str, Any]:
     """Weights and loadings as the printed functions take them."""
     size, width = loadings.shape

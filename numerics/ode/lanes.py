@@ -16,8 +16,7 @@ from ..codegen.cache import load_source, remembered
 from ..codegen.kernel import numba_source
 from ..codegen.quadrature import LIMIT, START, error_bound, trapezoid
 from ..codegen.threads import share_out
-from . import march, taylor
-from . import runge_kutta as rungekutta
+from . import march, runge_kutta as rungekutta, taylor
 from .constants import constants_of, with_constants
 from .problem import AVERAGES, Flow, Problem, chosen, has_averages
 from .tableau import TABLEAUX, print_steps

@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 from dilaton.numerics.solve import solve_point
-from dilaton.show.answers import ROUNDING, WIDTH, overlap_columns, solution_text, table
-from dilaton.show.answers import solution as answer_of
+from dilaton.show.answers import (
+    ROUNDING,
+    WIDTH,
+    overlap_columns,
+    solution as answer_of,
+    solution_text,
+    table,
+)
 from dilaton.theory.models.spec import parse_spec
 
 FEATURE = "[[target.features]]\np = {}\nscale = {}\nexponent = {}\n"

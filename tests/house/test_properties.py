@@ -16,8 +16,7 @@ from dilaton.numerics.minima.result import BRANCHES
 from dilaton.numerics.ode.integrate import integrate
 from dilaton.theory.models.schedule import parse_schedule, schedule_tree
 from dilaton.theory.models.spec import parse_spec
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 from scipy.stats import norm
 
 from ..cases import POPULATION, PRODUCT, TEXT, derived, limit_of

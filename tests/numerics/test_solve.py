@@ -10,8 +10,10 @@ from dilaton import Autoencoder, Data, Interpolant, Model, solve
 from dilaton.errors import ModelError
 from dilaton.numerics.codegen.parameters import Solver
 from dilaton.numerics.codegen.snapshot import printed_limit
-from dilaton.numerics.share import sampled_starts as starts
-from dilaton.numerics.share import several_features as classshares
+from dilaton.numerics.share import (
+    sampled_starts as starts,
+    several_features as classshares,
+)
 from dilaton.theory.models.model import TAU, VARIANCE_EXPLODING, D, product, two_modes
 from scipy.stats import norm
 from sympy import Rational, sqrt

@@ -10,8 +10,7 @@ import sympy as sp
 
 from ..limit import Limit, Phase
 from ..models.model import Interpolant, Model, Modes, Target
-from ..modes.story import setting as modes_setting
-from ..modes.story import tree
+from ..modes.story import setting as modes_setting, tree
 from ..naming.general import Lettering
 from ..symbols.latex import latex
 from ..symbols.notation import symbol

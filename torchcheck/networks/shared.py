@@ -167,11 +167,6 @@ def _times(task: SharedTask, run: SharedRun, rng: np.random.Generator) -> np.nda
     return task.quantile(u)
 
 
-def _wide(values: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
-    """Return values of times as a tensor with room for the coordinates."""
-    return torch.as_tensor(np.broadcast_to(values, shape).astype(np.float32))[..., None]
-
-
 def batch_loss(
     task: SharedTask,
     run: SharedRun,

@@ -9,7 +9,7 @@ the coordinates in the span is over sampled noise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -44,16 +44,8 @@ class Draws:
 
     def part(self, rows: Tensor) -> Draws:
         """The same at some of the times."""
-        return Draws(
-            self.d,
-            self.alpha[rows],
-            self.beta[rows],
-            self.sigma,
-            self.p,
-            self.means,
-            self.y[rows],
-            self.target[rows],
-        )
+        names = ("alpha", "beta", "y", "target")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
 
 @dataclass(frozen=True)
@@ -83,14 +75,7 @@ class SoftmaxNetworks:
             far = ((u[:, None] - means[None]) ** 2).sum(-1)
             order.append(linear_sum_assignment(far.T)[1])
         rows = torch.arange(len(order))[:, None], torch.tensor(np.array(order))
-        return SoftmaxNetworks(
-            self.d,
-            self.c,
-            self.u[rows],
-            self.slope[rows],
-            self.b[rows],
-            self.gradient_norm,
-        )
+        return replace(self, u=self.u[rows], slope=self.slope[rows], b=self.b[rows])
 
 
 def modes_of(model: Model) -> Modes:

@@ -103,22 +103,23 @@ def from_noise(model: Denoiser, path: NumericInterpolant = LINEAR_PATH) -> Adapt
     ``model(x, t)`` gets the time of `path`, 1 at the data. At the noise end
     ($\beta = 0$) a noise prediction says nothing about the data: `ModelError`.
     """
-    path = as_interpolant(path)
-
-    def denoiser(x: Any, t: float) -> Any:
-        beta = _beta(path, t, "a noise prediction")
-        return (x - path.alpha(t) * answer(model, x, t)) / beta
-
-    return Adapted(denoiser, path, model)
+    return _inverted(model, path, "a noise prediction", lambda alpha: -alpha)
 
 
 def from_score(model: Denoiser, path: NumericInterpolant = LINEAR_PATH) -> Adapted:
     r"""Denoiser of a score model, by Tweedie: $x_1 = (x + \alpha^2 s(x))/\beta$."""
+    return _inverted(model, path, "a score", lambda alpha: alpha**2)
+
+
+def _inverted(
+    model: Denoiser, path: Any, what: str, factor: Callable[[float], float]
+) -> Adapted:
+    r"""Denoiser $(x + f(\alpha)\,y)/\beta$ of a model that returns $y$."""
     path = as_interpolant(path)
 
     def denoiser(x: Any, t: float) -> Any:
-        beta = _beta(path, t, "a score")
-        return (x + path.alpha(t) ** 2 * answer(model, x, t)) / beta
+        beta = _beta(path, t, what)
+        return (x + factor(path.alpha(t)) * answer(model, x, t)) / beta
 
     return Adapted(denoiser, path, model)
 

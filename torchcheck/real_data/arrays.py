@@ -110,6 +110,15 @@ def check_generator(x: Any, generator: Any) -> None:
         )
 
 
+def check_numpy_generator(generator: Any) -> None:
+    """Raise `ModelError` for what is neither torch's generator nor NumPy's."""
+    if not isinstance(generator, np.random.Generator):
+        raise ModelError(
+            "`generator` must be a numpy.random.Generator or a torch.Generator, "
+            f"but is {type(generator).__name__}. Pass numpy.random.default_rng(0)."
+        )
+
+
 def no_grad(x: Any) -> contextlib.AbstractContextManager[Any]:
     """Torch without gradients, for tensors."""
     if not is_torch(x):

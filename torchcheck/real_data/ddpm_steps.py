@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import ModelError, ShapeError
 from ...numerics.codegen.parameters import whole_number
 from .adapters import check_alphas_cumprod
-from .arrays import as_array, is_torch, like
+from .arrays import as_array, check_numpy_generator, is_torch, like
 from .interpolants import VARIANCE_PRESERVING_PATH, same_interpolant
 from .training_times import TrainingTimes
 
@@ -52,11 +52,7 @@ class StepDistribution:
 
             p = torch.tensor(self.probabilities, device=generator.device)
             return torch.multinomial(p, n, replacement=True, generator=generator)
-        if not isinstance(generator, np.random.Generator):
-            raise ModelError(
-                "`generator` must be a numpy.random.Generator or a torch.Generator, "
-                f"but is {type(generator).__name__}. Pass numpy.random.default_rng(0)."
-            )
+        check_numpy_generator(generator)
         return generator.choice(len(self.probabilities), n, p=self.probabilities)
 
     def weights(self, k: Any) -> Any:

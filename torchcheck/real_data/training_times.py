@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import ModelError, ShapeError
 from ...numerics.codegen.parameters import whole_number
-from .arrays import as_array, is_torch, like
+from .arrays import as_array, check_numpy_generator, is_torch, like
 from .interpolants import LINEAR_PATH, NumericInterpolant, check_times
 
 Times = Sequence[float] | np.ndarray
@@ -356,11 +356,7 @@ class TrainingTimes:
         whole_number("n", n)
         if is_torch(generator):
             return self._sample_torch(n, generator, stratified)
-        if not isinstance(generator, np.random.Generator):
-            raise ModelError(
-                "`generator` must be a numpy.random.Generator or a torch.Generator, "
-                f"but is {type(generator).__name__}. Pass numpy.random.default_rng(0)."
-            )
+        check_numpy_generator(generator)
         u = generator.random(n)
         if stratified:
             u = (generator.permutation(n) + u[0]) / n

@@ -13,6 +13,7 @@ from ..networks.boundary import boundary_shares
 from ..networks.grid import Grid, dilated_grid, fades, phase_times
 from ..networks.network import Overlaps, check_activation
 from ..networks.sample import bulk_curve, sample_features
+from ..networks.softmax import modes_of
 from ..networks.train import Trained, train
 from ..networks.training_set import draw_training_set
 from .law import distance
@@ -34,7 +35,10 @@ schedule explodes, x grows as d^x and w refers to the input divided by that."""
 
 
 def check_network_training(spec: Spec, d: int) -> None:
-    """Raise `ModelError` unless networks can be trained on `spec` at dimension d."""
+    """Raise `DilatonError` unless networks can be trained on `spec` at dimension d."""
+    if spec.kind == "modes":
+        modes_of(spec.model)
+        return
     check_activation(spec.model.autoencoder.activation)
     draw_training_set(spec.model, spec.values, d, 0)
 

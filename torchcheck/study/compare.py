@@ -113,7 +113,7 @@ def compare(
         plan=plan,
         digest=spec.digest,
         laws=law_rows(plan, laws, wanted, cells),
-        notes=_notes(spec, parts),
+        notes=(*_notes(spec, parts), *_counts(plan, wanted, cells)),
     )
 
 
@@ -123,7 +123,8 @@ def _criteria(spec: Spec, parts: list[StudyPhase], tests: int) -> dict[str, Crit
         part.name: Criterion(
             level=FALSE_ALARM / tests,
             # with frozen noise the hidden unit saturates in every phase
-            powers=part.name.startswith("weights") and not spec.frozen_noise,
+            powers=spec.kind == "modes"
+            or (part.name.startswith("weights") and not spec.frozen_noise),
             slack=0.0,
             converged=True,
             power=float(leading_rate(spec.model, part.window)),
@@ -141,6 +142,30 @@ def _notes(spec: Spec, parts: list[StudyPhase]) -> tuple[str, ...]:
         "is compared."
         for part in parts
         if degenerate(spec, part)
+    )
+
+
+def _counts(
+    plan: Plan,
+    wanted: Curves,
+    cells: Mapping[tuple[int, int], Cell],
+) -> tuple[str, ...]:
+    """The counts of the modes at the largest d: multinomial, by their chi-square."""
+    names = [x for x in wanted.get("sample", ()) if x.startswith("shares_")]
+    if not names:
+        return ()
+    from scipy.stats import chi2
+
+    law = np.array([wanted["sample"][x][0] for x in names])
+    d, draws = plan.dims[-1], plan.paths * plan.seeds
+    rows = [[cells[d, k][f"sample/{x}"][0] for x in names] for k in range(plan.seeds)]
+    share = np.mean(rows, axis=0)
+    size = draws * float(np.sum((share - law) ** 2 / law))
+    chance = float(chi2.sf(size, len(law) - 1))
+    return (
+        f"Counts of the modes in {draws} samples at d = {d} against the limit: "
+        f"chi-square {size:.3g} with {len(law) - 1} degrees of freedom, chance "
+        f"{chance:.2g}. (It sees the error of a finite d and of finite steps too.)",
     )
 
 

@@ -88,22 +88,13 @@ def untrainable(spec: Spec) -> str | None:
     if spec.model.interpolant.alpha.subs(TAU, 0) != 1:
         return "Networks are sampled from N(0, I), for schedules with alpha(0) = 1."
     need_torch()
+    from .cells import check_network_training
+
     try:
-        _check(spec)
+        check_network_training(spec, settings_for(spec, True).dims[0])
     except DilatonError as error:
         return str(error)
     return None
-
-
-def _check(spec: Spec) -> None:
-    """Raise `DilatonError` for a target whose networks are not trained."""
-    from ..networks.softmax import modes_of
-    from .cells import check_network_training
-
-    if spec.kind == "modes":
-        modes_of(spec.model)
-    else:
-        check_network_training(spec, settings_for(spec, True).dims[0])
 
 
 def settings_for(spec: Spec, quick: bool) -> ReportSettings:
@@ -192,7 +183,6 @@ class _Work:
     def study(self, limit: Limit) -> None:
         """Run the convergence study: overlaps at every d and seed."""
         from .converge import converge
-        from .modes import converge_modes
 
         def progress(jobs: Iterable[Any]) -> Iterator[Any]:
             for d, k in jobs:
@@ -204,11 +194,10 @@ class _Work:
         own |= {"paths": 0, "seed": self.seed}
         if self.spec.kind == "modes":
             own["draws"] = plan.draws
-            study = converge_modes(self.spec, plan.dims, plan.seeds, **own)
         else:
             own |= {"limit": limit, "device": self.device}
             own |= {"tolerance": STRICT} if self.spec.kind == "product" else {}
-            study = converge(self.spec, plan.dims, plan.seeds, **own)
+        study = converge(self.spec, plan.dims, plan.seeds, **own)
         for row in study.rows:
             t = (self.names.index(row["phase"]) + row["s"]) / len(self.names)
             self.found.dots.append(row | {"t": t})
@@ -236,11 +225,12 @@ class _Work:
 
     def generate_modes(self, d: int) -> None:
         """The same for modes, whose samples are counted to the nearest mean."""
-        from .modes import TOLERANCE, carried_shares, window_edges
+        from .converge import TOLERANCES
+        from .modes import carried_shares, window_edges
         from .plan import Plan
 
         settings, even = self.settings, len(self.names) * self.settings.cells
-        plan = Plan(settings.dims, settings.seeds, tolerance=TOLERANCE)
+        plan = Plan(settings.dims, settings.seeds, tolerance=TOLERANCES["modes"])
         plan = replace(plan, paths=settings.paths)
         whole = np.linspace(0.0, 1.0, even + 1)
         runs: tuple[tuple[str, StepRule, np.ndarray], ...] = (

@@ -22,12 +22,13 @@ from ...numerics.asked import asked
 from ...numerics.codegen.parameters import complete
 from ...numerics.codegen.snapshot import PrintedLimit, limit_of, printed_limit
 from ...numerics.corrections import correction_of, shifts
+from ...numerics.modes.evaluate import by_entry
 from ...numerics.sweep.store import Store
 from .cells import cell_counts, check_network_training, measure_cell, sample_cell
 from .compare import Study, compare
 from .folder import claim, kept, write_study
 from .law import law_time, limit_law
-from .modes import converge_modes
+from .modes import DRAWS, modes_cell
 from .plan import (
     SAMPLED,
     Cell,
@@ -48,9 +49,9 @@ if TYPE_CHECKING:
     from ...theory.models.spec import Spec
 
 
-UNITS_TOLERANCE = 1e-9
-"""Gradient norm of networks with a unit a feature: the minimum of a population is
-flat where its features are nearly decided, or not yet seen."""
+TOLERANCES = {"product": 1e-9, "modes": 1e-8}
+"""Gradient norm of networks by the kind of target. With a unit a feature the minimum of
+a population is flat where its features are nearly decided, or not yet seen."""
 
 
 def converge(
@@ -96,31 +97,25 @@ def converge(
     progress
         Wraps the iterable of (dimension, seed), for instance `tqdm.tqdm`.
     **settings
-        The other fields of `Plan`.
+        The other fields of `Plan`; for modes also `draws`, a power of two: how often
+        the noise is drawn for a training.
     """
     begin = time.perf_counter()
     output = None if output is None else at_home(output)
     spec = asked(spec, values).spec
-    if spec.kind == "modes":
+    modes = spec.kind == "modes"
+    if modes:
         _check_modes(limit, correction)
-        return converge_modes(
-            spec,
-            dims,
-            seeds,
-            output=output,
-            curves=curves,
-            progress=progress,
-            **settings,
-        )
-    if spec.kind == "product":
-        settings = {"tolerance": UNITS_TOLERANCE} | settings
+    further = {"draws": settings.pop("draws", DRAWS)} if modes else {}
+    if spec.kind in TOLERANCES:
+        settings = {"tolerance": TOLERANCES[spec.kind]} | settings
     plan = Plan(tuple(sorted({int(d) for d in dims})), int(seeds), **settings).check()
     check_network_training(spec, plan.dims[0])
-    store = None if output is None else claim(output, spec, plan)
+    store = None if output is None else claim(output, spec, plan, **further)
     wanted = curves or limit_curves(spec, plan, limit)
-    own = correction and curves is None and limit is None
+    own = correction and curves is None and limit is None and not modes
     offsets = predicted_offsets(spec, plan, wanted) if own else {}
-    cells = train_cells(spec, plan, store, progress)
+    cells = train_cells(spec, plan, store, progress, **further)
     study = compare(plan, spec, wanted, cells, offsets)
     study = replace(study, seconds=time.perf_counter() - begin)
     if output is not None:
@@ -150,7 +145,7 @@ def _lines(
         return {row["quantity"]: ([], []) for row in study.rows}
     found = _solve(spec, [k / 40 for k in range(41)], limit)
     t = found["t"].values.tolist()
-    lines = {str(k): x.values for k, x in found.data_vars.items() if x.dims == ("t",)}
+    lines = _overlaps(found)
     for name in {"m", "q"} & set(lines) if spec.kind == "product" else ():
         bulk = lines.pop(name)
         for end in suffixes(spec.model):
@@ -180,15 +175,21 @@ def limit_curves(spec: Spec, plan: Plan, limit: Limit | None = None) -> Curves:
         rows = found.isel(t=found["phase"].values == phase.name)
         keep = np.isin(rows["s"].values, plan.inside(phase))
         curves[phase.name] = {
-            own: x.values[keep]
-            for name, x in rows.data_vars.items()
-            if x.dims == ("t",)
-            for own in _own_names(spec, phase, str(name))
+            own: x[keep]
+            for name, x in _overlaps(rows).items()
+            for own in _own_names(spec, phase, name)
         }
     if plan.paths:
         curves["sample"] = _sampled_limit(spec, found)
-        curves["law"] = _laws(spec, plan, _printed(spec, limit))
+        if spec.kind != "modes":
+            curves["law"] = _laws(spec, plan, _printed(spec, limit))
     return curves
+
+
+def _overlaps(found: Dataset) -> dict[str, np.ndarray]:
+    """Overlaps with their values at the times; of modes one for each entry, `m_1_2`."""
+    names = [str(name) for name, x in found.data_vars.items() if x.dims[:1] == ("t",)]
+    return by_entry({name: found[name].values for name in names})
 
 
 def predicted_offsets(spec: Spec, plan: Plan, limits: Curves) -> Offsets:
@@ -215,6 +216,8 @@ def _own_names(spec: Spec, phase: StudyPhase, name: str) -> list[str]:
 
 
 def _sampled_limit(spec: Spec, found: Dataset) -> dict[str, np.ndarray]:
+    if spec.kind == "modes":
+        return by_entry({"shares": found["shares"].values[None]})
     limits: dict[str, np.ndarray] = {}
     for name in SAMPLED:
         values = np.atleast_1d(found[name].values)
@@ -243,6 +246,7 @@ def train_cells(
     plan: Plan,
     store: Store | None = None,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    **further: Any,
 ) -> dict[tuple[int, int], Cell]:
     """Train and measure at every dimension and seed of `plan`.
 
@@ -250,7 +254,7 @@ def train_cells(
     trained once where nothing is generated.
     """
     jobs = [(d, k) for d in plan.dims for k in range(plan.seeds)]
-    measure = partial(_measured, spec, plan)
+    measure = partial(_measured, spec, plan, **further)
     once = spec.kind == "product" and spec.population and not plan.paths
     found: dict[tuple[int, int], Cell] = {}
     for d, k in progress(jobs):
@@ -261,7 +265,11 @@ def train_cells(
     return found
 
 
-def _measured(spec: Spec, plan: Plan, d: int, seed: int) -> dict[str, np.ndarray]:
+def _measured(
+    spec: Spec, plan: Plan, d: int, seed: int, **further: Any
+) -> dict[str, np.ndarray]:
     """Overlaps of a training set's networks, and of the samples that they generate."""
+    if spec.kind == "modes":
+        return modes_cell(spec, plan, d, seed, **further)
     cell = measure_cell(spec, plan, d, seed)
     return cell | (sample_cell(spec, plan, d, seed) if plan.paths else {})

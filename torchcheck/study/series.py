@@ -78,7 +78,8 @@ def learned_series(
             if name not in skipped and f"{part.name}/{name}" in first
         }
         measured = {x: _stack(plan, cells, f"{part.name}/{x}") for x in limits}
-        chosen = signs(measured, limits)
+        # a softmax has no such sign
+        chosen = {} if spec.kind == "modes" else signs(measured, limits)
         for name, limit in limits.items():
             good = np.isfinite(limit)
             if not good.any():
@@ -116,7 +117,7 @@ def sampled_series(
     for name, limit in wanted.get("sample", {}).items():
         if f"sample/{name}" not in first or not np.isfinite(limit).all():
             continue
-        share = name.startswith("share_plus")
+        share = name.startswith("share")
         yield Series(
             (_decides(spec, parts, name) if share else parts[-1]).name,
             name,

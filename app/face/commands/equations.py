@@ -6,7 +6,7 @@ import json as codec
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 from .options import Json, SpecFile
 
@@ -15,11 +15,11 @@ def derive(
     spec: SpecFile,
     form: Annotated[
         Literal["text", "latex", "markdown", "json", "sympy", "mathematica", "julia"],
-        typer.Option("--format", help="The format of the derivation."),
+        Option("--format", help="The format of the derivation."),
     ] = "text",
     fragment: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--fragment", help="Print LaTeX without a preamble, to paste into a paper."
         ),
     ] = False,
@@ -59,10 +59,10 @@ def cite(spec: SpecFile) -> None:
 
 
 def where(
-    label: Annotated[str, typer.Argument(help="A printed label, for example W3.")],
+    label: Annotated[str, Argument(help="A printed label, for example W3.")],
     spec: Annotated[
         Path | None,
-        typer.Argument(
+        Argument(
             metavar="[SPEC]",
             help="The spec file (TOML); the paper's model if left out.",
             show_default=False,

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from ..arguments import check_range, needed, unused, whole
 from .options import Json
@@ -15,39 +15,30 @@ from .options import Json
 def grid(
     spec: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="SPEC", help="The spec file (TOML).", show_default=False
-        ),
+        Argument(metavar="SPEC", help="The spec file (TOML).", show_default=False),
     ] = None,
     grid: Annotated[
         str | None,
-        typer.Option(
-            help="The grids to judge, for example shift:3,shift:sqrt(d),dilated."
-        ),
+        Option(help="The grids to judge, for example shift:3,shift:sqrt(d),dilated."),
     ] = None,
     best: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--best", help="Find the best times for --steps steps at dimension --d."
         ),
     ] = False,
-    d: Annotated[
-        float | None, typer.Option(help="The dimension of the best grid.")
-    ] = None,
+    d: Annotated[float | None, Option(help="The dimension of the best grid.")] = None,
     steps: Annotated[
-        float | None, typer.Option(help="The number of Euler steps of the best grid.")
+        float | None, Option(help="The number of Euler steps of the best grid.")
     ] = None,
     check: Annotated[
-        Path | None,
-        typer.Option(help="A scheduler_config.json of diffusers to check."),
+        Path | None, Option(help="A scheduler_config.json of diffusers to check.")
     ] = None,
     train: Annotated[
-        Path | None,
-        typer.Option(help="A JSON file that says how training times are drawn."),
+        Path | None, Option(help="A JSON file that says how training times are drawn.")
     ] = None,
     tokens: Annotated[
-        float | None,
-        typer.Option(help="The number of image tokens, for a dynamic shift."),
+        float | None, Option(help="The number of image tokens, for a dynamic shift.")
     ] = None,
     json: Json = False,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from .options import Json, Paper
 
@@ -13,13 +13,10 @@ from .options import Json, Paper
 def explore(
     spec: Paper = None,
     port: Annotated[
-        int,
-        typer.Option(
-            help="The port to serve on; 0 for any free port.", min=0, max=65535
-        ),
+        int, Option(help="The port to serve on; 0 for any free port.", min=0, max=65535)
     ] = 0,
     browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
+        bool, Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = True,
 ) -> None:
     """Serve a page whose sliders redraw the limit of a spec.

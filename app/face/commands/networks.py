@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Option
 
 from ..arguments import numbers, read_unit_times, seeds_from, whole
 from .options import Device, Json, Paper, Seed, SpecFile
@@ -16,36 +16,33 @@ SCHEDULE_SEEDS = 1  # one seed serves every training
 def converge(
     spec: SpecFile,
     dims: Annotated[
-        str, typer.Option(help="The dimensions to train at, at least three.")
+        str, Option(help="The dimensions to train at, at least three.")
     ] = "1000,3000,10000,30000",
     seeds: Annotated[
-        int, typer.Option(help="The number of training sets at each dimension.", min=1)
+        int, Option(help="The number of training sets at each dimension.", min=1)
     ] = 8,
     output: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "-o", "--output", help="A new folder, or the folder of a study to continue."
         ),
     ] = None,
     at: Annotated[
-        str, typer.Option("--at", help="The times s in each phase, above 0.")
+        str, Option("--at", help="The times s in each phase, above 0.")
     ] = "0.25,0.5,0.75,1",
-    seed: Annotated[
-        int, typer.Option(help="The seed of the first training set.", min=0)
-    ] = 0,
+    seed: Annotated[int, Option(help="The seed of the first training set.", min=0)] = 0,
     iterations: Annotated[
-        int, typer.Option(help="The most optimiser steps in a training.", min=1)
+        int, Option(help="The most optimiser steps in a training.", min=1)
     ] = 2000,
     paths: Annotated[
         int,
-        typer.Option(
-            help="The samples to generate for each training set; 0 for none.",
-            min=0,
+        Option(
+            help="The samples to generate for each training set; 0 for none.", min=0
         ),
     ] = 20_000,
     correction: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--correction/--no-correction",
             help="Show the predicted correction, which first takes half a minute.",
         ),
@@ -100,28 +97,26 @@ def converge(
 def schedules(
     spec: Paper = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The folder to write to.")
+        Path, Option("-o", "--output", help="The folder to write to.")
     ] = Path("published"),
-    d: Annotated[
-        int, typer.Option(help="The dimension of the experiment.", min=2)
-    ] = 5000,
+    d: Annotated[int, Option(help="The dimension of the experiment.", min=2)] = 5000,
     times: Annotated[
-        int, typer.Option(help="The number of networks, one for each time.", min=1)
+        int, Option(help="The number of networks, one for each time.", min=1)
     ] = 80,
     dims: Annotated[
-        str, typer.Option(help="The dimensions at which the schedules are compared.")
+        str, Option(help="The dimensions at which the schedules are compared.")
     ] = "500,5000,50000,500000",
     paths: Annotated[
-        int, typer.Option(help="The number of samples to generate.", min=1)
+        int, Option(help="The number of samples to generate.", min=1)
     ] = 20_000,
     method: Annotated[
         Literal["averaged", "sampled"],
-        typer.Option(
+        Option(
             help="Train on the exact average over the noise, or by Adam on drawn noise."
         ),
     ] = "averaged",
     steps: Annotated[
-        int, typer.Option(help="The most steps of the optimiser.", min=1)
+        int, Option(help="The most steps of the optimiser.", min=1)
     ] = 2000,
     seed: Seed = 0,
     device: Device = "cpu",

@@ -5,22 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 SpecFile = Annotated[
-    Path,
-    typer.Argument(metavar="SPEC", help="The spec file (TOML).", show_default=False),
+    Path, Argument(metavar="SPEC", help="The spec file (TOML).", show_default=False)
 ]
 Paper = Annotated[
     Path | None,
-    typer.Argument(
+    Argument(
         metavar="SPEC", help="The spec file (TOML); the paper's model if left out."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Json = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
 Backend = Annotated[
     Literal["numba", "jax", "scipy"],
-    typer.Option(help="The library that integrates the equations."),
+    Option(help="The library that integrates the equations."),
 ]
-Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="The device to train on.")]
-Seed = Annotated[int, typer.Option(help="The seed of all random numbers.", min=0)]
+Device = Annotated[Literal["cpu", "cuda"], Option(help="The device to train on.")]
+Seed = Annotated[int, Option(help="The seed of all random numbers.", min=0)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from ..arguments import seeds_from
 from .options import Device, Paper, Seed
@@ -17,25 +17,22 @@ def run(
     spec: Paper = None,
     output: Annotated[
         Path,
-        typer.Option(
-            "-o", "--output", help="The folder to write to, which must be new."
-        ),
+        Option("-o", "--output", help="The folder to write to, which must be new."),
     ] = Path("report"),
     quick: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--quick",
             help="Train fewer networks: a minute, several for three features.",
         ),
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the run that the folder holds.")
+        bool, Option("--force", help="Replace the run that the folder holds.")
     ] = False,
     seed: Seed = 0,
     device: Device = "cpu",
     digits: Annotated[
-        bool,
-        typer.Option("--digits", help="Add an experiment on images of digits."),
+        bool, Option("--digits", help="Add an experiment on images of digits.")
     ] = False,
 ) -> None:
     """Derive, solve and confirm a model, and write a report.

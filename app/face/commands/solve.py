@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from ...errors import StoreError
 from ..arguments import read_unit_times, unused
@@ -15,21 +15,19 @@ from .options import Backend, Json, SpecFile
 def solve(
     spec: SpecFile,
     at: Annotated[
-        str, typer.Option("--at", help="The times s in each phase, from 0 to 1.")
+        str, Option("--at", help="The times s in each phase, from 0 to 1.")
     ] = "0,0.25,0.5,0.75,1",
     backend: Backend = "scipy",
     rtol: Annotated[
         float | None,
-        typer.Option(
+        Option(
             help="The relative tolerance; not for targets of kind modes.",
             show_default="1e-9",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o", "--output", help="Also write the result to this netCDF file."
-        ),
+        Option("-o", "--output", help="Also write the result to this netCDF file."),
     ] = None,
     json: Json = False,
 ) -> None:

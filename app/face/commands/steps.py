@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import typer
+from typer import Option
 
 from ..arguments import check_range, needed, numbers, unused, whole
 from .options import Json, SpecFile
@@ -14,26 +14,24 @@ Rules = Literal["left", "midpoint", "heun", "exponential", "dpm++2m"]
 
 def steps(
     spec: SpecFile,
-    d: Annotated[float, typer.Option(help="The dimension.")],
+    d: Annotated[float, Option(help="The dimension.")],
     steps: Annotated[
-        str | None, typer.Option(help="The numbers of steps, for example 20,100,400.")
+        str | None, Option(help="The numbers of steps, for example 20,100,400.")
     ] = None,
     grid: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="The grids of time, for example uniform,shift:sqrt(d),log-snr,edm:7."
         ),
     ] = None,
     schedule: Annotated[
         Literal["dilated", "undilated"] | None,
-        typer.Option(
-            help="A schedule in place of --grid; dilated if neither is given."
-        ),
+        Option(help="A schedule in place of --grid; dilated if neither is given."),
     ] = None,
-    rule: Annotated[Rules, typer.Option(help="The rule of a step.")] = "left",
+    rule: Annotated[Rules, Option(help="The rule of a step.")] = "left",
     smallest: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--smallest",
             help="Find the fewest steps for weights within .02 and a spread within .1.",
         ),

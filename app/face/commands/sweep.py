@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Option
 
 from ..arguments import read_unit_times
 from .options import Backend, Json, SpecFile
@@ -15,42 +15,35 @@ def sweep(
     spec: SpecFile,
     over: Annotated[
         list[str],
-        typer.Option(
-            help="An axis of the grid: NAME=LOW:HIGH:COUNT[:log] or NAME=X,Y."
-        ),
+        Option(help="An axis of the grid: NAME=LOW:HIGH:COUNT[:log] or NAME=X,Y."),
     ],
     output: Annotated[
-        Path,
-        typer.Option("-o", "--output", help="The folder in which results are stored."),
+        Path, Option("-o", "--output", help="The folder in which results are stored.")
     ],
     at: Annotated[
-        str, typer.Option("--at", help="The times s at which overlaps are stored.")
+        str, Option("--at", help="The times s at which overlaps are stored.")
     ] = "0.5,1",
     backend: Backend = "numba",
     device: Annotated[
         Literal["cpu", "gpu"],
-        typer.Option(help="The device to solve on; gpu needs --backend jax."),
+        Option(help="The device to solve on; gpu needs --backend jax."),
     ] = "cpu",
-    rtol: Annotated[float, typer.Option(help="The relative tolerance.")] = 1e-8,
+    rtol: Annotated[float, Option(help="The relative tolerance.")] = 1e-8,
     final: Annotated[
-        bool,
-        typer.Option("--final", help="Add the shares at the end of sampling."),
+        bool, Option("--final", help="Add the shares at the end of sampling.")
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option(
-            help="The number of threads; one for each core if left out.", min=1
-        ),
+        Option(help="The number of threads; one for each core if left out.", min=1),
     ] = None,
     rows_per_chunk: Annotated[
-        int | None, typer.Option(help="The number of rows in a chunk.", min=1)
+        int | None, Option(help="The number of rows in a chunk.", min=1)
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="The address of a Dask scheduler.")
+        str | None, Option(help="The address of a Dask scheduler.")
     ] = None,
     chunk_index: Annotated[
-        int | None,
-        typer.Option(help="Compute only this chunk, as in a job array.", min=0),
+        int | None, Option(help="Compute only this chunk, as in a job array.", min=0)
     ] = None,
     json: Json = False,
 ) -> None:

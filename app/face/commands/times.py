@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from ..arguments import check_range, needed, numbers, only, pairs, unused, words
 from .options import Json, SpecFile
@@ -17,51 +17,42 @@ def times(
     spec: SpecFile,
     density: Annotated[
         str,
-        typer.Option(
-            help="The densities of training times, for example uniform,shift:3."
-        ),
+        Option(help="The densities of training times, for example uniform,shift:3."),
     ],
     d: Annotated[
-        str | None, typer.Option(help="The dimensions, for example 256,1024.")
+        str | None, Option(help="The dimensions, for example 256,1024.")
     ] = None,
     loss: Annotated[
-        str, typer.Option(help="The loss weights, for example data,velocity,noise.")
+        str, Option(help="The loss weights, for example data,velocity,noise.")
     ] = "data",
     within: Annotated[
         float,
-        typer.Option(
-            help="The distance from p within which a weight counts as learned."
-        ),
+        Option(help="The distance from p within which a weight counts as learned."),
     ] = 0.02,
     exponents: Annotated[
-        bool, typer.Option("--exponents", help="Also print the powers of d.")
+        bool, Option("--exponents", help="Also print the powers of d.")
     ] = False,
     init: Annotated[
         str | None,
-        typer.Option(
-            help="The overlaps at training time 0; prints their flow instead."
-        ),
+        Option(help="The overlaps at training time 0; prints their flow instead."),
     ] = None,
     times: Annotated[
-        str | None, typer.Option(help="The training times (with --init).")
+        str | None, Option(help="The training times (with --init).")
     ] = None,
     rate: Annotated[
-        float | None,
-        typer.Option(help="The learning rate; 0 if left out (with --init)."),
+        float | None, Option(help="The learning rate; 0 if left out (with --init).")
     ] = None,
     batch: Annotated[
-        int | None,
-        typer.Option(help="The number of samples in each step (with --rate)."),
+        int | None, Option(help="The number of samples in each step (with --rate).")
     ] = None,
     common_rate: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--common-rate", help="Use one learning rate for w and b (with --init)."
         ),
     ] = False,
     momentum: Annotated[
-        float | None,
-        typer.Option(help="The momentum of heavy-ball SGD (with --rate)."),
+        float | None, Option(help="The momentum of heavy-ball SGD (with --rate).")
     ] = None,
     json: Json = False,
 ) -> None:

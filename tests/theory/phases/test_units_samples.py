@@ -27,8 +27,7 @@ from dilaton.torchcheck.study.figures import _farthest, _title
 from dilaton.torchcheck.study.plan import Plan
 from scipy import optimize
 
-from ...networks import network_of, uncorrelated
-from ...networks import random_point as wide_point
+from ...networks import network_of, random_point as wide_point, uncorrelated
 
 COUNTS = {"++": 7, "+-": 4, "-+": 3, "--": 2}
 SIGNS = {"pp": (1, 1), "pm": (1, -1), "mp": (-1, 1), "mm": (-1, -1)}

@@ -19,8 +19,7 @@ from dilaton.theory.models.model import (
 )
 from dilaton.theory.symbols.notation import symbol
 from dilaton.theory.windows.dilation import make_dilation
-from dilaton.theory.windows.search import find_windows as search
-from dilaton.theory.windows.search import power_law
+from dilaton.theory.windows.search import find_windows as search, power_law
 
 TAU, D, T, S = (symbol(x) for x in ("tau", "d", "t", "s"))
 KAPPA = symbol("kappa")

@@ -7,8 +7,7 @@ from dilaton.errors import DerivationError, ModelError, StoreError
 from dilaton.theory.models.spec import parse_spec
 from dilaton.torchcheck.networks.softmax import draw, modes_of, readout, train_softmax
 from dilaton.torchcheck.study import modes
-from dilaton.torchcheck.study.converge import converge
-from dilaton.torchcheck.study.modes import modes_curves
+from dilaton.torchcheck.study.converge import converge, limit_curves
 from dilaton.torchcheck.study.plan import Plan
 
 from ...cases import THREE_MODES
@@ -97,7 +96,7 @@ def test_a_wrong_limit_is_called_inconsistent():
     """Ten per cent in the skip: the named oracle has teeth."""
     dims = (300, 1000, 3000)
     plan = Plan(dims, 3, times=(1.0,), paths=0)
-    curves = modes_curves(THREE, plan)
+    curves = limit_curves(THREE, plan)
     curves["weights"]["c_hat"] = 1.1 * curves["weights"]["c_hat"]
     found = converge(THREE, dims, 3, times=(1.0,), paths=0, draws=2**12, curves=curves)
     assert found.verdict == "inconsistent"
