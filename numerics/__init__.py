@@ -23,19 +23,7 @@ _MODULE_OF = {
     "regular_end": "ode.singular_end",
 }
 
-__all__ = [
-    "Flow",
-    "Inputs",
-    "Kernel",
-    "Rule",
-    "average",
-    "integrate",
-    "jax_solver",
-    "make_kernel",
-    "numba_module",
-    "regular_end",
-    "trapezoid",
-]
+__all__ = list(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..theory.derive import Limit
 
 
-SCALE = re.compile(r"scale(_\d+)?")
+SCALE = re.compile(r"^scale(?=(_\d+)?$)")  # of a spec; `rho` in formulas
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,10 @@ class Asked:
             raise _wrong(self.given)
         if not isinstance(self.given, Spec):
             return self.given
-        return _derived(self.given)
+        from .codegen.known import derive
+
+        key = ("equations", repr(self.given.structure))
+        return _once(key, lambda: derive(self.given.model))
 
     @property
     def spec(self) -> Spec:
@@ -65,7 +68,7 @@ def asked(given: Any, values: Mapping[str, Any] | None = None) -> Asked:
     StoreError
         If the spec file cannot be read.
     """
-    values = {_own_name(k): x for k, x in (values or {}).items()}
+    values = {SCALE.sub("rho", k): x for k, x in (values or {}).items()}
     if isinstance(given, str | Path):
         given = load_spec(given)
     if isinstance(given, Spec):
@@ -82,11 +85,6 @@ def asked(given: Any, values: Mapping[str, Any] | None = None) -> Asked:
     if isinstance(given, Limit):
         return Asked(values, given)
     raise _wrong(given)
-
-
-def _own_name(name: str) -> str:
-    """Return the name of a value: what a spec calls `scale` is `rho` in formulas."""
-    return f"rho{name.removeprefix('scale')}" if SCALE.fullmatch(name) else name
 
 
 def _wrong(given: Any) -> ModelError:
@@ -107,14 +105,8 @@ def known_limit(spec: Spec) -> PrintedLimit:
     return _once(("numbers", repr(spec.structure)), lambda: limit_of(spec))
 
 
-def _derived(spec: Spec) -> Limit:
-    """Return the limit of a spec with its equations, at most once in a process."""
-    from .codegen.known import derive
-
-    return _once(("equations", repr(spec.structure)), lambda: derive(spec.model))
-
-
 def _once(key: tuple[str, str], make: Callable[[], Any]) -> Any:
+    """Return what a call with this key has made, or made now."""
     with _DERIVING:
         if key not in _LIMITS:
             _LIMITS[key] = make()

@@ -6,7 +6,7 @@ A point is a batch of one row: `solve` labels what `solved_phases` returns for i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,22 +26,16 @@ from .share.share import CLOSED, Found, PhaseShares, phase_shares
 if TYPE_CHECKING:
     from ..theory.derive import Limit
 
-FLAT = 1e-4
-"""Minima that may be further away than this are not known."""
-
-BENT = 1e-9
-"""A curvature below minus this is negative."""
+FLAT = 1e-4  # minima that may be further away than this are not known
+BENT = 1e-9  # a curvature below minus this is negative
 
 FAR = 1000.0
 """Scale of a window after which a sample that is on its way to a mode stays there."""
 
 Rows = dict[str, np.ndarray]
 
-SHARES = (
-    "share_plus",
-    "share_plus_error",
-    "final_share_plus",
-    "final_share_plus_error",
+SHARES = tuple(
+    f"{when}share_plus{what}" for when in ("", "final_") for what in ("", "_error")
 )
 """The generated share of each feature and its error, at the end of its window and of
 sampling."""
@@ -85,101 +79,93 @@ class SolvedPhase:
         return np.array([x.bend < -BENT for x in self.found])
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Rows at which a limit is solved: its parameters, each of shape () or (rows,)."""
+
+    limit: PrintedLimit
+    given: Mapping[str, Any]
+    solver: Solver
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return max((np.size(v) for v in self.given.values()), default=1)
+
+    def solved(
+        self, phase: PrintedPhase, times: np.ndarray, decided: bool
+    ) -> SolvedPhase:
+        """Solve a phase, and find its share where something is `decided`."""
+        if phase.ordinary is not None:
+            return self._as_ordinary(phase, phase.ordinary, times)
+        overlaps, found, by = self.learned(phase, times)
+        if not decided:
+            return SolvedPhase(phase, overlaps, found, by, None)
+        shares = phase_shares(phase, found, self.given, self.rows, self.solver)
+        tested = None
+        if isinstance(found, Minima):
+            tested = samples_alike(phase, self._unit, found, self.given)
+        return SolvedPhase(phase, overlaps, found, by, shares, tested)
+
+    def _as_ordinary(
+        self, phase: PrintedPhase, linear: PrintedPhase, times: np.ndarray
+    ) -> SolvedPhase:
+        """Solve the linear phase that learns the same; return to the phase's times."""
+        alpha, ratio = noise_and_ratio(phase, times, self.given)
+        scale = ordinary_scale(phase, self.given)
+        more = {**self.given, **dict.fromkeys(linear.levels.parameters, scale)}
+        there = replace(self, given=more)
+        inside = np.minimum(ratio / scale, 1.0)
+        done = there.solved(linear, inside, bool(phase.features))
+        alpha = np.where(ratio > scale, np.nan, alpha)
+        overlaps = {k: in_its_units(k, v, alpha) for k, v in done.overlaps.items()}
+        found = done.found
+        if isinstance(found, Minima):
+            edges = times_of(phase, found.edges, scale, self.given)
+            found = replace(found, edges=edges)
+        return replace(done, phase=phase, overlaps=overlaps, found=found)
+
+    def learned(
+        self, phase: PrintedPhase, times: np.ndarray
+    ) -> tuple[Rows, Found, str]:
+        """Return the learned overlaps, the minima if searched for, and the backend."""
+        learned, rows = phase.learned, self.rows
+        if learned.kind != "stationary":
+            return closed_rows(learned, times, self.given, rows), None, CLOSED
+        if counted(learned):
+            each = [row_of(self.given, i) for i in range(rows)]
+            many = [minimise_classes(phase, self._unit, times, x) for x in each]
+            names = many[0].names
+            return (
+                {k: np.concatenate([x[k] for x in many]) for k in names},
+                many,
+                "scipy",
+            )
+        wide = {k: np.broadcast_to(self.given[k], rows) for k in learned.parameters}
+        tol, by = min(1e-12, self.solver.rtol), self.solver.backend
+        found = minimise(learned, times, wide, tol=tol, backend=by)
+        return {name: found[name] for name in found.names}, found, by
+
+    @property
+    def _unit(self) -> str:
+        return str(self.limit.about["activation"])
+
+
 def solved_phases(
-    limit: PrintedLimit,
-    given: Mapping[str, Any],
+    batch: Batch,
     times: np.ndarray,
-    solver: Solver,
     decided: Callable[[PrintedPhase], bool] = lambda phase: bool(phase.features),
 ) -> list[SolvedPhase]:
-    """Solve every phase for a batch; `given` has each parameter, () or (rows,).
+    """Solve every phase for a batch.
 
     The share is found of the phases that `decided` names: unless said otherwise, those
     in which a feature is decided.
     """
-    rows, unit = _count(given), str(limit.about["activation"])
     with np.errstate(all="ignore"):
-        return [
-            _solved(phase, unit, given, times, rows, solver, decided(phase))
-            for phase in limit.phases
-        ]
+        return [batch.solved(x, times, decided(x)) for x in batch.limit.phases]
 
 
-def _count(given: Mapping[str, Any]) -> int:
-    return max((np.size(v) for v in given.values()), default=1)
-
-
-def _solved(
-    phase: PrintedPhase,
-    activation: str,
-    given: Mapping[str, Any],
-    times: np.ndarray,
-    rows: int,
-    solver: Solver,
-    decided: bool,
-) -> SolvedPhase:
-    if phase.ordinary is not None:
-        return _as_ordinary(phase, activation, given, times, rows, solver)
-    overlaps, found, by = _learned(phase, activation, given, times, rows, solver)
-    if not decided:
-        return SolvedPhase(phase, overlaps, found, by, None)
-    shares = phase_shares(phase, found, given, rows, solver)
-    tested = None
-    if isinstance(found, Minima):
-        tested = samples_alike(phase, activation, found, given)
-    return SolvedPhase(phase, overlaps, found, by, shares, tested)
-
-
-def _as_ordinary(
-    phase: PrintedPhase,
-    activation: str,
-    given: Mapping[str, Any],
-    times: np.ndarray,
-    rows: int,
-    solver: Solver,
-) -> SolvedPhase:
-    """Solve the linear phase that learns the same, and return to the phase's times."""
-    assert phase.ordinary is not None  # it is asked for where there is one
-    alpha, ratio = noise_and_ratio(phase, times, given)
-    scale = ordinary_scale(phase, given)
-    inside = np.minimum(ratio / scale, 1.0)
-    more = dict(given) | dict.fromkeys(phase.ordinary.levels.parameters, scale)
-    told = bool(phase.features)
-    done = _solved(phase.ordinary, activation, more, inside, rows, solver, told)
-    alpha = np.where(ratio > scale, np.nan, alpha)
-    overlaps = {k: in_its_units(k, v, alpha) for k, v in done.overlaps.items()}
-    found = done.found
-    if isinstance(found, Minima):
-        found = replace(found, edges=times_of(phase, found.edges, scale, given))
-    return replace(done, phase=phase, overlaps=overlaps, found=found)
-
-
-def _learned(
-    phase: PrintedPhase,
-    activation: str,
-    given: Mapping[str, Any],
-    times: np.ndarray,
-    rows: int,
-    solver: Solver,
-) -> tuple[Rows, Found, str]:
-    """Return the learned overlaps, the minima if they are searched for, and by what."""
-    learned = phase.learned
-    if learned.kind != "stationary":
-        return closed_rows(learned, times, given, rows), None, CLOSED
-    if counted(learned):
-        each = [row_of(given, i) for i in range(rows)]
-        many = [minimise_classes(phase, activation, times, x) for x in each]
-        names = many[0].names
-        return {k: np.concatenate([x[k] for x in many]) for k in names}, many, "scipy"
-    wide = {k: np.broadcast_to(given[k], rows) for k in learned.parameters}
-    tol, by = min(1e-12, solver.rtol), solver.backend
-    found = minimise(learned, times, wide, tol=tol, backend=by)
-    return {name: found[name] for name in found.names}, found, by
-
-
-def final_shares(
-    limit: PrintedLimit, part: SolvedPhase, given: Mapping[str, Any], solver: Solver
-) -> PhaseShares | None:
+def final_shares(batch: Batch, part: SolvedPhase) -> PhaseShares | None:
     r"""Return the shares that sampling ends with: those of a window without an end.
 
     What is learned at a time knows $\beta$ and not $\kappa$, so that a flow that leaves
@@ -193,7 +179,7 @@ def final_shares(
     closed = bool(phase.sampling.solution)
     if not closed and (phase.projected is None or counted(phase.learned)):
         return None
-    table, far = _longer(phase, given, len(decided.values))
+    table, far = _longer(phase, batch.given, len(decided.values))
     (kappa,), names = phase.levels.parameters, sorted(table)
     values, errors = decided.values.copy(), decided.errors.copy()
     parted = np.broadcast_to(part.parted, far.shape)
@@ -203,11 +189,10 @@ def final_shares(
         table[kappa] = far
         points = np.stack([table[k][short] for k in names], axis=-1)
         points, back = np.unique(points, axis=0, return_inverse=True)
-        longer, rows = dict(zip(names, points.T, strict=True)), len(points)
-        unit = str(limit.about["activation"])
+        longer = replace(batch, given=dict(zip(names, points.T, strict=True)))
         with np.errstate(all="ignore"):
-            found = _learned(phase, unit, longer, np.ones(1), rows, solver)[1]
-            again = phase_shares(phase, found, longer, rows, solver)
+            found = longer.learned(phase, np.ones(1))[1]
+            again = phase_shares(phase, found, longer.given, longer.rows, batch.solver)
         values[short], errors[short] = (x[back.ravel()] for x in again[:2])
     return decided._replace(values=values, errors=errors)
 
@@ -237,14 +222,14 @@ def share_limit(solver: Solver) -> float:
     return max(100 * solver.tolerance, 1e-7)
 
 
-def ends(limit: PrintedLimit, given: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
+def ends(batch: Batch) -> tuple[np.ndarray, ...]:
     """Return the mean of a mode along each feature, (rows, features), and the bulk.
 
     The bulk variance has shape (rows,). Both hold after sampling.
     """
-    flow = limit.phases[-1].sampling
+    flow = batch.limit.phases[-1].sampling
     assert flow is not None  # the last phase has one
-    found = closed_rows(flow.solved(), np.ones(1), given, _count(given))
+    found = closed_rows(flow.solved(), np.ones(1), batch.given, batch.rows)
     *means, bulk = (x[:, 0] for x in found.values())
     return np.stack(means, axis=1), bulk
 
@@ -293,21 +278,31 @@ def solve_rows(
     """
     times, held = np.asarray(s, dtype=float), printed_limit(limit)
     given = {k: np.asarray(v) for k, v in held.kappas(columns).items()}
-    rows, solver = _count(given), Solver(backend, rtol)
+    batch = Batch(held, given, Solver(backend, rtol))
+    rows = batch.rows
     out: Rows = {"status": np.full(rows, "ok", dtype="<U16")}
     out["reason"] = np.full(rows, "", dtype="<U120")
     wide: Rows = {}
-    parts = solved_phases(held, given, times, solver)
+    parts = solved_phases(batch, times)
     for i, part in enumerate(parts):
         table = part.overlaps | _searched(part, out)
-        _judge(part, out, solver)
+        _judge(part, out, batch.solver)
         for name, values in table.items():
             shape = (rows, len(held.phases) * times.size)
             column = wide.setdefault(name, np.full(shape, np.nan))
             column[:, i * times.size : (i + 1) * times.size] = values
-    last = [final_shares(held, x, given, solver) for x in parts if final]
-    scalars = _scalars(held, given, share_table(parts, last, rows))
-    return out | scalars | wide | _coordinates(held, times)
+    last = [final_shares(batch, x) for x in parts if final]
+    means, bulk = ends(batch)
+    scalars = {"mode_mean": means} | share_table(parts, last, rows)
+    if means.shape[1] == 1:  # else a column for each feature
+        scalars = {name: x[:, 0] for name, x in scalars.items()}
+    count, names = len(held.phases), [phase.name for phase in held.phases]
+    coordinates = {
+        "@t": np.concatenate([(i + times) / count for i in range(count)]),
+        "@s": np.tile(times, count),
+        "@phase": np.repeat(names, times.size),
+    }
+    return out | scalars | {"bulk_variance": bulk} | wide | coordinates
 
 
 def _searched(part: SolvedPhase, out: Rows) -> Rows:
@@ -331,9 +326,8 @@ def _judge(part: SolvedPhase, out: Rows, solver: Solver) -> None:
     """Mark the rows of a phase whose numbers are not known well."""
     decided, name = part.shares, part.phase.name
     if part.phase.learned.status == "degenerate":
-        _mark(
-            out, True, "degenerate", f"frozen noise: {name} does not learn the weight"
-        )
+        reason = f"frozen noise: {name} does not learn the weight"
+        _mark(out, True, "degenerate", reason)
         return
     if decided is not None and decided.bounded:
         worst = decided.errors.max(axis=1)
@@ -374,36 +368,9 @@ def share_table(
     """
     count = sum(len(part.phase.features) for part in parts)
     found: Rows = {}
-
-    def keep(names: Iterable[str], part: SolvedPhase, known: PhaseShares) -> None:
-        for name, values in zip(names, known[:2], strict=True):
-            table = found.setdefault(name, np.full((rows, count), np.nan))
-            table[:, np.array(part.phase.features) - 1] = values
-
-    for names, all_known in (
-        (SHARES[:2], [x.shares for x in parts]),
-        (SHARES[2:], last),
-    ):
-        for part, known in zip(parts, all_known, strict=False):
-            if known is not None:
-                keep(names, part, known)
+    for names, known in ((SHARES[:2], [x.shares for x in parts]), (SHARES[2:], last)):
+        for part, shares in zip(parts, known, strict=False):
+            for name, values in zip(names, shares[:2] if shares else (), strict=False):
+                table = found.setdefault(name, np.full((rows, count), np.nan))
+                table[:, np.array(part.phase.features) - 1] = values
     return found
-
-
-def _scalars(limit: PrintedLimit, given: Mapping[str, Any], shares: Rows) -> Rows:
-    """Ends of the sampling, with a column for each feature if there are several."""
-    means, bulk = ends(limit, given)
-    found = {"mode_mean": means} | shares
-    if means.shape[1] == 1:
-        found = {name: x[:, 0] for name, x in found.items()}
-    return found | {"bulk_variance": bulk}
-
-
-def _coordinates(limit: PrintedLimit, times: np.ndarray) -> Rows:
-    count = len(limit.phases)
-    names = [phase.name for phase in limit.phases]
-    return {
-        "@t": np.concatenate([(i + times) / count for i in range(count)]),
-        "@s": np.tile(times, count),
-        "@phase": np.repeat(names, times.size),
-    }

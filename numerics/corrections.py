@@ -39,12 +39,14 @@ def correction_of(phase: PrintedPhase) -> Correction | None:
     about = json.loads(text)
     if about is None:
         return None
+    rest = ("observed", "inputs", "branches", "undetermined", "solution")
     names: dict[str, Any] = {k: tuple(about[k]) for k in ("unknowns", "parameters")}
-    names |= dict.fromkeys(
-        ("observed", "inputs", "branches", "undetermined", "solution"), ()
-    )
-    names |= {"name": about["name"], "kind": "closed"}
-    system = phase.learned.part(lambda _: _derived(phase.make()), "correction", **names)
+    names |= dict.fromkeys(rest, ()) | {"name": about["name"], "kind": "closed"}
+
+    def derived(_: System) -> Any:
+        return phase.make().correction
+
+    system = phase.learned.part(derived, "correction", **names)
     return Correction(about["rate"], system)
 
 
@@ -63,11 +65,6 @@ def _described(phase: Phase) -> str:
         "parameters": [str(x) for x in found.parameters],
     }
     return json.dumps(about)
-
-
-def _derived(phase: Phase) -> System:
-    assert phase.correction is not None  # `correction_of` has seen it described
-    return phase.correction
 
 
 def shifts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import sympy as sp
@@ -16,7 +16,8 @@ from ..errors import (
     shown,
 )
 from ..theory.derive import Limit
-from ..theory.models.model import Modes
+from ..theory.models.model import Model, Modes
+from ..theory.models.spec import Spec
 from ..theory.symbols.system import System
 from ..theory.times.noise import per_time_sgd
 from .asked import asked
@@ -33,12 +34,6 @@ from .codegen.snapshot import printed, printed_limit
 from .modes.evaluate import mse_modes
 from .modes.tree_shares import Placed
 from .ode.integrate import integrate
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ..theory.models.model import Model
-    from ..theory.models.spec import Spec
 
 LONG = 1e3
 """Training time beyond which the flow crawls: explicit steps would be very many."""
@@ -275,32 +270,16 @@ def mse(
     question = asked(spec, values)
     limit = question.limit
     point = complete(limit, question.values)
-    if isinstance(limit.model.target, Modes):
-        return _mse_of_modes(limit, point, phase, s, d, tau)
-    if d is None:
-        times = unit_times("s", s)
-        rows = closed_values(limit.phase(str(phase)).mse, times, point)
-        return {"s": times.tolist(), "mse": rows["mse"].tolist()}
-    times = unit_times("tau", tau)
-    rows = closed_values(limit.exact["mse"], times, point | {"d": dimension(d)})
-    return {"tau": times.tolist(), "mse": rows["mse"].tolist()}
-
-
-def _mse_of_modes(
-    limit: Limit,
-    point: Mapping[str, float],
-    phase: str | None,
-    s: Sequence[float] | None,
-    d: float | None,
-    tau: Sequence[float] | None,
-) -> dict[str, list[float]]:
-    """The error of modes, whose averages have an error of their own: `mse_error`."""
-    placed = Placed.of(printed_limit(limit).about["modes"])
     name, given = ("s", s) if d is None else ("tau", tau)
     times = unit_times(name, given)
     if d is None:
-        system, size = limit.phase(str(phase)).mse, None
+        system = limit.phase(str(phase)).mse
     else:
-        system, size = limit.exact["mse"], dimension(d)
-    values, errors = mse_modes(printed(system), placed, point, times, d=size)
-    return {name: times.tolist(), "mse": values, "mse_error": errors}
+        system = limit.exact["mse"]
+        point |= {"d": dimension(d)}
+    if not isinstance(limit.model.target, Modes):
+        rows = closed_values(system, times, point)
+        return {name: times.tolist(), "mse": rows["mse"].tolist()}
+    placed = Placed.of(printed_limit(limit).about["modes"])
+    found, errors = mse_modes(printed(system), placed, point, times, d=point.get("d"))
+    return {name: times.tolist(), "mse": found, "mse_error": errors}

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from .asked import asked
-from .batch import SolvedPhase, solved_phases
+from .batch import Batch, SolvedPhase, solved_phases
 from .codegen.indexed import indexed_functions
 from .codegen.parameters import Solver, closed_values
 from .codegen.snapshot import PrintedLimit, PrintedPhase, printed_limit
@@ -33,27 +33,21 @@ from .share.euler import follow_samples, step_states
 from .share.modes_flow import ModesFlow
 from .share.rules import ExactFlow, Times
 from .share.several_features import ClassFlow
-from .trajectories import FARTHEST_START, Trajectories, trajectories
+from .trajectories import FARTHEST_START, trajectories
 
 if TYPE_CHECKING:
     from ..theory.derive import Limit
     from ..theory.models.modes import Level
     from ..theory.models.spec import Spec
 
-HALF_STEPS = 80
-"""Halves of steps of order four through a window."""
-
-SHARE = 1e-6
-"""Tolerance of a share."""
+HALF_STEPS = 80  # halves of steps of order four through a window
+SHARE = 1e-6  # tolerance of a share
 
 STARTS = np.linspace(-FARTHEST_START, FARTHEST_START, 17)
 """Starting points of the trajectories that are drawn, in standard deviations."""
 
-FEW = 32
-"""Starting points in several directions, of which as many are drawn."""
-
-SEEN = 4.5
-"""The law is drawn to so many deviations beyond its outermost parts."""
+FEW = 32  # starting points in several directions, of which as many are drawn
+SEEN = 4.5  # the law is drawn to so many deviations beyond its outermost parts
 
 NODES, ROUNDS = 801, 2
 """Starting points that are followed for the share of a sampler, and how often a change
@@ -203,7 +197,8 @@ class PortraitsOfSigns(Portraits):
         given, solver = {k: point[k] for k in self.parameters}, Solver("numba", SHARE)
         if any(counted(x.learned) for x in self.printed.phases):
             solver = Solver("scipy", SHARE)  # a search that no loop is compiled for
-        parts = solved_phases(self.printed, given, self.s, solver, _needs_share)
+        batch = Batch(self.printed, given, solver)
+        parts = solved_phases(batch, self.s, _needs_share)
         rows = [{k: x[0] for k, x in part.overlaps.items()} for part in parts]
         found = Portrait(self._times(), self._joined(rows))
         for part in (x for x in parts if x.phase.features):
@@ -229,7 +224,9 @@ class PortraitsOfSigns(Portraits):
             return
         for place, j in enumerate(features):
             moved = trajectories(part, given, self.s, place)
-            found.sights[j] = _of_trajectories(moved)
+            ends = moved.from_starts(np.array([-SEEN, SEEN]))[:, -1]
+            edge = float(np.abs(ends).max()) + SEEN * moved.spread
+            found.sights[j] = Sight(moved.from_starts(STARTS), moved.density, edge)
             if part.shares is None:
                 found.shares[j] = moved.share
 
@@ -272,12 +269,6 @@ def _needs_share(phase: PrintedPhase) -> bool:
     return not alone and not counted(phase.learned)
 
 
-def _of_trajectories(found: Trajectories) -> Sight:
-    ends = found.from_starts(np.array([-SEEN, SEEN]))[:, -1]
-    edge = float(np.abs(ends).max()) + SEEN * found.spread
-    return Sight(found.from_starts(STARTS), found.density, edge)
-
-
 def _of_classes(
     part: SolvedPhase, given: Mapping[str, float], s: np.ndarray
 ) -> list[tuple[Sight, float]]:
@@ -296,7 +287,6 @@ def _of_normals(
     """The law is a mean of normals around `means`, which are gathered in bins."""
     counts, edges = np.histogram(means, BINS)
     middles, width = (edges[1:] + edges[:-1]) / 2, max(spread, BLUR)
-
     share = float(ndtr(means / max(spread, TINY)).mean())
     return _of_parts(middles, paths, counts / means.size, width), share
 
@@ -307,15 +297,10 @@ def _of_parts(
     """A law that is a mixture of normals of one spread."""
 
     def density(nu: np.ndarray) -> np.ndarray:
-        return _normals(nu, means, spread) @ weights
+        z = (nu[:, None] - means) / spread
+        return np.exp(-z * z / 2) / (np.sqrt(2 * np.pi) * spread) @ weights
 
     return Sight(paths, density, float(np.abs(means).max()) + SEEN * spread)
-
-
-def _normals(x: np.ndarray, means: np.ndarray, spread: float) -> np.ndarray:
-    """Densities of normals, shape (points, means)."""
-    z = (x[:, None] - means) / spread
-    return np.exp(-z * z / 2) / (np.sqrt(2 * np.pi) * spread)
 
 
 # ------------------------------------------------------------------- modes at any place
@@ -403,7 +388,7 @@ class PortraitsOfModes(Portraits):
         self, rate: Callable[..., np.ndarray], width: int, size: float, count: int
     ) -> np.ndarray:
         """Trajectories of all directions, (starts, directions, times)."""
-        y = size * _spread_starts(width, count)
+        y = size * as_normals(scrambled(FEW, width, 0)[:count]).T
         found = [y]
         for left, right in pairwise(self.s[::2]):
             middle = (left + right) / 2
@@ -423,8 +408,3 @@ class PortraitsOfModes(Portraits):
         paths = states[:, :-1, : len(STARTS)]
         scaled = _in_spreads(paths, flow, times[0], point["sigma"], size)
         return {"share": flow.shares(states[-1]), "paths": scaled}
-
-
-def _spread_starts(width: int, count: int) -> np.ndarray:
-    """A few normal starting points that fill all directions, (width, count)."""
-    return as_normals(scrambled(FEW, width, 0)[:count]).T

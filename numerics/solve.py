@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from .attributes import attributes
 from .batch import (
     FLAT,
     SHARES,
+    Batch,
     SolvedPhase,
     ends,
     final_shares,
@@ -137,54 +137,54 @@ def solve_point(
     question = asked(limit, values)
     held = printed_limit(question.printed)
     point = complete(held, question.values)
-    if "modes" in held.about:
-        return _solved_modes(held, times, point, solver, starts)
-    parts = solved_phases(held, point, times, solver)
-    for part in parts:
-        _speak(part, solver)
-    rows = [_phase_rows(part, times, point, solver, starts) for part in parts]
+    batch = Batch(held, point, solver)
+    solved = _solved_modes if "modes" in held.about else _solved_features
+    rows, sample, by = solved(batch, times, starts)
     about = {
         "values": point,
-        "solver": asdict(solver) | {"computed_by": _computed_by(parts)},
+        "solver": asdict(solver) | {"computed_by": by},
         "model": dict(held.about),
     }
-    return Solution(
-        held, times, rows, _sample(held, point, parts, solver), starts, about
-    )
+    return Solution(held, times, rows, sample, starts, about)
 
 
-def _solved_modes(
-    limit: PrintedLimit,
-    times: np.ndarray,
-    point: Mapping[str, float],
-    solver: Solver,
-    nu0: np.ndarray | None,
-) -> Solution:
+Solved = tuple[list[dict[str, np.ndarray]], dict[str, Any], dict[str, dict[str, str]]]
+"""The rows of every phase, the sample, and what computed the numbers of each phase."""
+
+
+def _solved_features(batch: Batch, times: np.ndarray, nu0: np.ndarray | None) -> Solved:
+    """Solve a target of signs, feature by feature."""
+    parts, by = solved_phases(batch, times), {}
+    for part in parts:
+        _speak(part, batch.solver)
+        by[part.phase.name] = {"learned": part.by}
+        by[part.phase.name] |= {"share": part.shares.by} if part.shares else {}
+    rows = [_phase_rows(part, times, batch, nu0) for part in parts]
+    return rows, _sample(batch, parts), by
+
+
+def _solved_modes(batch: Batch, times: np.ndarray, nu0: np.ndarray | None) -> Solved:
     """Solve a mixture of modes: all is closed or an average, no flow is followed."""
+    limit, backend = batch.limit, batch.solver.backend
     if nu0 is not None:
         raise ModelError(
             "`nu0` draws trajectories along one mean, but modes have several "
             "directions. Leave it out."
         )
-    if solver.backend != "scipy":
+    if backend != "scipy":
         raise ModelError(
             "Modes are solved by NumPy and SciPy, for all is closed or an average, but "
-            f"`backend` is `{solver.backend}`. Leave it out."
+            f"`backend` is `{backend}`. Leave it out."
         )
     from .modes.evaluate import solve_modes
 
     if limit.about["samples"]:
         warnings.warn(NO_SHARES, stacklevel=3)
-    rows, sample = solve_modes(limit, times, point)
+    rows, sample = solve_modes(limit, times, batch.given)
     by = {part.name: {"learned": CLOSED} for part in limit.phases}
     for part in limit.phases if not limit.about["samples"] else ():
         by[part.name] |= {"share": "scipy"} if part.features else {}
-    about = {
-        "values": point,
-        "solver": asdict(solver) | {"computed_by": by},
-        "model": dict(limit.about),
-    }
-    return Solution(limit, times, rows, sample, None, about)
+    return rows, sample, by
 
 
 NO_SHARES = (
@@ -201,40 +201,17 @@ PARTED = (
 )
 
 
-def _computed_by(parts: list[SolvedPhase]) -> dict[str, dict[str, str]]:
-    """Say of each phase which backend found its overlaps and its shares."""
-    found = {}
-    for part in parts:
-        found[part.phase.name] = {"learned": part.by}
-        if part.shares is not None:
-            found[part.phase.name]["share"] = part.shares.by
-    return found
-
-
-def _sample(
-    limit: PrintedLimit,
-    point: Mapping[str, float],
-    parts: list[SolvedPhase],
-    solver: Solver,
-) -> dict[str, list[Any]]:
+def _sample(batch: Batch, parts: list[SolvedPhase]) -> dict[str, list[Any]]:
     """Return what describes the generated sample, one number for each feature."""
-    last = [final_shares(limit, part, point, solver) for part in parts]
-    table = share_table(parts, last, 1)
-    means, bulk = ends(limit, point)
-    tested = [x.alike for x in parts if x.alike is not None]
-    known_alike: dict[str, list[Any]] = {
-        "symmetric": [bool(x.symmetric[0]) for x in tested],
-        "split_gain": [float(x.gain[0]) for x in tested],
-    }
+    table = share_table(parts, [final_shares(batch, part) for part in parts], 1)
+    means, bulk = ends(batch)
     none = np.full_like(means, np.nan)
-    return (
-        {name: table.get(name, none)[0].tolist() for name in SHARES}
-        | {
-            "mode_mean": means[0].tolist(),
-            "bulk_variance": bulk.tolist(),
-        }
-        | (known_alike if tested else {})
-    )
+    found = {name: table.get(name, none)[0].tolist() for name in SHARES}
+    found |= {"mode_mean": means[0].tolist(), "bulk_variance": bulk.tolist()}
+    if tested := [x.alike for x in parts if x.alike is not None]:
+        found["symmetric"] = [bool(x.symmetric[0]) for x in tested]
+        found["split_gain"] = [float(x.gain[0]) for x in tested]
+    return found
 
 
 @dataclass(frozen=True)
@@ -317,7 +294,7 @@ def _speak(part: SolvedPhase, solver: Solver) -> None:
         if (apart := np.max(part.apart)) > FLAT:
             _warn("The learned overlaps", FLAT, apart, "is flat")
     if np.any(part.parted):
-        warnings.warn(PARTED, stacklevel=3)
+        warnings.warn(PARTED, stacklevel=4)
     decided, wanted = part.shares, share_limit(solver)
     if decided is not None and decided.bounded and decided.errors.max() > wanted:
         _warn("`share_plus`", wanted, decided.errors.max(), "bends sharply in time")
@@ -352,28 +329,20 @@ def _starts(nu0: ArrayLike | None) -> np.ndarray | None:
 
 
 def _phase_rows(
-    part: SolvedPhase,
-    s: np.ndarray,
-    point: Mapping[str, float],
-    solver: Solver,
-    nu0: np.ndarray | None,
+    part: SolvedPhase, s: np.ndarray, batch: Batch, nu0: np.ndarray | None
 ) -> dict[str, np.ndarray]:
     """Return the overlaps of a phase, its decided mode, and trajectories from `nu0`."""
     rows = {name: values[0] for name, values in part.overlaps.items()}
     flow = part.phase.sampling
     if part.phase.variance and flow is not None:
-        rows |= closed_values(flow.solved(), s, point)
+        rows |= closed_values(flow.solved(), s, batch.given)
     elif nu0 is not None and part.phase.features:
-        rows |= _fan(part.phase, s, point, solver, nu0)
+        rows |= _fan(part.phase, s, batch, nu0)
     return rows
 
 
 def _fan(
-    phase: PrintedPhase,
-    s: np.ndarray,
-    point: Mapping[str, float],
-    solver: Solver,
-    nu0: np.ndarray,
+    phase: PrintedPhase, s: np.ndarray, batch: Batch, nu0: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return trajectories of nu from the points `nu0`, population."""
     flow = phase.sampling
@@ -385,21 +354,15 @@ def _fan(
         )
     from .ode.integrate import integrate
 
-    grid, places = _grid(s)
-    names = flow.unknowns
+    grid = np.union1d([0.0], s) if s[-1] > 0 else np.array([0.0, 1.0])
+    solver, names = batch.solver, flow.unknowns
     found = integrate(
         flow.make(),
         init=dict.fromkeys(names, nu0),
-        params=params_of(flow, point),
+        params=params_of(flow, batch.given),
         t=grid,
         rtol=solver.rtol,
         atol=solver.atol,
         backend=solver.backend,  # type: ignore[arg-type]
     )
-    return {name: found[name][:, places].T for name in names}
-
-
-def _grid(s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The times from 0 on, at least two, and where the asked ones are among them."""
-    grid = np.union1d([0.0], s) if s[-1] > 0 else np.array([0.0, 1.0])
-    return grid, np.searchsorted(grid, s)
+    return {name: found[name][:, np.searchsorted(grid, s)].T for name in names}

@@ -14,17 +14,15 @@ import numpy as np
 
 from .batch import SolvedPhase
 from .codegen.kernel import Kernel, make_kernel
-from .codegen.snapshot import SATURATED, Printed
+from .codegen.snapshot import SATURATED
 from .ode.rk4 import rk4_step
+from .share.reduced import gamma_of
 
 END_POINTS = 401
 """End points, evenly spread, from which trajectories are followed backwards."""
 
-FARTHEST_START = 5.0
-"""Standard deviations of the starting points; 6e-7 lies outside."""
-
-ASYMPTOTIC = 1e9
-"""A state on which every sigmoid saturates."""
+FARTHEST_START = 5.0  # standard deviations of the starting points; 6e-7 lies outside
+ASYMPTOTIC = 1e9  # a state on which every sigmoid saturates
 
 LEAST_BLUR = 0.02
 """Smallest spread that a trajectory is blurred by, below what a screen shows."""
@@ -73,21 +71,10 @@ def trajectories(
 ) -> Trajectories:
     r"""Return the trajectories of $\nu$ of one feature through its solved window.
 
-    Parameters
-    ----------
-    part
-        The window, solved at the times `s`.
-    given
-        Its parameters by name.
-    s
-        Evenly spaced times from 0 to 1, an odd number: every second one is the
-        middle of a step of the classical Runge-Kutta rule.
-    place
-        Which of the features that the window decides, from 0; of a population, where
-        each moves by itself.
+    `part` is solved at `s`, evenly spaced times from 0 to 1, an odd number: every
+    second one is the middle of a step of the classical Runge-Kutta rule. `place` counts
+    the features that the window decides from 0; of a population each moves by itself.
 
-    Notes
-    -----
     With a reduced flow in $Y$ and $F$, the mean of $\nu$ given $Y(0)$ is $Y(0)/\Gamma$
     plus what $F$ gained, and its variance is $1 - 1/\Gamma$.
     """
@@ -95,7 +82,10 @@ def trajectories(
     assert flow is not None  # a window of one feature has one of them
     kernel = make_kernel(flow, "numpy")
     rate = _rate(kernel, part, given, s)
-    gamma = _gamma(flow, kernel, given)
+    gamma = 1.0  # where the flow moves nu itself
+    if "Gamma" in flow.observed:
+        params = np.array([[given[name] for name in kernel.parameters]], float)
+        gamma = float(gamma_of(flow, params)[0])
     reach = FARTHEST_START * np.sqrt(gamma)
     found = _backwards(rate, len(kernel.states), reach, s, place)
     first = found[0, place]
@@ -120,16 +110,6 @@ def _rate(
         return kernel["rhs"](s[i], list(y), list(inputs[:, i]), params, *kernel.rule)[0]
 
     return rate
-
-
-def _gamma(flow: Printed, kernel: Kernel, given: Mapping[str, float]) -> float:
-    """Return the variance of Y(0), or 1 where the flow moves nu itself."""
-    if "Gamma" not in flow.observed:
-        return 1.0
-    zeros = [0.0] * len(kernel.states), [0.0] * len(kernel.inputs)
-    params = [given[name] for name in kernel.parameters]
-    seen, _ = kernel["observables"](0.0, *zeros, params, *kernel.rule)
-    return float(seen[kernel.outputs("observables").index("Gamma")])
 
 
 def _backwards(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from ..errors import ModelError, did_you_mean
 from .models.model import D, Model
 from .phases import bulk, weights
 from .phases.denoiser import exact_flow, exact_mse
-from .phases.roles import Derivation, Following, Roles, roles_of
+from .phases.roles import Roles, roles_of
 from .phases.tied_score import tied_training
 from .references import bibtex
 from .symbols.shown import Typeset
@@ -77,7 +78,7 @@ class Phase(Typeset):
     def sampling(self) -> System | None:
         """The flow of a sample's overlaps; `None` where nothing is decided."""
         if self.features:
-            return self._following(self._roles.sampling)
+            return self._derived(self._roles.sampling, self.learned)
         every = len(self.decided) == len(self.model.target.features)
         return self._named(bulk.sampling(self.model, self.window)) if every else None
 
@@ -94,19 +95,17 @@ class Phase(Typeset):
     @cached_property
     def correction(self) -> System | None:
         """The leading finite-d correction of the learned overlaps."""
-        return self._following(self._roles.correction)
+        return self._derived(self._roles.correction, self.learned)
 
     @cached_property
     def levels(self) -> System:
         """The interpolant inside the window, in units of its powers of `d`."""
         window = self.window
         pairs = (("alpha", window.alpha), ("beta", window.beta))
+        equations = tuple(Equation("L0", sp.Symbol(x), e) for x, e in pairs)
+        names = () if window.kappa is None else (window.kappa,)
         return System(
-            name=f"{self.name}/levels",
-            kind="closed",
-            time=S_PHASE,
-            equations=tuple(Equation("L0", sp.Symbol(x), e) for x, e in pairs),
-            parameters=() if window.kappa is None else (window.kappa,),
+            f"{self.name}/levels", "closed", S_PHASE, equations, names
         ).check()
 
     @cached_property
@@ -123,17 +122,13 @@ class Phase(Typeset):
         closed = self.learned.kind == "closed"
         return tuple(s for s in (*roles, closed and self.correction) if s)
 
-    def _derived(self, derive: Derivation | None) -> System | None:
+    def _derived(
+        self, derive: Callable[..., System] | None, *learned: System
+    ) -> System | None:
         """The system of a role that only windows of features have."""
         if derive is None or not self.features:
             return None
-        return self._named(derive(self.model, self.window))
-
-    def _following(self, derive: Following | None) -> System | None:
-        """The same, for a role that follows from what is learned."""
-        if derive is None or not self.features:
-            return None
-        return self._named(derive(self.model, self.window, self.learned))
+        return self._named(derive(self.model, self.window, *learned))
 
     def _named(self, system: System) -> System:
         whole = replace(system, name=f"{self.name}/{system.name}")

@@ -112,13 +112,10 @@ def _entry(key: str, rows: list[str], version: str) -> str:
     if key == "dilaton":
         fields["version"] = version
     if "eprint" in fields:
-        fields |= {"archivePrefix": "arXiv", "url": _address(fields["eprint"])}
+        address = f"https://arxiv.org/abs/{fields['eprint']}"
+        fields |= {"archivePrefix": "arXiv", "url": address}
     kind = "article" if "journal" in fields else "misc"
     lines = [f"% {row}" for row in rows]
     lines += [f"@{kind}{{{key},"]
     lines += [f"  {name} = {{{value}}}," for name, value in fields.items()]
     return "\n".join([*lines, "}", ""])
-
-
-def _address(eprint: str) -> str:
-    return f"https://arxiv.org/abs/{eprint}"

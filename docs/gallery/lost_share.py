@@ -2,7 +2,8 @@
 
 import dilaton
 import numpy as np
-from dilaton.numerics.share.euler import euler, time_grid
+from dilaton.numerics.share.euler import euler
+from dilaton.numerics.times.grid import make_grid
 from dilaton.show import plots
 
 P, KAPPA, STEPS = 0.8, 3.0, 40
@@ -36,5 +37,5 @@ def figure(quick=False):
 
 def share(limit, d, count, schedule, rule):
     point = {"p": P, "sigma": 1.0, "kappa": KAPPA, "d": d}
-    grid = time_grid(limit, point, count, schedule, rule)
+    grid = make_grid(schedule, limit, point).times(count, rule)
     return euler(limit, point, grid)["share_plus"]

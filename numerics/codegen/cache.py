@@ -50,21 +50,17 @@ def load_source(source: str, name: str) -> ModuleType:
     edit) is put right, and a folder that cannot be written is replaced by a
     temporary one; both are said in a `UserWarning`.
     """
-    digest = hashlib.sha256(source.encode()).hexdigest()[:20]
-    title = f"{name}_{digest}"
+    title = f"{name}_{_checksum(source.encode())[:20]}"
     with _LOCK:
-        return sys.modules.get(title) or _loaded(source, title)
-
-
-def _loaded(source: str, title: str) -> ModuleType:
-    try:
-        path = _written(cache_folder() / "kernels" / f"{title}.py", source)
-    except OSError as error:
-        _unusable(error)
-        path = _written(
-            Path(tempfile.mkdtemp(prefix="dilaton-")) / f"{title}.py", source
-        )
-    return _imported(path, title)
+        if title in sys.modules:
+            return sys.modules[title]
+        try:
+            path = _written(cache_folder() / "kernels" / f"{title}.py", source)
+        except OSError as error:
+            _unusable(error)
+            folder = Path(tempfile.mkdtemp(prefix="dilaton-"))
+            path = _written(folder / f"{title}.py", source)
+        return _imported(path, title)
 
 
 def remembered(key: str, make: Callable[[], str]) -> str:
@@ -73,7 +69,7 @@ def remembered(key: str, make: Callable[[], str]) -> str:
     The text carries a checksum: one that does not match is made again. That, and a
     folder that cannot be written, are said in a `UserWarning`, the latter once.
     """
-    path = cache_folder() / "texts" / hashlib.sha256(key.encode()).hexdigest()[:40]
+    path = cache_folder() / "texts" / _checksum(key.encode())[:40]
     if (kept := _kept(path)) is not None:
         return kept
     text = make()
@@ -128,7 +124,7 @@ def _written(path: Path, source: str) -> Path:
         warnings.warn(
             f"The cached kernel `{path.name}` must hold the source it is named after, "
             "but does not. It has been written and is compiled again.",
-            stacklevel=4,
+            stacklevel=3,
         )
         forget_compiled(path)
         _publish(path, source, os.replace)

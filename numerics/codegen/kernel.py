@@ -310,13 +310,12 @@ def _array_text(system: System) -> str:
 
 
 def _loop_text(system: System, lanes: int, only: tuple[str, ...]) -> str:
-    from .printer import lane_function, loop_function, outputs_of
+    from .printer import loop_function, outputs_of
 
-    parts = []
-    for name, values in outputs_of(system, only).items():
-        function = lane_function if lanes and name == "rhs" else loop_function
-        parts.append("@printed\n" + function(system, name, values))
-    return "\n\n".join(parts)
+    return "\n\n".join(
+        f"@printed\n{loop_function(system, name, values, lanes > 0 and name == 'rhs')}"
+        for name, values in outputs_of(system, only).items()
+    )
 
 
 @lru_cache(maxsize=64)

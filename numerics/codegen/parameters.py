@@ -75,8 +75,7 @@ def _number(name: str, value: Any) -> float:
         ) from None
 
 
-BACKENDS = ("numba", "jax", "scipy")
-"""The backends that integrate and minimise."""
+BACKENDS = ("numba", "jax", "scipy")  # the backends that integrate and minimise
 
 
 def _admissible(point: Mapping[str, float]) -> None:

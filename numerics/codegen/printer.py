@@ -404,19 +404,19 @@ def array_function(system: System, name: str, values: Sequence[sp.Expr]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def loop_function(system: System, name: str, values: Sequence[sp.Expr]) -> str:
-    """Print a function of scalars that fills `out` (numba, one point)."""
-    lines = [f"def {name}({ARGUMENTS}, out):"]
-    lines += _docstring(system, name, f"fills out[{len(values)}]")
-    return "\n".join(lines + _loop_body(system, plan(values), "", 4)) + "\n"
+def loop_function(
+    system: System, name: str, values: Sequence[sp.Expr], lanes: bool = False
+) -> str:
+    """Print a function of scalars that fills `out` (numba).
 
-
-def lane_function(system: System, name: str, values: Sequence[sp.Expr]) -> str:
-    """Print a function of `LANES` points side by side, the last axis (numba)."""
-    lines = [f"def {name}({ARGUMENTS}, out):"]
-    lines += _docstring(system, name, f"fills out[{len(values)}, LANES]")
-    lines += ["    doubt = 0.0", "    for lane in range(LANES):"]
-    return "\n".join(lines + _loop_body(system, plan(values), "lane", 8)) + "\n"
+    It is of one point, or of `LANES` points side by side, the last axis.
+    """
+    shape = f"fills out[{len(values)}{', LANES' if lanes else ''}]"
+    lines = [f"def {name}({ARGUMENTS}, out):", *_docstring(system, name, shape)]
+    if lanes:
+        lines += ["    doubt = 0.0", "    for lane in range(LANES):"]
+    lane, indent = ("lane", 8) if lanes else ("", 4)
+    return "\n".join(lines + _loop_body(system, plan(values), lane, indent)) + "\n"
 
 
 def _loop_body(

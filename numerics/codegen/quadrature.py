@@ -23,24 +23,16 @@ import numpy as np
 
 from ...errors import SolveError
 
-HALF_WIDTH = 9.0
-"""The rule spans [-9, 9]: a standard normal leaves 2e-19 outside."""
-
-BLOCK = 16
-"""Rules are padded (with weight zero) to a multiple of this many nodes."""
-
-START = 62
-"""Intervals of the coarsest rule: 63 nodes and one of padding."""
-
-TRUST = 100.0
-"""How many times its estimate the error of a rule may be."""
+HALF_WIDTH = 9.0  # the rule spans [-9, 9]: a standard normal leaves 2e-19 outside
+BLOCK = 16  # rules are padded (with weight zero) to a multiple of this many nodes
+START = 62  # intervals of the coarsest rule: 63 nodes and one of padding
+TRUST = 100.0  # how many times its estimate the error of a rule may be
 
 _ANGLES = 2 * np.pi * np.outer(np.arange(BLOCK), (4, 5, 7, 8)) / BLOCK
 WAVES = np.hstack([np.cos(_ANGLES), np.sin(_ANGLES)])
 """Frequencies 4, 5, 7 and 8 of sixteen sums, (16, 8): cosines, then sines."""
 
-LIMIT = START * 2**9
-"""Intervals of the finest rule that is tried, 31 744."""
+LIMIT = START * 2**9  # intervals of the finest rule that is tried, 31 744
 
 
 class Rule(NamedTuple):

@@ -212,7 +212,7 @@ def printed_limit(limit: Limit | PrintedLimit) -> PrintedLimit:
         )
     if "phases" not in vars(limit):
         return _kept(key_of(limit.model), limit.derived)  # type: ignore[attr-defined]
-    phases = tuple(printed_phase(phase) for phase in limit.phases)
+    phases = tuple(map(printed_phase, limit.phases))
     return PrintedLimit(phases, limit.parameters, _about(limit))
 
 
@@ -246,46 +246,29 @@ def key_of(model: Model) -> str:
 
 def _kept(key: str, limit: Callable[[], Limit]) -> PrintedLimit:
     table = json.loads(remembered(key, lambda: json.dumps(_described(limit()))))
-    phases = [
-        _phase(row, f"{key}\n{i}", partial(_phase_of, limit, i))
+    phases = tuple(
+        _phase(row, f"{key}\n{i}", partial(lambda i: limit().phases[i], i))
         for i, row in enumerate(table["phases"])
-    ]
-    known = tuple(x for x in phases if x is not None)
-    return PrintedLimit(known, tuple(table["parameters"]), table["about"])
-
-
-def _phase(
-    table: dict[str, Any] | None, key: str, make: Callable[[], Any]
-) -> PrintedPhase | None:
-    if table is None:
-        return None
-    systems: dict[str, Any] = {}
-    for role in ROLES:
-        names = table.pop(role)
-        systems[role] = names and Printed(
-            **_tuples(names),
-            key=f"{key} {role}",
-            origin=None,
-            make=partial(_system_of, make, role),
-        )
-    features = tuple(table.pop("features"))
-    other = table.pop("ordinary")
-    ordinary = _phase(other, f"{key} ordinary", lambda: ordinary_phase(make()))
-    return PrintedPhase(
-        **table, features=features, **systems, make=make, ordinary=ordinary
     )
+    return PrintedLimit(phases, tuple(table["parameters"]), table["about"])
 
 
-def _tuples(table: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
-
-
-def _phase_of(limit: Callable[[], Limit], i: int) -> Phase:
-    return limit().phases[i]
-
-
-def _system_of(phase: Callable[[], Phase], role: str) -> System:
-    return getattr(phase(), role)
+def _phase(table: dict[str, Any], key: str, make: Callable[[], Any]) -> PrintedPhase:
+    """Return a phase from what is kept of it; `make` derives it."""
+    for role in ROLES:
+        if names := table[role]:
+            lists = {k: tuple(v) for k, v in names.items() if isinstance(v, list)}
+            table[role] = Printed(
+                **(names | lists),
+                key=f"{key} {role}",
+                origin=None,
+                make=partial(lambda role: getattr(make(), role), role),
+            )
+    table["features"] = tuple(table["features"])
+    if other := table["ordinary"]:
+        there = _phase(other, f"{key} ordinary", lambda: ordinary_phase(make()))
+        table["ordinary"] = there
+    return PrintedPhase(**table, make=make)
 
 
 def ordinary_phase(phase: Phase) -> Phase | None:

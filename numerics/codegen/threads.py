@@ -14,8 +14,7 @@ import numpy as np
 
 _HERE = threading.local()
 
-PIECES = 8
-"""Pieces for each thread: rows differ in what they cost."""
+PIECES = 8  # pieces for each thread: rows differ in what they cost
 
 
 def workers() -> int:

@@ -38,8 +38,7 @@ from ..codegen.snapshot import PrintedPhase
 from .objective import Objective, UnitKind
 from .result import Minima, charted
 
-EVERY = 10
-"""Every so many points of a piece are looked at."""
+EVERY = 10  # every so many points of a piece are looked at
 
 BEYOND = (1.0, 0.5)
 """Times below the last piece, where the closed branch is lowest, by its end."""
@@ -50,11 +49,8 @@ NOISY_SIGMA, SEEN = 5.0, 3.0
 STARTS = ((2.0, -2.0), (8.0, -8.0))
 """Fields of the samples that leave and of the rest, where descents start."""
 
-FEW = 3
-"""Samples of a class that may leave it together, at most."""
-
-LOWER = 1e-8
-"""Relative: a state whose objective is lower by more is one."""
+FEW = 3  # samples of a class that may leave it together, at most
+LOWER = 1e-8  # relative: a state whose objective is lower by more is one
 
 APART = np.array([[1.0, 0.0], [-0.5, 0.5], [-0.5, -0.5]])
 """Contrasts of three groups of samples, of which `w` is made."""

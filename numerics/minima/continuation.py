@@ -27,29 +27,20 @@ from .landscape import ALIKE, Landscape, Point
 if TYPE_CHECKING:
     from ...theory.symbols.system import System
 
-FLOOR = 1e-3
-"""Where the followed minima end; below it the last one is kept."""
-
-LADDER = 0.75
-"""Ratio of neighbouring times on the way down."""
+FLOOR = 1e-3  # where the followed minima end; below it the last one is kept
+LADDER = 0.75  # ratio of neighbouring times on the way down
 
 SEARCHES = (1.0, 0.3)
 """Times at which minima are searched for; those found later are followed too."""
 
-SWITCH = 1e-9
-"""How well the time is known at which another minimum takes over."""
+SWITCH = 1e-9  # how well the time is known at which another minimum takes over
 
 ROUNDING = 1e-13
 """Objectives that differ by less are equal: branches merge where units fall silent."""
 
-SATURATED = 40.0
-"""A bias this large saturates a unit to the last digit."""
-
-FADING = 1e-6
-"""A minimum may be lost this close, in s, above where it falls silent."""
-
-FAINT = 1e-13
-"""Size of w that stands for 0 where the printed equations divide by it."""
+SATURATED = 40.0  # a bias this large saturates a unit to the last digit
+FADING = 1e-6  # a minimum may be lost this close, in s, above where it falls silent
+FAINT = 1e-13  # size of w that stands for 0 where the printed equations divide by it
 
 STABLE = (1.0, 0.5, 0.25)
 """Times at which it is tested whether the lowest minimum is one of the network."""

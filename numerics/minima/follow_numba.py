@@ -442,15 +442,5 @@ def follow(
             summary[row],
         )
         follow_row(
-            times,
-            grid,
-            floor,
-            closed,
-            guesses,
-            shapes,
-            how,
-            given,
-            rough,
-            tol,
-            own,
+            times, grid, floor, closed, guesses, shapes, how, given, rough, tol, own
         )

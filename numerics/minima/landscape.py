@@ -16,23 +16,18 @@ from ..codegen.kernel import make_kernel
 from ..codegen.snapshot import Printed, PrintedPhase
 from .objective import Evaluation, Objective, UnitKind
 
-SCATTERED = 4
-"""Random starting points of a search, beside the decoupled ones."""
-
-STATIONARY = 1e-9
-"""Largest slope at which a point counts as stationary."""
+SCATTERED = 4  # random starting points of a search, beside the decoupled ones
+STATIONARY = 1e-9  # largest slope at which a point counts as stationary
 
 CLOSE = 0.3
 """How far a minimum may move when it is polished or followed by Newton's method."""
 
-ALIKE = 1e-7
-"""Objectives that differ by less belong to one minimum, up to symmetry."""
+ALIKE = 1e-7  # objectives that differ by less belong to one minimum, up to symmetry
 
 MOST_CALLS = 200
 """Slopes that Newton's method may ask for; a minimum that is there takes a third."""
 
-STEP = 1e-5
-"""Step of the differences of slopes that make up a Hessian."""
+STEP = 1e-5  # step of the differences of slopes that make up a Hessian
 
 GRID = 2**16
 """So many nodes of pairs of fields are taken together, not to leave the cache."""
@@ -40,14 +35,9 @@ GRID = 2**16
 RUNAWAY = 14.0
 """A bias beyond this is on its way to saturation: 1 - tanh is below 2e-12."""
 
-FADED = 1e-4
-"""A unit of this size is on its way to 0, where one without bias is silent."""
-
-SHORT = 0.3
-"""Without bias a unit smaller than this may be about to fall silent."""
-
-FINEST = 500
-"""Intervals of the finest rule in each dimension."""
+FADED = 1e-4  # a unit of this size is on its way to 0, where one without bias is silent
+SHORT = 0.3  # without bias a unit smaller than this may be about to fall silent
+FINEST = 500  # intervals of the finest rule in each dimension
 
 
 @dataclass(frozen=True)

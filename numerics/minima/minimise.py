@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import ModelError, did_you_mean
+from ...errors import ModelError
 from ..codegen.chebyshev import chebyshev
 from ..codegen.kernel import make_kernel, numba_module
+from ..codegen.parameters import BACKENDS, check_choice
 from ..codegen.quadrature import START, trapezoid
 from ..codegen.snapshot import Printed, printed
 from ..codegen.threads import share_out
@@ -80,18 +81,12 @@ def minimise(
 
 
 def _follower(backend: str) -> Callable[..., tuple[np.ndarray, ...]]:
-    if backend == "jax":
-        return _follow_side_by_side
+    check_choice("backend", backend, BACKENDS)
     if backend == "scipy":
         from .newton_scipy import follow_scipy
 
         return follow_scipy
-    if backend != "numba":
-        raise ModelError(
-            f"`backend` must be one of numba, jax, scipy, but is `{backend}`"
-            + did_you_mean(backend, ("numba", "jax", "scipy"))
-        )
-    return _follow
+    return _follow_side_by_side if backend == "jax" else _follow
 
 
 @lru_cache(maxsize=4)
@@ -114,7 +109,10 @@ def _follow_side_by_side(
     early = (summary[:, 0] == 1) & (found[EDGES][:, 1] <= FLOOR)
     hard = (summary[:, 3] == BRANCHES.index("lost")) | (summary[:, 1] > 1)
     hard |= early & (times < FLOOR).any() | _noisy(system, columns)
-    return _merged(found, np.flatnonzero(hard), system, times, columns, tol, points)
+    again = np.flatnonzero(hard)
+    if not again.size:
+        return found
+    return _put(found, again, _follow(system, times, columns[again], tol, points))
 
 
 def _noisy(system: Printed, columns: np.ndarray) -> np.ndarray:
@@ -125,22 +123,6 @@ def _noisy(system: Printed, columns: np.ndarray) -> np.ndarray:
     seen, _ = kernel["observables"](1.0, [1.0, 0.0], [], [*columns.T], *kernel.rule)
     size = seen[kernel.outputs("observables").index("r")]
     return np.broadcast_to(size > 1 + NOISY, len(columns))
-
-
-def _merged(
-    found: tuple[np.ndarray, ...],
-    again: np.ndarray,
-    system: Printed,
-    times: np.ndarray,
-    columns: np.ndarray,
-    tol: float,
-    points: int,
-) -> tuple[np.ndarray, ...]:
-    """Put what the compiled loops find for some rows into the results."""
-    if not again.size:
-        return found
-    more = _follow(system, times, columns[again], tol, points)
-    return _put(found, again, more)
 
 
 def minimise_in_parts(
@@ -270,10 +252,8 @@ def _fill(
 
 def _minima(system: Printed, found: tuple[np.ndarray, ...]) -> Minima:
     values, facts, codes, smooth, edges, below, summary = found
-    second = np.where(summary[:, 2] >= 1e300, np.inf, summary[:, 2])
     interior = codes == BRANCHES.index("interior")
-    pieces = summary[:, 0].astype(int)
-    below = np.where((summary[:, 3] == BRANCHES.index("lost"))[:, None], np.nan, below)
+    lost = summary[:, 3] == BRANCHES.index("lost")
     return Minima(
         names=system.names,
         values=values,
@@ -283,12 +263,12 @@ def _minima(system: Printed, found: tuple[np.ndarray, ...]) -> Minima:
         quadrature=facts[..., 3],
         branch=codes,
         edges=edges,
-        pieces=pieces,
+        pieces=summary[:, 0].astype(int),
         minima=summary[:, 1].astype(int),
-        runner_up=second,
+        runner_up=np.where(summary[:, 2] >= 1e300, np.inf, summary[:, 2]),
         flat=summary[:, 4],
         status=np.array(["ok", "saturated", "lost"])[summary[:, 3].astype(int)],
         grid=chebyshev(smooth.shape[2]),
         smooth=smooth,
-        below=below,
+        below=np.where(lost[:, None], np.nan, below),
     )

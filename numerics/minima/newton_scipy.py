@@ -7,8 +7,6 @@ a ladder and from every minimum that is known; crossings come from Brent's metho
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from ..codegen.chebyshev import chebyshev
@@ -19,46 +17,32 @@ from .follow_numba import BRIEF, NOISY, PIECES
 from .newton_numba import ALIKE, FAR
 from .result import FLOOR, LEVELS, charted, guesses
 
-LADDER = 0.7
-"""Ratio of neighbouring times on the way down."""
-
-WEIGHTS = np.geomspace(1e-4, 20, 40)
-"""Values of omega on the grid of a landscape."""
+LADDER = 0.7  # ratio of neighbouring times on the way down
+WEIGHTS = np.geomspace(1e-4, 20, 40)  # values of omega on the grid of a landscape
 
 BIASES = np.sinh(np.linspace(-3.2, 3.2, 41))
 """Values of the bias there, closer around 0."""
 
-STRIDE = 1.0
-"""A branch that moves more between rungs is followed in smaller steps."""
+STRIDE = 1.0  # a branch that moves more between rungs is followed in smaller steps
 
 POLISHES = 3
 """Newton steps after the trust-region method, which stops where heights are equal."""
 
-LEVEL = 1e-9
-"""Relative slope of a minimum, at most."""
+LEVEL = 1e-9  # relative slope of a minimum, at most
 
 GAIN = 1e-13
 """Relative decrease by a Newton step, at most, at a minimum too narrow for that."""
 
-FAINT = 1e-6
-"""Weights smaller than this are none: the unit is closed."""
-
-MEETING = 1e-6
-"""Relative difference of two objectives at a crossing, at most."""
-
-
-@lru_cache(maxsize=16)
-def array_kernel(system: Printed) -> Kernel:
-    """Return the system's array functions; a reference for the compiled ones."""
-    return make_kernel(system, "numpy")
+FAINT = 1e-6  # weights smaller than this are none: the unit is closed
+MEETING = 1e-6  # relative difference of two objectives at a crossing, at most
 
 
 class _Row:
     """The objective of one row, its minima and its closed branch."""
 
-    def __init__(self, system: Printed, params: np.ndarray, tol: float) -> None:
-        self.kernel: Kernel = array_kernel(system)
-        self.params, self.tol, self.system = params, tol, system
+    def __init__(self, kernel: Kernel, params: np.ndarray, tol: float) -> None:
+        system = kernel.system
+        self.kernel, self.params, self.tol, self.system = kernel, params, tol, system
         self.size = len(self.kernel.states)
         self.rule = trapezoid(START)
         self.seen: tuple = None, None
@@ -351,7 +335,8 @@ def follow_scipy(
     system: Printed, times: np.ndarray, columns: np.ndarray, tol: float, points: int
 ) -> tuple[np.ndarray, ...]:
     """Follow every row; see `dilaton.numerics.minima.minimise` for what is returned."""
-    rows = [_follow_row(_Row(system, x, tol), system, times, points) for x in columns]
+    kernel = make_kernel(system, "numpy")
+    rows = [_follow_row(_Row(kernel, x, tol), system, times, points) for x in columns]
     most = max(len(row[3]) for row in rows)
     for row in rows:
         room = np.full((most, points, len(system.names)), np.nan)

@@ -25,8 +25,7 @@ LAST, SAMPLED = 1000.0, 30.0
 The second is for units whose shares are averages over sampled starts.
 """
 
-HALVINGS = 60
-"""Halvings of the interval in which a time is searched."""
+HALVINGS = 60  # halvings of the interval in which a time is searched
 
 POWERS = {"omega": 1, "zeta": 1, "v": 1, "c_hat": 1, "r": 2}
 """Powers of w and c in the overlaps that are not those of u, by their first words."""

@@ -113,15 +113,12 @@ def alone(found: Minima) -> Minima:
     if found.status[0] == "lost":
         raise SolveError(
             "The learned parameters must be followed from s = 1 down to where they "
-            f"saturate, but the minimum was lost below s = {_lost_at(found):.3g}. "
-            "Change the ridges slightly, or report the parameters.",
+            f"saturate, but the minimum was lost below s = "
+            f"{np.nanmin(found.edges[0]):.3g}. Change the ridges slightly, or report "
+            "the parameters.",
             found,
         )
     return found
-
-
-def _lost_at(found: Minima) -> float:
-    return float(np.nanmin(found.edges[0]))
 
 
 def batch(system: System | Printed, params: Mapping[str, Any]) -> np.ndarray:

@@ -7,12 +7,12 @@ randomised quasi-Monte Carlo gives a standard error.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from .confusion import FLAT
+from .confusion import differences
 from .scrambled import as_normals, scrambled
 
 REACH = 8.0  # standard deviations: 1e-15 is left outside
@@ -48,14 +48,6 @@ def normal_average(
     return _sobol(summed, basis.shape[1], max(within, RELATIVE))
 
 
-def differences(points: np.ndarray) -> np.ndarray:
-    """An orthonormal basis of the differences of points, (directions, rank)."""
-    centred = points - points.mean(0)
-    _, sizes, rows = np.linalg.svd(centred, full_matrices=False)
-    rank = max(1, int(np.sum(sizes > FLAT * sizes[0])))
-    return rows[:rank].T
-
-
 def _trapezoid(
     summed: Callable[[np.ndarray, np.ndarray], float], dim: int, within: float
 ) -> tuple[float, float]:
@@ -73,10 +65,18 @@ def _grid(count: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
     x = np.linspace(-REACH, REACH, count + 1)
     w = np.exp(-x * x / 2)
     w /= w.sum()
-    nodes = np.stack(np.meshgrid(*[x] * dim, indexing="ij")).reshape(dim, -1)
-    weights = np.stack(np.meshgrid(*[w] * dim, indexing="ij")).prod(0).ravel()
-    kept = weights > 1e-18
-    return nodes[:, kept], weights[kept]
+    return product_rule([(x, w)] * dim, 1e-18)
+
+
+def product_rule(
+    sides: Sequence[tuple[np.ndarray, np.ndarray]], least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes (dim, nodes) and weights of a product of rules, those above the least."""
+    nodes, weights = (
+        np.stack(np.meshgrid(*part, indexing="ij")) for part in zip(*sides, strict=True)
+    )
+    kept = weights.prod(0).ravel() > least
+    return nodes.reshape(len(nodes), -1)[:, kept], weights.prod(0).ravel()[kept]
 
 
 def _sobol(
@@ -84,15 +84,12 @@ def _sobol(
 ) -> tuple[float, float]:
     count = 2**9
     while True:
-        rows = np.array([summed(*_scrambled(count, dim, k)) for k in range(SCRAMBLES)])
+        points = (as_normals(scrambled(count, dim, k)).T for k in range(SCRAMBLES))
+        rows = np.array([summed(x, np.full(count, 1 / count)) for x in points])
         error = float(rows.std(ddof=1) / np.sqrt(SCRAMBLES))
         if error < within * abs(rows.mean()) or 2 * count > LARGEST:
             return float(rows.mean()), error
         count *= 4
-
-
-def _scrambled(count: int, dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    return as_normals(scrambled(count, dim, seed)).T, np.full(count, 1 / count)
 
 
 def scalar(value: Any) -> float:

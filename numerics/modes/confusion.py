@@ -66,10 +66,15 @@ def confusion(points: np.ndarray) -> Confusion:
 
 def span_coordinates(points: np.ndarray) -> np.ndarray:
     """Coordinates of points in the span of their differences, largest spread first."""
+    return (points - points.mean(0)) @ differences(points)
+
+
+def differences(points: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of the differences of points, (directions, rank)."""
     centred = points - points.mean(0)
     _, sizes, rows = np.linalg.svd(centred, full_matrices=False)
     rank = max(1, int(np.sum(sizes > FLAT * sizes[0])))
-    return centred @ rows[:rank].T
+    return rows[:rank].T
 
 
 def right_angles(points: np.ndarray) -> np.ndarray | None:

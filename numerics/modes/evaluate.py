@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -177,9 +178,4 @@ def mse_modes(
 
 def exponents_of(placed: Placed) -> np.ndarray:
     """The exponents of the directions as numbers."""
-    return np.array([_fraction(x) for x in placed.exponents])
-
-
-def _fraction(text: str) -> float:
-    top, _, bottom = text.partition("/")
-    return int(top) / int(bottom or 1)
+    return np.array([float(Fraction(x)) for x in placed.exponents])

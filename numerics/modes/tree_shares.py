@@ -74,8 +74,10 @@ def tree_shares(
     for level, scale in zip(placed.tree, ends, strict=True):
         for branch in level.branches:
             whole = tuple(sorted(k for group in branch for k in group))
-            known = _confusion(_key(placed.points(branch, level.directions)), scale)
-            inside = _of_groups(weights, branch)
+            points = placed.points(branch, level.directions).tolist()
+            known = _confusion(tuple(map(tuple, points)), scale)
+            own = [weights[..., [k - 1 for k in group]].sum(-1) for group in branch]
+            inside = np.stack(own, axis=-1)
             parts, doubts = branch_shares(known, inside / inside.sum(-1, keepdims=True))
             parent, doubt = value.pop(whole), error.pop(whole)
             for i, group in enumerate(branch):
@@ -96,12 +98,6 @@ def branch_shares(
     return value, np.sqrt(squares / (count - 1) / count)
 
 
-def _of_groups(weights: np.ndarray, branch: Sequence[Group]) -> np.ndarray:
-    """Added weights of the groups of a branch, along the last axis."""
-    each = [weights[..., [k - 1 for k in group]].sum(-1) for group in branch]
-    return np.stack(each, axis=-1)
-
-
 def spread(groups: Mapping[Group, Any], weights: np.ndarray) -> np.ndarray:
     """Give each mode its part of its group; equal modes share by their weights."""
     found = np.empty(weights.shape)
@@ -112,14 +108,7 @@ def spread(groups: Mapping[Group, Any], weights: np.ndarray) -> np.ndarray:
     return found
 
 
-Key = tuple[tuple[float, ...], ...]
-
-
-def _key(points: np.ndarray) -> Key:
-    return tuple(map(tuple, points.tolist()))
-
-
 @lru_cache(maxsize=4096)
-def _confusion(points: Key, scale: float) -> Confusion:
+def _confusion(points: tuple[tuple[float, ...], ...], scale: float) -> Confusion:
     with np.errstate(invalid="ignore"):
         return confusion(np.array(points) * scale)

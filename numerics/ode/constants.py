@@ -68,12 +68,9 @@ def _collected(
     if isinstance(expr, Average):
         return Average(_collected(expr.integrand, fixed, found), *expr.variables)
     if isinstance(expr, sp.Add | sp.Mul):
-        mine = [a for a in expr.args if a.free_symbols and _only(a, fixed)]
+        free_of = [a for a in expr.args if a.free_symbols and not a.has(Average)]
+        mine = [a for a in free_of if a.free_symbols <= fixed]
         rest = [_collected(a, fixed, found) for a in expr.args if a not in mine]
         together = [_collected(expr.func(*mine), fixed, found)] if mine else []
         return expr.func(*together, *rest)
     return expr.func(*(_collected(a, fixed, found) for a in expr.args))
-
-
-def _only(expr: sp.Expr, fixed: frozenset[sp.Symbol]) -> bool:
-    return expr.free_symbols <= fixed and not expr.has(Average)

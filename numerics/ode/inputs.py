@@ -59,7 +59,9 @@ class Inputs:
             parts.append(chebyshev_coefficients(np.stack(rows, axis=1)))
         coefficients = np.stack(parts, axis=2)
         batch = coefficients.shape[0]
-        return cls(names, _copied(breaks, (batch, breaks.shape[1])), coefficients)
+        # a copy in C order: numba compiles again for any other layout
+        ends = np.array(np.broadcast_to(breaks, (batch, breaks.shape[1])), order="C")
+        return cls(names, ends, coefficients)
 
     def __call__(self, times: Any) -> dict[str, np.ndarray]:
         """Evaluate at `times`, shape ``(points,)``; arrays of ``(batch, points)``."""
@@ -86,12 +88,6 @@ class Inputs:
             return self
         return Inputs(self.names, self.breaks[rows], self.coefficients[rows])
 
-    def tail(self) -> np.ndarray:
-        """Return the size of the last two coefficients against the largest, by row."""
-        c = np.abs(self.coefficients)
-        largest = np.maximum(c.max(axis=(2, 3)), 1e-300)
-        return (c[..., -2:].max(axis=(2, 3)) / largest).max(axis=1, initial=0.0)
-
     def checked(self, names: tuple[str, ...], batch: int, span: tuple) -> Inputs:
         """Return them in the order of `names` for `batch` rows, or raise."""
         missing = [n for n in names if n not in self.names]
@@ -117,11 +113,6 @@ class Inputs:
         order = [self.names.index(n) for n in names]
         coefficients = np.ascontiguousarray(self.coefficients[:, order])
         return Inputs(names, np.ascontiguousarray(self.breaks), coefficients)
-
-
-def _copied(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Broadcast into a C-ordered copy: numba compiles again for any other layout."""
-    return np.array(np.broadcast_to(array, shape), order="C")
 
 
 def no_inputs(span: tuple[float, float]) -> Inputs:

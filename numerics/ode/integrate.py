@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...errors import ModelError, ShapeError, SolveError, did_you_mean
+from ...errors import ModelError, ShapeError, SolveError
 from ...theory.symbols.system import System
+from ..codegen.parameters import BACKENDS, check_choice
 from .inputs import Inputs
 from .problem import STATUS, Flow, Problem, StepControl, checked
-from .singular_end import regular_end, to_regular
+from .singular_end import regular_end
 
 Backend = Literal["numba", "jax", "scipy"]
 
@@ -90,8 +91,12 @@ def integrate(
     """
     given = np.asarray(t, float)
     if singular_end:
-        t = _regular_times(given)
-        system = regular_end(system)
+        if np.any(given > 1):
+            raise ShapeError(
+                "With `singular_end` the times must end at 1 or before, but `t` goes "
+                f"to {given.max():g}. Rescale the time."
+            )
+        t, system = 1 - np.sqrt(1 - given), regular_end(system)
     control = StepControl(rtol, atol, max_steps, max_step)
     problem = checked(system, init, params, t, inputs, control)
     solve = _solver(backend)
@@ -109,15 +114,6 @@ def integrate(
     if on_failure == "raise" and np.any(flow.status):
         raise SolveError(_failure(flow), flow)
     return flow
-
-
-def _regular_times(times: np.ndarray) -> np.ndarray:
-    if np.any(times > 1):
-        raise ShapeError(
-            "With `singular_end` the times must end at 1 or before, but `t` goes to "
-            f"{times.max():g}. Rescale the time."
-        )
-    return to_regular(times)
 
 
 def _failure(flow: Flow) -> str:
@@ -138,6 +134,7 @@ def _failure(flow: Flow) -> str:
 
 
 def _solver(backend: str) -> Callable[[Problem, str | None], Flow]:
+    check_choice("backend", backend, BACKENDS)
     if backend == "numba":
         from .lanes import solve_lanes
 
@@ -146,12 +143,6 @@ def _solver(backend: str) -> Callable[[Problem, str | None], Flow]:
         from .with_diffrax import solve_batch
 
         return solve_batch
-    if backend == "scipy":
-        from .with_scipy import solve_each
+    from .with_scipy import solve_each
 
-        return solve_each
-    known = ("numba", "jax", "scipy")
-    raise ModelError(
-        f"`backend` must be one of {', '.join(known)}, but is `{backend}`"
-        + did_you_mean(str(backend), known)
-    )
+    return solve_each

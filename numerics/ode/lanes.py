@@ -139,24 +139,8 @@ def _marched(problem: Problem, method: str, lanes: int) -> Flow:
             counts["status"][rows] = np.where(counts["status"][rows], 0, 4)
             break
         intervals *= 2
-    info = {
-        "backend": "numba",
-        "method": method,
-        "lanes": lanes,
-        "rtol": problem.rtol,
-        "atol": problem.atol,
-        "average_error": float(error_bound(worst).max()) if worst.any() else 0.0,
-    }
-    return Flow(
-        tuple(map(str, problem.system.unknowns)),
-        problem.times,
-        y,
-        counts["status"],
-        counts["steps"],
-        counts["rejected"],
-        reached,
-        info,
-    )
+    about = {"backend": "numba", "method": method, "lanes": lanes}
+    return problem.solved([y, *counts.values(), reached], worst, **about)
 
 
 def _march(

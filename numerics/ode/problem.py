@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -13,7 +13,8 @@ from ...errors import ModelError, ShapeError, did_you_mean
 from ...theory.symbols.gaussian import Average
 from ...theory.symbols.system import System
 from ..codegen.kernel import ordered
-from ..codegen.parameters import check_tolerances
+from ..codegen.parameters import check_choice, check_tolerances
+from ..codegen.quadrature import error_bound
 from .inputs import Inputs, no_inputs
 
 STATUS = (
@@ -84,6 +85,19 @@ class Problem:
     atol: float
     max_steps: int
     max_step: float
+
+    def solved(
+        self, rows: Sequence[np.ndarray], worst: np.ndarray, **about: Any
+    ) -> Flow:
+        """Return states, status, steps, rejections and times reached as a flow.
+
+        `worst` is what the averages may be wrong by; `about` the backend and so on.
+        """
+        off = float(error_bound(worst).max()) if np.any(worst) else 0.0
+        info = about | {"rtol": self.rtol, "atol": self.atol, "average_error": off}
+        names = tuple(map(str, self.system.unknowns))
+        y, status, steps, rejected, reached = rows
+        return Flow(names, self.times, y, status, steps, rejected, reached, info)
 
 
 class StepControl(NamedTuple):
@@ -200,11 +214,7 @@ def _table(given: Mapping[str, np.ndarray], labels: list[str], batch: int):
 def chosen(method: str | None, known: Iterable[str], default: str) -> str:
     """Return the method asked for, or the default; refuse what a backend has not."""
     method = default if method is None else method
-    if method not in known:
-        raise ModelError(
-            f"`method` must be one of {', '.join(known)}, but is `{method}`"
-            + did_you_mean(str(method), known)
-        )
+    check_choice("method", method, tuple(known))
     return method
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-import numpy as np
 import sympy as sp
 
 from ...errors import ModelError
@@ -42,11 +41,6 @@ def regular_end(system: System) -> System:
         for eq in system.equations
     )
     return replace(system, equations=rows, observables=())
-
-
-def to_regular(times: np.ndarray) -> np.ndarray:
-    """Return z of the times."""
-    return 1 - np.sqrt(1 - times)
 
 
 def _regular(expr: sp.Expr, time: sp.Symbol, name: str) -> sp.Expr:

@@ -179,56 +179,43 @@ def _error(table: Tableau) -> list[str]:
 def _dense_dopri5() -> str:
     from scipy.integrate import RK45
 
-    lines = ["@fused", f"def extra({_ARGUMENTS}):"]
-    lines += ['    """Take no stage: the seven of the step are enough."""']
-    lines += ["    return 0.0", "", "", "@fused"]
-    lines += ["def interpolant(h, y, tried, k, poly):"]
-    lines += ['    """Fill the coefficients of x, ..., x**4 of the dense output."""']
-    lines += [*_views(7), *_LOOP]
-    lines += [
-        f"            poly[{p}, i, lane] = h[lane]*({_combination(RK45.P[:, p])})"
-        for p in range(4)
+    extra = [
+        '    """Take no stage: the seven of the step are enough."""',
+        "    return 0.0",
     ]
-    lines += ["", "", "@fused", "def interpolate(work, y, i, lane, x):"]
-    lines += ['    """Return the dense output at the fraction x of the step."""']
-    lines += ["    poly = work[3]"]
-    lines += ["    value = 0.0", "    for p in range(TERMS):"]
-    lines += ["        value = (value + poly[TERMS - 1 - p, i, lane])*x"]
-    lines += ["    return y[i, lane] + value"]
-    return "\n".join(lines) + "\n"
+    rows = [f"h[lane]*({_combination(RK45.P[:, p])})" for p in range(4)]
+    values = ["        value = (value + poly[TERMS - 1 - p, i, lane])*x"]
+    return _dense(extra, [*_views(7), *_LOOP], rows, values)
 
 
 def _dense_dop853() -> str:
     from scipy.integrate import DOP853
 
-    lines = ["@fused", f"def extra({_ARGUMENTS}):"]
-    lines += [
-        '    """Take the three stages of the dense output; k[12] is f at t + h."""'
-    ]
-    lines += [*_views(16), "    worst = 0.0"]
+    extra = ['    """Take three more stages; k[12] is f at t + h."""', *_views(16)]
+    extra += ["    worst = 0.0"]
     for j in range(3):
         row, c = DOP853.A_EXTRA[j][: 13 + j], DOP853.C_EXTRA[j]
-        lines += _stage(13 + j, row, c)
-    lines += ["    return worst", "", "", "@fused"]
+        extra += _stage(13 + j, row, c)
+    head = [*_views(16), *_LOOP, "            rise = tried[i, lane] - y[i, lane]"]
+    head += ["            first, last = h[lane]*k0[i, lane], h[lane]*k12[i, lane]"]
+    rows = ["rise", "first - rise", "2.0*rise - first - last"]
+    rows += [f"h[lane]*({_combination(DOP853.D[p])})" for p in range(4)]
+    values = [
+        "        value += poly[TERMS - 1 - p, i, lane]",
+        "        value *= x if p % 2 == 0 else 1.0 - x",
+    ]
+    return _dense([*extra, "    return worst"], head, rows, values)
+
+
+def _dense(
+    extra: list[str], head: list[str], rows: list[str], values: list[str]
+) -> str:
+    """Print what gives states inside a step, from the parts in which methods differ."""
+    lines = ["@fused", f"def extra({_ARGUMENTS}):", *extra, "", "", "@fused"]
     lines += ["def interpolant(h, y, tried, k, poly):"]
-    lines += ['    """Fill the seven coefficients of the dense output."""']
-    lines += [*_views(16), *_LOOP]
-    lines += [
-        "            rise = tried[i, lane] - y[i, lane]",
-        "            first, last = h[lane]*k0[i, lane], h[lane]*k12[i, lane]",
-        "            poly[0, i, lane] = rise",
-        "            poly[1, i, lane] = first - rise",
-        "            poly[2, i, lane] = 2.0*rise - first - last",
-    ]
-    lines += [
-        f"            poly[{3 + p}, i, lane] = h[lane]*({_combination(DOP853.D[p])})"
-        for p in range(4)
-    ]
+    lines += ['    """Fill the coefficients of the dense output."""', *head]
+    lines += [f"            poly[{p}, i, lane] = {row}" for p, row in enumerate(rows)]
     lines += ["", "", "@fused", "def interpolate(work, y, i, lane, x):"]
     lines += ['    """Return the dense output at the fraction x of the step."""']
-    lines += ["    poly = work[3]"]
-    lines += ["    value = 0.0", "    for p in range(TERMS):"]
-    lines += ["        value += poly[TERMS - 1 - p, i, lane]"]
-    lines += ["        value *= x if p % 2 == 0 else 1.0 - x"]
-    lines += ["    return y[i, lane] + value"]
-    return "\n".join(lines) + "\n"
+    lines += ["    poly = work[3]", "    value = 0.0", "    for p in range(TERMS):"]
+    return "\n".join([*lines, *values, "    return y[i, lane] + value"]) + "\n"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +17,10 @@ from ...theory.symbols.system import System
 from ..codegen.double import in_double
 from ..codegen.kernel import make_kernel, ordered
 from ..codegen.quadrature import LIMIT, START, error_bound, trapezoid
+from .inputs import Inputs
 from .problem import AVERAGES, Flow, Problem, chosen, has_averages
 
-if TYPE_CHECKING:
-    from .inputs import Inputs
-
-LOCKSTEP = 256
-"""Rows that a CPU integrates side by side; a GPU takes them all."""
+LOCKSTEP = 256  # rows that a CPU integrates side by side; a GPU takes them all
 
 METHODS = {"dopri8": "Dopri8", "dopri5": "Dopri5", "kvaerno5": "Kvaerno5"}
 
@@ -249,9 +246,7 @@ def solve_batch(problem: Problem, method: str | None) -> Flow:
     status = np.where((bound > tol) & (status == 0) & (worst > 0), 4, status)
     ended = np.isfinite(y).all(axis=2)
     last = problem.times[np.maximum(ended.sum(axis=1) - 1, 0)]
-    info: dict[str, Any] = {"backend": "jax", "method": method, "devices": devices}
-    info |= {"rtol": problem.rtol, "atol": problem.atol}
-    info["average_error"] = float(bound.max()) if worst.any() else 0.0
-    names = tuple(map(str, problem.system.unknowns))
     reached = np.where(status == 0, problem.times[-1], last)
-    return Flow(names, problem.times, y, status, steps, rejected, reached, info)
+    rows = [y, status, steps, rejected, reached]
+    off = np.where(np.isfinite(worst), worst, 0.0)
+    return problem.solved(rows, off, backend="jax", method=method, devices=devices)

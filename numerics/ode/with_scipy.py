@@ -5,8 +5,6 @@ Explicit (``dop853``, ``rk45``) or implicit with the printed Jacobian (``radau``
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..codegen.kernel import Kernel, make_kernel
@@ -89,12 +87,8 @@ def solve_each(problem: Problem, method: str | None) -> Flow:
         if error_bound(row.worst) > tol and status[i] == 0:
             status[i] = 4
         worst = max(worst, row.worst)
-    info: dict[str, Any] = {"backend": "scipy", "method": method}
-    info |= {"rtol": problem.rtol, "atol": problem.atol}
-    info["average_error"] = float(error_bound(worst)) if worst else 0.0
-    names = tuple(map(str, problem.system.unknowns))
-    none = np.zeros(batch, np.int64)
-    return Flow(names, problem.times, y, status, steps, none, reached, info)
+    rows = [y, status, steps, np.zeros(batch, np.int64), reached]
+    return problem.solved(rows, np.array(worst), backend="scipy", method=method)
 
 
 def _march_row(row: _Row, problem: Problem, i: int, method: str, y: np.ndarray):
@@ -127,8 +121,7 @@ def _march_row(row: _Row, problem: Problem, i: int, method: str, y: np.ndarray):
 def _solved(row: _Row, problem: Problem, method: str, span, state, at):
     from scipy.integrate import solve_ivp
 
-    jac = row.jacobian if method == "radau" else None
-    options = {} if jac is None else {"jac": jac}
+    options = {"jac": row.jacobian} if method == "radau" else {}
     return solve_ivp(
         row.rhs,
         span,

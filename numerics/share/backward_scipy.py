@@ -17,11 +17,8 @@ from ..codegen.quadrature import START, trapezoid
 from ..codegen.snapshot import Printed
 from .backward_numba import FINEST, NARROW, REACH, SAFE, WIDE
 
-ENDS = 65
-"""End points from which trajectories are followed backwards."""
-
-FEW = 17
-"""End points that tell what interpolating the inputs may change."""
+ENDS = 65  # end points from which trajectories are followed backwards
+FEW = 17  # end points that tell what interpolating the inputs may change
 
 HALVINGS = 50
 

@@ -9,7 +9,7 @@ $\theta$ follows from the implicit function theorem.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -17,15 +17,13 @@ from scipy.special import expit, logit, ndtr
 
 from ...errors import ModelError
 from ...theory.derive import Limit, derive
+from ...theory.models.spec import Spec
 from ..codegen.double import in_double
 from ..codegen.kernel import make_kernel
 from ..codegen.parameters import complete, dimension, whole_number
 from ..times.grid import make_grid
 from .euler import KEEP_SHARE, KEEP_SPREAD, REACH, follow_samples, sign_changes
 from .rules import ExactFlow, euler_steps
-
-if TYPE_CHECKING:
-    from ...theory.models.spec import Spec
 
 STARTS = ("dilated", "log-snr", "mse-decrements")
 """Grids from which the points are moved; the best end is taken."""

@@ -8,25 +8,21 @@ and the sign changes of its result are located by bisection.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
 
 from ...errors import ModelError
-from ...theory.derive import Limit
-from ...theory.models.model import Modes
+from ...theory.limit import Limit
+from ...theory.models.model import Model, Modes
+from ...theory.models.spec import Spec
 from ..asked import Asked, asked
 from ..codegen.parameters import check_choice, complete, dimension
 from ..times.grid import TimeGrid, make_grid
 from .modes_flow import ModesFlow
 from .rules import RULES, ExactFlow, Times
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ...theory.models.model import Model
-    from ...theory.models.spec import Spec
 
 GRID = 4001
 REACH = 8.5  # standard deviations; a normal leaves 2e-17 outside
@@ -135,24 +131,13 @@ def _prepared(
     return kind(limit, point), [(g.text, g) for g in made]
 
 
-def time_grid(
-    limit: Limit, point: Mapping[str, float], count: int, grid: str, rule: str
-) -> Times:
-    """The ends of the steps in ``tau`` and where each asks for the velocity."""
-    return make_grid(grid, limit, point).times(count, rule)
-
-
 def euler(limit: Limit, point: Mapping[str, float], times: Times) -> dict[str, Any]:
     """Follow every projection and the bulk through the Euler steps of `times`."""
     return follow_samples(ExactFlow(limit, point), times, "left")
 
 
 def follow_samples(
-    flow: ExactFlow,
-    times: Times,
-    rule: str,
-    points: int = GRID,
-    rounds: int = ROUNDS,
+    flow: ExactFlow, times: Times, rule: str, points: int = GRID, rounds: int = ROUNDS
 ) -> dict[str, Any]:
     """Follow every projection and the bulk through the steps of `times` by `rule`.
 
@@ -231,5 +216,4 @@ __all__ = [
     "smallest_steps",
     "step_states",
     "steps",
-    "time_grid",
 ]

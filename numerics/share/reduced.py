@@ -30,27 +30,20 @@ if TYPE_CHECKING:
 FEWEST = 8
 """Steps of order 8 through the window at first; doubled until they are enough."""
 
-DOUBLINGS = 6
-"""The window is crossed in at most 8 * 2^5 steps."""
+DOUBLINGS = 6  # the window is crossed in at most 8 * 2^5 steps
 
 MORE_POINTS = (161, 641)
 """Points in time at which a minimum is known where the share is not known well."""
 
-FINE = 16 * START
-"""Intervals of the rule over starts where the share is not known well."""
-
-GOAL = 1e-8
-"""An error of a share that is small enough at any tolerance."""
+FINE = 16 * START  # intervals of the rule over starts where the share is not known well
+GOAL = 1e-8  # an error of a share that is small enough at any tolerance
 
 ENDS = 1025
 """Largest number of end points from which trajectories are followed backwards."""
 
 
 def known_share(
-    phase: Phase | PrintedPhase,
-    found: Minima,
-    given: Mapping[str, Any],
-    solver: Solver,
+    phase: Phase | PrintedPhase, found: Minima, given: Mapping[str, Any], solver: Solver
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return share and error bound as `sample_share`, better known where they need it.
 
@@ -97,25 +90,10 @@ def sample_share(
     $$
 
     $y^*$ is found backwards in time, where the flow contracts. For a Gamma of 1 it
-    is the separatrix alone.
-
-    Parameters
-    ----------
-    phase
-        A phase with a reduced sampling flow (`projected`).
-    found
-        The minima of `phase.learned`, from `minimise` with the same parameters.
-    given
-        The parameters by name, each of shape () or (rows,).
-    solver
-        The backend, and the tolerance of the share.
-    intervals
-        Those of the rule over what Y(0) leaves open, but on JAX.
-
-    Returns
-    -------
-    tuple
-        Three arrays of shape (rows,): nan where the minimum was lost.
+    is the separatrix alone. `found` are the minima of the phase at the same parameters,
+    `given`, each of shape () or (rows,); `intervals` are those of the rule over what
+    Y(0) leaves open, but on JAX. All arrays have the shape (rows,), nan where the
+    minimum was lost. Raises `ModelError` for a phase without a reduced flow.
     """
     flow = printed_phase(phase).projected
     if flow is None:
@@ -124,8 +102,9 @@ def sample_share(
             "none (an autoencoder without bias, or tied). Follow the sampling flow."
         )
     order = [found.names.index(x) for x in flow.inputs]
-    params = _batch(flow, given, len(found.pieces))
-    gamma = _gamma(flow, params)
+    columns = [np.broadcast_to(given[p], len(found.pieces)) for p in flow.parameters]
+    params = np.ascontiguousarray(np.stack(columns, axis=-1), dtype=float)
+    gamma = gamma_of(flow, params)
     smooth, below = found.smooth[..., order], found.below[:, order]
     bias = flow.inputs.index("b")
     below[:, bias] = np.where(np.isinf(below[:, bias]), SATURATED, below[:, bias])
@@ -133,12 +112,8 @@ def sample_share(
     return _backwards(flow, rows, solver, intervals)
 
 
-def _batch(flow: Printed, given: Mapping[str, Any], rows: int) -> np.ndarray:
-    columns = [np.broadcast_to(given[p], rows) for p in flow.parameters]
-    return np.ascontiguousarray(np.stack(columns, axis=-1), dtype=float)
-
-
-def _gamma(flow: Printed, params: np.ndarray) -> np.ndarray:
+def gamma_of(flow: Printed, params: np.ndarray) -> np.ndarray:
+    """Return the variance of Y(0) for rows of parameters, shape (rows,)."""
     kernel = make_kernel(flow, "numpy")
     zeros = [0.0] * len(flow.unknowns), [0.0] * len(flow.inputs)
     values, _ = kernel["observables"](0.0, *zeros, [*params.T], *kernel.rule)

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 
+from ...theory.limit import Limit
 from ...theory.phases.denoiser import exact_levels
 from ..codegen.kernel import make_kernel
-
-if TYPE_CHECKING:
-    from ...theory.derive import Limit
 
 Times = tuple[np.ndarray, np.ndarray]
 """The ends of the steps in ``tau`` and where each Euler step asks for the velocity."""
@@ -108,25 +107,16 @@ def heun_steps(flow: ExactFlow, state: np.ndarray, times: Times) -> np.ndarray:
     return state
 
 
-def exponential_steps(flow: ExactFlow, state: np.ndarray, times: Times) -> np.ndarray:
-    r"""Hold the denoiser for a step: $x' = (\alpha'/\alpha) x + (\beta' -
-    \alpha'\beta/\alpha) D$, the first-order exponential integrator (DDIM).
-    """
-    return _held(flow, state, times, second=False)
-
-
-def multistep(flow: ExactFlow, state: np.ndarray, times: Times) -> np.ndarray:
-    r"""DPM-Solver++(2M): the denoiser extrapolated in $\log(\beta/\alpha)$.
-
-    The step into $\tau = 1$ is of first order, as is the one after a start from pure
-    noise. Source: Lu et al. 2022, algorithm 2.
-    """
-    return _held(flow, state, times, second=True)
-
-
-def _held(
+def exponential_steps(
     flow: ExactFlow, state: np.ndarray, times: Times, *, second: bool
 ) -> np.ndarray:
+    r"""Hold the denoiser for a step: $x' = (\alpha'/\alpha) x + (\beta' -
+    \alpha'\beta/\alpha) D$, the first-order exponential integrator (DDIM).
+
+    Of `second` order is DPM-Solver++(2M): the denoiser is extrapolated in
+    $\log(\beta/\alpha)$. Its step into $\tau = 1$ is of first order, as is the one
+    after a start from pure noise. Source: Lu et al. 2022, algorithm 2.
+    """
     before, width = None, np.inf
     for left, right in zip(times[0], times[0][1:], strict=False):
         here, there = flow.levels(left), flow.levels(right)
@@ -149,7 +139,7 @@ RULES: dict[str, Callable[[ExactFlow, np.ndarray, Times], Any]] = {
     "left": euler_steps,
     "midpoint": euler_steps,
     "heun": heun_steps,
-    "dpm++2m": multistep,
-    "exponential": exponential_steps,
+    "dpm++2m": partial(exponential_steps, second=True),
+    "exponential": partial(exponential_steps, second=False),
 }
 """The functions that carry a state through the steps, by the rule's name."""

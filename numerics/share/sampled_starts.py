@@ -20,8 +20,7 @@ from ..minima.minimise import minimise
 from ..minima.result import alone
 from ..ode.inputs import Inputs
 
-POINTS, SCRAMBLES = 1024, 8
-"""Points and scramblings of the starts."""
+POINTS, SCRAMBLES = 1024, 8  # points and scramblings of the starts
 
 LOOSEST = 1e-7
 """Tolerance beyond which a flow of sampled starts is not followed more closely."""

@@ -21,8 +21,7 @@ from ..minima.continuation import FLOOR, ClassMinima, Path, overlaps_at
 from ..ode.inputs import Inputs
 from .sampled_starts import BEFORE, carried_starts, normals, share_of
 
-POINTS = 2048
-"""Sobol points of a scrambling."""
+POINTS = 2048  # Sobol points of a scrambling
 
 DEGREE, RATIO = 14, 4.0
 """Of the Chebyshev sums of the overlaps, and the largest ratio of their ends."""
@@ -30,8 +29,7 @@ DEGREE, RATIO = 14, 4.0
 WAKING, STEPS = 0.2, 6
 """Pieces shrink towards a switch without bias, where `w` grows like a root of time."""
 
-LOOSEST = 1e-8
-"""Tolerance beyond which the reduced flow is not followed more closely."""
+LOOSEST = 1e-8  # tolerance beyond which the reduced flow is not followed more closely
 
 
 def class_shares(

@@ -18,8 +18,7 @@ from ..minima.continuation import ClassMinima
 from ..minima.result import Minima
 from .reduced import known_share
 
-END = 1 - 1e-15
-"""The last time before the end of a window, where rates may diverge."""
+END = 1 - 1e-15  # the last time before the end of a window, where rates may diverge
 
 CLOSED = "closed form"
 """Says that a number was computed from a formula, by NumPy, whatever the backend."""
@@ -50,21 +49,9 @@ def phase_shares(
 ) -> PhaseShares:
     """Return the share of each feature that `phase` decides.
 
-    Parameters
-    ----------
-    found
-        The minima of the learned overlaps, where they have no closed form.
-    given
-        The parameters by name, each of shape () or (rows,).
-    rows
-        The number of rows.
-    solver
-        Backend and tolerances.
-
-    Returns
-    -------
-    PhaseShares
-        Nan where the phase learns no weights, or where a minimum was lost.
+    `found` are the minima of the learned overlaps, where they have no closed form,
+    `given` the parameters by name, each of shape () or (rows,). Shares are nan where
+    the phase learns no weights, or where a minimum was lost.
     """
     flow = phase.sampling
     if flow is None:

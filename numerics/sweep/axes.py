@@ -16,13 +16,12 @@ import numpy as np
 
 from ...errors import ModelError, did_you_mean, shown
 from ...numbers import bounds_of
-from ...theory.models.spec import Spec
+from ...theory.models.spec import Spec, places
 from ..codegen.parameters import reals
 
 Columns = Mapping[str, np.ndarray]
 
-MAX_ROWS = 10**8
-"""A sweep larger than this is taken for a typing error."""
+MAX_ROWS = 10**8  # a sweep larger than this is taken for a typing error
 
 
 @dataclass(frozen=True)
@@ -166,18 +165,11 @@ def follows_p(values: Mapping[str, float], axes: Sequence[Axis]) -> bool:
     return "n" in values and "p" in names and "n_plus" not in names
 
 
-def loadings_of(spec: Spec) -> list[str]:
-    """Names of the loadings of modes, which may be swept: ``L_1_2``."""
-    rows = spec.tables["target"].get("loadings", ())
-    return [
-        f"L_{k}_{j}" for k, row in enumerate(rows, 1) for j in range(1, len(row) + 1)
-    ]
-
-
 def check_axes(spec: Spec, axes: Sequence[Axis]) -> None:
     """Raise `ModelError` unless each axis is a number of the spec, named once."""
     names = [axis.name for axis in axes]
-    known = sorted([*spec.values, *loadings_of(spec)])
+    loadings = [k for k in places(spec.tables) if k[0] == "L"]
+    known = sorted([*spec.values, *loadings])
     for name in names:
         if name not in known:
             raise ModelError(

@@ -116,12 +116,9 @@ def run_chunk(job: Job, index: int) -> dict[str, np.ndarray]:
             found = _guarded(job, {k: v[good] for k, v in columns.items()})
         for name, array in found.items():
             out[name] = _scatter(array, good, size, out.get(name), name)
-    return {name: _narrow(array) for name, array in out.items()}
-
-
-def _narrow(array: np.ndarray) -> np.ndarray:
-    """Return text as wide as its longest entry."""
-    return np.array(array.tolist(), dtype=str) if array.dtype.kind == "U" else array
+    texts = {k: x for k, x in out.items() if x.dtype.kind == "U"}
+    narrow = {k: np.array(x.tolist(), dtype=str) for k, x in texts.items()}
+    return out | narrow  # text is as wide as its longest entry
 
 
 def _guarded(job: Job, columns: Columns) -> dict[str, np.ndarray]:
@@ -195,7 +192,7 @@ def _stacked(single: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray
         if name.startswith("@"):
             out[name] = array
             continue
-        lack = np.full(array.shape, blank(array), dtype=array.dtype)
+        lack = blank_rows(array, len(array))
         out[name] = np.concatenate([row.get(name, lack) for row in single])
     return out
 
@@ -205,12 +202,13 @@ def _scatter(
 ) -> np.ndarray:
     if name.startswith("@"):
         return array
-    if base is None:
-        base = np.full((size, *array.shape[1:]), blank(array), dtype=array.dtype)
+    base = blank_rows(array, size) if base is None else base
     base[good] = array
     return base
 
 
-def blank(array: np.ndarray) -> Any:
-    """Return what stands for no value in an array."""
-    return "" if array.dtype.kind == "U" else np.nan if array.dtype.kind == "f" else 0
+def blank_rows(array: np.ndarray, size: int) -> np.ndarray:
+    """Return rows like those of an array that hold what stands for no value."""
+    kind, shape = array.dtype.kind, (size, *array.shape[1:])
+    none = "" if kind == "U" else np.nan if kind == "f" else 0
+    return np.full(shape, none, dtype=array.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,7 @@ import numpy as np
 from ...errors import StoreError
 from ..asked import known_limit
 from ..attributes import attributes
-from ..codegen.snapshot import PrintedPhase
-from .chunk import SECOND, Job, blank, misfits
+from .chunk import SECOND, Job, blank_rows, misfits
 from .rows import solver_of
 from .store import Damaged, Store
 
@@ -63,38 +62,27 @@ def collect(job: Job, store: Store) -> tuple[xr.Dataset, bool]:
     complete = True
     for index in range(job.chunks):
         span = job.span(index)
-        arrays = usable(job, store, index) or _pending(span.stop - span.start)
+        rows = span.stop - span.start
+        none = {"status": np.full(rows, "pending"), "reason": np.full(rows, "")}
+        arrays = usable(job, store, index) or none
         complete &= "pending" not in arrays["status"]
         for name, array in arrays.items():
             if name in texts:
                 texts[name].append(array)
+            elif name.startswith("@"):
+                table[name] = array
             else:
-                _place(table, name, array, job, span)
+                table.setdefault(name, blank_rows(array, job.size))[span] = array
     joined = {name: np.concatenate(parts) for name, parts in texts.items()}
     return _dataset(job, store, joined | table), complete
-
-
-def _pending(rows: int) -> dict[str, np.ndarray]:
-    return {"status": np.full(rows, "pending"), "reason": np.full(rows, "")}
-
-
-def _place(
-    table: dict[str, np.ndarray], name: str, array: np.ndarray, job: Job, span: slice
-) -> None:
-    if name.startswith("@"):
-        table[name] = array
-        return
-    if name not in table:
-        shape = (job.size, *array.shape[1:])
-        table[name] = np.full(shape, blank(array), dtype=array.dtype)
-    table[name][span] = array
 
 
 def _dataset(job: Job, store: Store, table: Mapping[str, np.ndarray]) -> xr.Dataset:
     import xarray as xr
 
     dims = tuple(axis.name for axis in job.axes)
-    phases = _phases(job)
+    own = job.rows is solver_of(job.spec)  # else nothing is known of its columns
+    phases = known_limit(job.spec).phases if own else ()
     coords: dict[str, Any] = {
         a.name: (a.name, np.asarray(a.values), attributes(a.name)) for a in job.axes
     }
@@ -122,11 +110,6 @@ def _columns(
         if array.ndim == 2 and dim != "t":
             found[f"@{dim}"] = (dim,), np.arange(1, array.shape[1] + 1)
     return found
-
-
-def _phases(job: Job) -> Sequence[PrintedPhase]:
-    """The phases that the rows of a sweep were solved in, if this solver did."""
-    return known_limit(job.spec).phases if job.rows is solver_of(job.spec) else ()
 
 
 def key_of_result(path: Path) -> str | None:

@@ -26,9 +26,7 @@ import numpy as np
 from ...errors import StoreError
 from ...files import write_atomic
 
-FORMAT = 2
-"""Version of the file layout; part of every digest."""
-
+FORMAT = 2  # version of the file layout; part of every digest
 _DIGEST_SIZE = 64  # hexadecimal SHA-256
 _COMMENT_LENGTH = _DIGEST_SIZE.to_bytes(2, "little")  # last field of a zip file
 _META = "meta.json"

@@ -10,31 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...errors import ModelError, SolveError
 from ...theory.models.model import Model
+from ...theory.models.spec import Spec
 from ...theory.symbols.system import System
 from ...theory.times.densities import piecewise_constant
-from ...theory.times.held import check_trainable
+from ...theory.times.held import (
+    bulk_training,
+    check_trainable,
+    direction_training,
+    weight_training,
+)
 from ...theory.windows.dilation import make_dilation
 from ...theory.windows.search import find_windows
 from ..asked import asked
 from ..codegen.parameters import dimension
-from .learning_time import (
-    bias_path,
-    bulk_system,
-    check_loss,
-    check_within,
-    direction_system,
-    weight_system,
-)
-from .training_mean import evaluated, kernel_of, shrinking
-
-if TYPE_CHECKING:
-    from ...theory.models.spec import Spec
+from .learning_time import bias_path, check_loss, check_within
+from .training_mean import evaluated, flow_under, kernel_of, shrinking
 
 WORST = 32
 """Power of the mean over features that stands for the worst one."""
@@ -96,13 +92,7 @@ def worst(times: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def time_goal(
-    spec: Spec,
-    d: float,
-    loss: str,
-    shares: Shares,
-    *,
-    within: float,
-    nodes: np.ndarray,
+    spec: Spec, d: float, loss: str, shares: Shares, *, within: float, nodes: np.ndarray
 ) -> TimeGoal:
     """Return the goal: times of weights, directions and the variance at `d`.
 
@@ -147,14 +137,16 @@ def _parts(
     once = np.ones(1)
     if name == "variance":
         true = np.array([point["sigma"] ** 2])
-        yield -_values(bulk_system(model, loss), "jacobian", point, true, tau), once
+        system = flow_under(bulk_training, model, loss)
+        yield -_values(system, "jacobian", point, true, tau), once
     for j, feature in enumerate(model.target.features, 1):
         p = point[str(feature.p)]
         if name == "weight" and abs(p - 0.5) > within:
             b, db = bias_path(p, within)
-            yield _values(weight_system(model, j, loss), "rhs", point, b, tau), db
+            system = flow_under(weight_training, model, loss, j)
+            yield _values(system, "rhs", point, b, tau), db
         if name == "direction":
-            system = direction_system(model, j, loss)
+            system = flow_under(direction_training, model, loss, j)
             yield -_values(system, "rhs", point, once, tau), once
 
 
@@ -202,10 +194,10 @@ def best_density(
         When the search ends farther from the optimum than `GAP`.
     """
     spec = asked(spec).spec
-    edges = _edges(d, points)
-    tau = np.where(
-        edges[1:] > 0.5, (edges[:-1] + edges[1:]) / 2, np.sqrt(edges[:-1] * edges[1:])
-    )
+    odds = np.linspace(-np.log(d) / 2 + RANGE[0], RANGE[1], points + 1)
+    edges = 1 / (1 + np.exp(-odds))
+    low, high = edges[:-1], edges[1:]
+    tau = np.where(high > 0.5, (low + high) / 2, np.sqrt(low * high))
     goal = time_goal(spec, d, loss, shares, within=within, nodes=tau)
     weight, gap = _minimise(goal)
     density = piecewise_constant("best", edges.tolist(), weight.tolist())
@@ -235,11 +227,6 @@ def window_masses(
     below = np.interp(knots, edges, np.concatenate([[0.0], np.cumsum(weight)]))
     names = [segment.name for segment in dilation.segments]
     return dict(zip(names, np.diff(below).tolist(), strict=True))
-
-
-def _edges(d: float, points: int) -> np.ndarray:
-    low = -np.log(d) / 2 + RANGE[0]
-    return 1 / (1 + np.exp(-np.linspace(low, RANGE[1], points + 1)))
 
 
 def _minimise(goal: TimeGoal) -> tuple[np.ndarray, float]:

@@ -223,10 +223,7 @@ def training_map(config: Mapping[str, Any], train: Mapping[str, Any]) -> str:
 
 
 def _windows(
-    config: Mapping[str, Any],
-    train: Mapping[str, Any],
-    factor: float,
-    limit: Limit,
+    config: Mapping[str, Any], train: Mapping[str, Any], factor: float, limit: Limit
 ) -> list[Finding]:
     text = training_map(config, train)
     sampling, training = (judge_grid(limit, x) for x in (f"shift:{factor}", text))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from ...errors import ModelError
 from ...theory.models.model import TAU, Model
+from ...theory.models.spec import Spec
 from ...theory.times.densities import Density, of_map, piecewise_constant
 from ...theory.times.maps import logit_normal, shift
 from ...theory.windows.dilation import make_dilation
@@ -20,9 +22,6 @@ from ..codegen.parameters import check_choice, dimension
 from .best import EVEN, Shares, TimeGoal, time_goal, worst
 from .nodes import curve, time_nodes, value_of
 from .table import point_of
-
-if TYPE_CHECKING:
-    from ...theory.models.spec import Spec
 
 THETA = sp.Symbol("theta", positive=True)
 START = {"shift": 1.0, "kappa": 3.0, "mass": 0.5, "logit-normal": 1.0}
@@ -100,7 +99,9 @@ class FamilyGoal:
         nodes = time_nodes(self.density, point, None)
         edges = np.array([value_of(e, point) for e in self.density.edges])
         moves = [value_of(sp.diff(e, THETA), point) for e in self.density.edges]
-        masses = [self._mass(i) for i in range(edges.size - 1)]
+        pairs = pairwise(self.density.edges)
+        heights = (height for height, _ in self.pdf.args)
+        masses = [h * (b - a) for h, (a, b) in zip(heights, pairs, strict=False)]
         goal = self.goal(np.concatenate([nodes.tau, np.clip(edges, 1e-300, 1 - 1e-12)]))
         out = []
         for f, path, share in zip(goal.rates, goal.paths, goal.shares, strict=True):
@@ -117,11 +118,6 @@ class FamilyGoal:
                 slope += dm * mean + m * ends / (high - low)
             out.append((inside @ nodes.weight, slope, path, share))
         return out
-
-    def _mass(self, i: int) -> sp.Expr:
-        """The mass of cell `i` of a density of steps."""
-        edges = self.density.edges
-        return self.pdf.args[i][0] * (edges[i + 1] - edges[i])
 
 
 def family_goal(

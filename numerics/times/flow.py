@@ -23,14 +23,9 @@ from .nodes import TimeNodes
 from .tanh_averages import TwoFields, one_field
 from .training_mean import contributing_times, evaluated, kernel_of
 
-MINUTE = 1e-9
-"""Times that add less than this share to every speed are left out."""
-
-ROUNDED = 1e-12
-"""Amount by which the eigenvalues of a Gram matrix may be below 0."""
-
-PAIR = 4 * START
-"""Intervals of the normal that the times of a pair share."""
+MINUTE = 1e-9  # times that add less than this share to every speed are left out
+ROUNDED = 1e-12  # amount by which the eigenvalues of a Gram matrix may be below 0
+PAIR = 4 * START  # intervals of the normal that the times of a pair share
 
 DIVERGED = 1e6
 """The overlap at which training diverges: one that is learned is of order 1."""
@@ -105,11 +100,7 @@ Extra = Callable[[Sequence[float]], float]
 
 
 def repeated_noise(
-    model: Model,
-    loss: str,
-    nodes: TimeNodes,
-    point: Mapping[str, float],
-    repeats: int,
+    model: Model, loss: str, nodes: TimeNodes, point: Mapping[str, float], repeats: int
 ) -> Extra:
     r"""Return what `q` gains a unit of time from pairs used at several times. (R29)"""
     kernel = kernel_of(pair_system(model, loss))
@@ -214,17 +205,14 @@ def check_vectors(flow: System, init: Mapping[str, float]) -> None:
 
 
 def _check_gram(units: Sequence[int], init: Mapping[str, float]) -> None:
-    def rows(name: str) -> np.ndarray:
-        row = [
-            [init[str(pair(name, *order(j, k, name)))] for k in units] for j in units
-        ]
-        return np.array(row, float)
+    def overlap(name: str, *order: int) -> float:
+        return init[str(pair(name, *(order if name == "m" else sorted(order))))]
 
-    def order(j: int, k: int, name: str) -> tuple[int, ...]:
-        return (j, k) if name == "m" else (min(j, k), max(j, k))
-
-    along = rows("m")
-    least = float(np.linalg.eigvalsh(rows("r") - along @ along.T).min())
+    along, square = (
+        np.array([[overlap(name, j, k) for k in units] for j in units], float)
+        for name in "mr"
+    )
+    least = float(np.linalg.eigvalsh(square - along @ along.T).min())
     if least < -ROUNDED:
         raise AdmissibilityError(
             "The initial overlaps must be those of vectors, but the matrix "

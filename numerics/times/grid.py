@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import ModelError
+from ...theory.limit import Limit
 from ...theory.times.grammar import INVERSE, read_map, split_maps
-from ...theory.times.maps import OF_A_MODEL, PLAIN, parse_map
+from ...theory.times.maps import has_formula, parse_map
 from . import weighted
 from .evaluate import Curve, evaluate, evaluate_inverse
-
-if TYPE_CHECKING:
-    from ...theory.derive import Limit
 
 SPOKEN = {"undilated": "uniform"}
 """Other names of maps, as the option `--schedule` has them."""
@@ -103,17 +100,12 @@ def make_grid(text: str, limit: Limit, point: Mapping[str, float]) -> TimeGrid:
     """
     text = SPOKEN.get(text, text)
     parts = split_maps(text)
-    if all(_has_formula(part) for part in parts):
+    if all(has_formula(part) for part in parts):
         return _closed(text, limit, point)
     whole = _one(parts[0], limit, point)
     for part in parts[1:]:
         whole = _composed(text, whole, _one(part, limit, point))
     return whole
-
-
-def _has_formula(part: str) -> bool:
-    name = read_map(part.removeprefix(INVERSE).strip())[0]
-    return name in PLAIN or name in OF_A_MODEL
 
 
 def _closed(text: str, limit: Limit, point: Mapping[str, float]) -> TimeGrid:
@@ -126,7 +118,7 @@ def _closed(text: str, limit: Limit, point: Mapping[str, float]) -> TimeGrid:
 
 
 def _one(part: str, limit: Limit, point: Mapping[str, float]) -> TimeGrid:
-    if _has_formula(part):
+    if has_formula(part):
         return _closed(part, limit, point)
     if part.startswith(INVERSE):
         return _turned(part, _one(part.removeprefix(INVERSE).strip(), limit, point))

@@ -3,7 +3,6 @@ r"""Learning times: how long a weight takes under a density of training times.""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 
 import numpy as np
 
@@ -12,10 +11,9 @@ from ...theory.models.model import TAU, Model
 from ...theory.times.held import bulk_training, direction_training, weight_training
 from ...theory.times.weights import loss_weight
 from .nodes import TimeNodes, curve, gauss_legendre
-from .training_mean import time_mean
+from .training_mean import flow_under, time_mean
 
-POINTS = 24
-"""Nodes of the integral over the bias; it is analytic in log |p - P|."""
+POINTS = 24  # nodes of the integral over the bias; it is analytic in log |p - P|
 
 
 LEAST = 1e-10
@@ -52,24 +50,6 @@ def check_loss(
         )
 
 
-@lru_cache(maxsize=64)
-def weight_system(model: Model, j: int, loss: str):
-    """Return the flow of the weight of feature `j` under a loss weight, kept."""
-    return weight_training(model, j, loss_weight(loss, model.interpolant))
-
-
-@lru_cache(maxsize=16)
-def bulk_system(model: Model, loss: str):
-    """Return the flow of the learned variance under a loss weight, kept."""
-    return bulk_training(model, loss_weight(loss, model.interpolant))
-
-
-@lru_cache(maxsize=16)
-def direction_system(model: Model, j: int, loss: str):
-    """Return the flow of the direction of unit `j` near its end, kept."""
-    return direction_training(model, j, loss_weight(loss, model.interpolant))
-
-
 def bias_path(p: float, within: float) -> tuple[np.ndarray, np.ndarray]:
     r"""Return biases from 0 to where $P=\mathrm{sigmoid}(2b)$ is `within` of p.
 
@@ -100,7 +80,7 @@ def learning_time(
     if abs(p - 0.5) <= within:
         return 0.0
     b, db = bias_path(p, within)
-    system = weight_system(model, j, loss)
+    system = flow_under(weight_training, model, loss, j)
     mean = time_mean(system, nodes, point, [0.0], [np.array([0.0, b[-1]])])
     (speed,) = mean([b])
     with np.errstate(divide="ignore"):
@@ -116,7 +96,8 @@ def bulk_time(
     $\sigma^2$: what a density costs beside what it gains.
     """
     true = point["sigma"] ** 2
-    mean = time_mean(bulk_system(model, loss), nodes, point, [true], [2 * true])
+    system = flow_under(bulk_training, model, loss)
+    mean = time_mean(system, nodes, point, [true], [2 * true])
     slope = mean([true], "jacobian")
     return float(-1 / np.squeeze(slope))
 
@@ -128,7 +109,7 @@ def direction_time(
 
     Unlike a weight, a direction is not learned before the window, from pure noise.
     """
-    system = direction_system(model, j, loss)
+    system = flow_under(direction_training, model, loss, j)
     mean = time_mean(system, nodes, point, [1.0], [[1.0]])
     with np.errstate(divide="ignore"):
         return float(-1 / np.squeeze(mean([1.0])))

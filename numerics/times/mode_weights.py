@@ -17,43 +17,31 @@ from scipy.special import softmax
 from ...errors import ModelError, SolveError
 from ...theory.models.model import TAU, Model
 from ...theory.modes.shared import weights_training
-from ...theory.symbols.system import System
-from ...theory.times.weights import loss_weight
 from ..codegen.indexed import indexed_functions
-from ..modes.averages import REACH, differences
+from ..modes.averages import REACH, product_rule
+from ..modes.confusion import differences
 from ..modes.evaluate import families, weights_of
 from ..modes.loops import looped
 from ..modes.scrambled import as_normals, scrambled
 from .flow import Speed, integrate_flow
 from .nodes import TimeNodes, curve
-from .training_mean import contributing_times
+from .training_mean import contributing_times, flow_under
 
 COARSEST, STEPPED = 16, 1.8
 """Intervals where no field is steep; else steepness times spacing. A rule's error is
 $e^{-2\\pi^2/1.8}$ = 2e-5; the mean of two has half the spacing and its square."""
 DECIDED = 14.0
 """Steepness from which a pair of modes is told apart but for $e^{-S^2/8}$ = 2e-11."""
-SCATTERED = 2**10
-"""Scrambled points in three and more directions."""
-NEGLIGIBLE = 1e-7
-"""Times that add less than this share to a mean are left out."""
-TAIL = 1e-13
-"""Weights of normals below this are left out."""
-MOVING = ("tau", "g")
-"""Names of what a column has of its own."""
+SCATTERED = 2**10  # scrambled points in three and more directions
+NEGLIGIBLE = 1e-7  # times that add less than this share to a mean are left out
+TAIL = 1e-13  # weights of normals below this are left out
+MOVING = ("tau", "g")  # names of what a column has of its own
 RTOL, ATOL = 1e-6, 1e-8
 CLEAR = 1e-6
 """How far inside the last weight is when the flow ends, so that all have crossed."""
-LONG = 1e9
-"""Units of the first rate after which a weight counts as never learned."""
+LONG = 1e9  # units of the first rate after which a weight counts as never learned
 
 State = np.ndarray
-
-
-@lru_cache(maxsize=16)
-def weights_system(model: Model, loss: str) -> System:
-    """Return the flow of the biases under a loss weight, kept."""
-    return weights_training(model, loss_weight(loss, model.interpolant))
 
 
 class Columns(NamedTuple):
@@ -74,7 +62,7 @@ class BiasFlow:
         target: Any = model.target
         loadings = np.array(target.loadings, float)
         exponents = np.array([float(x) for x in target.exponents])
-        system = weights_system(model, loss)
+        system = flow_under(weights_training, model, loss)
         self.functions = indexed_functions(system)
         self.loops = looped(system, MOVING)
         self.weights = weights_of(point)
@@ -87,7 +75,9 @@ class BiasFlow:
                 "Weights are learned of modes that differ, but all means are equal. "
                 "Change the loadings."
             )
-        spread = _spread(model, nodes.tau, point["sigma"])
+        path = model.interpolant
+        alpha, beta = (curve(x, TAU)(nodes.tau, {}) for x in (path.alpha, path.beta))
+        spread = beta / np.sqrt(alpha**2 + point["sigma"] ** 2 * beta**2)
         used = self._contributing(nodes, means, spread)
         along = np.ptp(means @ self.basis, axis=0)
         self.tau, self.weight = nodes.tau[used], nodes.weight[used]
@@ -114,10 +104,12 @@ class BiasFlow:
         `spread` is the steepness S of a difference of fields per distance of means.
         """
         given = self.given | {"tau": nodes.tau, "b": np.zeros((len(means), 1))}
+        apart = np.linalg.norm(means[:, None] - means, axis=-1)
         with np.errstate(all="ignore"):
             ones = [np.ones((1, len(nodes.tau)))]
             before = self.functions.equations(np, 0.0, given, ones)["b"]
-            decided = np.exp(-((_apart(means)[:, None] * spread) ** 2) / 8)
+            steep = np.unique(apart[apart > 0])[:, None] * spread
+            decided = np.exp(-(steep**2) / 8)
         parts = np.nan_to_num(before) * nodes.weight * decided
         return contributing_times(parts, NEGLIGIBLE)
 
@@ -131,19 +123,6 @@ class BiasFlow:
         )
 
 
-def _apart(means: np.ndarray) -> np.ndarray:
-    """Distances of the pairs of means that differ."""
-    apart = np.linalg.norm(means[:, None] - means, axis=-1)
-    return np.unique(apart[apart > 0])
-
-
-def _spread(model: Model, tau: np.ndarray, sigma: float) -> np.ndarray:
-    r"""$\beta/\sqrt\Delta$ at each time."""
-    path = model.interpolant
-    alpha, beta = (curve(x, TAU)(tau, {}) for x in (path.alpha, path.beta))
-    return beta / np.sqrt(alpha**2 + sigma**2 * beta**2)
-
-
 def _rule(steep: np.ndarray, rule: int) -> tuple[np.ndarray, np.ndarray]:
     if len(steep) > 2:
         return _scattered(len(steep), rule)
@@ -154,11 +133,7 @@ def _rule(steep: np.ndarray, rule: int) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=512)
 def _even(counts: tuple[int, ...], rule: int) -> tuple[np.ndarray, np.ndarray]:
     """A trapezoidal rule, or the one between its points, (dim, nodes) and weights."""
-    sides = [_side(count, rule) for count in counts]
-    nodes = np.stack(np.meshgrid(*(x for x, _ in sides), indexing="ij"))
-    weights = np.stack(np.meshgrid(*(w for _, w in sides), indexing="ij")).prod(0)
-    kept = weights.ravel() > TAIL
-    return nodes.reshape(len(counts), -1)[:, kept], weights.ravel()[kept]
+    return product_rule([_side(count, rule) for count in counts], TAIL)
 
 
 def _side(count: int, rule: int) -> tuple[np.ndarray, np.ndarray]:
@@ -175,10 +150,7 @@ def _scattered(dim: int, rule: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def weights_times(
-    model: Model,
-    loss: str,
-    nodes: TimeNodes,
-    point: Mapping[str, float],
+    model: Model, loss: str, nodes: TimeNodes, point: Mapping[str, float]
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Return the training time of each mode's weight, and its error. (R37)
 

@@ -25,18 +25,14 @@ from ..codegen.quadrature import trapezoid
 LOW, HIGH, PANEL, ORDER = -40.0, 32.0, 1.0, 8
 """Log-odds covered (below 0 less ``log d``), width of a panel and points in it."""
 
-MASS = 1e-6
-"""How far the whole of a density may be from 1: a test of its nodes."""
+MASS = 1e-6  # how far the whole of a density may be from 1: a test of its nodes
 
 PILED = 6e-3
 """Share of the mass in the last panel, beyond any window, with which a density has no
 finite mass: of 1/tau a hundredth lies there, of a power of -0.9 half as much."""
 
-HALVINGS = 60
-"""Bisections of the log-odds: to 1e-16 of them."""
-
-GRID = 20_001
-"""Points of the log-odds between which a distribution is inverted."""
+HALVINGS = 60  # bisections of the log-odds: to 1e-16 of them
+GRID = 20_001  # points of the log-odds between which a distribution is inverted
 
 VALUE = sp.Symbol("value", real=True)
 
@@ -175,18 +171,13 @@ def _panels(edges: np.ndarray, d: float) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Legendre nodes and weights on the log-odds between the edges."""
     low, high = LOW - np.log(d), HIGH
     ends = np.clip(_log_odds(edges), low, high)
-    knots = [
-        np.linspace(a, b, 1 + int(np.ceil((b - a) / PANEL))) for a, b in _pairs(ends)
-    ]
+    spans = [(a, b) for a, b in pairwise(ends) if b > a]
+    knots = [np.linspace(a, b, 1 + int(np.ceil((b - a) / PANEL))) for a, b in spans]
     starts = np.concatenate([k[:-1] for k in knots])
     widths = np.concatenate([np.diff(k) for k in knots])
     x, w = gauss_legendre(ORDER)
     at = starts[:, None] + widths[:, None] * x
     return at.ravel(), (widths[:, None] * w).ravel()
-
-
-def _pairs(ends: np.ndarray):
-    return [(a, b) for a, b in pairwise(ends) if b > a]
 
 
 @lru_cache(maxsize=8)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...errors import DerivationError, ModelError
 from ...theory.models.model import Model, Modes
+from ...theory.models.spec import Spec
 from ...theory.modes.shared import check_population
 from ...theory.times.densities import Density, parse_density, piecewise_constant
 from ...theory.times.exponents import time_law
@@ -37,9 +38,6 @@ from .learning_time import (
     learning_time,
 )
 from .nodes import TimeNodes, time_nodes
-
-if TYPE_CHECKING:
-    from ...theory.models.spec import Spec
 
 MOST_STEPS = 150
 """The times that a density from a table may have."""
@@ -83,9 +81,8 @@ def tabulated(text: str, path: str) -> Density:
             f"A density from a table may have {MOST_STEPS} times, but `{path}` has "
             f"{len(times)}. Keep every k-th one: its quantiles."
         )
-    return piecewise_constant(
-        text, times.tolist(), [1 / (len(times) - 1)] * (len(times) - 1)
-    )
+    count = len(times) - 1
+    return piecewise_constant(text, times.tolist(), [1 / count] * count)
 
 
 def learning_times(
@@ -125,20 +122,41 @@ def learning_times(
         stands in place of `feature`, with the `error` of the time.
     """
     spec = _trainable(spec, within)
+    each = _mode_rows if isinstance(spec.model.target, Modes) else _feature_rows
+    return [
+        {"d": _whole(x.point["d"]), **x.about, **row, "within": within}
+        for x in _cases(spec, d, densities, losses, within=within)
+        for row in each(spec.model, x.about["loss"], x.nodes, x.point)
+    ]
+
+
+class _Case(NamedTuple):
+    """A density and a loss weight at one dimension, as rows name and as numbers."""
+
+    about: dict[str, Any]
+    density: Density
+    nodes: TimeNodes
+    point: dict[str, float]
+
+
+def _cases(
+    spec: Spec,
+    d: Iterable[float],
+    densities: Densities,
+    losses: Sequence[str],
+    **more: float,
+) -> Iterator[_Case]:
+    """Yield every density, dimension and loss weight, in this order; `more` numbers."""
     model = spec.model
-    each = _mode_rows if isinstance(model.target, Modes) else _feature_rows
-    rows = []
     for chosen in densities:
         density = density_of(chosen, model)
         for size in d:
-            point = point_of(spec, size, density) | {"within": within}
+            point = point_of(spec, size, density) | more
             nodes = time_nodes(density, point, model.interpolant)
             for loss in losses:
                 check_loss(model, loss, nodes.tau, point)
-                about = {"d": _whole(size), "density": str(chosen), "loss": loss}
-                for row in each(model, loss, nodes, point):
-                    rows.append(about | row | {"within": within})
-    return rows
+                about = {"density": str(chosen), "loss": loss}
+                yield _Case(about, density, nodes, point)
 
 
 def _feature_rows(
@@ -189,20 +207,15 @@ def time_exponents(
     model = spec.model
     check_trainable(model)
     rows = []
-    for chosen in densities:
-        density = density_of(chosen, model)
-        point = point_of(spec, VAST, density)
-        nodes = time_nodes(density, point, model.interpolant)
-        for loss in losses:
-            check_loss(model, loss, nodes.tau, point)
-            weight = loss_weight(loss, model.interpolant)
-            for j, feature in enumerate(model.target.features, 1):
-                about = {"density": str(chosen), "loss": loss, "feature": j}
-                if abs(spec.values[str(feature.p)] - 0.5) <= within:
-                    rows.append(about | {"exponent": "0", "law": "0"})
-                    continue
-                law = time_law(model, j, density, weight)
-                rows.append(about | {"exponent": str(law), "law": law.text})
+    for here in _cases(spec, (VAST,), densities, losses):
+        weight = loss_weight(here.about["loss"], model.interpolant)
+        for j, feature in enumerate(model.target.features, 1):
+            about = {**here.about, "feature": j}
+            if abs(spec.values[str(feature.p)] - 0.5) <= within:
+                rows.append(about | {"exponent": "0", "law": "0"})
+                continue
+            law = time_law(model, j, here.density, weight)
+            rows.append(about | {"exponent": str(law), "law": law.text})
     return rows
 
 
@@ -218,19 +231,13 @@ def other_times(
     model = spec.model
     check_trainable(model)
     rows = []
-    for chosen in densities:
-        density = density_of(chosen, model)
-        for size in d:
-            point = point_of(spec, size, density)
-            nodes = time_nodes(density, point, model.interpolant)
-            for loss in losses:
-                check_loss(model, loss, nodes.tau, point)
-                about = {"d": _whole(size), "density": str(chosen), "loss": loss}
-                for j in range(1, len(model.target.features) + 1):
-                    time = direction_time(model, j, loss, nodes, point)
-                    rows.append(about | {"what": f"direction-{j}", "time": time})
-                time = bulk_time(model, loss, nodes, point)
-                rows.append(about | {"what": "variance", "time": time})
+    for about, _, nodes, point in _cases(spec, d, densities, losses):
+        loss, about = about["loss"], {"d": _whole(point["d"]), **about}
+        for j in range(1, len(model.target.features) + 1):
+            time = direction_time(model, j, loss, nodes, point)
+            rows.append(about | {"what": f"direction-{j}", "time": time})
+        time = bulk_time(model, loss, nodes, point)
+        rows.append(about | {"what": "variance", "time": time})
     return rows
 
 
@@ -274,8 +281,10 @@ def shared_flow(
     model = spec.model
     if isinstance(model.target, Modes):
         given = {"rate": rate, "batch": batch, "momentum": momentum or None}
-        given |= {"ridge_w": ridge_w}
-        _check_plain(given, repeats, exact_noise, common_rate)
+        given |= {"ridge_w": ridge_w, "exact_noise": exact_noise or None}
+        given |= {"common_rate": common_rate or None}
+        given |= {"repeats": repeats if repeats != 1 else None}
+        _check_plain([name for name, value in given.items() if value is not None])
         return _modes_flow(spec, d, density, loss, init, times)
     noise = sgd_noise(rate, batch, momentum)
     check_trainable(model)
@@ -315,14 +324,8 @@ def _check_step(point: Mapping[str, float]) -> None:
         )
 
 
-def _check_plain(
-    given: Mapping[str, Any], repeats: int, exact_noise: bool, common_rate: bool
-) -> None:
+def _check_plain(used: Sequence[str]) -> None:
     """Refuse what the flow of softmax units does not have."""
-    flags = {"exact_noise": exact_noise, "common_rate": common_rate}
-    used = [name for name, value in given.items() if value is not None]
-    used += [name for name, value in flags.items() if value]
-    used += ["repeats"] if repeats != 1 else []
     if used:
         raise DerivationError(
             "The training flow of softmax units is derived for their biases at "

@@ -25,8 +25,7 @@ ONE, PAIR = 24, 8
 GAUSS = ((0.3, 4), (0.75, 8), (0.925, 14))
 """Correlations, and the points that integrate up to them to 1e-9."""
 
-REACH = (0.15, 4.5)
-"""Values of K beyond which its law has less than 1e-16."""
+REACH = (0.15, 4.5)  # values of K beyond which its law has less than 1e-16
 
 FINE, TERMS = 4001, 60
 """Points of the law from which the Gauss rule is made, and terms of its series."""

@@ -7,14 +7,16 @@ shrink towards the steps by factors of two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from ...theory.models.model import Model
 from ...theory.symbols.system import System
+from ...theory.times.weights import loss_weight
 from ..codegen.kernel import Kernel, make_kernel
 from ..codegen.quadrature import HALF_WIDTH, START, Rule, trapezoid
 from .nodes import TimeNodes, gauss_legendre
@@ -25,11 +27,16 @@ States = Sequence[Any]
 STEEP, EVEN = 1.5, 2
 """The steepest field that the coarsest rule resolves to 1e-10, and times that."""
 
-NEGLIGIBLE = 1e-14
-"""Times that add less than this share to a mean are left out."""
+NEGLIGIBLE = 1e-14  # times that add less than this share to a mean are left out
+BASE, POINTS = 13, 8  # even knots of the shrinking panels, and points in a panel
 
-BASE, POINTS = 13, 8
-"""Even knots of the shrinking panels, and points in a panel."""
+
+@lru_cache(maxsize=64)
+def flow_under(
+    derive: Callable[..., System], model: Model, loss: str, *units: int
+) -> System:
+    """Return the flow (of a unit, if one is given) under a loss weight, kept."""
+    return derive(model, *units, loss_weight(loss, model.interpolant))
 
 
 @lru_cache(maxsize=64)

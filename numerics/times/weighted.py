@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import sympy as sp
@@ -17,7 +16,9 @@ from ...theory.grids.weights import (
     lipschitz_parts,
     mode_slopes,
 )
+from ...theory.limit import Limit
 from ...theory.models.model import D, Modes
+from ...theory.symbols.system import System
 from ...theory.times.grammar import formula, in_range
 from ...theory.times.maps import HIGHEST, LOWEST, log_snr
 from ..codegen.indexed import indexed_functions
@@ -29,10 +30,6 @@ from ..modes.evaluate import exponents_of, families, mse_modes, weights_of
 from ..modes.scrambled import as_normals, scrambled
 from ..modes.tree_shares import Placed
 from .evaluate import Curve, evaluate, evaluate_inverse
-
-if TYPE_CHECKING:
-    from ...theory.derive import Limit
-    from ...theory.symbols.system import System
 
 Made = tuple[Curve, Curve, float, float]
 """The curve, its inverse, and its ends: what makes a grid."""

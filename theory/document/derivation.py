@@ -145,11 +145,7 @@ def interpolant(record: Interpolant) -> list[Piece]:
     ]
 
 
-_PHI = {
-    "tanh": "phi = tanh",
-    "erf": "phi(h) = erf(h/sqrt(2))",
-    "sign": "phi = sign",
-}
+_PHI = {"tanh": "phi = tanh", "erf": "phi(h) = erf(h/sqrt(2))", "sign": "phi = sign"}
 
 
 def autoencoder(model: Model) -> list[Piece]:

@@ -98,10 +98,9 @@ def _fields_text(sheet: Sheet) -> str:
             "sign of the mode, with its weight; `E` averages over both), as"
         )
     most = max(map(len, grouped(sheet.fields)))
-    label = {
-        1: "",
-        2: " and `y` the class of a sample, `y = +-1`",
-    }.get(most, " and `y = (y_1, y_2, ...)` the class of a sample, its signs")
+    label = {1: "", 2: " and `y` the class of a sample, `y = +-1`"}.get(
+        most, " and `y = (y_1, y_2, ...)` the class of a sample, its signs"
+    )
     plural = "s" if len(sheet.fields) > 1 else ""
     return f"Write the Gaussian field{plural}, with {normal}{label}, as"
 
@@ -254,8 +253,7 @@ def _stationarity(sheet: Sheet, own: System) -> list[Piece]:
     return found + _printed(sheet, "observable", own.observables)
 
 
-MANY = 6
-"""Slopes of a minimum from which on they are told, not printed one by one."""
+MANY = 6  # slopes of a minimum from which on they are told, not printed one by one
 
 
 def _slopes(own: System) -> list[Piece]:

@@ -10,8 +10,7 @@ from .formula import mathml
 from .lines import LATEX, in_lines
 from .markdown import SIGN
 
-WIDE = 42.0
-"""Width of a formula, in em, that fits the report's column."""
+WIDE = 42.0  # width of a formula, in em, that fits the report's column
 
 
 def typeset_html(text: str) -> str:

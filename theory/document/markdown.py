@@ -8,8 +8,7 @@ from ..symbols.latex import inline, left_side, prose
 from .blocks import Piece
 from .lines import LATEX, in_lines
 
-WIDE = 36.0
-"""Width of a formula, in em, that fits the text column of a page."""
+WIDE = 36.0  # width of a formula, in em, that fits the text column of a page
 SIGN = {"=": "=", "~": r"\sim"}
 
 

@@ -17,14 +17,7 @@ from ..symbols.notation import symbol
 from ..symbols.system import System
 from ..windows.dilation import Dilation, T
 from .blocks import Piece, display, head, spans
-from .derivation import (
-    TITLES,
-    autoencoder,
-    in_window,
-    interpolant,
-    target,
-    window_text,
-)
+from .derivation import TITLES, autoencoder, in_window, interpolant, target, window_text
 from .equations import indexed_blocks, system_blocks, told
 from .lines import LATEX, in_lines
 from .markdown import WIDE, aligned, markdown_body

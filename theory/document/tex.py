@@ -15,8 +15,7 @@ from .markdown import SIGN, typeset
 
 WIDE = 28.5
 """Width of a formula, in em, that fits a column of the article class with its tag."""
-NARROW = 19.5
-"""The same for a column of a journal with two."""
+NARROW = 19.5  # the same for a column of a journal with two
 HEAD = r"""\documentclass{article}
 \usepackage[utf8]{inputenc}
 \usepackage{amsmath,amssymb,longtable,array}

@@ -12,8 +12,7 @@ from .lines import TEXT, in_lines
 
 COLUMNS = 96
 TAB = "    "
-LAST = 20
-"""Columns of the last cell of a table of four."""
+LAST = 20  # columns of the last cell of a table of four
 NARROW, FIRST, LONGEST = 24, 20, 12
 """Columns of the words, the first and the last cell of a table that is too wide."""
 

@@ -11,12 +11,14 @@ import ast
 import operator
 import re
 from collections.abc import Callable
-from typing import Any, get_args
+from dataclasses import fields
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import sympy as sp
 
 from ...errors import DilatonError, ModelError, did_you_mean
-from ..symbols.system import Branch, Equation, Kind, Status, Step, System
+from ..symbols.system import Branch, Equation, Step, System
 from .expressions import CONSTANTS, CONSTRUCTORS
 from .sympy_module import HOMES, LEAVES
 
@@ -26,7 +28,7 @@ LONGEST, DIGITS, LARGEST_POWER = 20_000_000, 60, 64
 FACTS = ("positive", "real", "integer", "nonnegative", "negative", "nonzero", "finite")
 """Assumptions that a symbol may be declared with."""
 
-RECORDS = {"Equation": Equation, "Step": Step, "Branch": Branch, "System": System}
+RECORDS: dict[str, type] = {x.__name__: x for x in (Equation, Step, Branch, System)}
 OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -240,14 +242,14 @@ class _Reader:
 
     def record(self, name: str, node: ast.Call, given: list, named: dict) -> Any:
         """Return a record of a system, its fields of the right kinds."""
-        fields = FIELDS[name]
-        values = dict(zip(fields, given, strict=False)) | named
-        strange = set(values) - {*fields, "source"}
-        if strange or len(given) > len(fields):
+        kinds = _fields(RECORDS[name])
+        values = dict(zip(kinds, given, strict=False)) | named
+        strange = set(values) - {*kinds, "source"}
+        if strange or len(given) > len(kinds):
             what = f"`{min(strange)}`" if strange else "so many fields"
             raise self.refused(node, f"a `{name}` without {what}")
         for key, value in values.items():
-            if not fields.get(key, _text)(value):
+            if not _fits(value, kinds.get(key, str)):
                 raise self.refused(node, f"a `{name}` whose `{key}` is of another kind")
         try:
             return RECORDS[name](**values)
@@ -288,58 +290,25 @@ def _expression(value: Any) -> bool:
     return isinstance(value, sp.Basic)
 
 
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of the kind that a field's annotation says."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return isinstance(value, str) and value in parts
+    if origin is UnionType:
+        return any(_fits(value, part) for part in parts)
+    if origin is not tuple:
+        return isinstance(value, hint)
+    if parts[-1] is ...:
+        return isinstance(value, tuple) and all(_fits(x, parts[0]) for x in value)
+    whole = isinstance(value, tuple) and len(value) == len(parts)
+    return whole and all(map(_fits, value, parts))
 
 
-def _one_of(words: Any) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and value in get_args(words)
-
-
-def _all(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, tuple) and all(map(kind, value))
-
-
-def _is(kind: Any) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, kind)
-
-
-def _pair(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(map(_expr, value))
-
-
-_expr = _is(sp.Expr)
-_name = _is(sp.Symbol | sp.Indexed)
-_EQUATIONS = _all(_is(Equation))
-FIELDS: dict[str, dict[str, Callable[[Any], bool]]] = {
-    "Equation": {
-        "label": _text,
-        "lhs": _name,
-        "rhs": _expr,
-        "status": _one_of(Status),
-        "rate": _expr,
-    },
-    "Step": {
-        "text": _text,
-        "formula": _is(sp.Basic | None),
-        "label": _is(str | None),
-    },
-    "Branch": {"name": _text, "objective": _expr, "equations": _EQUATIONS},
-    "System": {
-        "name": _text,
-        "kind": _one_of(Kind),
-        "time": _is(sp.Symbol | None),
-        "equations": _EQUATIONS,
-        "parameters": _all(_name),
-        "observables": _EQUATIONS,
-        "inputs": _all(_name),
-        "objective": _expr,
-        "initial": _all(_pair),
-        "solution": _EQUATIONS,
-        "branches": _all(_is(Branch)),
-        "domain": _all(_is(sp.Basic)),
-        "status": _one_of(Status),
-        "steps": _all(_is(Step)),
-    },
-}
-"""The fields of each record, and of what kind they are."""
+def _fields(record: type) -> dict[str, Any]:
+    """The fields of a record with their kinds; a quantity may be one of a family."""
+    name: Any = sp.Symbol | sp.Indexed
+    wider = {"lhs": name, "initial": tuple[tuple[name, sp.Expr], ...]}
+    wider |= dict.fromkeys(("parameters", "inputs"), tuple[name, ...])
+    hints = get_type_hints(record) | wider
+    return {x.name: hints[x.name] for x in fields(record) if x.name != "source"}

@@ -104,14 +104,12 @@ def _imports(writer: Writer) -> list[str]:
     homes: dict[str, list[str]] = {"sympy": []}
     for name in sorted({*writer.used, "Equation", "System"}, key=str.lower):
         homes.setdefault(HOMES.get(name, "sympy"), []).append(name)
-    return [
-        line for home, names in homes.items() for line in _lines(_import(home, names))
-    ]
-
-
-def _import(home: str, names: list[str]) -> str:
-    line = f"from {home} import {', '.join(names)}"
-    return line if len(line) <= CODE else f"from {home} import ({', '.join(names)})"
+    lines = []
+    for home, names in homes.items():
+        line = f"from {home} import {', '.join(names)}"
+        long = f"from {home} import ({', '.join(names)})"
+        lines += _lines(line if len(line) <= CODE else long)
+    return lines
 
 
 def _system(name: str, system: System, writer: Writer) -> list[str]:

@@ -17,14 +17,7 @@ from ..document.definitions import definitions
 from ..document.derivation import EXACT, TITLES, window_text
 from ..limit import Limit, Phase
 from ..symbols.gaussian import G2, Average, G
-from ..symbols.indexed import (
-    ACROSS,
-    DIRECTION,
-    MODE,
-    OTHER,
-    SOURCE,
-    NormalAverage,
-)
+from ..symbols.indexed import ACROSS, DIRECTION, MODE, OTHER, SOURCE, NormalAverage
 from ..symbols.latex import plain_prose, typed
 from ..symbols.notation import SHIFT, quantity
 from ..symbols.system import Equation, System
@@ -35,8 +28,7 @@ BOUND = frozenset({G, G2, MODE, OTHER, SOURCE, DIRECTION, ACROSS})
 WORTH = 10
 """Nodes from which on a subexpression that recurs is named; an average always is."""
 
-COLUMNS, CODE = 84, 88
-"""Widths of prose and of code."""
+COLUMNS, CODE = 84, 88  # widths of prose and of code
 
 
 def described(limit: Limit) -> list[str]:

@@ -18,7 +18,7 @@ from ...errors import DerivationError
 from ..limit import Limit, Phase
 from ..models.model import TAU, D
 from ..times.grammar import INVERSE, read_map, split_maps
-from ..times.maps import OF_A_MODEL, PLAIN, TimeMap, parse_map
+from ..times.maps import TimeMap, has_formula, parse_map
 from ..windows.dilation import T
 from . import even
 from .asymptotics import DIGITS, LOGS, Tail, leading, numeric
@@ -76,13 +76,12 @@ def judge_grid(limit: Limit, text: str) -> tuple[Verdict, ...]:
 
 def _shares(limit: Limit, text: str) -> Callable[[Phase], sp.Expr]:
     parts = split_maps(text)
-    names = [read_map(part.removeprefix(INVERSE).strip()) for part in parts]
-    if all(name in PLAIN or name in OF_A_MODEL for name, _ in names):
+    if all([has_formula(part) for part in parts]):
         chain = [parse_map(part, limit.model) for part in parts]
         return lambda phase: leading_share(chain, phase)
     if len(parts) > 1 or parts[0].startswith(INVERSE):
         return lambda phase: _refuse(text, "a map without a formula is composed")
-    (name, given) = names[0]
+    name, given = read_map(parts[0])
     if name not in even.SHARES:
         return lambda phase: _refuse(text, "a table is known at one dimension alone")
     return even.SHARES[name](limit, given)
@@ -123,7 +122,9 @@ def _back(chain: Sequence[TimeMap], tau: sp.Expr, text: str) -> sp.Expr:
         if tau in (0, 1):
             return tau
         if one.backward is not None:
-            back = _mirrored(_scaled(one.backward).subs(TAU, tau))
+            sizes = (x for x in one.backward.free_symbols if str(x)[:5] == "kappa")
+            scaled = one.backward.subs(dict.fromkeys(sizes, sp.S.One))
+            back = _mirrored(scaled.subs(TAU, tau))
             tau = back if one.onto else _inside(back, text)
         elif one is not chain[0] or not _gentle(one):
             _refuse(text, f"the part `{one.text}` has no formula back")
@@ -134,11 +135,6 @@ def _gentle(chosen: TimeMap) -> bool:
     slope = chosen.derivative()
     ends = [slope.subs(T, x) for x in (0, 1)]
     return not slope.has(D) and all(x.is_finite and x.is_positive for x in ends)
-
-
-def _scaled(expr: sp.Expr) -> sp.Expr:
-    scales = {x: sp.S.One for x in expr.free_symbols if str(x).startswith("kappa")}
-    return expr.subs(scales)
 
 
 def _inside(time: sp.Expr, text: str) -> sp.Expr:

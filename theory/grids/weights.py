@@ -118,18 +118,8 @@ def mode_slopes(model: Model) -> System:
         sp.IndexedBase("shift")[DIRECTION]: scales.shift,
         sp.IndexedBase("slope")[DIRECTION, ACROSS]: gain * covariance,
     }
+    equations = tuple(Equation("U3", k, v, "exact") for k, v in found.items())
+    names = (*SIZES, *FAMILIES, DELTA.label, Y.label, model.target.sigma, D)
     return System(
-        name="exact/lipschitz",
-        kind="closed",
-        time=TAU,
-        equations=tuple(Equation("U3", k, v, "exact") for k, v in found.items()),
-        parameters=(
-            *SIZES,
-            *FAMILIES,
-            DELTA.label,
-            Y.label,
-            model.target.sigma,
-            D,
-        ),
-        status="exact",
+        "exact/lipschitz", "closed", TAU, equations, names, status="exact"
     ).check()

@@ -21,8 +21,7 @@ from .model import Model, suffix
 
 Pattern = tuple[int, ...]
 
-MOST_UNITS = 3
-"""Features for which the equations of n samples are derived."""
+MOST_UNITS = 3  # features for which the equations of n samples are derived
 
 
 def has_patterns(model: Model) -> bool:

@@ -6,7 +6,7 @@ Reading a spec needs this, so that neither sympy nor numpy is loaded here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -140,16 +140,12 @@ def _matrix(where: str, rule: str, given: Any) -> list[list]:
                     f"`{where}` must hold numbers below {LARGEST:g}, but row {k} holds "
                     f"{shown(x)}. Change it."
                 )
-    return [[_short(x) for x in row] for row in given]
+    # one spelling of a number: whole ones as int, without a sign of zero
+    return [[int(x) if x == int(x) else float(x) for x in row] for row in given]
 
 
 def _is_number(x: Any) -> bool:
     return type(x) in (int, float)
-
-
-def _short(x: float) -> float:
-    """One spelling of a number: whole ones as int, without a sign of zero."""
-    return int(x) if x == int(x) else float(x)
 
 
 def check_apart(loadings: Rows, exponents: Sequence[Any]) -> None:
@@ -214,12 +210,7 @@ def factored(where: str, gram: Rows) -> list[list[float]]:
             f"but after {len(columns)} of them {min(worst, -left):.3g} is left. Check "
             "its entries: |C_kl| <= sqrt(C_kk C_ll) is needed, among others."
         )
-    return [list(row) for row in _transposed(columns, size)]
-
-
-def _transposed(columns: list[list[float]], size: int) -> Iterator[tuple[float, ...]]:
-    for k in range(size):
-        yield tuple(column[k] for column in columns) or (0.0,)
+    return [[column[k] for column in columns] or [0.0] for k in range(size)]
 
 
 def check_signs(kind: str, what: str) -> None:

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable
 from functools import cache, partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import ModelError, did_you_mean
 
@@ -317,24 +317,18 @@ def _value(node: ast.expr, tau: float, d: float, zero: float = 0.0) -> float:
 
 def check_schedule_text(alpha: str, beta: str, prefix: str = "") -> None:
     """Check a pair of schedules given as text, without sympy; see `check_schedule`."""
-    trees = [
-        schedule_tree(text, prefix + key)
-        for key, text in (("alpha", alpha), ("beta", beta))
-    ]
-    curves = [partial(_at_end, tree) for tree in trees]
-    keys = (prefix + "alpha", prefix + "beta")
-    _check_curves(curves[0], curves[1], keys, (alpha, beta))
-    for tree, key, text in zip(trees, keys, (alpha, beta), strict=True):
-        for divisor in _divisors(tree):
-            _check_divisor(divisor, key, text)
-
-
-def _divisors(tree: ast.expr) -> list[ast.expr]:
-    return [
-        x.right
-        for x in ast.walk(tree)
-        if isinstance(x, ast.BinOp) and isinstance(x.op, ast.Div)
-    ]
+    pairs = ((prefix + "alpha", alpha), (prefix + "beta", beta))
+    trees = [schedule_tree(text, key) for key, text in pairs]
+    _check_curves(
+        *(
+            _Drawn(partial(_at_end, tree), key, text)
+            for tree, (key, text) in zip(trees, pairs, strict=True)
+        )
+    )
+    for tree, (key, text) in zip(trees, pairs, strict=True):
+        for x in ast.walk(tree):
+            if isinstance(x, ast.BinOp) and isinstance(x.op, ast.Div):
+                _check_divisor(x.right, key, text)
 
 
 def _check_divisor(divisor: ast.expr, key: str, text: str) -> None:
@@ -368,8 +362,8 @@ def check_schedule(alpha: sp.Expr, beta: sp.Expr) -> None:
             raise _unknown(str(min(stray, key=str)), key, VARIABLES, "name")
         powers = [abs(x.exp) for x in expr.atoms(sp.Pow) if x.exp.is_number]
         _check_degree(float(max(powers, default=0)), key, str(expr))
-    curves = [_exact_at_ends(expr, arguments) for expr in (alpha, beta)]
-    _check_curves(curves[0], curves[1], ("alpha", "beta"), (str(alpha), str(beta)))
+    noise, data = (_exact_at_ends(expr, arguments) for expr in (alpha, beta))
+    _check_curves(_Drawn(noise, "alpha", str(alpha)), _Drawn(data, "beta", str(beta)))
 
 
 def _exact_at_ends(expr: sp.Expr, arguments: tuple[sp.Symbol, ...]) -> Curve:
@@ -385,21 +379,23 @@ def _exact_at_ends(expr: sp.Expr, arguments: tuple[sp.Symbol, ...]) -> Curve:
     return lambda tau, d: (ends[int(tau)] if tau in ends else inside)(tau, d)
 
 
-def _check_curves(
-    alpha: Curve, beta: Curve, keys: tuple[str, str], texts: tuple[str, str]
-) -> None:
+def _check_curves(alpha: _Drawn, beta: _Drawn) -> None:
+    """Raise `ModelError` unless two schedules lead from noise to data."""
     starts = []
     for d in DIMENSIONS:
-        noise = _samples(alpha, d, keys[0], texts[0])
-        data = _samples(beta, d, keys[1], texts[1])
-        _check_end(data[0], 0.0, 0, keys[1], texts[1], '"tau"')
-        _check_end(data[-1], 1.0, 1, keys[1], texts[1], '"tau"')
-        _check_start(noise[0], d, keys[0], texts[0])
-        _check_end(noise[-1] / noise[0], 0.0, 1, keys[0], texts[0], '"1 - tau"')
-        _check_monotone(noise[::-1], keys[0], texts[0], "fall")
-        _check_monotone(data, keys[1], texts[1], "rise")
+        noise, data = alpha.samples(d), beta.samples(d)
+        beta.check_end(data[0], 0.0, 0, '"tau"')
+        beta.check_end(data[-1], 1.0, 1, '"tau"')
+        if noise[0] <= 0:
+            raise ModelError(
+                f"`{alpha.key}` must be positive at tau = 0 (1, or a power of d), but "
+                f"{alpha.text!r} is {noise[0]:.6g} there. {EXAMPLE}"
+            )
+        alpha.check_end(noise[-1] / noise[0], 0.0, 1, '"1 - tau"')
+        alpha.check_monotone(noise[::-1], "fall")
+        beta.check_monotone(data, "rise")
         starts.append(noise[0])
-    _check_power(starts, keys[0], texts[0])
+    alpha.check_power(starts)
 
 
 @cache
@@ -409,61 +405,57 @@ def _times() -> list[float]:
     return sorted({*(i / GRID for i in range(GRID + 1)), *scattered})
 
 
-def _samples(curve: Curve, d: float, key: str, text: str) -> list[float]:
-    values = []
-    for tau in _times():
-        try:
-            value = curve(tau, d)
-            fact = "is not real" if isinstance(value, complex) else "is not finite"
-        except (ValueError, ZeroDivisionError, OverflowError):
-            value, fact = math.nan, "is not defined"
-        if isinstance(value, complex) or not math.isfinite(value):
+class _Drawn(NamedTuple):
+    """A schedule as a function, with what messages call it and its text."""
+
+    curve: Curve
+    key: str
+    text: str
+
+    def samples(self, d: float) -> list[float]:
+        """Return its values at all times; raise `ModelError` where it has none."""
+        values = []
+        for tau in _times():
+            try:
+                value = self.curve(tau, d)
+                fact = "is not real" if isinstance(value, complex) else "is not finite"
+            except (ValueError, ZeroDivisionError, OverflowError):
+                value, fact = math.nan, "is not defined"
+            if isinstance(value, complex) or not math.isfinite(value):
+                raise ModelError(
+                    f"`{self.key}` must be real and finite for tau in [0, 1], but "
+                    f"{self.text!r} {fact} at tau = {tau:g}. {EXAMPLE}"
+                )
+            values.append(float(value))
+        return values
+
+    def check_end(self, value: float, wanted: float, tau: int, example: str) -> None:
+        """Raise `ModelError` unless it reaches what it must at an end of time."""
+        if abs(value - wanted) > REACHED:
             raise ModelError(
-                f"`{key}` must be real and finite for tau in [0, 1], but {text!r} "
-                f"{fact} at tau = {tau:g}. {EXAMPLE}"
+                f"`{self.key}` must be {wanted:g} at tau = {tau}, but {self.text!r} is "
+                f"{value:.6g} there. Rescale it; the linear schedule has `{example}`."
             )
-        values.append(float(value))
-    return values
 
-
-def _check_end(
-    value: float, wanted: float, tau: int, key: str, text: str, example: str
-) -> None:
-    if abs(value - wanted) > REACHED:
-        raise ModelError(
-            f"`{key}` must be {wanted:g} at tau = {tau}, but {text!r} is {value:.6g} "
-            f"there. Rescale it; the linear schedule has `{example}`."
-        )
-
-
-def _check_start(value: float, d: float, key: str, text: str) -> None:
-    if value <= 0:
-        raise ModelError(
-            f"`{key}` must be positive at tau = 0 (1, or a power of d), but "
-            f"{text!r} is {value:.6g} there. {EXAMPLE}"
-        )
-
-
-def _check_power(starts: list[float], key: str, text: str) -> None:
-    """`alpha` starts at 1 or at a power of d: the same power at every dimension."""
-    powers = [
-        math.log(x) / math.log(d) for x, d in zip(starts, DIMENSIONS, strict=True)
-    ]
-    if max(powers) - min(powers) > ZERO or powers[0] < -ZERO:
-        raise ModelError(
-            f"`{key}` must be 1 or a positive power of d at tau = 0, but {text!r} is "
-            f"{starts[0]:.6g} at d = {DIMENSIONS[0]:g}. Divide it by "
-            "its value at tau = 0."
-        )
-
-
-def _check_monotone(values: list[float], key: str, text: str, verb: str) -> None:
-    slack, times = ZERO * max(values), _times()
-    for i, (low, high) in enumerate(pairwise(values)):
-        if high < low - slack:
-            tau = times[i] if verb == "rise" else times[-2 - i]
+    def check_power(self, starts: list[float]) -> None:
+        """Raise unless it starts at 1, or at the same power of d at every dimension."""
+        pairs = zip(starts, DIMENSIONS, strict=True)
+        powers = [math.log(x) / math.log(d) for x, d in pairs]
+        if max(powers) - min(powers) > ZERO or powers[0] < -ZERO:
             raise ModelError(
-                f"`{key}` must {verb} from tau = 0 to tau = 1, but {text!r} does not "
-                f'near tau = {tau:.3g}. Choose a monotone one, as in `"1 - tau"` and '
-                '`"tau"`.'
+                f"`{self.key}` must be 1 or a positive power of d at tau = 0, but "
+                f"{self.text!r} is {starts[0]:.6g} at d = {DIMENSIONS[0]:g}. Divide it "
+                "by its value at tau = 0."
             )
+
+    def check_monotone(self, values: list[float], verb: str) -> None:
+        """Raise `ModelError` unless its values increase in the order given."""
+        slack, times = ZERO * max(values), _times()
+        for i, (low, high) in enumerate(pairwise(values)):
+            if high < low - slack:
+                tau = times[i] if verb == "rise" else times[-2 - i]
+                raise ModelError(
+                    f"`{self.key}` must {verb} from tau = 0 to tau = 1, but "
+                    f"{self.text!r} does not near tau = {tau:.3g}. Choose a monotone "
+                    'one, as in `"1 - tau"` and `"tau"`.'
+                )

@@ -73,20 +73,13 @@ class Spec:
         sign, ``n_pp, n_pm, ...``, where there are any. What is infinite (the
         population, fresh noise) is structure of the model and has no number.
         """
-        target, data = self.tables["target"], self.tables["data"]
-        numbers: dict[str, float] = {}
-        if self.kind == "two-modes":
-            numbers["p"] = target["p"]
-        for j, feature in enumerate(target.get("features", ()), 1):
-            numbers |= {f"p_{j}": feature["p"], f"rho_{j}": feature["scale"]}
-        numbers |= {f"p_{k}": x for k, x in enumerate(target.get("weights", ()), 1)}
-        numbers["sigma"] = target["sigma"]
-        numbers |= _numbered("kappa", self.tables["dilation"]["kappa"])
-        numbers |= {k: v for k, v in data.items() if v != "inf" and k != "counts"}
-        if "counts" in data:
-            del numbers["n"]
-            numbers |= {count_name(k): v for k, v in self._counts.items() if v}
-        return numbers
+        counts = self.tables["data"].get("counts", {})
+        return {
+            name: table[key]
+            for name, (table, key) in places(self.tables).items()
+            if table[key] != "inf" and name[0] != "L"
+            if not (table is counts and not table[key]) and not (name == "n" and counts)
+        }
 
     @property
     def structure(self) -> dict[str, Any]:
@@ -115,7 +108,8 @@ class Spec:
     @property
     def digest(self) -> str:
         """A short hash of the content; spaces, order and comments do not matter."""
-        return _digest(self.tables)
+        text = json.dumps(self.tables, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @cached_property
     def model(self) -> Model:
@@ -174,7 +168,8 @@ def parse_spec(text: str, source: str = "the spec") -> Spec:
     if len(text) > LARGEST_FILE:
         raise _too_long(source, f"{len(text)}")
     try:
-        if any(_key_parts(line) > MOST_PARTS for line in text.splitlines()):
+        keys = (x for x in text.splitlines() if not x.lstrip().startswith("#"))
+        if any(x.partition("=")[0].count(".") > MOST_PARTS for x in keys):
             raise RecursionError
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
@@ -185,11 +180,6 @@ def parse_spec(text: str, source: str = "the spec") -> Spec:
             "example in the README."
         ) from None
     return Spec(text, checked_tables(raw))
-
-
-def _key_parts(line: str) -> int:
-    """How many parts a dotted key has at most, if the line has one."""
-    return 0 if line.lstrip().startswith("#") else line.partition("=")[0].count(".")
 
 
 def _too_long(source: object, size: str) -> ModelError:
@@ -231,12 +221,6 @@ def _decoded(path: Path, content: bytes) -> str:
 # --------------------------------------------------------------- other forms of a spec
 
 
-def _numbered(name: str, value: Any) -> dict[str, float]:
-    if not isinstance(value, list):
-        return {name: value}
-    return {f"{name}_{i}": x for i, x in enumerate(value, 1)}
-
-
 def _plain(name: str, value: Any) -> Any:
     """Return a number of any library as Python's own; lists of numbers, and text."""
     if isinstance(value, list | tuple):
@@ -257,54 +241,53 @@ def _plain(name: str, value: Any) -> Any:
 
 def _put(tables: dict[str, Any], name: str, value: Any, known: Mapping) -> None:
     """Set the entry of `tables` that `Spec.values` calls `name`."""
-    base, _, index = name.rpartition("_")
-    data = ("n", "n_plus", "noise_draws", "ridge_u", "ridge_w")
-    modes = tables["target"]["kind"] == "modes"
-    if modes and _put_mode(tables, name, value):
-        return
     if name == "n" and value == "inf":
         tables["data"] = {"n": "inf"}
-    elif name in data:
+    elif name in ("n", "n_plus", "noise_draws", "ridge_u", "ridge_w"):
         tables["data"][name] = value
     elif name == "kappa":
         tables["dilation"]["kappa"] = value
-    elif name in map(count_name, tables["data"].get("counts", ())):
-        counts = tables["data"]["counts"]
-        counts[name[2:].replace("p", "+").replace("m", "-")] = value
-        whole = all(type(x) is int for x in counts.values())
-        tables["data"]["n"] = sum(counts.values()) if whole else tables["data"]["n"]
-    elif name not in known:
+    elif name in (held := places(tables)):
+        table, key = held[name]
+        table[key] = value
+        if table is (counts := tables["data"].get("counts")):
+            each = counts if isinstance(counts, list) else [*counts.values()]
+            if all(type(x) is int for x in each):
+                tables["data"]["n"] = sum(each)
+    else:
         raise ModelError(
             f"The numbers of this spec are {', '.join(known)}, but "
             f"`{printable(name)}` is given{did_you_mean(name, known)}"
         )
-    elif base == "kappa":
-        tables["dilation"]["kappa"][int(index) - 1] = value
-    elif base in ("p", "rho"):
-        key = "scale" if base == "rho" else "p"
-        tables["target"]["features"][int(index) - 1][key] = value
-    else:
-        tables["target"][name] = value
 
 
-def _put_mode(tables: dict[str, Any], name: str, value: Any) -> bool:
-    """Set a weight, a loading or a count of modes; return whether the name is one."""
-    base, *index = name.split("_")
+def places(tables: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return where each number of a spec stands, by name: its table and its key there.
+
+    The names are those of `Spec.values`, and ``L_1_2`` for the loadings of modes.
+    """
     target, data = tables["target"], tables["data"]
-    places = {"p": target["weights"], "n": data.get("counts", [])}
-    row = places.get(base, target.get("loadings", []) if base == "L" else [])
-    if not index or not all(re.fullmatch(r"[1-9][0-9]{0,2}", i) for i in index):
-        return False
-    for i in index[:-1]:
-        row = row[int(i) - 1] if int(i) <= len(row) else []
-    last = int(index[-1])
-    if len(index) != (2 if base == "L" else 1) or last > len(row):
-        return False
-    row[last - 1] = value
-    if base == "n":
-        whole = all(type(x) is int for x in row)
-        data["n"] = sum(row) if whole else data["n"]
-    return True
+    found: dict[str, tuple[Any, Any]] = {}
+    if target["kind"] == "two-modes":
+        found["p"] = target, "p"
+    for j, feature in enumerate(target.get("features", ()), 1):
+        found |= {f"p_{j}": (feature, "p"), f"rho_{j}": (feature, "scale")}
+    found |= _listed("p", target.get("weights", ()))
+    for k, row in enumerate(target.get("loadings", ()), 1):
+        found |= _listed(f"L_{k}", row)
+    found["sigma"] = target, "sigma"
+    kappa = tables["dilation"]["kappa"]
+    one = {"kappa": (tables["dilation"], "kappa")}
+    found |= _listed("kappa", kappa) if isinstance(kappa, list) else one
+    found |= {k: (data, k) for k in data if k != "counts"}
+    counts = data.get("counts", {})
+    if isinstance(counts, list):
+        return found | _listed("n", counts)
+    return found | {count_name(k): (counts, k) for k in counts}
+
+
+def _listed(name: str, values: Any) -> dict[str, tuple[Any, int]]:
+    return {f"{name}_{i + 1}": (values, i) for i, _ in enumerate(values)}
 
 
 def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
@@ -329,11 +312,6 @@ def _toml(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return json.dumps(value)
-
-
-def _digest(content: Any) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def spec_of(model: Model, values: Mapping[str, Any]) -> Spec:
@@ -450,8 +428,6 @@ def _model(structure: Mapping[str, Any]) -> Model:
             structure["activation"], structure["tied"], structure["bias"]
         ),
         data=Data(
-            structure["samples"],
-            structure["frozen_noise"],
-            tuple(structure["empty"]),
+            structure["samples"], structure["frozen_noise"], tuple(structure["empty"])
         ),
     )

@@ -194,7 +194,11 @@ def _data(raw: dict[str, Any], target: dict[str, Any]) -> dict[str, Any]:
 def _split(raw: dict[str, Any], n: int, target: dict[str, Any]) -> Any:
     """How the samples divide: `n_plus`, counts by sign pattern, or counts by mode."""
     if target["kind"] == "two-modes":
-        return _n_plus(raw, n)
+        n_plus, rule = raw["n_plus"], RULES["n_plus"]
+        if _number("data.n_plus", n_plus, rule) >= n:
+            words = f"at most n - 1 = {n - 1}"
+            raise _wrong("data.n_plus", n_plus, words, rule.remedy)
+        return n_plus
     if target["kind"] == "modes":
         return _mode_counts(raw["counts"], n, len(target["weights"]))
     return _counts(raw["counts"], n, target)
@@ -211,20 +215,17 @@ def _mode_counts(raw: Any, n: int, modes: int) -> list[int]:
             "data.counts", raw, f"a list of {modes}, one for each mode", "Add."
         )
     counts = [_number(f"data.counts[{k}]", x, rule) for k, x in enumerate(raw, 1)]
-    if sum(counts) != n:
-        raise ModelError(
-            f"`data.counts` must add up to `data.n` = {n}, but the sum is "
-            f"{sum(counts)}. Change one of them."
-        )
+    _check_total(counts, n)
     return counts
 
 
-def _n_plus(raw: dict[str, Any], n: int) -> int:
-    n_plus = _number("data.n_plus", raw["n_plus"], RULES["n_plus"])
-    if n_plus >= n:
-        both = RULES["n_plus"].remedy
-        raise _wrong("data.n_plus", n_plus, f"at most n - 1 = {n - 1}", both)
-    return n_plus
+def _check_total(counts: Iterable[int], n: int) -> None:
+    total = sum(counts)
+    if total != n:
+        raise ModelError(
+            f"`data.counts` must add up to `data.n` = {n}, but the sum is {total}. "
+            "Change one of them."
+        )
 
 
 def _counts(raw: Any, n: int, target: dict[str, Any]) -> dict[str, int]:
@@ -243,11 +244,7 @@ def _counts(raw: Any, n: int, target: dict[str, Any]) -> dict[str, int]:
     _keys(raw, "data.counts", patterns)
     rule = RULES["count"]
     counts = {x: _number(f"data.counts.{x}", raw[x], rule) for x in patterns}
-    if sum(counts.values()) != n:
-        raise ModelError(
-            f"`data.counts` must add up to `data.n` = {n}, but the sum is "
-            f"{sum(counts.values())}. Change one of them."
-        )
+    _check_total(counts.values(), n)
     for j in range(size):
         if len({x[j] for x, count in counts.items() if count}) < 2:
             raise ModelError(

@@ -13,7 +13,7 @@ from ..phases.bulk import regular
 from ..phases.loss import at_large_d
 from ..symbols.indexed import DIRECTION, MODE, family, over_directions, over_modes
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System, numbered
+from ..symbols.system import Equation, Step, System, numbered, said
 from ..windows.search import S_PHASE, Window
 from .posterior import LOADING, SIZES
 
@@ -116,13 +116,10 @@ def bulk_learned(model: Model, window: Window) -> System:
         there = {ALPHA: window.alpha, BETA: window.beta} | known
         return inside.subs(there, simultaneous=True)
 
+    equations = numbered("V", {x: here(value) for x, value in values.items()})
+    names = bulk_parameters(model, window)
     return System(
-        name="learned",
-        kind="closed",
-        time=S_PHASE,
-        equations=numbered("V", {x: here(value) for x, value in values.items()}),
-        parameters=bulk_parameters(model, window),
-        steps=_steps(model),
+        "learned", "closed", S_PHASE, equations, names, steps=_steps(model)
     ).check()
 
 
@@ -188,26 +185,19 @@ def bulk_sampling(model: Model, window: Window) -> System:
         initial=tuple((eq.lhs, eq.rhs.subs(S_PHASE, 0)) for eq in solution),
         solution=solution,
         domain=(bulk > 0,),
-        steps=(
-            Step(
-                "Project the velocity on the mean of the mode that was decided before, "
-                "and take the variance of a coordinate orthogonal to all means."
-            ),
-            Step("The closed solution satisfies the flow identically."),
+        steps=said(
+            "Project the velocity on the mean of the mode that was decided before, "
+            "and take the variance of a coordinate orthogonal to all means.",
+            "The closed solution satisfies the flow identically.",
         ),
     ).check()
 
 
 def not_derived(name: str) -> System:
     """Return the empty system: overlaps that n samples learn are not derived."""
+    steps = said(UNKNOWN.format(name=name))
     return System(
-        name="learned",
-        kind="closed",
-        time=S_PHASE,
-        equations=(),
-        parameters=(),
-        status="degenerate",
-        steps=(Step(UNKNOWN.format(name=name)),),
+        "learned", "closed", S_PHASE, (), (), status="degenerate", steps=steps
     )
 
 

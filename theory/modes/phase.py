@@ -63,23 +63,12 @@ class ModesPhase(Phase):
             flow = bulk.bulk_sampling(self.model, self.window) if every else None
         return flow and self._named(flow)
 
-    @cached_property
-    def projected(self) -> System | None:
-        """None: the flow has as many dimensions as the window has directions."""
-        return None
+    projected = training = correction = None
+    """Not derived, or of no use: a flow has as many dimensions as the window.
 
-    @cached_property
-    def training(self) -> System | None:
-        """None: training at a fixed time, where the vectors move too, is not derived.
-
-        With the vectors held at the means it closes: ``limit.exact["tied"]``.
-        """
-        return None
-
-    @cached_property
-    def correction(self) -> System | None:
-        """None: corrections at finite d are not derived for modes."""
-        return None
+    Training at a fixed time moves the vectors too; with these held at the means it
+    closes: ``limit.exact["tied"]``.
+    """
 
     @cached_property
     def mse(self) -> System:

@@ -26,7 +26,7 @@ from ..symbols.indexed import (
     over_modes,
 )
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System
+from ..symbols.system import Equation, System, said
 from .posterior import DELTA, LOADING, NORMALS, SIZES, P, exact_scales
 
 BIAS = family("b")
@@ -72,13 +72,11 @@ def weights_training(model: Model, weight: sp.Expr) -> System:
             TAU,
         ),
         status="exact",
-        steps=(
-            Step(
-                "The loss per dimension at a time is the mean square of "
-                "`(alpha^2/Delta) (sum_l mu_l pi_l - mu_i)` and of noise that no bias "
-                "changes. Half its slope in `b_k`, with `d pi_l/d b_k = pi_k "
-                "(delta_kl - pi_l)`."
-            ),
+        steps=said(
+            "The loss per dimension at a time is the mean square of "
+            "`(alpha^2/Delta) (sum_l mu_l pi_l - mu_i)` and of noise that no bias "
+            "changes. Half its slope in `b_k`, with `d pi_l/d b_k = pi_k "
+            "(delta_kl - pi_l)`."
         ),
     ).check()
 

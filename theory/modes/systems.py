@@ -20,7 +20,7 @@ from ..symbols.indexed import (
     over_modes,
 )
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System, numbered
+from ..symbols.system import Equation, System, numbered, said
 from ..windows.search import S_PHASE, Window
 from .posterior import (
     DELTA,
@@ -63,21 +63,15 @@ def learned(model: Model, window: Window) -> System:
         family("omega")[MODE, DIRECTION]: scales.slope * _centred(loading),
         family("b")[MODE]: _centred(bias),
     }
-    return System(
-        name="learned",
-        kind="closed",
-        time=S_PHASE,
-        equations=numbered("W", values),
-        parameters=(*SIZES, *FAMILIES, model.target.sigma, *_kappas(window)),
-        steps=(
-            Step(
-                "Softmax units with biases, one for each group that is told apart, "
-                "contain the Bayes denoiser (D1), so the population minimum is (D1) "
-                "itself. A common shift of all `w_k` and `b_k` changes nothing: "
-                "`omega` and `b` are less their mean over the branch."
-            ),
-        ),
-    ).check()
+    equations = numbered("W", values)
+    names = (*SIZES, *FAMILIES, model.target.sigma, *_kappas(window))
+    steps = said(
+        "Softmax units with biases, one for each group that is told apart, "
+        "contain the Bayes denoiser (D1), so the population minimum is (D1) "
+        "itself. A common shift of all `w_k` and `b_k` changes nothing: "
+        "`omega` and `b` are less their mean over the branch."
+    )
+    return System("learned", "closed", S_PHASE, equations, names, steps=steps).check()
 
 
 def _centred(expr: sp.Expr) -> sp.Expr:
@@ -103,18 +97,14 @@ def sampling(model: Model, window: Window) -> System:
         equations=(Equation("S1", y, rate * y + drive * scales.kept * push),),
         observables=scales.posterior(),
         parameters=(*SIZES, *FAMILIES, model.target.sigma, *_kappas(window)),
-        steps=(
-            Step(
-                "Project the velocity on the directions of the window. Modes that "
-                "earlier windows parted from the branch have fields that are lower by "
-                "powers of `d`, modes that differ in later windows only have one "
-                "field: the sum runs over the groups of the branch."
-            ),
-            Step(
-                "The law at time `s` is `sum_k p_k N(beta L_k, alpha^2 I)`, the "
-                "interpolant's. A sample is counted to the nearest mean: the group "
-                "with the largest `beta L_k.y - beta^2 |L_k|^2/2`."
-            ),
+        steps=said(
+            "Project the velocity on the directions of the window. Modes that "
+            "earlier windows parted from the branch have fields that are lower by "
+            "powers of `d`, modes that differ in later windows only have one "
+            "field: the sum runs over the groups of the branch.",
+            "The law at time `s` is `sum_k p_k N(beta L_k, alpha^2 I)`, the "
+            "interpolant's. A sample is counted to the nearest mean: the group "
+            "with the largest `beta L_k.y - beta^2 |L_k|^2/2`.",
         ),
     ).check()
 
@@ -135,13 +125,11 @@ def bayes_error(model: Model, window: Window, moment: str) -> System:
     if value is None:
         scales = window_scales(model, window)
         value = sigma2 + second_moment(one) - sharpness(scales, window.alpha, one)
+    equations = (Equation("E2", symbol("mse"), value),)
+    names = (*SIZES, *FAMILIES, model.target.sigma, *_kappas(window))
+    observables = (Equation("E3", symbol("mse_jump"), jump),)
     return System(
-        name="mse",
-        kind="closed",
-        time=S_PHASE,
-        equations=(Equation("E2", symbol("mse"), value),),
-        observables=(Equation("E3", symbol("mse_jump"), jump),),
-        parameters=(*SIZES, *FAMILIES, model.target.sigma, *_kappas(window)),
+        "mse", "closed", S_PHASE, equations, names, observables=observables
     ).check()
 
 
@@ -187,15 +175,10 @@ def exact_mse(model: Model) -> System:
     spread = sp.sqrt(bayes.delta)
     known = second_moment(size) - sharpness(scales, spread, size)
     skip = model.target.sigma**2 * bayes.alpha**2 / bayes.delta
-    return System(
-        name="exact/mse",
-        kind="closed",
-        time=TAU,
-        equations=(
-            Equation(
-                "E1", symbol("mse"), skip + bayes.residual_gain**2 * known / D, "exact"
-            ),
+    equations = (
+        Equation(
+            "E1", symbol("mse"), skip + bayes.residual_gain**2 * known / D, "exact"
         ),
-        parameters=(*SIZES, *FAMILIES, DELTA.label, model.target.sigma, D),
-        status="exact",
-    ).check()
+    )
+    names = (*SIZES, *FAMILIES, DELTA.label, model.target.sigma, D)
+    return System("exact/mse", "closed", TAU, equations, names, status="exact").check()

@@ -20,8 +20,7 @@ from .fields import MARK
 from .sums import cost, is_average, tidy
 
 Y = "y"
-SLACK = 1.6
-"""How much longer equations may be before they are collected."""
+SLACK = 1.6  # how much longer equations may be before they are collected
 
 
 def mode_pairs(

@@ -20,10 +20,8 @@ from ..symbols.gaussian import OpenUnit
 from ..symbols.notation import symbol
 from .general import ALPHA, BETA
 
-LARGE = 250
-"""Operations above which an expression is not brought over one denominator."""
-MANY = 10
-"""Averages in one formula above which it is left as it was derived."""
+LARGE = 250  # operations above which an expression is not brought over one denominator
+MANY = 10  # averages in one formula above which it is left as it was derived
 N, N_PLUS = symbol("n"), symbol("n_plus")
 N_MINUS = sp.Symbol("n_minus", positive=True)
 TOTAL = N_PLUS + N_MINUS

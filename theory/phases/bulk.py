@@ -19,7 +19,7 @@ import sympy as sp
 from ..models.classes import Classes, classes_of
 from ..models.model import D, Model, named
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System, numbered
+from ..symbols.system import Equation, Step, System, numbered, said
 from ..windows.leading import simplified
 from ..windows.search import S_PHASE, Window
 from .denoiser import HALF, parameters_of
@@ -273,13 +273,10 @@ def learned(model: Model, window: Window) -> System:
         found = {
             x: sp.factor(e.subs(here, simultaneous=True)) for x, e in found.items()
         }
+    equations = numbered("V", found)
+    names = bulk_parameters(model, window)
     return System(
-        name="learned",
-        kind="closed",
-        time=S_PHASE,
-        equations=numbered("V", found),
-        parameters=bulk_parameters(model, window),
-        steps=_steps(fit),
+        "learned", "closed", S_PHASE, equations, names, steps=_steps(fit)
     ).check()
 
 
@@ -387,13 +384,11 @@ def sampling(model: Model, window: Window) -> System:
         initial=tuple((eq.lhs, eq.rhs.subs(S_PHASE, 0)) for eq in solution),
         solution=solution,
         domain=(big_v > 0,),
-        steps=(
-            Step(
-                "Project the velocity on the means (each unit keeps the sign `S` "
-                "decided before) and take the variance of a coordinate orthogonal to "
-                "them.",
-            ),
-            Step("The closed solution satisfies the flow identically."),
+        steps=said(
+            "Project the velocity on the means (each unit keeps the sign `S` "
+            "decided before) and take the variance of a coordinate orthogonal to "
+            "them.",
+            "The closed solution satisfies the flow identically.",
         ),
     ).check()
 
@@ -445,23 +440,18 @@ def frozen(model: Model, window: Window) -> System:
     free = sp.nan if model.autoencoder.bias else sp.S.Zero
     found |= {data.of("b", j): free for j in data.units}
     found |= {data.of("v", j): sp.S.Zero for j in data.units}
+    equations = numbered("W", found, status="degenerate")
+    names = window_parameters(model, window)
+    steps = said(
+        "With frozen noise the rows `s_ij x0` of a unit are orthogonal: "
+        "`w_j = (K/sqrt(d)) sum_i s_ij x0` gives every training row a field "
+        "`K s_ij` at ridge cost `ridge_w n K^2/d -> 0`, so the labels are "
+        "fitted and every unit saturates on the training rows. The field of a "
+        "fresh `X` is `O(K/sqrt(d))`: the weights are not learned and the "
+        "biases are undetermined."
+    )
     return System(
-        name="learned",
-        kind="closed",
-        time=S_PHASE,
-        equations=numbered("W", found, status="degenerate"),
-        parameters=window_parameters(model, window),
-        status="degenerate",
-        steps=(
-            Step(
-                "With frozen noise the rows `s_ij x0` of a unit are orthogonal: "
-                "`w_j = (K/sqrt(d)) sum_i s_ij x0` gives every training row a field "
-                "`K s_ij` at ridge cost `ridge_w n K^2/d -> 0`, so the labels are "
-                "fitted and every unit saturates on the training rows. The field of a "
-                "fresh `X` is `O(K/sqrt(d))`: the weights are not learned and the "
-                "biases are undetermined.",
-            ),
-        ),
+        "learned", "closed", S_PHASE, equations, names, status="degenerate", steps=steps
     ).check()
 
 
@@ -471,12 +461,6 @@ def mse(model: Model, window: Window) -> System:
     bulk = window.alpha**2 + sigma2 * window.beta**2
     value = power_limit(sigma2 * window.alpha**2 / bulk)
     label = 2 * len(model.target.features) + 3
-    return System(
-        name="mse",
-        kind="closed",
-        time=S_PHASE,
-        equations=numbered("M", {symbol("mse"): value}, label),
-        parameters=tuple(
-            dict.fromkeys(parameters_of(model) + bulk_parameters(model, window))
-        ),
-    ).check()
+    equations = numbered("M", {symbol("mse"): value}, label)
+    names = tuple(dict.fromkeys(parameters_of(model) + bulk_parameters(model, window)))
+    return System("mse", "closed", S_PHASE, equations, names).check()

@@ -132,16 +132,12 @@ def exact_levels(interpolant: Interpolant) -> System:
     alpha, beta = interpolant.alpha, interpolant.beta
     rate, drive = velocity_coefficients(alpha, beta, TAU, sp.S.Zero)
     entries = {"alpha": alpha, "beta": beta, "rate": rate, "drive": drive}
+    equations = tuple(
+        Equation("D2", sp.Symbol(name), value, "exact")
+        for name, value in entries.items()
+    )
     return System(
-        name="exact/levels",
-        kind="closed",
-        time=TAU,
-        equations=tuple(
-            Equation("D2", sp.Symbol(name), value, "exact")
-            for name, value in entries.items()
-        ),
-        parameters=(D,),
-        status="exact",
+        "exact/levels", "closed", TAU, equations, (D,), status="exact"
     ).check()
 
 
@@ -158,14 +154,9 @@ def exact_mse(model: Model) -> System:
         norm(f) ** 2 / D * (1 - posterior_sharpness(f, bayes.snr(j)))
         for j, f in enumerate(model.target.features, 1)
     )
-    return System(
-        name="exact/mse",
-        kind="closed",
-        time=TAU,
-        equations=(Equation("E1", symbol("mse"), to_averages(value), "exact"),),
-        parameters=(*parameters_of(model), D),
-        status="exact",
-    ).check()
+    equations = (Equation("E1", symbol("mse"), to_averages(value), "exact"),)
+    names = (*parameters_of(model), D)
+    return System("exact/mse", "closed", TAU, equations, names, status="exact").check()
 
 
 def posterior_sharpness(feature: Feature, snr: sp.Expr) -> sp.Expr:

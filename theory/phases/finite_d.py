@@ -54,7 +54,10 @@ def correction(model: Model, window: Window, learned: System) -> System:
     rate = leading_rate(model, window)
     moved = _moved(model, window, rate)
     if case_of(model) is Case.BAYES:
-        values, unknowns = _closed_response(model, moved), ()
+        values = {
+            x: sp.factor(_first(e)) for x, e in bayes_values(model, moved).items()
+        }
+        unknowns: tuple[sp.Symbol, ...] = ()
     else:
         parts = Stationary(model, moved)
         values, unknowns = _response(parts), (*parts.readout_names, *parts.unknowns)
@@ -107,12 +110,6 @@ def _series(
     return lead + SMALL * sp.simplify(rest)
 
 
-def _closed_response(model: Model, moved: Window) -> dict[sp.Symbol, sp.Expr]:
-    """The derivative of the exact coefficients with respect to `SMALL`."""
-    values = bayes_values(model, moved)
-    return {x: sp.factor(_first(value)) for x, value in values.items()}
-
-
 def _response(parts: Stationary) -> dict[sp.Symbol, sp.Expr]:
     r"""Linear response of the minimum, then of what is computed from it.
 
@@ -126,7 +123,8 @@ def _response(parts: Stationary) -> dict[sp.Symbol, sp.Expr]:
     def second(x: sp.Symbol, y: sp.Symbol) -> sp.Expr:
         pair = frozenset((x, y))
         if pair not in known:
-            known[pair] = _second(loss, x, y)
+            # at once, sympy would factor it
+            known[pair] = _zeroth(sp.diff(sp.diff(loss, x), y))
         return known[pair]
 
     def pulled(x: sp.Symbol, y: sp.Symbol) -> sp.Expr:
@@ -162,10 +160,6 @@ def _solved(matrix: sp.Matrix, push: list[sp.Expr]) -> list[sp.Expr]:
     ]
 
 
-def _second(expr: sp.Expr, x: sp.Symbol, y: sp.Symbol) -> sp.Expr:
-    return _zeroth(sp.diff(sp.diff(expr, x), y))  # at once, sympy would factor it
-
-
 def _first(expr: sp.Expr) -> sp.Expr:
     return _zeroth(sp.diff(expr, SMALL))
 
@@ -188,8 +182,7 @@ def _steps(
             sp.Eq(sp.Symbol("alpha"), moved.alpha.xreplace(shown), evaluate=False),
         ),
         Step(
-            "and",
-            sp.Eq(sp.Symbol("beta"), moved.beta.xreplace(shown), evaluate=False),
+            "and", sp.Eq(sp.Symbol("beta"), moved.beta.xreplace(shown), evaluate=False)
         ),
         Step(
             "Nothing else enters at this order: the skip's share of the loss is of "

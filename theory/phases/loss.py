@@ -16,14 +16,7 @@ from math import lcm
 
 import sympy as sp
 
-from ..models.classes import (
-    Classes,
-    Pattern,
-    classes_of,
-    every_pattern,
-    mark,
-    overlap,
-)
+from ..models.classes import Classes, Pattern, classes_of, every_pattern, mark, overlap
 from ..models.model import D, Feature, Model, named
 from ..symbols import gaussian
 from ..symbols.notation import symbol
@@ -261,22 +254,16 @@ def in_window(
 
 def at_large_d(expr: sp.Expr) -> sp.Expr:
     """Limit of `expr` for ``d -> oo``, averages through the limit of their fields."""
-    nodes = [e for e in sp.preorder_traversal(expr) if _is_average(e)]
-    limits = {
-        node: gaussian.FieldAverage(node.args[0], *(_each(a) for a in node.args[1:]))
-        for node in nodes
-    }
+
+    def fields(values: sp.Tuple) -> list[sp.Expr]:
+        return [sp.factor(power_limit(v)) for v in values]
+
+    kind = gaussian.FieldAverage
+    nodes = [e for e in sp.preorder_traversal(expr) if isinstance(e, kind)]
+    limits = {node: kind(node.args[0], *map(fields, node.args[1:])) for node in nodes}
     names = {value: sp.Dummy("E") for value in limits.values()}
     flat = expr.xreplace({node: names[value] for node, value in limits.items()})
     return power_limit(flat).xreplace({name: value for value, name in names.items()})
-
-
-def _is_average(expr: sp.Basic) -> bool:
-    return isinstance(expr, gaussian.FieldAverage)
-
-
-def _each(values: sp.Tuple) -> sp.Tuple:
-    return sp.Tuple(*(sp.factor(power_limit(v)) for v in values))
 
 
 def tidy(expr: sp.Expr) -> sp.Expr:
@@ -307,7 +294,7 @@ def power_limit(expr: sp.Expr) -> sp.Expr:
     scale = lcm(*(p.q for p in powers))
     y = sp.Dummy("y", positive=True)
     ratio = sp.together(sp.powsimp(expr.subs(D, y ** (-scale))))
-    top, bottom = (sp.Poly(sp.expand(e), y) for e in _cleared(ratio, y))
+    top, bottom = (sp.Poly(sp.expand(e), y) for e in sp.fraction(ratio))
     low = [min(m[0] for m in e.monoms()) for e in (top, bottom)]
     if low[0] > low[1]:
         return sp.S.Zero
@@ -316,14 +303,11 @@ def power_limit(expr: sp.Expr) -> sp.Expr:
     return ratio if low[0] == low[1] else sp.oo * sp.sign(ratio)
 
 
-def _cleared(ratio: sp.Expr, y: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
-    """Numerator and denominator as polynomials in `y`."""
-    top, bottom = sp.fraction(ratio)
-    return sp.expand(top), sp.expand(bottom)
-
-
 def gram_flow(
-    loss: sp.Expr, gram: sp.Matrix, trainable: int, rates: tuple[sp.Expr, ...]
+    slope: Callable[[sp.Symbol], sp.Expr],
+    gram: sp.Matrix,
+    trainable: int,
+    rates: tuple[sp.Expr, ...],
 ) -> sp.Matrix:
     r"""Gradient flow of the Gram matrix of the first `trainable` vectors. (G5)
 
@@ -334,19 +318,10 @@ def gram_flow(
     S_{ij} = \text{rate}_i\,(1+\delta_{ij})\,\partial\mathcal L/\partial G_{ij},
     $$
 
-    with zero rows for data vectors. `gram` holds a symbol (or a number, for data) in
-    each entry; equal entries are equal symbols. Status: exact.
+    with zero rows for data vectors; `slope` gives $\partial\mathcal L/\partial G_{ij}$.
+    `gram` holds a symbol (or a number, for data) in each entry; equal entries are equal
+    symbols. Status: exact.
     """
-    return gram_motion(lambda x: sp.diff(loss, x), gram, trainable, rates)
-
-
-def gram_motion(
-    slope: Callable[[sp.Symbol], sp.Expr],
-    gram: sp.Matrix,
-    trainable: int,
-    rates: tuple[sp.Expr, ...],
-) -> sp.Matrix:
-    """Gradient flow (G5) of a loss whose slope in each entry of `gram` is given."""
     size = gram.shape[0]
     pull = sp.zeros(size, size)
     for i in range(trainable):

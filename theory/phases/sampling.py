@@ -7,7 +7,7 @@ import sympy as sp
 from ..models.classes import Classes, classes_of
 from ..models.model import Model, named
 from ..symbols.gaussian import phi
-from ..symbols.system import Equation, Step, System, numbered
+from ..symbols.system import Equation, Step, System, numbered, said
 from ..windows.search import S_PHASE, Window
 from .denoiser import HALF, velocity_coefficients
 from .loss import window_parameters
@@ -41,13 +41,11 @@ def population(model: Model, window: Window, solved: System) -> System:
         parameters=window_parameters(model, window),
         inputs=tuple(inputs),
         solution=_population_shares(model, window) if closed else (),
-        steps=(
-            Step(
-                "The velocity is `(alpha'/alpha) X + (beta' - alpha' beta/alpha) "
-                "f(X)`; the skip is of higher order here. Project on the unit vector "
-                "along each mean, in units of the noise; in the first window each "
-                "starts as `N(0, alpha(0)^2)`.",
-            ),
+        steps=said(
+            "The velocity is `(alpha'/alpha) X + (beta' - alpha' beta/alpha) "
+            "f(X)`; the skip is of higher order here. Project on the unit vector "
+            "along each mean, in units of the noise; in the first window each "
+            "starts as `N(0, alpha(0)^2)`."
         ),
     ).check()
 
@@ -90,20 +88,16 @@ def samples(model: Model, window: Window, _solved: System) -> System:
     for c, root in roots.items():
         own = (data.own("a", j, c) * unit for j, unit in units.items())
         pushes[g[c]] = root * sp.Add(*own)
+    equations = numbered("S", {x: rate * x + drive * e for x, e in pushes.items()})
+    names = window_parameters(model, window)
+    inputs = tuple(data.each("omega", "zeta", "b", "m", "a"))
+    steps = said(
+        "Project the velocity on the means and on the summed noises of each "
+        "class; these projections of `X` start as independent `N(0, "
+        "alpha(0)^2)`."
+    )
     return System(
-        name="sampling",
-        kind="flow",
-        time=S_PHASE,
-        equations=numbered("S", {x: rate * x + drive * e for x, e in pushes.items()}),
-        parameters=window_parameters(model, window),
-        inputs=tuple(data.each("omega", "zeta", "b", "m", "a")),
-        steps=(
-            Step(
-                "Project the velocity on the means and on the summed noises of each "
-                "class; these projections of `X` start as independent `N(0, "
-                "alpha(0)^2)`.",
-            ),
-        ),
+        "sampling", "flow", S_PHASE, equations, names, inputs=inputs, steps=steps
     ).check()
 
 
@@ -177,7 +171,7 @@ def _reduction_step(data: Classes) -> Step:
         f"{by} `w` is a {which} of class means. Project `X` on the {which}s "
         f"dual to the products of signs ({names}): these projections are autonomous, "
         "`F_k` is what the flow adds to `nu_k`, and `Gamma` is their covariance at the "
-        "start, in units of `alpha(0)^2`.",
+        "start, in units of `alpha(0)^2`."
     )
 
 
@@ -213,9 +207,8 @@ def _along(data: Classes, direction: sp.Matrix, j: int) -> sp.Expr:
 
 def _on_means(data: Classes, direction: sp.Matrix) -> list[sp.Expr]:
     """The components of a direction along the means, in units of the means."""
-    rows = zip(direction, data.patterns, strict=True)
-    shares = [(x, c) for x, c in rows]
-    return [sum(x * c[k - 1] for x, c in shares) for k in data.units]
+    rows = list(zip(direction, data.patterns, strict=True))
+    return [sum(x * c[k - 1] for x, c in rows) for k in data.units]
 
 
 def _covariances(data: Classes, spread: sp.Matrix) -> dict[sp.Symbol, sp.Expr]:

@@ -106,7 +106,11 @@ class Stationary:
         names = self.readout_names
         quadratic = self.total.xreplace(squares(self.data, "q"))
         solved = sp.solve([sp.diff(quadratic, x) for x in names], names, dict=True)[0]
-        return {x: _tidy_ratio(value) for x, value in solved.items()}
+        found = {}
+        for x, value in solved.items():  # collected by their averages
+            top, bottom = sp.fraction(sp.together(value))
+            found[x] = tidy(top) / tidy(bottom)
+        return found
 
     @cached_property
     def weights(self) -> Values:
@@ -175,11 +179,10 @@ class Stationary:
         """The skip, and 0 for the biases of units without."""
         skip = {symbol("c_hat"): self.loss.skip(self.window).xreplace(known)}
         skip[symbol("c")] = sp.S.Zero
-        none = {} if self.model.autoencoder.bias else self._no_biases()
+        biased = self.model.autoencoder.bias
+        units = () if biased else self.data.units
+        none = {self.data.of("b", j): sp.S.Zero for j in units}
         return skip | none if self.alone else none | dict(reversed(skip.items()))
-
-    def _no_biases(self) -> Values:
-        return {self.data.of("b", j): sp.S.Zero for j in self.data.units}
 
     @property
     def slopes(self) -> Values:
@@ -211,12 +214,6 @@ def _put(values: Values, given: Values, known: Values | None = None) -> Values:
     """The values in what is given, without those that are known."""
     new = {x: e for x, e in values.items() if x not in (known or {})}
     return {x: e.xreplace(given) for x, e in new.items()}
-
-
-def _tidy_ratio(expr: sp.Expr) -> sp.Expr:
-    """Collect numerator and denominator of a ratio by their averages."""
-    top, bottom = sp.fraction(sp.together(expr))
-    return tidy(top) / tidy(bottom)
 
 
 def tied_readout(data: Classes, window: Window) -> Values:

@@ -62,9 +62,7 @@ def _averages(model: Model, j: int, gamma: sp.Expr) -> tuple[sp.Expr, ...]:
     up, down = (
         [
             FieldAverage(
-                body,
-                sp.Tuple(snr * m * s + b),
-                sp.Tuple(snr * gamma * (m**2 + q)),
+                body, sp.Tuple(snr * m * s + b), sp.Tuple(snr * gamma * (m**2 + q))
             )
             for body in (unit, unit**2, sp.diff(unit, H))
         ]

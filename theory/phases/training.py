@@ -9,7 +9,7 @@ import sympy as sp
 from ..models.model import Model
 from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
-from ..symbols.system import Step, System, numbered
+from ..symbols.system import System, numbered, said
 from ..windows.search import S_PHASE, Window
 from .loss import Loss, gram_flow, tidy, window_loss, window_parameters
 
@@ -31,7 +31,7 @@ def training(model: Model, window: Window) -> System:
     count = len(rho)
     rates = (*(1 / x for x in rho), *(sp.S.One for _ in rho))
     raw = total.xreplace({x: dummy / root for x, (dummy, root) in scaled.items()})
-    flow = gram_flow(raw, gram, 2 * count, rates)
+    flow = gram_flow(lambda x: sp.diff(raw, x), gram, 2 * count, rates)
     names = {dummy: x for x, (dummy, _) in scaled.items()}
     back = {dummy: root * x for x, (dummy, root) in scaled.items()}
     rows: dict[sp.Symbol, sp.Expr] = {}
@@ -46,18 +46,21 @@ def training(model: Model, window: Window) -> System:
         rows = {x: tidy(to_averages(sp.expand(e))) for x, e in rows.items()}
     else:
         rows = {x: to_averages(e) for x, e in rows.items()}
+    # an overlap with the mean is at most as long as the vector (Cauchy and Schwarz)
+    m, omega, q, r = (
+        loss.pair(x, *loss.units[:1] * 2) for x in ("m", "omega", "q", "r")
+    )
+    domain = m**2 <= q, omega**2 <= r
     return System(
         name="training",
         kind="flow",
         time=symbol("train_time"),
         equations=numbered("G", rows, 6),
         parameters=(*window_parameters(model, window), S_PHASE),
-        domain=_domain(loss) if alone and not model.data.samples else (),
-        steps=(
-            Step(
-                "Differentiate the window's loss in the overlaps and apply the Gram "
-                "rule (G5); `v` does not enter the loss and is left out.",
-            ),
+        domain=domain if alone and not model.data.samples else (),
+        steps=said(
+            "Differentiate the window's loss in the overlaps and apply the Gram "
+            "rule (G5); `v` does not enter the loss and is left out."
         ),
     ).check()
 
@@ -84,9 +87,3 @@ def _gram(loss: Loss) -> tuple[sp.Matrix, dict]:
             scaled[x] = dummy, roots[c]
             gram[row, 3 * count + k] = gram[3 * count + k, row] = dummy
     return gram, scaled
-
-
-def _domain(loss: Loss) -> tuple[sp.Basic, ...]:
-    """Cauchy-Schwarz: an overlap with the mean is at most as long as the vector."""
-    m, omega, q, r = (loss.pair(x, *loss.units * 2) for x in ("m", "omega", "q", "r"))
-    return m**2 <= q, omega**2 <= r

@@ -11,7 +11,7 @@ import sympy as sp
 from ..models.model import D, Feature, Model, named
 from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System, numbered
+from ..symbols.system import Equation, System, numbered, said
 from ..windows.search import S_PHASE, Window
 from .denoiser import Denoiser, parameters_of, posterior_sharpness
 from .loss import ALPHA, BETA, gain, in_window, window_parameters
@@ -25,20 +25,14 @@ def bayes_learned(model: Model, window: Window) -> System:
     asymptotic, relative rate $\beta$ of the window.
     """
     values = bayes_values(model, window)
-    return System(
-        name="learned",
-        kind="closed",
-        time=S_PHASE,
-        equations=numbered("W", values),
-        parameters=window_parameters(model, window),
-        steps=(
-            Step(
-                "One tanh unit with a bias for each feature contains the Bayes "
-                "denoiser (D1), so the population minimum is (D1) itself. Insert the "
-                "window and let `d` grow, each overlap in its own power of `d`.",
-            ),
-        ),
-    ).check()
+    equations = numbered("W", values)
+    names = window_parameters(model, window)
+    steps = said(
+        "One tanh unit with a bias for each feature contains the Bayes "
+        "denoiser (D1), so the population minimum is (D1) itself. Insert the "
+        "window and let `d` grow, each overlap in its own power of `d`."
+    )
+    return System("learned", "closed", S_PHASE, equations, names, steps=steps).check()
 
 
 def bayes_values(model: Model, window: Window) -> dict[sp.Symbol, sp.Expr]:
@@ -94,13 +88,11 @@ def mse(model: Model, window: Window, decided: tuple[int, ...]) -> System:
             snr = feature.rho * window.beta**2 / window.alpha**2
             inside = snr if j in window.features else sp.S.Zero
             value += feature.rho * (1 - posterior_sharpness(feature, inside))
+    equations = (Equation("E2", symbol("mse"), to_averages(value)),)
+    names = tuple(
+        dict.fromkeys(parameters_of(model) + window_parameters(model, window))
+    )
+    observables = (Equation("E3", symbol("mse_jump"), jump),)
     return System(
-        name="mse",
-        kind="closed",
-        time=S_PHASE,
-        equations=(Equation("E2", symbol("mse"), to_averages(value)),),
-        observables=(Equation("E3", symbol("mse_jump"), jump),),
-        parameters=tuple(
-            dict.fromkeys(parameters_of(model) + window_parameters(model, window))
-        ),
+        "mse", "closed", S_PHASE, equations, names, observables=observables
     ).check()

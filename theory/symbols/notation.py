@@ -17,8 +17,8 @@ class Quantity(NamedTuple):
 
     latex: str
     meaning: str
-    order: str  # size as d grows
-    assumptions: str  # "real" or "positive"
+    order: str = "O(1)"  # size as d grows
+    assumptions: str = "real"  # or "positive", "nonnegative"
 
 
 TABLE: dict[str, Quantity] = {
@@ -57,52 +57,48 @@ TABLE: dict[str, Quantity] = {
     "steepness": Quantity(
         r"\varsigma", "standard deviation of a field", "O(1)", "positive"
     ),
-    "kink_plus": Quantity("k_+", "normal at which a + field is 0", "O(1)", "real"),
-    "kink_minus": Quantity("k_-", "normal at which a - field is 0", "O(1)", "real"),
+    "kink_plus": Quantity("k_+", "normal at which a + field is 0"),
+    "kink_minus": Quantity("k_-", "normal at which a - field is 0"),
     "spread": Quantity("v", "sigma^2 as the skip has learned it", "O(1)", "positive"),
     # the autoencoder and its overlaps
-    "c": Quantity("c", "skip strength", "O(1), 0 in feature windows", "real"),
-    "c_hat": Quantity(r"\hat c", "sqrt(d) c in a feature window", "O(1)", "real"),
-    "b": Quantity("b", "bias of the hidden unit", "O(1)", "real"),
-    "m": Quantity("m", "u.mu/d: overlap of u with the mean", "O(1)", "real"),
-    "omega": Quantity(r"\omega", "w.mu/d: overlap of w with the mean", "O(1)", "real"),
+    "c": Quantity("c", "skip strength", "O(1), 0 in feature windows"),
+    "c_hat": Quantity(r"\hat c", "sqrt(d) c in a feature window"),
+    "b": Quantity("b", "bias of the hidden unit"),
+    "m": Quantity("m", "u.mu/d: overlap of u with the mean"),
+    "omega": Quantity(r"\omega", "w.mu/d: overlap of w with the mean"),
     "q": Quantity("q", "|u|^2/d", "O(1)", "positive"),
     "r": Quantity("r", "|w|^2/d", "O(1)", "positive"),
-    "v": Quantity("v", "u.w/d", "O(1)", "real"),
-    "zeta_plus": Quantity(r"\zeta_+", "w.z/d, z noise of a + sample", "O(1)", "real"),
-    "zeta_minus": Quantity(r"\zeta_-", "w.z/d, z noise of a - sample", "O(1)", "real"),
-    "a_plus": Quantity("a_+", "u.z/d, z noise of a + sample", "O(1)", "real"),
-    "a_minus": Quantity("a_-", "u.z/d, z noise of a - sample", "O(1)", "real"),
-    "zeta": Quantity(r"\zeta", "w.z/d, z noise of a sample of a class", "O(1)", "real"),
-    "a": Quantity("a", "s u.z/d, z noise of any sample (saturated)", "O(1)", "real"),
-    "e": Quantity("e", "s u.x0/d, x0 a frozen noise draw", "O(1)", "real"),
+    "v": Quantity("v", "u.w/d"),
+    "zeta_plus": Quantity(r"\zeta_+", "w.z/d, z noise of a + sample"),
+    "zeta_minus": Quantity(r"\zeta_-", "w.z/d, z noise of a - sample"),
+    "a_plus": Quantity("a_+", "u.z/d, z noise of a + sample"),
+    "a_minus": Quantity("a_-", "u.z/d, z noise of a - sample"),
+    "zeta": Quantity(r"\zeta", "w.z/d, z noise of a sample of a class"),
+    "a": Quantity("a", "s u.z/d, z noise of any sample (saturated)"),
+    "e": Quantity("e", "s u.x0/d, x0 a frozen noise draw"),
     # the sampled trajectory
-    "nu": Quantity(r"\nu", "mu.X/sqrt(d) in a feature window", "O(1)", "real"),
-    "g_plus": Quantity("g_+", "sum of z.X/sqrt(d n_+) over + samples", "O(1)", "real"),
-    "g_minus": Quantity("g_-", "sum of z.X/sqrt(d n_-) over - samples", "O(1)", "real"),
-    "g": Quantity("g", "sum of z.X/sqrt(d n_c) over class c", "O(1)", "real"),
-    "M": Quantity("M", "mu.X/d once the mode is decided", "O(1)", "real"),
+    "nu": Quantity(r"\nu", "mu.X/sqrt(d) in a feature window"),
+    "g_plus": Quantity("g_+", "sum of z.X/sqrt(d n_+) over + samples"),
+    "g_minus": Quantity("g_-", "sum of z.X/sqrt(d n_-) over - samples"),
+    "g": Quantity("g", "sum of z.X/sqrt(d n_c) over class c"),
+    "M": Quantity("M", "mu.X/d once the mode is decided"),
     "V": Quantity("V", "variance of a coordinate in the bulk", "O(1)", "positive"),
-    "Y": Quantity("Y", "nu seen along w: the field is omega Y + b", "O(1)", "real"),
-    "F": Quantity("F", "what the flow adds to nu", "O(1)", "real"),
+    "Y": Quantity("Y", "nu seen along w: the field is omega Y + b"),
+    "F": Quantity("F", "what the flow adds to nu"),
     "Gamma": Quantity(r"\Gamma", "variance of Y at the start", "O(1)", "positive"),
-    "mse": Quantity(
-        r"\mathrm{mse}", "E|x1 - f|^2/d of the Bayes denoiser", "O(1)", "real"
-    ),
-    "mse_jump": Quantity(
-        r"\Delta\mathrm{mse}", "drop at tau = 0+ without dilation", "O(1)", "real"
-    ),
-    "S": Quantity("S", "sign kept from the feature window", "-1 or 1", "real"),
+    "mse": Quantity(r"\mathrm{mse}", "E|x1 - f|^2/d of the Bayes denoiser"),
+    "mse_jump": Quantity(r"\Delta\mathrm{mse}", "drop at tau = 0+ without dilation"),
+    "S": Quantity("S", "sign kept from the feature window", "-1 or 1"),
     # modes
     "K": Quantity("K", "number of modes, or of groups that part", "O(1)", "positive"),
     "R": Quantity("R", "number of directions of a window", "O(1)", "positive"),
-    "L": Quantity("L", "loading: mu_k.e_j = L_kj d^(1/2 - delta_j)", "O(1)", "real"),
-    "delta": Quantity(r"\delta", "exponent of a direction", "[0, 1/2)", "real"),
-    "y": Quantity("y", "e_j.X, projection on a direction", "O(1)", "real"),
-    "xi": Quantity(r"\xi", "log posterior of a mode, up to a shift", "O(1)", "real"),
+    "L": Quantity("L", "loading: mu_k.e_j = L_kj d^(1/2 - delta_j)"),
+    "delta": Quantity(r"\delta", "exponent of a direction", "[0, 1/2)"),
+    "y": Quantity("y", "e_j.X, projection on a direction"),
+    "xi": Quantity(r"\xi", "log posterior of a mode, up to a shift"),
     "pi": Quantity(r"\pi", "posterior probability of a mode", "[0, 1]", "positive"),
-    "share": Quantity("P", "generated share of a mode", "[0, 1]", "real"),
-    "share_plus": Quantity(r"p^\kappa", "P(nu > 0) after the window", "[0, 1]", "real"),
+    "share": Quantity("P", "generated share of a mode", "[0, 1]"),
+    "share_plus": Quantity(r"p^\kappa", "P(nu > 0) after the window", "[0, 1]"),
 }
 
 

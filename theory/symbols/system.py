@@ -16,7 +16,6 @@ from typing import Literal
 import sympy as sp
 
 from ...errors import ModelError, did_you_mean
-from .gaussian import Average
 from .shown import documents
 
 Kind = Literal["closed", "flow", "stationary"]
@@ -85,6 +84,12 @@ class Step(_Sourced):
     formula: sp.Basic | None = None
     label: str | None = None
     source: str = field(default="", compare=False, repr=False)
+
+
+def said(*texts: str) -> tuple[Step, ...]:
+    """Return steps that are words alone."""
+    source = _writer(sys._getframe(1))
+    return tuple(Step(text, source=source) for text in texts)
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,8 @@ class System:
         heads = [e.lhs for e in self.equations + self.observables]
         known = known.union(*(x.free_symbols for x in heads if x.is_Indexed))
         for eq in self.equations + self.observables:
-            stray = free_symbols(eq.rhs) - known
+            used = sp.sympify(eq.rhs).free_symbols  # normals of averages are bound
+            stray = {x for x in used if isinstance(x, sp.Symbol)} - known
             if stray:
                 word = str(min(stray, key=str))
                 raise ModelError(
@@ -209,21 +215,3 @@ class System:
 
     def _repr_latex_(self) -> str:
         return documents().system_latex(self)
-
-
-def free_symbols(expr: sp.Expr) -> set[sp.Symbol]:
-    """Return the free symbols of `expr`; Gaussian dummies of averages are bound."""
-    return {s for s in sp.sympify(expr).free_symbols if isinstance(s, sp.Symbol)}
-
-
-__all__ = [
-    "Average",
-    "Branch",
-    "Equation",
-    "Kind",
-    "Status",
-    "Step",
-    "System",
-    "free_symbols",
-    "numbered",
-]

@@ -44,8 +44,10 @@ def averages_out(flow: System) -> Averages:
     """Put a symbol for each average over fields, and list the fields."""
     nodes = set().union(*(eq.rhs.atoms(FieldAverage) for eq in flow.equations))
     of_field: dict[tuple, dict[tuple[int, ...], FieldAverage]] = {}
-    for node in sorted(nodes, key=str):
-        of_field.setdefault(node.args[1:], {})[_powers(node)] = node
+    for node in sorted(nodes, key=str):  # with the powers of tanh of its fields
+        units = [sp.tanh(H), sp.tanh(H2)][: len(node.args[1])]
+        powers = sp.Poly(node.args[0], *units).monoms()[0]
+        of_field.setdefault(node.args[1:], {})[tuple(powers)] = node
     fields = sorted(of_field, key=lambda field: len(field[0]))
     names = {
         node: sp.Symbol(f"mean_{i}_{'_'.join(map(str, powers))}", real=True)
@@ -72,9 +74,3 @@ def averages_out(flow: System) -> Averages:
         tuple(tuple(n for (n,) in x) for x in powers if len(x[0]) == 1),
         tuple(tuple((n, m) for n, m in x) for x in powers if len(x[0]) == 2),
     )
-
-
-def _powers(node: FieldAverage) -> tuple[int, ...]:
-    """The powers of tanh of the fields of an average."""
-    units = [sp.tanh(H), sp.tanh(H2)][: len(node.args[1])]
-    return tuple(sp.Poly(node.args[0], *units).monoms()[0])

@@ -16,7 +16,7 @@ from ..models.model import D, Model, named
 from ..phases.denoiser import exact_denoiser
 from ..symbols.gaussian import FieldAverage, H, to_averages
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System, numbered
+from ..symbols.system import Equation, Step, System, numbered, said
 from .noise import BATCH, RATE, shared_noise
 from .shared import Form, flow_equations, shared_training, square_norm
 
@@ -130,5 +130,5 @@ def heavy_ball_at_rest() -> System:
         equations=(Equation("R41", symbol("b_var"), sp.factor(found[x]), "exact"),),
         parameters=(RATE, BATCH, mu, a, noise),
         status="exact",
-        steps=(Step("The moments of (b, v) that a step leaves as they are."),),
+        steps=said("The moments of (b, v) that a step leaves as they are."),
     ).check()

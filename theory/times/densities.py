@@ -68,7 +68,8 @@ def of_map(chosen: TimeMap) -> Density:
     back = chosen.backward
     if back.has(sp.Piecewise):
         pieces = [(sp.diff(e, TAU), c) for e, c in back.args]
-        inner = tuple(_bound(c) for _, c in back.args[:-1])
+        sides = (c.args for _, c in back.args[:-1])
+        inner = tuple(high if low == TAU else low for low, high in sides)
         pdf: sp.Expr = sp.Piecewise(*pieces)
     else:
         pdf, inner = _tidy(sp.diff(back, TAU)), ()
@@ -82,16 +83,8 @@ def _tidy(pdf: sp.Expr) -> sp.Expr:
     return sp.factor(sp.simplify(rest)) * sp.Mul(*(x for x in parts if x.has(sp.exp)))
 
 
-def _bound(condition: sp.Basic) -> sp.Expr:
-    """Return the value that ``tau`` is compared with."""
-    low, high = condition.args
-    return high if low == TAU else low
-
-
 def piecewise_constant(
-    text: str,
-    edges: Sequence[sp.Expr | float],
-    masses: Sequence[sp.Expr | float],
+    text: str, edges: Sequence[sp.Expr | float], masses: Sequence[sp.Expr | float]
 ) -> Density:
     """Return the density with a constant height between neighbouring edges."""
     edges, masses = ([_exact_zero(x) for x in row] for row in (edges, masses))
@@ -110,12 +103,8 @@ def _exact_zero(value: sp.Expr | float) -> sp.Expr:
 
 def window(low: sp.Expr, high: sp.Expr, mass: sp.Expr) -> Density:
     """Return `mass` spread evenly over [low, high] and the rest over the rest."""
-    for name, value, least, most in (
-        ("LOW", low, 0, 1),
-        ("HIGH", high, 0, 1),
-        ("MASS", mass, 0, 1),
-    ):
-        if value.is_number and not least <= value <= most:
+    for name, value in (("LOW", low), ("HIGH", high), ("MASS", mass)):
+        if value.is_number and not 0 <= value <= 1:
             raise ModelError(
                 f"`window:LOW:HIGH:MASS` must have {name} in [0, 1], but it is "
                 f"{value}. Write it as in `window:0.1:0.4:0.5`."
@@ -134,30 +123,6 @@ def window(low: sp.Expr, high: sp.Expr, mass: sp.Expr) -> Density:
     return piecewise_constant(
         text, [kept[0][0], *(b for _, b, _ in kept)], [m for *_, m in kept]
     )
-
-
-def piecewise_linear(
-    times: Sequence[float], heights: Sequence[float], text: str
-) -> Density:
-    """Return the density that is linear between given points, up to its constant."""
-    if len(times) != len(heights) or len(times) < 2 or min(heights, default=-1) < 0:
-        raise ModelError(
-            "A table of a density must have at least two times and a height that is "
-            f"not negative for each, but has {len(times)} times and the heights "
-            f"{shown(list(heights))}. Correct it."
-        )
-    if not all(0 <= a < b <= 1 for a, b in pairwise(times)) or not max(heights) > 0:
-        raise ModelError(
-            "A table of a density must have increasing times in [0, 1] and a positive "
-            f"height, but has the times {shown(list(times))}. Sort them."
-        )
-    x, y = ([_exact_zero(sp.Float(v)) for v in row] for row in (times, heights))
-    pieces = [
-        (y[i] + (y[i + 1] - y[i]) * (TAU - x[i]) / (x[i + 1] - x[i]), x[i + 1] >= TAU)
-        for i in range(len(x) - 1)
-    ]
-    pdf = sp.Piecewise((sp.S.Zero, x[0] > TAU), *pieces, (sp.S.Zero, True))
-    return Density(text, pdf, edges=tuple(x), normalised=False)
 
 
 def log_normal(interpolant: Interpolant, mean: sp.Expr, spread: sp.Expr) -> Density:
@@ -192,12 +157,6 @@ def ddpm(first: float, last: float, count: int) -> Density:
     return Density(text, None, levels=tuple(reversed(ratios)))
 
 
-def of_formula(text: str) -> Density:
-    """Return the density, up to its constant, that a formula in `tau` and `d` gives."""
-    pdf = parse_schedule(text, "density")
-    return Density(f"formula:{text}", pdf, normalised=False)
-
-
 TAKES = {"window": 3, "log-normal": 2, "ddpm": 3, "formula": 1}
 """Densities that are no map, and how many numbers they take."""
 
@@ -223,8 +182,9 @@ def parse_density(text: str, model: Model) -> Density:
             f"The density `{name}` must have {TAKES[name]} numbers after colons, "
             f"but is {shown(text)}. Write it as in `window:0.1:0.4:0.5`."
         )
-    if name == "formula":
-        return of_formula(parts[0])
+    if name == "formula":  # a density up to its constant
+        pdf = parse_schedule(parts[0], "density")
+        return Density(f"formula:{parts[0]}", pdf, normalised=False)
     values = [number(part, name) for part in parts]
     if name == "window":
         return window(*values)

@@ -69,14 +69,11 @@ def time_law(model: Model, j: int, density: Density, weight: sp.Expr) -> Law:
     if growth.decay:
         scale = sp.nsimplify(growth.decay)
         return Law(sp.oo, f"exp({sp.sstr(scale * sp.log(D) ** 2)})")
-    return Law(slow - power, _text(slow - power, -growth.logs))
+    text = sp.sstr(D ** (slow - power) * sp.log(D) ** -growth.logs)
+    return Law(slow - power, text)
 
 
 MISSED = "the density misses the window"
-
-
-def _text(exponent: sp.Expr, logs: sp.Expr) -> str:
-    return sp.sstr(D**exponent * sp.log(D) ** logs)
 
 
 def _largest(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import sympy as sp
 
@@ -12,24 +13,34 @@ from ..models.schedule import DIMENSIONS, LENGTH, parse_schedule
 
 GROWING = (sp.exp, sp.sinh, sp.cosh)
 INVERSE = "inverse:"
+
+
+class Written(NamedTuple):
+    """How a map is written: its fewest and most arguments, and an example."""
+
+    least: int
+    most: int
+    example: str
+
+
 ARGUMENTS = {
-    "uniform": (0, 0),
-    "shift": (1, 1),
-    "flux": (1, 1),
-    "logit-normal": (2, 2),
-    "cosine": (0, 0),
-    "mode": (1, 1),
-    "log-snr": (0, 2),
-    "edm": (1, 3),
-    "dilated": (0, 99),
-    "formula": (1, 1),
-    "entropic": (0, 1),
-    "mse-decrements": (0, 0),
-    "mse-log-snr": (0, 2),
-    "lipschitz": (0, 0),
-    "table": (1, 1),
+    "uniform": Written(0, 0, "uniform"),
+    "shift": Written(1, 1, "shift:3"),
+    "flux": Written(1, 1, "flux:4096"),
+    "logit-normal": Written(2, 2, "logit-normal:0:1"),
+    "cosine": Written(0, 0, "cosine"),
+    "mode": Written(1, 1, "mode:1.29"),
+    "log-snr": Written(0, 2, "log-snr:0.05/sqrt(d):49"),
+    "edm": Written(1, 3, "edm:7"),
+    "dilated": Written(0, 99, "dilated:1:2"),
+    "formula": Written(1, 1, "formula:tau**2"),
+    "entropic": Written(0, 1, "entropic:2401"),
+    "mse-decrements": Written(0, 0, "mse-decrements"),
+    "mse-log-snr": Written(0, 2, "mse-log-snr"),
+    "lipschitz": Written(0, 0, "lipschitz"),
+    "table": Written(1, 1, "table:times.txt"),
 }
-"""Every map by name, with the fewest and the most arguments it takes."""
+"""Every map by name."""
 
 _NAMES = "|".join(map(re.escape, [*ARGUMENTS, INVERSE[:-1]]))
 _PLUS = re.compile(rf"\+(?=\s*(?:{_NAMES})(?:\s*[:+]|\s*$))")
@@ -59,34 +70,15 @@ def read_map(part: str) -> tuple[str, list[str]]:
         )
     if name == "table":
         rest = [part.partition(":")[2].strip()]
-    least, most = ARGUMENTS[name]
+    least, most, example = ARGUMENTS[name]
     if not least <= len(rest) <= most or not all(rest):
         count = str(least) if least == most else f"{least} to {most}"
         raise ModelError(
             f"The map `{name}` takes {count} arguments after colons, but "
             f"{part[:LENGTH]!r} has {sum(map(bool, rest))}. Write it as in "
-            f"`{EXAMPLES[name]}`."
+            f"`{example}`."
         )
     return name, rest
-
-
-EXAMPLES = {
-    "uniform": "uniform",
-    "shift": "shift:3",
-    "flux": "flux:4096",
-    "logit-normal": "logit-normal:0:1",
-    "cosine": "cosine",
-    "mode": "mode:1.29",
-    "log-snr": "log-snr:0.05/sqrt(d):49",
-    "edm": "edm:7",
-    "dilated": "dilated:1:2",
-    "formula": "formula:tau**2",
-    "entropic": "entropic:2401",
-    "mse-decrements": "mse-decrements",
-    "mse-log-snr": "mse-log-snr",
-    "lipschitz": "lipschitz",
-    "table": "table:times.txt",
-}
 
 
 def formula(text: str, name: str) -> sp.Expr:
@@ -98,12 +90,13 @@ def formula(text: str, name: str) -> sp.Expr:
     if TAU in expr.free_symbols:
         raise ModelError(
             f"An argument of the map `{name}` must be a number or a formula in d, but "
-            f"{text!r} contains tau. Write it as in `{EXAMPLES[name]}`."
+            f"{text!r} contains tau. Write it as in `{ARGUMENTS[name].example}`."
         )
     if any(_grows(x) and _grows(x.args[0]) for x in expr.atoms(*GROWING)):
         raise ModelError(
             f"An argument of the map `{name}` must have no exponential of an "
-            f"exponential of d, but is {text!r}. Write it as in `{EXAMPLES[name]}`."
+            f"exponential of d, but is {text!r}. Write it as in "
+            f"`{ARGUMENTS[name].example}`."
         )
     return expr
 
@@ -126,6 +119,6 @@ def in_range(
             raise ModelError(
                 f"An argument of the map `{name}` must be {words}, but "
                 f"{sp.sstr(expr)} is {sp.N(value, 6)} at d = {d:g}. Write it as in "
-                f"`{EXAMPLES[name]}`."
+                f"`{ARGUMENTS[name].example}`."
             )
     return expr

@@ -16,7 +16,7 @@ from ..models.model import TAU, D, Feature, Model, named
 from ..phases.denoiser import exact_denoiser, parameters_of
 from ..symbols.gaussian import FieldAverage, H, to_averages
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System
+from ..symbols.system import Equation, System, said
 from .shared import check_trainable, gram_of, shared_loss, square_norm
 
 
@@ -48,7 +48,7 @@ def weight_training(model: Model, j: int, weight: sp.Expr) -> System:
         observables=_field(bayes.snr(j), b),
         parameters=(*parameters_of(model), D, TAU),
         status="exact",
-        steps=(Step("Bring the fields of both modes to one mean by (R13)."),),
+        steps=said("Bring the fields of both modes to one mean by (R13)."),
     ).check()
 
 

@@ -108,7 +108,10 @@ class TimeMap:
                 f"`{self.text}` covers [{self.ends[0]}, {self.ends[1]}]. Ask for its "
                 "`time` inside instead."
             )
-        text = "+".join(_inverted(part) for part in reversed(split_maps(self.text)))
+        text = "+".join(
+            x.removeprefix(INVERSE) if x.startswith(INVERSE) else INVERSE + x
+            for x in reversed(split_maps(self.text))
+        )
         return TimeMap(text, _renamed(self.backward, TAU, T), _renamed(self.forward))
 
     def then(self, other: TimeMap) -> TimeMap:
@@ -166,10 +169,6 @@ def _ends(first: TimeMap, second: TimeMap) -> tuple[sp.Expr | None, sp.Expr | No
         return None, None
     low, high = (second.tau(x) for x in first.ends if x is not None)
     return low, high
-
-
-def _inverted(part: str) -> str:
-    return part.removeprefix(INVERSE) if part.startswith(INVERSE) else INVERSE + part
 
 
 def uniform() -> TimeMap:
@@ -464,3 +463,9 @@ OF_A_MODEL: dict[str, Callable[..., TimeMap]] = {
     "dilated": _dilated,
 }
 """The parser of the arguments, for each map that has a formula."""
+
+
+def has_formula(part: str) -> bool:
+    """Whether a map, or one whose inverse it is, has a formula."""
+    name = read_map(part.removeprefix(INVERSE).strip())[0]
+    return name in PLAIN or name in OF_A_MODEL

@@ -19,10 +19,10 @@ from ...errors import DerivationError
 from ..models.classes import pair
 from ..models.model import TAU, D, Feature, Model, Modes, named, norm
 from ..phases.denoiser import exact_denoiser, parameters_of
-from ..phases.loss import gram_motion
+from ..phases.loss import gram_flow
 from ..symbols.gaussian import H2, FieldAverage, H, to_averages
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System, numbered
+from ..symbols.system import Equation, System, numbered, said
 
 T, T2 = sp.tanh(H), sp.tanh(H2)
 
@@ -225,7 +225,7 @@ def flow_equations(model: Model) -> dict[sp.Symbol, sp.Expr]:
     count, gram = len(model.target.features), gram_of(model)
     held = overlaps_of(model, gram)
     slopes, averages = loss_slopes(model, gram)
-    flow = gram_motion(slopes.__getitem__, gram, count, (sp.S.One,) * count)
+    flow = gram_flow(slopes.__getitem__, gram, count, (sp.S.One,) * count)
     speed = {
         entry: flow[i, k].xreplace(held)
         for i in range(count)
@@ -268,11 +268,9 @@ def shared_training(model: Model, weight: sp.Expr, form: Form = to_averages) -> 
         domain=tuple(x >= 0 for x in rows if str(x)[0] == "q"),
         observables=_fields(model),
         status="exact",
-        steps=(
-            Step(
-                "Differentiate the loss (R1) in the overlaps and apply the Gram rule "
-                "(G5); the density of times averages the result over `tau`.",
-            ),
+        steps=said(
+            "Differentiate the loss (R1) in the overlaps and apply the Gram rule "
+            "(G5); the density of times averages the result over `tau`."
         ),
     ).check()
 

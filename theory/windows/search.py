@@ -21,6 +21,7 @@ from .leading import LONG, NoSeries, leading_term, simplified
 
 S_PHASE = symbol("s")
 End = Literal["0", "interior", "1"]
+ENDS: tuple[End, End] = ("0", "1")
 
 
 @dataclass(frozen=True)
@@ -148,16 +149,6 @@ def _locate(ends: _Ends, gain: sp.Expr) -> tuple[End, sp.Expr]:
     return ("0" if size > 0 else "1"), abs(size) / slope
 
 
-def _ends(interpolant: Interpolant) -> _Ends:
-    a, b = interpolant.alpha, interpolant.beta
-    return _Ends(
-        power_law(a, "0", "alpha"),
-        power_law(b, "0", "beta"),
-        power_law(a, "1", "alpha"),
-        power_law(b, "1", "beta"),
-    )
-
-
 def _groups(target: Target, ends: _Ends) -> dict[tuple[End, sp.Expr], list[int]]:
     """Feature numbers by place of their window; number 0 stands for the variance."""
     places: dict[tuple[End, sp.Expr], list[int]] = {}
@@ -166,11 +157,6 @@ def _groups(target: Target, ends: _Ends) -> dict[tuple[End, sp.Expr], list[int]]
     for j, gain in gains.items():
         places.setdefault(_locate(ends, gain), []).append(j)
     return places
-
-
-def _in_time(place: tuple[End, sp.Expr]) -> tuple[int, sp.Expr]:
-    end, exponent = place
-    return {"0": 0, "interior": 1, "1": 2}[end], (-1 if end == "0" else 1) * exponent
 
 
 @cache
@@ -187,16 +173,15 @@ def find_windows(model: Model) -> tuple[Window, ...]:
     DerivationError
         A schedule without a power law at an end, or whose ratio does not vanish.
     """
-    ends = _ends(model.interpolant)
+    pair = (model.interpolant.alpha, "alpha"), (model.interpolant.beta, "beta")
+    ends = _Ends(*(power_law(x, end, name) for end in ENDS for x, name in pair))
     groups = _groups(model.target, ends)
     groups.setdefault(("interior", sp.S.Zero), [])  # a layer needs a bulk beside it
-    places = sorted(groups, key=_in_time)
+    order = {"0": -1, "interior": 0, "1": 1}  # thin windows lie next to the ends
+    places = sorted(groups, key=lambda x: (order[x[0]], order[x[0]] * x[1]))
     dilated = [place for place in places if place[0] != "interior"]
-    names = (
-        ["kappa"]
-        if len(dilated) == 1
-        else [f"kappa_{i + 1}" for i in range(len(dilated))]
-    )
+    names = [f"kappa_{i}" for i, _ in enumerate(dilated, 1)]
+    names = ["kappa"] if len(dilated) == 1 else names
     kappas = dict(zip(dilated, map(symbol, names), strict=True))
     return tuple(
         _window(model.interpolant, ends, place, groups[place], kappas.get(place))
@@ -215,12 +200,8 @@ def _window(
     s = S_PHASE
     if end == "interior":
         sizes = ends.alpha0.size, ends.beta0.size
-        alpha = simplified(interpolant.alpha / D ** sizes[0], interpolant.alpha).subs(
-            TAU, s
-        )
-        beta = simplified(interpolant.beta / D ** sizes[1], interpolant.beta).subs(
-            TAU, s
-        )
+        pairs = zip((interpolant.alpha, interpolant.beta), sizes, strict=True)
+        alpha, beta = (simplified(x / D**size, x).subs(TAU, s) for x, size in pairs)
     else:
         small = kappa * s if end == "0" else kappa * (1 - s)
         laws = (ends.alpha0, ends.beta0) if end == "0" else (ends.alpha1, ends.beta1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dilaton.numerics.batch import final_shares, solve_rows, solved_phases
+from dilaton.numerics.batch import Batch, final_shares, solve_rows, solved_phases
 from dilaton.numerics.codegen.known import derive
 from dilaton.numerics.codegen.parameters import Solver
 from dilaton.numerics.codegen.snapshot import printed_limit
@@ -80,8 +80,9 @@ def test_branches_have_equal_losses_where_the_one_takes_over(solved):
 def test_the_share_is_the_one_that_a_linear_schedule_ends_with(limits, solved):
     given = {k: np.array([v]) for k, v in (ROW | {"kappa": 2.0}).items()}
     solver = Solver("scipy", 1e-8)
-    (part, _) = solved_phases(limits[1], given, np.ones(1), solver)
-    last = final_shares(limits[1], part, given, solver)
+    batch = Batch(limits[1], given, solver)
+    (part, _) = solved_phases(batch, np.ones(1))
+    last = final_shares(batch, part)
     assert solved["share_plus"][0] == pytest.approx(last.values[0, 0], abs=1e-9)
     assert solved["final_share_plus"][0] == solved["share_plus"][0]
     assert abs(part.shares.values[0, 0] - last.values[0, 0]) > 0.01

@@ -10,7 +10,7 @@ from dilaton.numerics.times.table import (
     time_exponents,
 )
 from dilaton.theory.models.spec import parse_spec
-from dilaton.theory.times.densities import piecewise_constant, piecewise_linear
+from dilaton.theory.times.densities import piecewise_constant
 from scipy.integrate import quad
 
 from ...cases import TWO_MODES
@@ -210,11 +210,10 @@ def test_a_weak_feature_is_slower_by_its_share(spec):
 
 
 def test_densities_that_are_the_same(spec):
-    """A window without contrast, a table and steps are the uniform density."""
+    """A window without contrast and steps are the uniform density."""
     wanted = found(spec, [500], "uniform", "data")[0]
     level = piecewise_constant("level", (0, 0.3, 1), (0.3, 0.7))
-    flat = piecewise_linear([0.0, 0.2, 1.0], [2.0, 2.0, 2.0], "flat")
-    for density in ("window:0.1:0.4:0.3", "formula:3", level, flat, "shift:1"):
+    for density in ("window:0.1:0.4:0.3", "formula:3", level, "shift:1"):
         assert found(spec, [500], density, "data")[0] == pytest.approx(wanted, rel=SAME)
 
 
@@ -233,10 +232,9 @@ def test_a_table_of_times_is_their_density(spec, tmp_path):
 
 
 def test_zero_as_a_float_is_the_start_of_a_density(spec):
-    flat = piecewise_linear([0.0, 1.0], [1.0, 1.0], "flat")
-    for density in (flat, piecewise_constant("level", (0.0, 0.3, 1.0), (0.3, 0.7))):
-        (row,) = time_exponents(spec, [density], ["data"], within=0.02)
-        assert row["exponent"] == "1/2"
+    density = piecewise_constant("level", (0.0, 0.3, 1.0), (0.3, 0.7))
+    (row,) = time_exponents(spec, [density], ["data"], within=0.02)
+    assert row["exponent"] == "1/2"
 
 
 def test_levels_and_quantiles_are_placed_where_they_belong(spec):

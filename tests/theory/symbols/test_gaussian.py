@@ -195,7 +195,8 @@ def test_the_gram_rule_is_the_flow_of_explicit_vectors():
     q, v, m, r, w = sp.symbols("q v m r w", real=True)
     gram = sp.Matrix([[q, v, m], [v, r, w], [m, w, 1]])
     loss = q * r + sp.sin(v) * m + m**2 * w - w * q**2 + v**3 * r
-    flow = gram_flow(loss, gram, 2, tuple(map(sp.Float, rates)))
+    given = gram, 2, tuple(map(sp.Float, rates))
+    flow = gram_flow(lambda x: sp.diff(loss, x), *given)
     x = _vectors(rng, d)
     symbols = (q, v, m, r, w)
     f = sp.lambdify(symbols, loss)
@@ -221,6 +222,6 @@ def test_the_gram_rule_is_the_flow_of_explicit_vectors():
     exact = (velocity @ x.T + x @ velocity.T) / d
     got = sp.lambdify(symbols, flow)(*overlaps(x))
     assert np.allclose(np.array(got, float), exact, atol=1e-5)
-    halved = gram_flow(loss - v**3 * r / 2, gram, 2, tuple(map(sp.Float, rates)))
+    halved = gram_flow(lambda x: sp.diff(loss - v**3 * r / 2, x), *given)
     wrong = np.array(sp.lambdify(symbols, halved)(*overlaps(x)), float)
     assert not np.allclose(wrong, exact, atol=1e-3)

@@ -15,7 +15,7 @@ from dilaton.theory.models.model import (
     product,
     two_modes,
 )
-from dilaton.theory.times.densities import parse_density, piecewise_linear
+from dilaton.theory.times.densities import parse_density
 from dilaton.theory.times.exponents import time_law
 from dilaton.theory.times.weights import loss_weight
 from scipy.integrate import quad
@@ -156,13 +156,6 @@ def test_texts_that_are_no_density(text, message):
 def test_texts_that_are_no_loss_weight(text, message):
     with pytest.raises(ModelError, match=message):
         loss_weight(text, MODEL.interpolant)
-
-
-def test_tables_are_checked():
-    with pytest.raises(ModelError, match="at least two times"):
-        piecewise_linear([0.0, 1.0], [1.0, -1.0], "t")
-    with pytest.raises(ModelError, match="increasing times"):
-        piecewise_linear([0.5, 0.2], [1.0, 1.0], "t")
 
 
 def test_what_cannot_be_read_off_is_refused():
