@@ -26,7 +26,7 @@ def diagnosis() -> dict[str, Any]:
         f'{name} is not installed: pip install "dilaton[{extra}]"'
         for extra, names in EXTRAS.items()
         for name in names
-        if _version(name) is None
+        if installed(name) is None
     ]
     folder = cache_folder()
     if not _writable(folder):
@@ -40,7 +40,7 @@ def diagnosis() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": os.cpu_count(),
-        "versions": {name: _version(name) for name in packages},
+        "versions": {name: installed(name) for name in packages},
         "devices": _devices(),
         "cache": str(folder),
         "cache_bytes": _size(folder),
@@ -61,7 +61,8 @@ def diagnosis_text(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _version(name: str) -> str | None:
+def installed(name: str) -> str | None:
+    """Return the version of a package, or None where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -83,7 +84,7 @@ def _size(folder: Path) -> int:
 def _devices() -> list[str]:
     """Ask torch, when it is there, and jax."""
     found = ["cpu"]
-    if _version("torch"):
+    if installed("torch"):
         import torch
 
         found += [

@@ -17,8 +17,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import MissingExtra, StoreError
-from ..files import at_home
-from ..show import plots
+from ..files import at_home, write_netcdf
 from ..show.answers import plain, to_json
 from ..torchcheck.study.confirm import (
     confirm,
@@ -146,12 +145,8 @@ def _work(spec: Spec, effort: Effort) -> Run:
 
         with _timed(seconds, "derive and solve"):
             run = _derived(spec, effort.seed, tick)
-        run.plan, run.reason, run.quick, run.seconds = (
-            plan,
-            reason or "",
-            effort.quick,
-            seconds,
-        )
+        run.plan, run.reason = plan, reason or ""
+        run.quick, run.seconds = effort.quick, seconds
         if plan:
             with _timed(seconds, "train and sample"):
                 run.found = confirm(
@@ -204,7 +199,7 @@ def _digits(folder: Path, quick: bool, device: str) -> dict[str, Any]:
     try:
         return digits_section(folder, quick=quick, device=device)
     except MissingExtra as error:
-        return {"numbers": {}, "figures": {}, "captions": {}, "text": str(error)}
+        return {"numbers": {}, "pictures": [], "text": str(error)}
 
 
 def _solved(limit: Limit, times: np.ndarray, spec: Spec) -> Dataset:
@@ -229,29 +224,18 @@ def _write(run: Run, folder: Path) -> None:
         if not (run.spec.population or run.quick):
             aside = page_and_latex(of_population(run.spec))[0]
     with _timed(run.seconds, "draw"):
-        shown = _drawn(report_figures(run), folder / "figures")
+        shown = page.drawn(report_figures(run), folder / "figures")
+    for svg in (folder / "figures").glob("*.svg"):  # the page holds them
+        svg.unlink()
     (folder / "data").mkdir()
-    run.curves.to_netcdf(folder / "data" / "trajectory.nc", engine="scipy")
-    run.population_curves.to_netcdf(folder / "data" / "population.nc", engine="scipy")
+    write_netcdf(run.curves, folder / "data" / "trajectory.nc")
+    write_netcdf(run.population_curves, folder / "data" / "population.nc")
     (folder / "equations.tex").write_text(latex, encoding="utf-8")
     (folder / "run.json").write_text(to_json(_record(run), indent=1), encoding="utf-8")
     whole = page.page(
         "dilaton: derive, solve, confirm", page_parts(run, shown, derivation, aside)
     )
     (folder / "index.html").write_text(whole, encoding="utf-8")
-
-
-def _drawn(pictures: dict[str, tuple[Any, str]], folder: Path) -> dict[str, str]:
-    """Write figures, and return each as a piece of the page, which holds the SVG."""
-    folder.mkdir(exist_ok=True)
-    shown = {}
-    for name, (figure, caption) in pictures.items():
-        plots.save(figure, folder / name)
-        svg = (folder / name).with_suffix(".svg")
-        shown[name] = page.picture(svg.read_bytes(), name, caption)
-    for svg in folder.glob("*.svg"):
-        svg.unlink()
-    return shown
 
 
 def _record(run: Run) -> dict[str, Any]:

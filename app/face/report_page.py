@@ -12,7 +12,7 @@ import numpy as np
 from .. import __version__
 from ..show import plots
 from ..show.display import axis_label
-from ..torchcheck.study.confirm import distances
+from ..torchcheck.study.figures import distances
 from . import page
 from .report_run import built_with
 
@@ -278,12 +278,8 @@ def page_parts(
     if run.plan:
         found += _network_parts(run, shown)
     if run.digits is not None:
-        pictures = [
-            page.picture(svg, name, run.digits["captions"][name])
-            for name, svg in run.digits["figures"].items()
-        ]
-        said = page.paragraph(run.digits["text"])
-        found.append(page.section("digits", "A window in real images", said, *pictures))
+        said = [page.paragraph(run.digits["text"]), *run.digits["pictures"]]
+        found.append(page.section("digits", "A window in real images", *said))
     return [*found, _footer(run)]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from ..torchcheck.study.confirm import Confirmation, ReportSettings
+from .doctor import installed
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -52,10 +52,5 @@ class Run:
 
 def built_with() -> dict[str, str]:
     """Return the versions of Python and of what the numbers depend on."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    packages = {name: installed(name) or "not installed" for name in PACKAGES}
+    return {"python": platform.python_version(), **packages}

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..torchcheck.experiments.subjects import ExperimentSettings
+    from ..torchcheck.experiments.settings import ExperimentSettings
 
-BLUE, RED, GREY, SHADE = "#0072B2", "#D55E00", "#7f8790", "#f2e2b6"
+BLUE, RED = plots.COLOURS[:2]
+GREY, SHADE = "#7f8790", "#f2e2b6"
 COLOUR = {"uniform": GREY, "window": BLUE}
 OTHERS = ("#009E73", "#CC79A7", RED, "#F0E442", "#56B4E9", "#000000", "#E69F00")
 Numbers = Mapping[str, Any]
@@ -92,8 +93,8 @@ def without_pictures(value: Any) -> Any:
 
 
 @plots.styled
-def draw_report(numbers: Numbers, folder: Path) -> dict[str, bytes]:
-    """Draw what the numbers allow; write the files, return the SVGs by name."""
+def draw_report(numbers: Numbers, folder: Path) -> dict[str, str]:
+    """Draw what the numbers allow; write the files, return pieces of the page."""
     made = {"window": curve_figure(numbers)}
     if "budgets" in numbers:
         made["errors"] = error_figure(numbers)
@@ -103,10 +104,7 @@ def draw_report(numbers: Numbers, folder: Path) -> dict[str, bytes]:
         made["uturn"] = turn_figure(numbers["pictures"])
     if "growth" in numbers:
         made["growth"] = growth_figure(numbers["growth"])
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in made.items():
-        plots.save(figure, folder / name)
-    return {name: (folder / f"{name}.svg").read_bytes() for name in made}
+    return page.drawn({k: (x, CAPTIONS[k]) for k, x in made.items()}, folder)
 
 
 def curve_figure(numbers: Numbers) -> Figure:
@@ -231,6 +229,10 @@ def _strip(ax: Axes, images: Sequence[Any]) -> None:
 
 
 CAPTIONS = {
+    "uturn": (
+        "U-turns. An image of each class (left), noised up to time t (upper rows) and "
+        "denoised back by the network (lower rows)."
+    ),
     "window": (
         "Left: share of the samples whose feature changed when they were noised up to "
         "time t and denoised back. Shaded: the window, from 90 % to 10 % of the range; "
@@ -242,16 +244,13 @@ CAPTIONS = {
         "Distance between the generated and the training set's class share after "
         "training from scratch. Dots: seeds; lines: means."
     ),
-    "samples": "Samples generated at the verdict's budget, first seed.",
-    "uturn": (
-        "U-turns. An image of each class (left), noised up to time t (upper rows) and "
-        "denoised back by the network (lower rows)."
-    ),
     "growth": "The factor against the dimension, with 95 % intervals.",
+    "samples": "Samples generated at the verdict's budget, first seed.",
 }
+"""Captions of the figures, in the order of the page."""
 
 
-def _parts(numbers: Numbers, figures: Mapping[str, bytes]) -> list[str]:
+def _parts(numbers: Numbers, figures: Mapping[str, str]) -> list[str]:
     plan = numbers["plan"]
     parts = [
         f"<h1>A feature's window: {plan['data']}, {plan['network']} network</h1>",
@@ -259,9 +258,7 @@ def _parts(numbers: Numbers, figures: Mapping[str, bytes]) -> list[str]:
         page.paragraph(_arms(numbers)),
         page.cards(_cards(numbers)),
     ]
-    for name in ("uturn", "window", "errors", "growth", "samples"):
-        if name in figures:
-            parts.append(page.picture(figures[name], name, CAPTIONS[name]))
+    parts += [figures[name] for name in CAPTIONS if name in figures]
     table = _table(numbers)
     return [*parts, page.section("budgets", "Budgets", page.rows_table(table))]
 
@@ -357,41 +354,29 @@ def _means(runs: Sequence[Any], name: str) -> list[float]:
 # -------------------------------------------------- a section of the main report
 
 
-def digits_section(
-    out: Path, *, quick: bool, device: str = "cpu", progress: bool = False
-) -> dict[str, Any]:
+def digits_section(out: Path, *, quick: bool, device: str = "cpu") -> dict[str, Any]:
     """Find the window of the class of scikit-learn's digits; for the main report.
 
     Writes pictures to ``out/figures`` and returns ``numbers`` (window, curves,
-    agreement), ``figures`` (name to SVG bytes), ``captions`` and ``text``. There is no
-    contest of trainings in it: `dilaton windows digits` has that.
+    agreement), ``pictures`` (pieces of the page) and ``text``. There is no contest of
+    trainings in it: `dilaton windows digits` has that.
 
     Raises `MissingExtra` without scikit-learn.
     """
     from dataclasses import replace
 
-    from ..torchcheck.experiments.subjects import image_plan, make_subject
+    from ..torchcheck.experiments.settings import image_plan
+    from ..torchcheck.experiments.subjects import make_subject
 
     plan = image_plan("digits", seeds=(0,), quick=True, device=device)
     if not quick:
         plan = replace(plan, pilot_steps=400, turns=17, turned=222)
     numbers = make_subject(plan, lambda _steps: None).find()
-    figures = {
-        f"digits-{name}": figure
-        for name, figure in (
-            ("uturn", turn_figure(numbers["pictures"])),
-            ("window", curve_figure(numbers)),
-        )
-    }
-    (out / "figures").mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        plots.save(figure, out / "figures" / name)
+    made = {"uturn": turn_figure(numbers["pictures"]), "window": curve_figure(numbers)}
+    figures = {f"digits-{k}": (x, CAPTIONS[k]) for k, x in made.items()}
     return {
         "numbers": without_pictures(numbers),
-        "figures": {
-            name: (out / "figures" / f"{name}.svg").read_bytes() for name in figures
-        },
-        "captions": {f"digits-{name}": CAPTIONS[name] for name in ("uturn", "window")},
+        "pictures": list(page.drawn(figures, out / "figures").values()),
         "text": _section_text(numbers),
     }
 

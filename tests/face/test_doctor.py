@@ -22,9 +22,9 @@ def test_the_diagnosis_names_versions_devices_and_the_cache(monkeypatch, tmp_pat
 
 @pytest.mark.parametrize("extra", ["torch", "scikit-learn", "distributed"])
 def test_what_is_missing_comes_with_its_remedy(monkeypatch, extra):
-    version = doctor._version
+    version = doctor.installed
     monkeypatch.setattr(
-        doctor, "_version", lambda n: None if n == extra else version(n)
+        doctor, "installed", lambda n: None if n == extra else version(n)
     )
     found = doctor.diagnosis()
     assert any(f"{extra} is not installed: pip install" in x for x in found["missing"])

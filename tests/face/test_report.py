@@ -20,7 +20,8 @@ from dilaton.face.report_run import Effort
 from dilaton.show import plots
 from dilaton.theory.models.spec import parse_spec
 from dilaton.torchcheck.study import confirm
-from dilaton.torchcheck.study.confirm import ReportSettings, distances, settings_for
+from dilaton.torchcheck.study.confirm import ReportSettings, settings_for
+from dilaton.torchcheck.study.figures import distances
 from dilaton.torchcheck.study.law import decided_laws
 from scipy.stats import kstest
 
@@ -336,7 +337,7 @@ def test_what_was_not_trained_is_said_first(tmp_path, population):
 
 def test_digits_are_there_when_asked_for(tmp_path, population, monkeypatch):
     tied = parse_spec(population.text.replace("tied = false", "tied = true"))
-    said = {"numbers": {"window": [0, 1]}, "figures": {}, "captions": {}, "text": "8x8"}
+    said = {"numbers": {"window": [0, 1]}, "pictures": [], "text": "8x8"}
     monkeypatch.setattr(report, "_digits", lambda *_: said)
     text, record = written(tied, tmp_path, digits=True)
     assert record["digits"] == {"window": [0, 1]}

@@ -21,9 +21,10 @@ import numpy as np
 
 from ... import __version__
 from ...errors import StoreError
-from ...files import at_home, write_atomic
+from ...files import at_home, code_digest, write_atomic
 from .arms import MAIN_ARMS, times_of_arm
-from .subjects import ExperimentSettings, make_subject
+from .settings import ExperimentSettings
+from .subjects import make_subject
 
 FORMAT = 1
 LEVEL = 0.05
@@ -47,15 +48,16 @@ class Folder:
 
         Raises `StoreError` when it holds another experiment or other files.
         """
-        text = json.dumps(
-            {"format": FORMAT, "dilaton": __version__, "plan": asdict(plan)}, indent=1
-        )
+        code = code_digest("torchcheck.experiments", "torchcheck.real_data")
+        about = {"format": FORMAT, "dilaton": __version__, "sources": code}
+        text = json.dumps(about | {"plan": asdict(plan)}, indent=1)
         manifest = self.root / "plan.json"
         if manifest.exists():
             if manifest.read_bytes() != text.encode():
                 raise StoreError(
-                    f"`{self.root}` holds another experiment: its `plan.json` differs. "
-                    "Choose a new folder, or repeat the same options to continue there."
+                    f"`{self.root}` holds another experiment, or one of other code: "
+                    "its `plan.json` differs. Choose a new folder, or repeat the same "
+                    "options to continue there."
                 )
         elif self.root.exists() and any(
             entry.suffix != ".tmp" for entry in self.root.iterdir()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from ..real_data.denoisers import default_times, denoise, generate
 from ..real_data.training_times import TrainingTimes
 from ..real_data.uturn import Curve, MseCurve, mse_curve, uturn
 from ..real_data.windows import agreement, find_mse_window, find_window, mixture_window
-from .arms import MAIN_ARMS, check_arm
 from .datasets import Images, Mixture, check_images, load_digits, load_mnist
+from .settings import ExperimentSettings
 
 CELLS = 120
 """Steps in which a shared network generates."""
@@ -25,209 +25,8 @@ STRIDE = 20
 
 Moved = Callable[[int], object]
 
-
 LEARNED_WITHIN = 0.02
 """Distance from p at which a weight counts as learned, in what theory predicts."""
-
-
-@dataclass(frozen=True)
-class ExperimentSettings:
-    """Everything that fixes the numbers of an experiment.
-
-    Attributes
-    ----------
-    data, network
-        What is learned (digits, mnist, mixture) and by what (unet; per-time, shared).
-    d, p, sigma
-        The mixture's; 0 for images.
-    samples
-        Size of the training set; 0 for as many images as there are.
-    classes, shares
-        The two classes of images and their shares; (1, 0) and (p, 1-p) for a mixture.
-    folder
-        Where MNIST's files lie.
-    seeds
-        One pair of trainings for each; the first also draws the training images.
-    budgets, verdict_budget
-        Training steps, and the one of them that the verdict is about.
-    batch, times, mass
-        Samples a step, training times of a per-time network, share of the times in
-        the window.
-    from_noise
-        Whether these times begin at 0 instead of the window's start: what a shared
-        network says before the window moves all samples, the feature with them.
-    pilot_steps, turns, turn_steps, turned
-        Training of the network that finds the window; times, denoising steps and
-        samples of its U-turns.
-    generated
-        Samples from which a share is read.
-    device
-        cpu or cuda.
-    arms
-        Ways to train that are compared; see `arms.times_of_arm`.
-    few
-        Seeds of the arms other than uniform and window; 0 for all of them.
-    """
-
-    data: Literal["digits", "mnist", "mixture"]
-    network: Literal["unet", "per-time", "shared"]
-    d: int
-    p: float
-    sigma: float
-    samples: int
-    classes: tuple[int, int]
-    shares: tuple[float, float]
-    folder: str
-    seeds: tuple[int, ...]
-    budgets: tuple[int, ...]
-    verdict_budget: int
-    batch: int
-    times: int
-    mass: float
-    from_noise: bool
-    pilot_steps: int
-    turns: int
-    turn_steps: int
-    turned: int
-    generated: int
-    device: str
-    arms: tuple[str, ...] = MAIN_ARMS
-    few: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ModelError(
-                f"`seeds` must be different numbers, but is {self.seeds}. Give one or "
-                "more."
-            )
-        if self.verdict_budget not in self.budgets or min(self.budgets) < 1:
-            raise ModelError(
-                "`verdict_budget` must be one of the `budgets`, all at least 1, but is "
-                f"{self.verdict_budget} of {self.budgets}."
-            )
-        if self.arms[:2] != MAIN_ARMS or len(set(self.arms)) < len(self.arms):
-            raise ModelError(
-                f"`arms` must begin with {', '.join(MAIN_ARMS)}, which the others are "
-                f"compared with, each once, but is {', '.join(self.arms)}."
-            )
-        for arm in self.arms:
-            _check_arm_of(arm, self.data)
-        if not 0 < self.mass < 1:
-            raise ModelError(
-                f"`mass` must lie in (0, 1), but is {self.mass:g}. A half, 0.5, is a "
-                "good start."
-            )
-
-
-def _check_arm_of(arm: str, data: str) -> None:
-    """Raise `ModelError` for an arm that the data cannot have."""
-    if check_arm(arm)[0] == "posterior" and data == "mixture":
-        raise ModelError(
-            "The arm `posterior` is the window of the classes of images, but the data "
-            "are a mixture. Use `window`."
-        )
-
-
-def image_plan(
-    data: Literal["digits", "mnist"],
-    *,
-    seeds: Sequence[int],
-    folder: str = "",
-    classes: tuple[int, int] = (0, 1),
-    shares: tuple[float, float] = (0.8, 0.2),
-    mass: float = 0.5,
-    quick: bool = False,
-    device: str = "cpu",
-    arms: tuple[str, ...] = MAIN_ARMS,
-    few: int = 4,
-) -> ExperimentSettings:
-    """The experiment on images: a small U-Net shared over time."""
-    large = data == "mnist"
-    plan = ExperimentSettings(
-        data=data,
-        network="unet",
-        d=0,
-        p=0.0,
-        sigma=0.0,
-        samples=0 if data == "digits" else 512,
-        classes=classes,
-        shares=shares,
-        folder=folder,
-        seeds=tuple(seeds),
-        # before, the samples are no digits yet
-        budgets=(400, 800, 1200, 2400) if large else (100, 200, 400),
-        verdict_budget=1200 if large else 200,
-        batch=64,
-        times=0,
-        mass=mass,
-        from_noise=False,
-        pilot_steps=600,
-        turns=21,
-        turn_steps=20,
-        turned=222,
-        generated=2000 if large else 600,
-        device=device,
-        arms=arms,
-        few=few,
-    )
-    small = replace(
-        plan,
-        budgets=(200, 400) if large else (100, 200),
-        verdict_budget=400 if large else 200,
-        pilot_steps=200,
-        turns=13,
-        turn_steps=12,
-        turned=150,
-        generated=300,
-    )
-    return small if quick else plan
-
-
-def mixture_plan(
-    *,
-    d: int,
-    p: float,
-    sigma: float,
-    network: Literal["per-time", "shared"],
-    seeds: Sequence[int],
-    mass: float = 0.5,
-    quick: bool = False,
-    device: str = "cpu",
-) -> ExperimentSettings:
-    """The experiment on the two-mode mixture, 512 samples, fresh for every seed."""
-    plan = ExperimentSettings(
-        data="mixture",
-        network=network,
-        d=d,
-        p=p,
-        sigma=sigma,
-        samples=512,
-        classes=(1, 0),
-        shares=(p, 1 - p),
-        folder="",
-        seeds=tuple(seeds),
-        budgets=(300, 600) if network == "per-time" else (100, 300),
-        verdict_budget=600 if network == "per-time" else 300,
-        batch=64,
-        times=40,
-        mass=mass,
-        from_noise=network == "shared",
-        pilot_steps=600,
-        turns=21,
-        turn_steps=24,
-        turned=300,
-        generated=40_000,
-        device=device,
-    )
-    small = replace(
-        plan,
-        budgets=(plan.verdict_budget,),
-        pilot_steps=300,
-        turns=13,
-        turn_steps=16,
-        turned=150,
-    )
-    return small if quick else plan
 
 
 class Subject(Protocol):

@@ -14,7 +14,6 @@ balance.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from ...errors import ModelError, ShapeError, shown
 from ...numerics.codegen.parameters import whole_number
-from .arrays import floats, normal_like, on_cpu
+from .arrays import floats, on_cpu
 from .denoisers import default_times
 from .interpolants import (
     LINEAR_PATH,
@@ -34,7 +33,7 @@ from .interpolants import (
     check_times,
 )
 from .training_times import Times
-from .uturn import BATCH, Curve
+from .uturn import BATCH, Curve, turning_points
 
 LEAST_NOISE = 1e-6
 """The noise for which time 1 is taken: all weight is on the nearest sample."""
@@ -160,25 +159,15 @@ class EmpiricalLaw:
             given, len(x1), "labels" if turned is None else "turned_labels"
         )
         column = _columns(own, self._classes(labels)[0])
-        level, d = float(x1.square().mean()), x1[0].numel()
         if times is None:
+            level, d = float(x1.square().mean()), x1[0].numel()
             times = default_times(d, self.path, level=level)
         t = check_times(times)
         changed = np.zeros((len(t), len(x1)))
-        for i, part, x in self._noised(x1, t, generator, batch):
+        for i, part, x in turning_points(x1, t, self.path, generator, batch):
             kept = self.class_posterior(x, float(t[i]), labels).cpu().numpy()
             changed[i, part] = 1 - kept[np.arange(len(kept)), column[part]]
         return Curve(t, changed, own, self.path)
-
-    def _noised(
-        self, x1: Tensor, t: np.ndarray, generator: Any, batch: int
-    ) -> Iterator[tuple[int, slice, Tensor]]:
-        for i, now in enumerate(map(float, t)):
-            alpha, beta = self.path.alpha(now), self.path.beta(now)
-            for k in range(0, len(x1), batch):
-                part = slice(k, k + batch)
-                noise = normal_like(x1[part], generator)
-                yield i, part, beta * x1[part] + alpha * noise
 
 
 def _check_labels(labels: Any, count: int, name: str) -> np.ndarray:

@@ -194,7 +194,7 @@ def uturn(
     for label in classes if classes is not None else ():
         curve.of(label)
     how = {"generator": generator, "steps": steps, "sampler": sampler, "level": level}
-    for i, part, x in _turning_points(data, curve, generator, batch, progress):
+    for i, part, x in turning_points(data, t, path, generator, batch, progress):
         back = denoise(denoiser, x, float(t[i]), path=path, **how)
         curve.flips[i, part] = _features(feature, back, threshold) != labels[part]
     return curve
@@ -211,18 +211,23 @@ def _prepared(
     return speaking(denoiser, data), speaking(feature, data), samples, own
 
 
-def _turning_points(
-    data: Any, curve: Curve, generator: Any, batch: int, progress: bool
+def turning_points(
+    data: Any,
+    t: np.ndarray,
+    path: NumericInterpolant,
+    generator: Any,
+    batch: int,
+    progress: bool = False,
 ) -> Iterator[tuple[int, slice, Any]]:
     """Noised samples, batch by batch at each time: (time, samples, batch)."""
     from tqdm import tqdm
 
     parts = [slice(k, k + batch) for k in range(0, len(data), batch)]
-    jobs = list(itertools.product(range(len(curve.t)), parts))
+    jobs = list(itertools.product(range(len(t)), parts))
     for i, part in tqdm(jobs, desc="U-turns", unit="batch", disable=not progress):
-        now, some = float(curve.t[i]), data[part]
-        alpha, beta = curve.path.alpha(now), curve.path.beta(now)
-        yield i, part, beta * some + alpha * normal_like(some, generator)
+        now, some = float(t[i]), data[part]
+        noise = normal_like(some, generator)
+        yield i, part, path.beta(now) * some + path.alpha(now) * noise
 
 
 def _level(data: Any) -> float:

@@ -21,6 +21,7 @@ from .plan import (
     phases,
 )
 from .series import (
+    Evidence,
     fit_of,
     law_rows,
     law_series,
@@ -90,11 +91,9 @@ def compare(
     `offsets`, the predicted corrections, are shown beside and decide nothing.
     """
     parts = phases(spec.model)
-    overlaps = [
-        *learned_series(plan, spec, parts, wanted, cells, offsets or {}),
-        *sampled_series(plan, spec, parts, wanted, cells),
-    ]
-    laws = list(law_series(plan, spec, parts, wanted, cells))
+    seen = Evidence(plan, spec, parts, wanted, cells)
+    overlaps = [*learned_series(seen, offsets or {}), *sampled_series(seen)]
+    laws = list(law_series(seen))
     norm = max(float(cell["gradient_norm"].max()) for cell in cells.values())
     criteria = _criteria(spec, parts, sum(len(x.limit) for x in overlaps + laws))
     fits = []
@@ -112,8 +111,8 @@ def compare(
         gradient_norm=norm,
         plan=plan,
         digest=spec.digest,
-        laws=law_rows(plan, laws, wanted, cells),
-        notes=(*_notes(spec, parts), *_counts(plan, wanted, cells)),
+        laws=law_rows(seen, laws),
+        notes=(*_notes(spec, parts), *_counts(seen)),
     )
 
 
@@ -145,21 +144,18 @@ def _notes(spec: Spec, parts: list[StudyPhase]) -> tuple[str, ...]:
     )
 
 
-def _counts(
-    plan: Plan,
-    wanted: Curves,
-    cells: Mapping[tuple[int, int], Cell],
-) -> tuple[str, ...]:
+def _counts(seen: Evidence) -> tuple[str, ...]:
     """The counts of the modes at the largest d: multinomial, by their chi-square."""
-    names = [x for x in wanted.get("sample", ()) if x.startswith("shares_")]
+    sample, plan = seen.wanted.get("sample", {}), seen.plan
+    names = [x for x in sample if x.startswith("shares_")]
     if not names:
         return ()
     from scipy.stats import chi2
 
-    law = np.array([wanted["sample"][x][0] for x in names])
+    law = np.array([sample[x][0] for x in names])
     d, draws = plan.dims[-1], plan.paths * plan.seeds
-    rows = [[cells[d, k][f"sample/{x}"][0] for x in names] for k in range(plan.seeds)]
-    share = np.mean(rows, axis=0)
+    rows = [seen.stack(f"sample/{x}")[-1, :, 0] for x in names]
+    share = np.mean(rows, axis=1)
     size = draws * float(np.sum((share - law) ** 2 / law))
     chance = float(chi2.sf(size, len(law) - 1))
     return (

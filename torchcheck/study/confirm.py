@@ -7,7 +7,7 @@ d, for rates) and on sampled noise (as practitioners do, at smaller d).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -339,16 +339,3 @@ class _Work:
 def _ends(drawn: tuple[Samples, ...]) -> list[np.ndarray]:
     """Samples at the end along each feature, in units of its mean."""
     return [x.nu[-1] / x.norm for x in drawn]
-
-
-def distances(dots: Sequence[Row]) -> list[Row]:
-    """Return the root mean square distance from the limit by phase, quantity and d."""
-    groups: dict[tuple[str, str, int], list[float]] = {}
-    for row in dots:
-        key = (row["phase"], row["quantity"], row["d"])
-        square = (row["mean"] - row["limit"]) ** 2 + row["variance"]
-        groups.setdefault(key, []).append(square)
-    return [
-        {"phase": p, "quantity": q, "d": d, "error": float(np.sqrt(np.mean(x)))}
-        for (p, q, d), x in groups.items()
-    ]

@@ -39,7 +39,7 @@ def draw_study(
     lines = {name: plots.broken(*curve) for name, curve in curves.items()}
     figure = plots.overlaps(lines, {}, dots, titles, boundaries)
     plots.save(figure, folder / "overlaps")
-    errors = [x for fit in fits for x in _errors(rows, fit)]
+    errors = distances(rows)
     slopes = [fit for fit in fits if np.isfinite(fit["slope"])]
     if slopes:
         shown = _farthest(slopes, errors)
@@ -78,26 +78,27 @@ def _farthest(fits: Sequence[Row], errors: Sequence[Row]) -> list[Row]:
     return [x for x in fits if (x["phase"], x["quantity"]) in names]
 
 
-def _errors(rows: Sequence[Row], fit: Row) -> list[dict[str, Any]]:
-    """Root-mean-square distance over times and seeds at each d.
+def distances(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the root mean square distance from the limit by phase, quantity and d.
 
-    `corrected` is that from the limit with its predicted correction, if there is one.
+    It is over times and seeds. `corrected` is that from the limit with its predicted
+    correction, if there is one.
     """
-    key = (fit["phase"], fit["quantity"])
-    mine = [row for row in rows if (row["phase"], row["quantity"]) == key]
+    groups: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["phase"], row["quantity"], row["d"]), []).append(row)
     found = []
-    for d in sorted({row["d"] for row in mine}):
-        here = [row for row in mine if row["d"] == d]
-        point = {"phase": key[0], "quantity": key[1], "d": d}
+    for (phase, quantity, d), here in groups.items():
+        point = {"phase": phase, "quantity": quantity, "d": d}
         point["error"] = _distance(here, [0.0] * len(here))
-        moves = [row["correction"] for row in here]
+        moves = [row.get("correction") for row in here]
         if None not in moves and any(moves):
             point["corrected"] = _distance(here, moves)
         found.append(point)
     return found
 
 
-def _distance(rows: Sequence[Row], moves: Sequence[float]) -> float:
+def _distance(rows: Sequence[Row], moves: Sequence[Any]) -> float:
     squares = [
         (row["mean"] - row["limit"] - move) ** 2 + row["variance"]
         for row, move in zip(rows, moves, strict=True)

@@ -59,33 +59,56 @@ class Series(NamedTuple):
         return None if self.shift is None else self.shift * float(d) ** -self.rate
 
 
-def learned_series(
-    plan: Plan,
-    spec: Spec,
-    parts: list[StudyPhase],
-    wanted: Curves,
-    cells: Mapping[tuple[int, int], Cell],
-    offsets: Offsets,
-) -> Iterator[Series]:
+class Evidence(NamedTuple):
+    """The finished cells of a study beside the limit: what its series are made of."""
+
+    plan: Plan
+    spec: Spec
+    parts: list[StudyPhase]
+    wanted: Curves
+    cells: Mapping[tuple[int, int], Cell]
+
+    def has(self, key: str) -> bool:
+        """Whether a quantity was measured."""
+        return key in next(iter(self.cells.values()))
+
+    def stack(self, key: str) -> np.ndarray:
+        """Values of all cells, shape (D, K, S)."""
+        dims, seeds = self.plan.dims, range(self.plan.seeds)
+        return np.array([[self.cells[d, k][key] for k in seeds] for d in dims])
+
+    def slack(self, name: str) -> float:
+        """The largest effect of a finite time step on a quantity; 0 without any."""
+        return float(
+            max(np.max(x.get(f"step/{name}", 0.0)) for x in self.cells.values())
+        )
+
+    def deciding(self, name: str) -> StudyPhase:
+        """The phase that decides the feature that `name` belongs to."""
+        ends = suffixes(self.spec.model)
+        j = next((i for i, x in enumerate(ends, 1) if x and name.endswith(x)), 1)
+        return next(x for x in self.parts if j in x.window.features)
+
+
+def learned_series(seen: Evidence, offsets: Offsets) -> Iterator[Series]:
     """Every overlap that was measured and has a finite limit, up to units' signs."""
-    first = next(iter(cells.values()))
-    for part in (x for x in parts if not degenerate(spec, x)):
-        s = plan.inside(part)
+    for part in (x for x in seen.parts if not degenerate(seen.spec, x)):
+        s = seen.plan.inside(part)
         skipped = _SKIPPED.get(part.name.split("-")[0], ())
         limits = {
             name: limit
-            for name, limit in wanted.get(part.name, {}).items()
-            if name not in skipped and f"{part.name}/{name}" in first
+            for name, limit in seen.wanted.get(part.name, {}).items()
+            if name not in skipped and seen.has(f"{part.name}/{name}")
         }
-        measured = {x: _stack(plan, cells, f"{part.name}/{x}") for x in limits}
+        measured = {x: seen.stack(f"{part.name}/{x}") for x in limits}
         # a softmax has no such sign
-        chosen = {} if spec.kind == "modes" else signs(measured, limits)
+        chosen = {} if seen.spec.kind == "modes" else signs(measured, limits)
         for name, limit in limits.items():
             good = np.isfinite(limit)
             if not good.any():
                 continue
             values = turned(name, measured[name], chosen)[:, :, good]
-            slack = _slack(cells, f"{part.name}/{name}")
+            slack = seen.slack(f"{part.name}/{name}")
             found = Series(part.name, name, s[good], values, limit[good], slack)
             offset = offsets.get(part.name)
             if offset is not None and name in offset.shifts:
@@ -94,95 +117,40 @@ def learned_series(
             yield found
 
 
-def _stack(plan: Plan, cells: Mapping[tuple[int, int], Cell], key: str) -> np.ndarray:
-    """Values of all cells, shape (D, K, S)."""
-    return np.array([[cells[d, k][key] for k in range(plan.seeds)] for d in plan.dims])
-
-
-def _slack(cells: Mapping[tuple[int, int], Cell], name: str) -> float:
-    """The largest effect of a finite time step on a quantity; 0 where none is taken."""
-    steps = [np.max(x.get(f"step/{name}", 0.0)) for x in cells.values()]
-    return float(max(steps))
-
-
-def sampled_series(
-    plan: Plan,
-    spec: Spec,
-    parts: list[StudyPhase],
-    wanted: Curves,
-    cells: Mapping[tuple[int, int], Cell],
-) -> Iterator[Series]:
+def sampled_series(seen: Evidence) -> Iterator[Series]:
     """Series of the samples: the shares when decided, means and the bulk at the end."""
-    first = next(iter(cells.values()))
-    for name, limit in wanted.get("sample", {}).items():
-        if f"sample/{name}" not in first or not np.isfinite(limit).all():
+    for name, limit in seen.wanted.get("sample", {}).items():
+        if not seen.has(f"sample/{name}") or not np.isfinite(limit).all():
             continue
         share = name.startswith("share")
+        part = seen.deciding(name) if share else seen.parts[-1]
+        values, draws = seen.stack(f"sample/{name}"), seen.plan.paths if share else 0
         yield Series(
-            (_decides(spec, parts, name) if share else parts[-1]).name,
-            name,
-            np.ones(1),
-            _stack(plan, cells, f"sample/{name}"),
-            limit,
-            _slack(cells, name),
-            plan.paths if share else 0,
+            part.name, name, np.ones(1), values, limit, seen.slack(name), draws
         )
 
 
-def _decides(spec: Spec, parts: list[StudyPhase], name: str) -> StudyPhase:
-    """The phase that decides the feature that `name` belongs to."""
-    ends = suffixes(spec.model)
-    j = next((i for i, x in enumerate(ends, 1) if x and name.endswith(x)), 1)
-    return next(x for x in parts if j in x.window.features)
-
-
-def law_series(
-    plan: Plan,
-    spec: Spec,
-    parts: list[StudyPhase],
-    wanted: Curves,
-    cells: Mapping[tuple[int, int], Cell],
-) -> Iterator[Series]:
+def law_series(seen: Evidence) -> Iterator[Series]:
     """Share of the draws of nu below each level of the limit's law."""
-    first = next(iter(cells.values()))
-    for name, limit in wanted.get("law", {}).items():
-        if f"draws/{name}" not in first:
+    plan = seen.plan
+    for name, limit in seen.wanted.get("law", {}).items():
+        if not seen.has(f"draws/{name}"):
             continue
-        part = _decides(spec, parts, name)
-        law = name.replace("nu", "law")
-        values = [
-            [
-                shares_below(cells[d, k][f"draws/{name}"], limit)
-                for k in range(plan.seeds)
-            ]
-            for d in plan.dims
-        ]
-        s = law_time(part.window, plan.cells // 2)
-        yield Series(
-            part.name,
-            law,
-            np.full(len(LEVELS), s),
-            np.array(values),
-            LEVELS,
-            _slack(cells, law),
-            plan.paths,
-            law=True,
-        )
+        part, law = seen.deciding(name), name.replace("nu", "law")
+        times = np.full(len(LEVELS), law_time(part.window, plan.cells // 2))
+        draws = seen.stack(f"draws/{name}")
+        values = np.array([[shares_below(x, limit) for x in row] for row in draws])
+        slack = seen.slack(law)
+        yield Series(part.name, law, times, values, LEVELS, slack, plan.paths, law=True)
 
 
-def law_rows(
-    plan: Plan,
-    laws: list[Series],
-    wanted: Curves,
-    cells: Mapping[tuple[int, int], Cell],
-) -> list[dict[str, Any]]:
+def law_rows(seen: Evidence, laws: list[Series]) -> list[dict[str, Any]]:
     """The test of Kolmogorov and Smirnov at every d, over the draws of all seeds."""
     rows = []
     for series in laws:
         name = series.quantity.replace("law", "nu")
-        for d in plan.dims:
-            draws = [cells[d, k][f"draws/{name}"] for k in range(plan.seeds)]
-            test = ks_row(np.concatenate(draws), wanted["law"][name])
+        for d, draws in zip(seen.plan.dims, seen.stack(f"draws/{name}"), strict=True):
+            test = ks_row(np.concatenate(draws), seen.wanted["law"][name])
             about = {"phase": series.phase, "s": float(series.times[0])}
             rows.append(about | {"quantity": name, "d": d} | test)
     return rows

@@ -148,7 +148,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _mixtures(given: dict[str, Any], common: dict[str, Any]) -> list[Any]:
     """Return a plan for each dimension; what is not given is as ``--help`` says."""
-    from ...torchcheck.experiments.subjects import mixture_plan
+    from ...torchcheck.experiments.settings import mixture_plan
 
     settings: dict[str, Any] = {"network": "per-time", "p": 0.8, "sigma": 1.0} | given
     sizes = numbers(settings.pop("d", "4096"), "--d")
@@ -161,7 +161,7 @@ def _mixtures(given: dict[str, Any], common: dict[str, Any]) -> list[Any]:
 def _images(data: Any, given: dict[str, Any], common: dict[str, Any]) -> Any:
     """Return the plan for images; what is not given is as ``--help`` says."""
     from ...torchcheck.experiments.arms import MAIN_ARMS
-    from ...torchcheck.experiments.subjects import image_plan
+    from ...torchcheck.experiments.settings import image_plan
 
     settings: dict[str, Any] = {"classes": "0,1", "share": 0.8, "arms": "", "few": 4}
     settings |= given

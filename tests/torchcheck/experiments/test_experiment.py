@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from dilaton.errors import ModelError, StoreError
+from dilaton.torchcheck.experiments import experiment
 from dilaton.torchcheck.experiments.datasets import Mixture, load_digits
 from dilaton.torchcheck.experiments.experiment import (
     Folder,
@@ -23,12 +24,8 @@ from dilaton.torchcheck.experiments.mixture_networks import (
     train_over_times,
     train_per_time,
 )
-from dilaton.torchcheck.experiments.subjects import (
-    MixtureSubject,
-    image_plan,
-    mixture_plan,
-    predicted_factor,
-)
+from dilaton.torchcheck.experiments.settings import image_plan, mixture_plan
+from dilaton.torchcheck.experiments.subjects import MixtureSubject, predicted_factor
 from dilaton.torchcheck.experiments.unet import (
     UNet,
     classify_generated,
@@ -42,12 +39,7 @@ from scipy.optimize import isotonic_regression
 SIGMAS = 5.0
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def generator(seed=0):
@@ -274,7 +266,7 @@ def test_an_experiment_continues_where_it_was_killed(
     assert run_experiment(small_mixture(), tmp_path / "b") == whole
 
 
-def test_another_experiment_s_folder_is_refused(tmp_path):
+def test_another_experiment_s_folder_is_refused(tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / ".plan.json.7-ab.tmp").write_text("{")  # killed while writing
     Folder(tmp_path / "a").open(small_mixture())
@@ -285,6 +277,9 @@ def test_another_experiment_s_folder_is_refused(tmp_path):
     (tmp_path / "b" / "thesis.tex").write_text("x")
     with pytest.raises(StoreError, match="has other files"):
         Folder(tmp_path / "b").open(small_mixture())
+    monkeypatch.setattr(experiment, "code_digest", lambda *rooms: "other")
+    with pytest.raises(StoreError, match="or one of other code"):
+        Folder(tmp_path / "a").open(small_mixture())
 
 
 @pytest.mark.parametrize(
@@ -391,10 +386,10 @@ def test_the_command_names_wrong_input(words, text, tmp_path, monkeypatch, capsy
 
 def test_the_command_writes_every_number(tmp_path, monkeypatch, capsys):
     from dilaton.face import cli
-    from dilaton.torchcheck.experiments import subjects
+    from dilaton.torchcheck.experiments import settings
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(subjects, "mixture_plan", lambda **_: small_mixture())
+    monkeypatch.setattr(settings, "mixture_plan", lambda **_: small_mixture())
     words = ["windows", "mixture", "--d", "128", "-o", "out", "--json", "all.json"]
     monkeypatch.setattr("sys.argv", ["dilaton", *words])
     with pytest.raises(SystemExit) as stop:

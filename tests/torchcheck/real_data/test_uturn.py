@@ -34,12 +34,7 @@ TURN = NumericInterpolant.of(TRIGONOMETRIC)
 PATHS = {"linear": LINEAR_PATH, "vp": VARIANCE_PRESERVING_PATH, "trig": TURN}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def gaussian(sigma, path):

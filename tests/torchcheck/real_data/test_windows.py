@@ -25,12 +25,7 @@ SAMPLES = 500
 SLACK = 0.15  # of Lambda: 24 denoising steps, 10 times
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @functools.cache

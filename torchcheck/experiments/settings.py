@@ -1,0 +1,184 @@
+"""The settings of an experiment: what is trained, how long, and what is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ...errors import ModelError
+from .arms import MAIN_ARMS, check_arm
+
+QUICK = {"turns": 13, "turned": 150}
+"""Settings that are smaller in every quick experiment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentSettings:
+    """Everything that fixes the numbers of an experiment.
+
+    Attributes
+    ----------
+    data, network
+        What is learned (digits, mnist, mixture) and by what (unet; per-time, shared).
+    d, p, sigma
+        The mixture's; 0 for images.
+    samples
+        Size of the training set; 0 for as many images as there are.
+    classes, shares
+        The two classes of images and their shares; (1, 0) and (p, 1-p) for a mixture.
+    folder
+        Where MNIST's files lie.
+    seeds
+        One pair of trainings for each; the first also draws the training images.
+    budgets, verdict_budget
+        Training steps, and the one of them that the verdict is about.
+    batch, times, mass
+        Samples a step, training times of a per-time network, share of the times in
+        the window.
+    from_noise
+        Whether these times begin at 0 instead of the window's start: what a shared
+        network says before the window moves all samples, the feature with them.
+    pilot_steps, turns, turn_steps, turned
+        Training of the network that finds the window; times, denoising steps and
+        samples of its U-turns.
+    generated
+        Samples from which a share is read.
+    device
+        cpu or cuda.
+    arms
+        Ways to train that are compared; see `arms.times_of_arm`.
+    few
+        Seeds of the arms other than uniform and window; 0 for all of them.
+    """
+
+    data: Literal["digits", "mnist", "mixture"]
+    network: Literal["unet", "per-time", "shared"]
+    d: int
+    p: float
+    sigma: float
+    samples: int = 512
+    classes: tuple[int, int]
+    shares: tuple[float, float]
+    folder: str = ""
+    seeds: tuple[int, ...]
+    budgets: tuple[int, ...]
+    verdict_budget: int
+    batch: int = 64
+    times: int
+    mass: float = 0.5
+    from_noise: bool = False
+    pilot_steps: int = 600
+    turns: int = 21
+    turn_steps: int
+    turned: int
+    generated: int
+    device: str = "cpu"
+    arms: tuple[str, ...] = MAIN_ARMS
+    few: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ModelError(
+                f"`seeds` must be different numbers, but is {self.seeds}. Give one or "
+                "more."
+            )
+        if self.verdict_budget not in self.budgets or min(self.budgets) < 1:
+            raise ModelError(
+                "`verdict_budget` must be one of the `budgets`, all at least 1, but is "
+                f"{self.verdict_budget} of {self.budgets}."
+            )
+        if self.arms[:2] != MAIN_ARMS or len(set(self.arms)) < len(self.arms):
+            raise ModelError(
+                f"`arms` must begin with {', '.join(MAIN_ARMS)}, which the others are "
+                f"compared with, each once, but is {', '.join(self.arms)}."
+            )
+        for arm in self.arms:
+            _check_arm_of(arm, self.data)
+        if not 0 < self.mass < 1:
+            raise ModelError(
+                f"`mass` must lie in (0, 1), but is {self.mass:g}. A half, 0.5, is a "
+                "good start."
+            )
+
+
+def _check_arm_of(arm: str, data: str) -> None:
+    """Raise `ModelError` for an arm that the data cannot have."""
+    if check_arm(arm)[0] == "posterior" and data == "mixture":
+        raise ModelError(
+            "The arm `posterior` is the window of the classes of images, but the data "
+            "are a mixture. Use `window`."
+        )
+
+
+def image_plan(
+    data: Literal["digits", "mnist"],
+    *,
+    seeds: Sequence[int],
+    classes: tuple[int, int] = (0, 1),
+    shares: tuple[float, float] = (0.8, 0.2),
+    quick: bool = False,
+    few: int = 4,
+    **further: Any,
+) -> ExperimentSettings:
+    """The experiment on images: a small U-Net shared over time.
+
+    `further` are fields of the settings, such as `folder` and `arms`.
+    """
+    large = data == "mnist"
+    # with smaller budgets the samples are no digits yet
+    size: dict[str, Any] = {
+        "budgets": (400, 800, 1200, 2400) if large else (100, 200, 400),
+        "verdict_budget": 1200 if large else 200,
+        "turn_steps": 20,
+        "turned": 222,
+        "generated": 2000 if large else 600,
+    }
+    if quick:
+        size |= {
+            "budgets": (200, 400) if large else (100, 200),
+            "verdict_budget": 400 if large else 200,
+            "pilot_steps": 200,
+            "turn_steps": 12,
+            "generated": 300,
+            **QUICK,
+        }
+    if not large:
+        size["samples"] = 0
+    own: dict[str, Any] = {
+        "network": "unet",
+        "d": 0,
+        "p": 0.0,
+        "sigma": 0.0,
+        "times": 0,
+    }
+    own |= {"data": data, "classes": classes, "shares": shares, "few": few}
+    return ExperimentSettings(seeds=tuple(seeds), **own, **size, **further)
+
+
+def mixture_plan(
+    *,
+    p: float,
+    network: Literal["per-time", "shared"],
+    seeds: Sequence[int],
+    quick: bool = False,
+    **further: Any,
+) -> ExperimentSettings:
+    """The experiment on the two-mode mixture, 512 samples, fresh for every seed.
+
+    `further` are fields of the settings: `d`, `sigma`, and those with a default.
+    """
+    shared = network == "shared"
+    last = 300 if shared else 600
+    size: dict[str, Any] = {
+        "budgets": (100 if shared else 300, last),
+        "verdict_budget": last,
+        "turn_steps": 24,
+        "turned": 300,
+    }
+    if quick:
+        size |= {"budgets": (last,), "pilot_steps": 300, "turn_steps": 16, **QUICK}
+    own: dict[str, Any] = {"data": "mixture", "network": network, "p": p}
+    own |= {"classes": (1, 0), "shares": (p, 1 - p), "from_noise": shared}
+    own |= {"times": 40, "generated": 40_000}
+    return ExperimentSettings(seeds=tuple(seeds), **own, **size, **further)
