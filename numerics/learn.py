@@ -15,7 +15,7 @@ from ..errors import (
     did_you_mean,
     shown,
 )
-from ..theory.derive import Limit
+from ..theory.limit import Limit, Phase
 from ..theory.models.model import Model, Modes
 from ..theory.models.spec import Spec
 from ..theory.symbols.system import System
@@ -100,7 +100,7 @@ def learn(
     limit = question.limit
     point = complete(limit, question.values)
     check_choice("network", network, ("untied", "tied"))
-    times = training_times(times)
+    times, noise = training_times(times), sgd_noise(rate, batch)
     if isinstance(limit.model.target, Modes):
         raise DerivationError(
             "Training at one time is derived for tanh units, but modes that are no "
@@ -108,28 +108,11 @@ def learn(
             "tell how a network for all times learns their weights."
         )
     if network == "tied":
-        if sgd_noise(rate, batch):
-            raise ModelError(
-                "The noise of SGD at one time is derived for the untied network, but "
-                f"`rate` = {rate:g} is given for the tied one. Leave it out, or use "
-                "`shared_flow`."
-            )
-        system: System | None = limit.exact["tied"]
-        _check_halves(limit, point)
+        system = _tied_flow(limit, point, noise)
         point |= {"d": dimension(d), "tau": float(unit_times("tau", tau)[0])}
     else:
-        system = limit.phase(phase).training
-        point |= {"s": float(unit_times("s", s)[0])}
-        noise = sgd_noise(rate, batch)
-        if noise and system is not None:
-            system = per_time_sgd(system, limit.model, limit.phase(phase).window)
-            point |= noise
-    if system is None:
-        raise DerivationError(
-            "A training flow is derived for one untied unit or the tied score network, "
-            f"but phase `{phase}` of this model has none. Choose another phase, "
-            "activation or data."
-        )
+        system = _untied_flow(limit.phase(phase), noise)
+        point |= {"s": float(unit_times("s", s)[0]), **noise}
     names = [str(x) for x in system.unknowns]
     check_init(system, names, init)
     grid = np.array(sorted({0.0, *times} if any(times) else {0.0, 1.0}))
@@ -202,7 +185,16 @@ def training_times(given: Iterable[float]) -> list[float]:
     return times.tolist()
 
 
-def _check_halves(limit: Limit, point: Mapping[str, float]) -> None:
+def _tied_flow(
+    limit: Limit, point: Mapping[str, float], noise: Mapping[str, float]
+) -> System:
+    """Return the flow of the tied network, which must close at these weights."""
+    if noise:
+        raise ModelError(
+            "The noise of SGD at one time is derived for the untied network, but "
+            f"`rate` = {noise['rate']:g} is given for the tied one. Leave it out, or "
+            "use `shared_flow`."
+        )
     weights = {str(f.p): point[str(f.p)] for f in limit.model.target.features}
     if len(weights) > 1 and any(p != 0.5 for p in weights.values()):
         raise DerivationError(
@@ -210,6 +202,20 @@ def _check_halves(limit: Limit, point: Mapping[str, float]) -> None:
             f"1/2, but the weights are {sorted(weights.values())}. "
             "Set them to 0.5, or keep one feature."
         )
+    return limit.exact["tied"]
+
+
+def _untied_flow(phase: Phase, noise: Mapping[str, float]) -> System:
+    """Return the flow of a phase, with noise where there is some."""
+    if phase.training is None:
+        raise DerivationError(
+            "A training flow is derived for one untied unit or the tied score network, "
+            f"but phase `{phase.name}` of this model has none. Choose another phase, "
+            "activation or data."
+        )
+    if noise:
+        return per_time_sgd(phase.training, phase.model, phase.window)
+    return phase.training
 
 
 def check_init(system: System, names: list[str], init: Mapping[str, float]) -> None:

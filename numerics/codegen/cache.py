@@ -158,19 +158,14 @@ def _imported(path: Path, title: str) -> ModuleType:
     sys.modules[title] = module
     try:
         spec.loader.exec_module(module)
-        _protect(module)
+        for function in vars(module).values():  # their machine code is kept checked
+            file = getattr(getattr(function, "_cache", None), "_cache_file", None)
+            if file is not None:
+                file.__class__ = _checked_file()
     except BaseException:
         del sys.modules[title]
         raise
     return module
-
-
-def _protect(module: ModuleType) -> None:
-    """Let the compiled functions of a module keep their machine code checked."""
-    for function in vars(module).values():
-        file = getattr(getattr(function, "_cache", None), "_cache_file", None)
-        if file is not None:
-            file.__class__ = _checked_file()
 
 
 def _damaged(name: str) -> None:

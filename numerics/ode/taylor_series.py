@@ -247,7 +247,8 @@ class Chain:
             ratio, part = self.terms[inverse][0], self.terms[a][k]
             early, last = self._convolution(b, q, range(1, k + 1), k, ratio)
             first = part + (f" - ({early})" if early else "")
-            return _scaled(ratio, first) + (f" - {last}" if last else "")
+            first = f"{ratio}*({first})" if ratio and first else first
+            return first + (f" - {last}" if last else "")
 
         self.rules[q] = rule
         return q
@@ -301,10 +302,6 @@ class Chain:
 
 def _total(*parts: str) -> str:
     return " + ".join(filter(None, parts))
-
-
-def _scaled(factor: str, text: str) -> str:
-    return f"{factor}*({text})" if factor and text else text
 
 
 def _ending(*first: str) -> Rule:

@@ -123,13 +123,10 @@ def start_covariances(
     seen, _ = kernel["observables"](0.0, *none, params, *kernel.rule)
     values = dict(zip(flow.observed, map(float, seen), strict=True))
     size = range(1, land.directions.shape[1] + 1)
-    gamma = [[values[_pair(*sorted((i, k)))] for k in size] for i in size]
+    names = [["_".join(map(str, sorted({i, k}))) for k in size] for i in size]
+    gamma = [[values[f"Gamma_{name}"] for name in row] for row in names]
     lean = np.sqrt(land.rho)[:, None] * (land.labels.signs.T @ land.directions)
     return np.array(gamma), lean
-
-
-def _pair(i: int, k: int) -> str:
-    return f"Gamma_{i}" if i == k else f"Gamma_{i}_{k}"
 
 
 def as_inputs(found: ClassMinima) -> Inputs:
@@ -149,12 +146,8 @@ def _breaks(path: Path) -> np.ndarray:
     edges = [0.0]
     for low, high in zip([FLOOR, *switches], [*switches, 1.0], strict=True):
         if low > FLOOR or any(path.at(low).active):
-            edges += list(_between(low, high)[:-1])
+            count = max(1, int(np.ceil(np.log(high / low) / np.log(RATIO))))
+            edges += list(np.geomspace(low, high, count + 1)[:-1])
         if low in switches and not path.land.network.bias:
             edges += [low + (high - low) * WAKING**k for k in range(STEPS, 0, -1)]
     return np.unique([*edges, 1.0])
-
-
-def _between(low: float, high: float) -> np.ndarray:
-    count = max(1, int(np.ceil(np.log(high / low) / np.log(RATIO))))
-    return np.geomspace(low, high, count + 1)

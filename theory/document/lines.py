@@ -50,18 +50,13 @@ def in_lines(left: str, right: sp.Basic | str, style: Style, limit: float) -> li
 def pieces(expr: sp.Expr, style: Style, limit: float) -> list[str]:
     """Return a formula's terms, each with its sign; a wide one is opened."""
     found = []
-    for term in _ordered(expr):
+    for term in as_read(expr.as_ordered_terms() if expr.is_Add else [expr]):
         text = style.show(term)
         if style.width(text) <= limit:
             found.append(_signed(text))
         else:
             found += _opened(term, style, limit)
     return found
-
-
-def _ordered(expr: sp.Expr) -> list[sp.Expr]:
-    terms = expr.as_ordered_terms() if expr.is_Add else [expr]
-    return as_read(terms)
 
 
 def _signed(text: str) -> str:

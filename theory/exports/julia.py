@@ -16,7 +16,7 @@ from sympy.printing.str import StrPrinter
 from ..limit import Limit
 from ..symbols.indexed import DIRECTION, MODE
 from ..symbols.system import Equation, System
-from .walk import described, meaning, remarks, renamed, symbols_of, title, wrapped
+from .walk import headed, remarks, renamed, title, wrapped
 
 SIZE_OF = {MODE: "K", DIRECTION: "R"}
 """Sizes of families, by index; whole numbers, all other parameters are floats."""
@@ -131,18 +131,9 @@ def julia(limit: Limit) -> str:
     definitions stand in the first comment.
     """
     systems = limit.systems
-    about = {julia_name(str(x)): meaning(x) for x in symbols_of(systems)}
-    rows = [f"  {name}: {words}" for name, words in about.items() if words]
-    head = [
-        "The systems of a derivation.",
-        "",
-        *described(limit),
-        "",
-        "Symbols:",
-        *rows,
-    ]
     code = [line for system in systems for line in _system(system)]
-    text = "\n".join([*head, "", HEAD]).replace("#=", "# =").replace("=#", "= #")
+    head = [*headed(limit, julia_name), "", HEAD]
+    text = "\n".join(head).replace("#=", "# =").replace("=#", "= #")
     uses = ["using SpecialFunctions: erf"] if any("erf(" in x for x in code) else []
     body = [f"#= {text} =#", "module Derivation", "", *uses, "", AVERAGES]
     return "\n".join([*body, *code, "", "end"]) + "\n"

@@ -13,10 +13,9 @@ from collections.abc import Iterable
 import sympy as sp
 from sympy.printing.mathematica import MCodePrinter
 
-from ...errors import ModelError
 from ..limit import Limit
 from ..symbols.system import Equation, System
-from .walk import described, meaning, remarks, renamed, symbols_of, title, wrapped
+from .walk import headed, remarks, renamed, title, wrapped
 
 HEAD = """\
 An average over standard normals, gaussAverage[f, g], stays as it is until f is a number
@@ -113,14 +112,8 @@ def mathematica(limit: Limit) -> str:
     definitions stand in the first comment.
     """
     systems = limit.systems
-    lines = [
-        "The systems of a derivation.",
-        "",
-        *described(limit),
-        "",
-        *_symbols(systems),
-    ]
-    text = [_comment("\n".join([*lines, "", HEAD])), "", DEFINITIONS]
+    lines = [*headed(limit, mathematica_name), "", HEAD]
+    text = [_comment("\n".join(lines)), "", DEFINITIONS]
     code = [line for system in systems for line in _system(system)]
     text += [FAMILY] if any("gaussFamilyAverage" in line for line in code) else []
     return "\n".join([*text, *code]) + "\n"
@@ -139,21 +132,6 @@ def mathematica_name(name: str) -> str:
         joins = word.isalpha() and set(word) - set("pm")
         out += f"${word}" if digits else word.capitalize() if joins else word
     return out
-
-
-def _symbols(systems: tuple[System, ...]) -> list[str]:
-    known: dict[str, str] = {}
-    rows = {}
-    for x in symbols_of(systems):
-        name = mathematica_name(str(x))
-        if known.setdefault(name, str(x)) != str(x):
-            raise ModelError(
-                "Every symbol of an export must have a name of its own, but "
-                f"`{known[name]}` and `{x}` are both `{name}`. Rename one of them."
-            )
-        if about := meaning(x):
-            rows[name] = f"  {name}: {about}"
-    return ["Symbols:", *rows.values()]
 
 
 def _comment(text: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 import sympy as sp
 
+from ...errors import ModelError
 from ..document.definitions import definitions
 from ..document.derivation import EXACT, TITLES, window_text
 from ..limit import Limit, Phase
@@ -43,6 +44,26 @@ def described(limit: Limit) -> list[str]:
     ]
     lines += [] if limit.story else _overlaps(limit)
     return [row for x in lines for row in textwrap.wrap(x, COLUMNS) or [""]]
+
+
+def headed(limit: Limit, rename: Callable[[str], str]) -> list[str]:
+    """Return the first comment of an export: what it is, and what its symbols are.
+
+    Raises `ModelError` where `rename` gives two symbols one name.
+    """
+    known: dict[str, str] = {}
+    rows = {}
+    for x in symbols_of(limit.systems):
+        name = rename(str(x))
+        if known.setdefault(name, str(x)) != str(x):
+            raise ModelError(
+                "Every symbol of an export must have a name of its own, but "
+                f"`{known[name]}` and `{x}` are both `{name}`. Rename one of them."
+            )
+        if about := meaning(x):
+            rows[name] = f"  {name}: {about}"
+    first = ["The systems of a derivation.", "", *described(limit), "", "Symbols:"]
+    return [*first, *rows.values()]
 
 
 def _overlaps(limit: Limit) -> list[str]:

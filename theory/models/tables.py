@@ -297,16 +297,12 @@ def _keys(
             )
     for key in known if required is None else required:
         if key not in raw:
-            raise _missing(where, key)
-
-
-def _missing(where: str, key: str) -> ModelError:
-    rule = RULES.get(key)
-    remedy = f" It is {rule.words}." if rule else ""
-    return ModelError(
-        f"{_table(where)} must give `{_dotted(where, key)}`, but it is missing; there "
-        f"are no default values. Add it.{remedy}"
-    )
+            rule = RULES.get(key)
+            raise ModelError(
+                f"{_table(where)} must give `{_dotted(where, key)}`, but it is "
+                "missing; there are no default values. Add it."
+                + (f" It is {rule.words}." if rule else "")
+            )
 
 
 def _table(where: str) -> str:

@@ -186,8 +186,6 @@ def _sign_apart(
     parts: list[tuple[sp.Expr, ...]], marks: list[str]
 ) -> list[sp.Expr] | None:
     """Match products of which some carry a factor -1."""
-    if any(x.is_Add for row in parts for x in row[:0]):
-        return None
     signs = [-1 if sp.S.NegativeOne in row else 1 for row in parts]
     rest = [tuple(x for x in row if x != -1) for row in parts]
     sign = character(tuple(s * signs[0] for s in signs), marks)

@@ -16,7 +16,7 @@ from ..models.cases import Case, case_of
 from ..models.model import TAU, D, Model
 from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System, numbered
+from ..symbols.system import Step, System, numbered
 from ..windows.dilation import make_dilation
 from ..windows.search import S_PHASE, Window, find_windows, leading_rate
 from .stationary import Stationary
@@ -63,7 +63,8 @@ def correction(model: Model, window: Window, learned: System) -> System:
         values, unknowns = _response(parts), (*parts.readout_names, *parts.unknowns)
     shifts = {shift(str(x)): value for x, value in values.items()}
     equations = numbered("C", shifts, rate=D**-rate)
-    others = _scales(model, equations)
+    used = set().union(*(eq.rhs.free_symbols for eq in equations))
+    others = (w.kappa for w in find_windows(model) if w.kappa in used)
     return System(
         name="correction",
         kind="closed",
@@ -72,12 +73,6 @@ def correction(model: Model, window: Window, learned: System) -> System:
         parameters=tuple(dict.fromkeys((*learned.parameters, *others, *unknowns))),
         steps=_steps(moved, rate, unknowns),
     ).check()
-
-
-def _scales(model: Model, equations: tuple[Equation, ...]) -> tuple[sp.Symbol, ...]:
-    """The scales of other windows, where the phase begins."""
-    used = set().union(*(eq.rhs.free_symbols for eq in equations))
-    return tuple(w.kappa for w in find_windows(model) if w.kappa in used)
 
 
 def _moved(model: Model, window: Window, rate: sp.Expr) -> Window:

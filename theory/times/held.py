@@ -12,7 +12,7 @@ from dataclasses import replace
 import sympy as sp
 
 from ...errors import DerivationError
-from ..models.model import TAU, D, Feature, Model, named
+from ..models.model import TAU, D, Model, named
 from ..phases.denoiser import exact_denoiser, parameters_of
 from ..symbols.gaussian import FieldAverage, H, to_averages
 from ..symbols.notation import symbol
@@ -39,26 +39,21 @@ def weight_training(model: Model, j: int, weight: sp.Expr) -> System:
     snr = sp.Dummy("Lambda", positive=True)
     slope = _common_field(feature.p, b, snr)
     before = square_norm(feature) * weight * bayes.residual_gain**2
-    rhs = before * slope.subs(snr, bayes.snr(j))
+    rhs, steep = before * slope.subs(snr, bayes.snr(j)), sp.sqrt(bayes.snr(j))
     return System(
         name=f"shared/weight-{j}",
         kind="flow",
         time=symbol("train_time"),
         equations=(Equation("R9", b, to_averages(rhs), "exact"),),
-        observables=_field(bayes.snr(j), b),
+        observables=(
+            Equation("R10", symbol("snr"), bayes.snr(j), "exact"),
+            Equation("R11", symbol("steepness"), steep, "exact"),
+            Equation("R12", symbol("kink_plus"), -b / steep, "exact"),
+        ),
         parameters=(*parameters_of(model), D, TAU),
         status="exact",
         steps=said("Bring the fields of both modes to one mean by (R13)."),
     ).check()
-
-
-def _field(snr: sp.Expr, b: sp.Symbol) -> tuple[Equation, ...]:
-    steep = sp.sqrt(snr)
-    return (
-        Equation("R10", symbol("snr"), snr, "exact"),
-        Equation("R11", symbol("steepness"), steep, "exact"),
-        Equation("R12", symbol("kink_plus"), -b / steep, "exact"),
-    )
 
 
 def _common_field(p: sp.Expr, b: sp.Symbol, snr: sp.Symbol) -> sp.Expr:
@@ -97,25 +92,22 @@ def direction_training(model: Model, j: int, weight: sp.Expr) -> System:
     end = {gram[0, 0]: size, gram[0, 1]: size, named(alone, "b", 1): feature.log_odds}
     q = named(model, "q", j)
     rhs = -2 * q * weight * slope.xreplace(end)
+    snr, h = exact_denoiser(model).snr(j), feature.log_odds
+    steep = sp.sqrt(snr)
     return System(
         name=f"shared/direction-{j}",
         kind="flow",
         time=symbol("train_time"),
         equations=(Equation("R24", q, to_averages(rhs), "asymptotic"),),
-        observables=_direction_field(exact_denoiser(model).snr(j), feature),
+        observables=(
+            Equation("R25", symbol("steepness"), steep, "exact"),
+            Equation("R26", symbol("kink_plus"), -(h + snr) / steep, "exact"),
+            Equation("R27", symbol("kink_minus"), -(h - snr) / steep, "exact"),
+        ),
         parameters=(*parameters_of(model), D, TAU),
         domain=(q >= 0,),
         status="asymptotic",
     ).check()
-
-
-def _direction_field(snr: sp.Expr, feature: Feature) -> tuple[Equation, ...]:
-    steep, h = sp.sqrt(snr), feature.log_odds
-    return (
-        Equation("R25", symbol("steepness"), steep, "exact"),
-        Equation("R26", symbol("kink_plus"), -(h + snr) / steep, "exact"),
-        Equation("R27", symbol("kink_minus"), -(h - snr) / steep, "exact"),
-    )
 
 
 def bulk_training(model: Model, weight: sp.Expr) -> System:
