@@ -37,7 +37,7 @@ FLUX_ANCHORS = (
 )
 """Numbers of tokens and the logarithms of the shift there, as FLUX publishes them."""
 
-MANY = sp.Integer(10) ** 12
+MANY, HUNDRED = sp.Integer(10) ** 12, sp.Integer(100)
 PROBES, NEARLY = 64, 1e-12
 STEEPEST_MODE = 2 / (sp.pi - 2)
 
@@ -382,7 +382,10 @@ def _one(part: str, model: Model | None) -> TimeMap:
     if name == "formula":
         return typed_map(*given)
     if name in PLAIN:
-        return PLAIN[name](*(formula(x, name) for x in given))
+        values = [formula(x, name) for x in given]
+        for value, limits in zip(values, LIMITS.get(name, ()), strict=True):
+            in_range(value, name, *limits)
+        return PLAIN[name](*values)
     if name not in OF_A_MODEL:
         raise DerivationError(
             f"`parse_map` reads maps that have a formula, but `{name}` is known as "
@@ -394,27 +397,6 @@ def _one(part: str, model: Model | None) -> TimeMap:
             f'in `parse_map("{name}", model)`.'
         )
     return OF_A_MODEL[name](model, *(formula(x, name) for x in given))
-
-
-def _shift(factor: sp.Expr) -> TimeMap:
-    return shift(in_range(factor, "shift", "positive", sp.S.Zero))
-
-
-def _flux(tokens: sp.Expr) -> TimeMap:
-    words = "a positive number of tokens below 10**12"
-    return flux(in_range(tokens, "flux", words, sp.S.Zero, MANY))
-
-
-def _logit_normal(mean: sp.Expr, spread: sp.Expr) -> TimeMap:
-    words = "between -100 and 100 in the first place"
-    in_range(mean, "logit-normal", words, sp.Integer(-100), sp.Integer(100))
-    words = "positive in the second place"
-    return logit_normal(mean, in_range(spread, "logit-normal", words, sp.S.Zero))
-
-
-def _mode(strength: sp.Expr) -> TimeMap:
-    words = "between -1 and 2/(pi - 2) = 1.7519"
-    return mode(in_range(strength, "mode", words, sp.S.NegativeOne, STEEPEST_MODE))
 
 
 def _log_snr(model: Model, *ends: sp.Expr) -> TimeMap:
@@ -450,13 +432,24 @@ def _dilated(model: Model, *shares: sp.Expr) -> TimeMap:
 
 PLAIN: dict[str, Callable[..., TimeMap]] = {
     "uniform": uniform,
-    "shift": _shift,
-    "flux": _flux,
-    "logit-normal": _logit_normal,
+    "shift": shift,
+    "flux": flux,
+    "logit-normal": logit_normal,
     "cosine": cosine,
-    "mode": _mode,
+    "mode": mode,
     "formula": typed_map,
 }
+LIMITS: dict[str, tuple[tuple[str, *tuple[sp.Expr, ...]], ...]] = {
+    "shift": (("positive", sp.S.Zero),),
+    "flux": (("a positive number of tokens below 10**12", sp.S.Zero, MANY),),
+    "logit-normal": (
+        ("between -100 and 100 in the first place", -HUNDRED, HUNDRED),
+        ("positive in the second place", sp.S.Zero),
+    ),
+    "mode": (("between -1 and 2/(pi - 2) = 1.7519", -sp.S.One, STEEPEST_MODE),),
+}
+"""What an argument of a map must be, in words and as numbers that it lies between."""
+
 OF_A_MODEL: dict[str, Callable[..., TimeMap]] = {
     "log-snr": _log_snr,
     "edm": _edm,
