@@ -182,6 +182,3 @@ def _slopes(
         return float(value), np.asarray(by_theta), float(by_g)
 
     return slopes
-
-
-__all__ = ["best_grid"]

@@ -206,14 +206,3 @@ def sign_changes(
         low = np.take_along_axis(inside, first - 1, axis=1)[:, 0]
         high = np.take_along_axis(inside, first, axis=1)[:, 0]
     return rising, low
-
-
-__all__ = [
-    "euler",
-    "follow_samples",
-    "positive_share",
-    "sign_changes",
-    "smallest_steps",
-    "step_states",
-    "steps",
-]

@@ -253,6 +253,3 @@ def read_config(path: str | Path) -> dict[str, Any]:
             "file that `save_pretrained` writes."
         )
     return found
-
-
-__all__ = ["check_config", "exponent", "read_config", "training_map"]

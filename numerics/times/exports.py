@@ -155,14 +155,3 @@ def dynamic_mu(config: Mapping[str, Any], tokens: float) -> float:
     few, many = config["base_image_seq_len"], config["max_image_seq_len"]
     low, high = config["base_shift"], config["max_shift"]
     return low + (tokens - few) * (high - low) / (many - few)
-
-
-__all__ = [
-    "applied_shift",
-    "diffusion_timesteps",
-    "draw_times",
-    "dynamic_mu",
-    "karras_sigmas",
-    "scheduler_sigmas",
-    "slope",
-]

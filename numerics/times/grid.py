@@ -145,6 +145,3 @@ def _composed(text: str, first: TimeGrid, second: TimeGrid) -> TimeGrid:
         float(low),
         float(high),
     )
-
-
-__all__ = ["TimeGrid", "make_grid"]

@@ -11,7 +11,7 @@ from ..models.model import TAU, D, Model
 from ..phases.denoiser import exact_denoiser
 from ..windows.search import Window, find_windows
 from .densities import Density
-from .growth import Balance, Growth
+from .growth import ZERO, Balance, Growth, multiplied
 from .held import check_trainable
 
 ROUNDS = 12
@@ -110,18 +110,11 @@ def _part(e: sp.Expr, density: Density, seen: sp.Expr) -> tuple[Growth, set[sp.E
     if density.pdf is not None:
         low = here.of(density.edges[0])
         if low.factor != 0 and here.value(low.power) > -e:
-            return Growth(sp.S.Zero, decay=sp.oo), here.crossings
+            return ZERO, here.crossings
         mass = here.of(density.pdf * TAU)
     else:
         mass = _mass_of_quantile(here, density)
-    both = [a + b for a, b in zip(weight.power, mass.power, strict=True)]
-    whole = Growth(
-        weight.factor * mass.factor,
-        (both[0], both[1]),
-        weight.logs + mass.logs,
-        decay=weight.decay + mass.decay,
-    )
-    return whole, here.crossings
+    return multiplied(weight, mass), here.crossings
 
 
 def _mass_of_quantile(here: Balance, density: Density) -> Growth:

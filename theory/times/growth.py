@@ -77,7 +77,7 @@ class Balance:
         if not expr.has(TAU, T, D):
             return Growth(expr) if expr != 0 else ZERO
         if expr.is_Mul:
-            return reduce(_times, map(self.of, expr.args))
+            return reduce(multiplied, map(self.of, expr.args))
         if expr.is_Add:
             return self._sum([self.of(x) for x in expr.args], expr)
         if expr.is_Pow and not expr.exp.has(TAU, T, D):
@@ -189,7 +189,8 @@ class Balance:
         return pick(terms, key=self.rank)
 
 
-def _times(one: Growth, two: Growth) -> Growth:
+def multiplied(one: Growth, two: Growth) -> Growth:
+    """Return the growth of a product."""
     if one.factor == 0 or two.factor == 0:
         return ZERO
     both = zip(one.power, two.power, strict=True)

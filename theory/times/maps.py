@@ -330,7 +330,8 @@ def ratio_time(interpolant: Interpolant, ratio: sp.Expr) -> sp.Expr | None:
 
 def dilated(model: Model, shares: Sequence[sp.Expr] = ()) -> TimeMap:
     """Return the model's dilation, with equal shares for its phases or given ones."""
-    segments = make_dilation(find_windows(model)).segments
+    dilation = make_dilation(find_windows(model))
+    segments = dilation.segments
     weights = list(shares) or [sp.S.One] * len(segments)
     if len(weights) != len(segments):
         raise ModelError(
@@ -338,18 +339,8 @@ def dilated(model: Model, shares: Sequence[sp.Expr] = ()) -> TimeMap:
             f"({', '.join(g.name for g in segments)}), but has {len(weights)}. Give "
             "one number each, or none for equal shares."
         )
-    total = sum(weights)
-    knots = [sum(weights[:i], sp.S.Zero) / total for i in range(len(weights) + 1)]
-    pieces, back = [], []
-    for segment, start, stop in zip(segments, knots, knots[1:], strict=False):
-        inside = (TAU - segment.start) / (segment.stop - segment.start)
-        pieces.append((segment.tau((T - start) / (stop - start)), stop >= T))
-        back.append((start + (stop - start) * inside, segment.stop >= TAU))
-    return TimeMap(
-        ":".join(["dilated", *map(sp.sstr, shares)]),
-        sp.Piecewise(*pieces[:-1], (pieces[-1][0], True)),
-        sp.Piecewise(*back[:-1], (back[-1][0], True)),
-    )
+    text = ":".join(["dilated", *map(sp.sstr, shares)])
+    return TimeMap(text, *dilation.stretched(weights))
 
 
 def parse_map(text: str, model: Model | None = None) -> TimeMap:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -50,22 +50,24 @@ class Dilation:
     @cached_property
     def tau(self) -> sp.Expr:
         """``tau`` as a piecewise linear expression in ``t``."""
-        count = len(self.segments)
-        pieces = [
-            (sp.expand(g.tau(count * T - i)), sp.Rational(i + 1, count) >= T)
-            for i, g in enumerate(self.segments)
-        ]
-        return sp.Piecewise(*pieces[:-1], (pieces[-1][0], True))
+        return sp.expand(self.stretched([sp.S.One] * len(self.segments))[0])
 
     @cached_property
     def inverse(self) -> sp.Expr:
         """``t`` as a piecewise linear expression in ``tau``."""
-        count = len(self.segments)
-        pieces = [
-            ((i + (TAU - g.start) / (g.stop - g.start)) / count, g.stop >= TAU)
-            for i, g in enumerate(self.segments)
-        ]
-        return sp.Piecewise(*pieces[:-1], (pieces[-1][0], True))
+        return self.stretched([sp.S.One] * len(self.segments))[1]
+
+    def stretched(self, weights: Sequence[sp.Expr]) -> tuple[sp.Expr, sp.Expr]:
+        """``tau`` in ``t`` and ``t`` in ``tau``, with given shares of the phases."""
+        total = sum(weights)
+        knots = [sum(weights[:i], sp.S.Zero) / total for i in range(len(weights) + 1)]
+        there, back = [], []
+        for segment, (start, stop) in zip(self.segments, pairwise(knots), strict=True):
+            inside = (TAU - segment.start) / (segment.stop - segment.start)
+            there.append((segment.tau((T - start) / (stop - start)), stop >= T))
+            back.append((start + (stop - start) * inside, segment.stop >= TAU))
+        forth, home = (sp.Piecewise(*x[:-1], (x[-1][0], True)) for x in (there, back))
+        return forth, home
 
     def at(self, values: Mapping[str, float]) -> Callable[[float], float]:
         """Return ``t -> tau`` at finite `d`; raise `ModelError` where it folds back."""

@@ -121,35 +121,29 @@ def _no_power(expr: sp.Expr, name: str, end: End) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Ends:
-    """The four power laws of an interpolant."""
-
-    alpha0: PowerLaw
-    beta0: PowerLaw
-    alpha1: PowerLaw
-    beta1: PowerLaw
+Ends = dict[End, tuple[PowerLaw, PowerLaw]]
+"""The power laws of alpha and beta at each end of time."""
 
 
-def _locate(ends: _Ends, gain: sp.Expr) -> tuple[End, sp.Expr]:
+def _locate(ends: Ends, gain: sp.Expr) -> tuple[End, sp.Expr]:
     """The end of time and the exponent at which ``beta d**gain / alpha`` is O(1)."""
-    size = ends.beta0.size - ends.alpha0.size + gain
+    alpha, beta = ends["0"]
+    size = beta.size - alpha.size + gain
     if size == 0:
         return "interior", sp.S.Zero
-    if size > 0:
-        slope = ends.beta0.order - ends.alpha0.order
-    else:
-        slope = ends.alpha1.order - ends.beta1.order
+    end: End = "0" if size > 0 else "1"
+    alpha, beta = ends[end]
+    slope = (beta.order - alpha.order) * sp.sign(size)
     if not slope > 0:
         raise DerivationError(
             "beta/alpha must grow from 0 to infinity with tau for a window to exist, "
-            f"but its power near tau = {'0' if size > 0 else '1'} is {slope}. "
+            f"but its power near tau = {end} is {slope}. "
             "Choose alpha(1) = 0 and beta(0) = 0."
         )
-    return ("0" if size > 0 else "1"), abs(size) / slope
+    return end, abs(size) / slope
 
 
-def _groups(target: Target, ends: _Ends) -> dict[tuple[End, sp.Expr], list[int]]:
+def _groups(target: Target, ends: Ends) -> dict[tuple[End, sp.Expr], list[int]]:
     """Feature numbers by place of their window; number 0 stands for the variance."""
     places: dict[tuple[End, sp.Expr], list[int]] = {}
     half = sp.Rational(1, 2)
@@ -173,8 +167,11 @@ def find_windows(model: Model) -> tuple[Window, ...]:
     DerivationError
         A schedule without a power law at an end, or whose ratio does not vanish.
     """
-    pair = (model.interpolant.alpha, "alpha"), (model.interpolant.beta, "beta")
-    ends = _Ends(*(power_law(x, end, name) for end in ENDS for x, name in pair))
+    alpha, beta = model.interpolant.alpha, model.interpolant.beta
+    ends: Ends = {
+        end: (power_law(alpha, end, "alpha"), power_law(beta, end, "beta"))
+        for end in ENDS
+    }
     groups = _groups(model.target, ends)
     groups.setdefault(("interior", sp.S.Zero), [])  # a layer needs a bulk beside it
     order = {"0": -1, "interior": 0, "1": 1}  # thin windows lie next to the ends
@@ -191,7 +188,7 @@ def find_windows(model: Model) -> tuple[Window, ...]:
 
 def _window(
     interpolant: Interpolant,
-    ends: _Ends,
+    ends: Ends,
     place: tuple[End, sp.Expr],
     members: list[int],
     kappa: sp.Symbol | None,
@@ -199,14 +196,13 @@ def _window(
     end, exponent = place
     s = S_PHASE
     if end == "interior":
-        sizes = ends.alpha0.size, ends.beta0.size
+        sizes = tuple(law.size for law in ends["0"])
         pairs = zip((interpolant.alpha, interpolant.beta), sizes, strict=True)
         alpha, beta = (simplified(x / D**size, x).subs(TAU, s) for x, size in pairs)
     else:
         small = kappa * s if end == "0" else kappa * (1 - s)
-        laws = (ends.alpha0, ends.beta0) if end == "0" else (ends.alpha1, ends.beta1)
-        alpha, beta = (law.factor * small**law.order for law in laws)
-        sizes = tuple(law.size - exponent * law.order for law in laws)
+        alpha, beta = (law.factor * small**law.order for law in ends[end])
+        sizes = tuple(law.size - exponent * law.order for law in ends[end])
     return Window(
         end=end,
         exponent=exponent,
