@@ -104,24 +104,20 @@ class Loss:
         """The bias of unit `j`; 0 for units without one."""
         return named(self.model, "b", j) if self.model.autoencoder.bias else sp.S.Zero
 
-    def seen(self, j: int, c: Pattern) -> sp.Expr:
-        r"""$w_j\cdot x_c/d$."""
-        signs = self.signs(c)
-        along = (self.root(k) * signs[k] * self.pair("omega", j, k) for k in self.units)
-        return sp.Add(*along) + self.model.target.sigma * self.own("zeta", j, c)
-
-    def hit(self, j: int, c: Pattern) -> sp.Expr:
-        r"""$u_j\cdot x_c/d$."""
-        signs = self.signs(c)
-        along = (self.root(k) * signs[k] * self.pair("m", j, k) for k in self.units)
-        return self.root(j) * sp.Add(*along) + self.model.target.sigma * self.own(
-            "a", j, c
+    def on_row(self, name: str, j: int, c: Pattern) -> sp.Expr:
+        r"""$w_j\cdot x_c/d$ (`seen`) or $u_j\cdot x_c/d$ (`hit`)."""
+        mean, noise = ("omega", "zeta") if name == "seen" else ("m", "a")
+        along = (
+            self.root(k) * s * self.pair(mean, j, k) for k, s in self.signs(c).items()
         )
+        size = self.root(j) if name == "hit" else sp.S.One
+        own = self.model.target.sigma * self.own(noise, j, c)
+        return size * sp.Add(*along) + own
 
     def held(self, name: str, j: int, c: Pattern) -> sp.Expr:
-        """`seen` or `hit`, as one symbol where sums over features would be long."""
+        """The same as one symbol, where sums over features would be long."""
         if not self.counted:
-            return self.seen(j, c) if name == "seen" else self.hit(j, c)
+            return self.on_row(name, j, c)
         return sp.Symbol(f"{name}_{j}_{mark(c)}", real=True)
 
     def released(self) -> dict[sp.Expr, sp.Expr]:
@@ -129,7 +125,7 @@ class Loss:
         if not self.counted:
             return {}
         return {
-            self.held(name, j, c): self.seen(j, c) if name == "seen" else self.hit(j, c)
+            self.held(name, j, c): self.on_row(name, j, c)
             for name in ("seen", "hit")
             for j in self.units
             for c in self.patterns

@@ -58,7 +58,7 @@ class Dilation:
         return self.stretched([sp.S.One] * len(self.segments))[1]
 
     def stretched(self, weights: Sequence[sp.Expr]) -> tuple[sp.Expr, sp.Expr]:
-        """``tau`` in ``t`` and ``t`` in ``tau``, with given shares of the phases."""
+        """Return ``tau`` in ``t``, and ``t`` in ``tau``, for given shares of phases."""
         total = sum(weights)
         knots = [sum(weights[:i], sp.S.Zero) / total for i in range(len(weights) + 1)]
         there, back = [], []
