@@ -115,7 +115,7 @@ class Loss:
         return size * sp.Add(*along) + own
 
     def held(self, name: str, j: int, c: Pattern) -> sp.Expr:
-        """The same as one symbol, where sums over features would be long."""
+        """The same value as one symbol, where sums over features would be long."""
         if not self.counted:
             return self.on_row(name, j, c)
         return sp.Symbol(f"{name}_{j}_{mark(c)}", real=True)

@@ -439,7 +439,7 @@ LIMITS: dict[str, tuple[tuple[str, *tuple[sp.Expr, ...]], ...]] = {
     ),
     "mode": (("between -1 and 2/(pi - 2) = 1.7519", -sp.S.One, STEEPEST_MODE),),
 }
-"""What an argument of a map must be, in words and as numbers that it lies between."""
+"""The limits of a map's arguments, in words and as numbers that they lie between."""
 
 OF_A_MODEL: dict[str, Callable[..., TimeMap]] = {
     "log-snr": _log_snr,
