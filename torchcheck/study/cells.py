@@ -17,17 +17,10 @@ from ..networks.softmax import modes_of
 from ..networks.train import Trained, train
 from ..networks.training_set import draw_training_set
 from .law import distance
-from .plan import GRADING, Plan, StudyPhase, degenerate, phases, suffixes
+from .plan import PROCEDURES, Plan, StudyPhase, degenerate, phases, suffixes
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
-
-UNITS_MEASURED = 300
-"""Most steps of a descent of several units whose overlaps are measured."""
-
-UNITS_STEPS = 60
-"""Most steps of a descent of several units on a sampling grid: where all units are
-nearly constant, or saturated, what they still could learn changes no path."""
 
 _INPUT_POWER = {"c": 1, "omega": 1, "v": 1, "zeta": 1, "r": 2}
 """Powers of the input's size in overlaps of w and c, by their first word. Where a
@@ -52,7 +45,7 @@ def measure_cell(spec: Spec, plan: Plan, d: int, seed: int) -> Overlaps:
     norms = []
     for phase in (x for x in phases(spec.model) if not degenerate(spec, x)):
         size = _input_size(phase, d)
-        brief = _at_most(spec, plan, UNITS_MEASURED)
+        brief = _at_most(plan, PROCEDURES[spec.kind].measured)
         trained = _trained(spec, brief, _taus(spec, plan, d, phase), d, seed)
         found = trained.network.overlaps(trained.data)
         if "c_hat" not in found and phase.window.features:
@@ -89,10 +82,8 @@ def _gain(spec: Spec, phase: StudyPhase, d: int) -> float:
     return float(d) ** float(0.5 - first.exponent)
 
 
-def _at_most(spec: Spec, plan: Plan, most: int) -> Plan:
-    """The plan with at most so many steps of a descent of several units."""
-    if spec.kind != "product":
-        return plan
+def _at_most(plan: Plan, most: int) -> Plan:
+    """The plan with at most so many steps of a descent."""
     return replace(plan, max_iterations=min(plan.max_iterations, most))
 
 
@@ -217,7 +208,7 @@ def _trained_grid(
     spec = parse_spec(text)
     parts = phases(spec.model)
     cells = each * len(parts)
-    grading = 1.0 if spec.kind == "product" else GRADING
-    grid = dilated_grid(spec.model, kappas(spec), d, cells, "midpoint", grading=grading)
-    brief = _at_most(spec, plan, UNITS_STEPS)
+    how, values = PROCEDURES[spec.kind], kappas(spec)
+    grid = dilated_grid(spec.model, values, d, cells, "midpoint", grading=how.grading)
+    brief = _at_most(plan, how.sampled)
     return _trained(spec, brief, grid.times, d, seed), grid

@@ -17,7 +17,7 @@ from ...errors import DilatonError
 from ...theory.models.model import TAU
 from ...theory.windows.search import leading_rate
 from ..device import need_torch
-from .plan import GRADING, phases
+from .plan import PROCEDURES, phases
 
 if TYPE_CHECKING:
     from ...theory.derive import Limit
@@ -213,7 +213,7 @@ class _Work:
         from .schedules import Schedule
 
         cells = len(self.names) * self.settings.cells
-        grading = GRADING if self.spec.kind == "two-modes" else 1.0
+        grading = PROCEDURES[self.spec.kind].grading
         drawn = self.run(d, Schedule(True, "midpoint", cells, grading))
         names = {"decided": [x.decided_nu for x in drawn], "dilated": _ends(drawn)}
         for rule in ("left", "midpoint"):
@@ -225,12 +225,13 @@ class _Work:
 
     def generate_modes(self, d: int) -> None:
         """The same for modes, whose samples are counted to the nearest mean."""
-        from .converge import TOLERANCES
         from .modes import carried_shares, window_edges
         from .plan import Plan
 
         settings, even = self.settings, len(self.names) * self.settings.cells
-        plan = Plan(settings.dims, settings.seeds, tolerance=TOLERANCES["modes"])
+        plan = Plan(
+            settings.dims, settings.seeds, tolerance=PROCEDURES["modes"].tolerance
+        )
         plan = replace(plan, paths=settings.paths)
         whole = np.linspace(0.0, 1.0, even + 1)
         runs: tuple[tuple[str, StepRule, np.ndarray], ...] = (
@@ -249,12 +250,11 @@ class _Work:
 
     def run(self, d: int, schedule: Schedule) -> tuple[Samples, ...]:
         """Train and sample one schedule, and note its rows; return the samples."""
-        from .cells import UNITS_STEPS
         from .schedules import Training, run_schedule
 
         training = Training(device=self.device)
-        if self.spec.kind == "product":
-            training = replace(training, steps=UNITS_STEPS)
+        most = PROCEDURES[self.spec.kind].sampled
+        training = replace(training, steps=min(training.steps, most))
         made = run_schedule(
             self.spec,
             d,
@@ -291,8 +291,9 @@ class _Work:
 
         from .schedules import Schedule, Training, run_schedule
 
+        grading = PROCEDURES[self.spec.kind].grading
         schedule = Schedule(
-            True, "midpoint", len(self.names) * self.settings.sampled_cells, GRADING
+            True, "midpoint", len(self.names) * self.settings.sampled_cells, grading
         )
         training = Training(
             "sampled",

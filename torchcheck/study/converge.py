@@ -30,6 +30,7 @@ from .folder import claim, kept, write_study
 from .law import law_time, limit_law
 from .modes import DRAWS, modes_cell
 from .plan import (
+    PROCEDURES,
     SAMPLED,
     Cell,
     Curves,
@@ -47,11 +48,6 @@ if TYPE_CHECKING:
     from ...theory.derive import Limit
     from ...theory.models.model import Model
     from ...theory.models.spec import Spec
-
-
-TOLERANCES = {"product": 1e-9, "modes": 1e-8}
-"""Gradient norm of networks by the kind of target. With a unit a feature the minimum of
-a population is flat where its features are nearly decided, or not yet seen."""
 
 
 def converge(
@@ -107,8 +103,7 @@ def converge(
     if modes:
         _check_modes(limit, correction)
     further = {"draws": settings.pop("draws", DRAWS)} if modes else {}
-    if spec.kind in TOLERANCES:
-        settings = {"tolerance": TOLERANCES[spec.kind]} | settings
+    settings = {"tolerance": PROCEDURES[spec.kind].tolerance} | settings
     plan = Plan(tuple(sorted({int(d) for d in dims})), int(seeds), **settings).check()
     check_network_training(spec, plan.dims[0])
     store = None if output is None else claim(output, spec, plan, **further)

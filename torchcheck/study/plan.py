@@ -29,8 +29,35 @@ Offsets = Mapping[str, "Offset"]
 TIMES = (0.25, 0.5, 0.75, 1.0)
 """Times inside a phase unless asked otherwise; 1 is left out where tau would be 1."""
 
-GRADING = 2.0
-"""Cells of a sampling grid are finer where a phase begins, by this power."""
+
+class Procedure(NamedTuple):
+    """How networks of one kind of target are trained.
+
+    Attributes
+    ----------
+    tolerance
+        Gradient norm that training stops at; with a unit a feature the minimum of a
+        population is flat where its features are nearly decided, or not yet seen.
+    measured, sampled
+        Most steps where overlaps are measured, and on a sampling grid: where all of
+        several units are nearly constant, or saturated, what they still could learn
+        changes no path.
+    grading
+        Cells of a sampling grid are finer where a phase begins, by this power.
+    """
+
+    tolerance: float
+    measured: int = 10**9
+    sampled: int = 10**9
+    grading: float = 1.0
+
+
+PROCEDURES = {
+    "two-modes": Procedure(1e-7, grading=2.0),
+    "product": Procedure(1e-9, measured=300, sampled=60),
+    "modes": Procedure(1e-8),
+}
+"""By the kind of target of a spec."""
 
 SAMPLED = ("share_plus", "mode_mean", "bulk_variance")
 """Quantities of generated samples."""
