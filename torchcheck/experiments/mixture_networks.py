@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -243,7 +243,8 @@ def final_overlaps(
     d = len(mu)
     units = [unit_at(float(t)) for t in edges[:-1]]
     blocks = {unit.w.data_ptr(): unit.w for unit in units}
-    starts = dict(zip(blocks, _offsets(blocks.values()), strict=True))
+    first = itertools.accumulate(map(len, blocks.values()), initial=0)
+    starts = dict(zip(blocks, first, strict=False))
     rows = torch.cat([*blocks.values(), mu[None]]).double() / math.sqrt(d)
     normal = torch.randn(
         count, len(rows), generator=generator, device=mu.device, dtype=torch.float64
@@ -256,10 +257,6 @@ def final_overlaps(
         keep = PATH.alpha(float(then)) / PATH.alpha(float(now))
         y = keep * (y - PATH.beta(float(now)) * x1) + PATH.beta(float(then)) * x1
     return y[:, -1]
-
-
-def _offsets(blocks: Iterable[Tensor]) -> list[int]:
-    return list(itertools.accumulate((len(w) for w in blocks), initial=0))[:-1]
 
 
 def _gram_root(rows: Tensor) -> Tensor:

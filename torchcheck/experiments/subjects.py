@@ -126,16 +126,11 @@ class MixtureSubject:
         self.moved(plan.pilot_steps)
         turned = x1[: plan.turned]
         times = default_times(plan.d, count=plan.turns)
-        curve = uturn(
-            denoiser,
-            turned,
-            mix.feature,
-            times,
-            generator=g,
-            steps=plan.turn_steps,
-            look=False,  # a pilot is a denoiser, however short its training
-        )
-        found = _found(curve, mse_curve(denoiser, turned, generator=g, look=False))
+        # a pilot is a denoiser, however short its training
+        ours: dict[str, Any] = {"generator": g, "look": False}
+        steps = plan.turn_steps
+        curve = uturn(denoiser, turned, mix.feature, times, steps=steps, **ours)
+        found = _found(curve, mse_curve(denoiser, turned, **ours))
         theory = mixture_window(plan.p)
         if plan.network == "shared":
             found["predicted_factor"] = predicted_factor(plan, found["window"][1])
@@ -173,14 +168,8 @@ class MixtureSubject:
         for budget in plan.budgets:
             share = self._share(x1, times, budget, seed)
             self.moved(budget)
-            rows.append(
-                {
-                    "budget": budget,
-                    "share": share,
-                    "real_share": real,
-                    "share_error": abs(share - real),
-                }
-            )
+            row = {"budget": budget, "share": share, "real_share": real}
+            rows.append(row | {"share_error": abs(share - real)})
         return rows
 
     def _share(self, x1: Any, times: TrainingTimes, budget: int, seed: int) -> float:

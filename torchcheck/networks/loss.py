@@ -99,13 +99,9 @@ class Loss:
 
     def parts(self) -> list[slice]:
         """Slices of the times that keep the field values in a small memory."""
-        return self.slices(_CHUNK // len(self.data.means))
-
-    def slices(self, most: int) -> list[slice]:
-        """Slices of the times that hold at most so many field values at once."""
         data = self.data
         each = len(data.weights) * (self.nodes if data.x0 is None else data.x0.shape[2])
-        size = max(1, most // each)
+        size = max(1, _CHUNK // len(data.means) // each)
         return [slice(i, i + size) for i in range(0, len(self.alpha), size)]
 
     def frozen_inputs(self) -> Tensor:

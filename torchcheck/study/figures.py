@@ -29,22 +29,28 @@ def draw_study(
     `curves` holds (dilated times, values) of the limit by quantity. Of many quantities
     in a phase ``convergence`` shows those that are farthest from the limit.
     """
-    learned = [row for row in rows if row["quantity"] in curves]
-    titles = _titles(learned)
     dots = [
         {**row, "t": (phases.index(row["phase"]) + row["s"]) / len(phases)}
-        for row in learned
+        for row in rows
+        if row["quantity"] in curves
     ]
-    boundaries = [i / len(phases) for i in range(1, len(phases))]
-    lines = {name: plots.broken(*curve) for name, curve in curves.items()}
-    figure = plots.overlaps(lines, {}, dots, titles, boundaries)
-    plots.save(figure, folder / "overlaps")
+    draw_overlaps(dots, curves, len(phases), folder)
     errors = distances(rows)
     slopes = [fit for fit in fits if np.isfinite(fit["slope"])]
     if slopes:
         shown = _farthest(slopes, errors)
         figure = plots.convergence(errors, shown, _titles(rows))
         plots.save(figure, folder / "convergence")
+
+
+def draw_overlaps(
+    dots: Sequence[Row], curves: Mapping[str, Line], phases: int, folder: Path
+) -> None:
+    """Write ``overlaps``: `dots` at their dilated times `t` on the limit's curves."""
+    lines = {name: plots.broken(*curve) for name, curve in curves.items()}
+    boundaries = [i / phases for i in range(1, phases)]
+    figure = plots.overlaps(lines, {}, dots, _titles(dots), boundaries)
+    plots.save(figure, folder / "overlaps")
 
 
 def _titles(rows: Sequence[Row]) -> dict[str, str]:

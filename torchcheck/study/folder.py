@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from ...errors import StoreError
 from ...files import code_digest, write_atomic
 from ...numerics.sweep.store import Damaged, Store
+from ...show.answers import to_json
 from .compare import Study, package_versions
 from .figures import Line, draw_study
 from .plan import Cell, Plan, phases
@@ -75,7 +75,7 @@ def write_study(
     study: Study, spec: Spec, lines: Mapping[str, Line], output: Path
 ) -> None:
     """Write ``converge.json`` and the figures; `lines` are the limit's, by quantity."""
-    text = json.dumps(study.to_dict(), indent=1, allow_nan=False)
+    text = to_json(study.to_dict(), indent=1)
     write_atomic(output / "converge.json", text.encode())
     names: Sequence[str] = [phase.name for phase in phases(spec.model)]
     draw_study(study.rows, study.fits, lines, names, output)

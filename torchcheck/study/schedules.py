@@ -7,7 +7,6 @@ compares with equally many undilated steps as d grows.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from ..networks.sample import Samples, sample_features
 from ..networks.train import Method, Trained, train
 from .cells import kappas
 from .compare import package_versions
+from .figures import draw_overlaps
 from .plan import suffixes
 
 if TYPE_CHECKING:
@@ -235,16 +235,14 @@ def write_experiment(
 def _write(spec: Spec, made: Outcome, answer: dict[str, Any], output: Path) -> None:
     from ...files import write_atomic
     from ...show import plots
-    from ...show.answers import plain
+    from ...show.answers import to_json
 
-    output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(plain(answer), indent=1, allow_nan=False)
-    write_atomic(output / "published.json", text.encode())
+    write_atomic(output / "published.json", to_json(answer, indent=1).encode())
     levels = {"target": spec.values["p"], "limit": answer["limit"]["share_plus"]}
     if not spec.population:
         levels["samples"] = spec.values["n_plus"] / spec.values["n"]
     plots.save(plots.shares(answer["schedules"], levels), output / "shares")
-    plots.save(_overlap_figure(made, answer["curves"]), output / "overlaps")
+    draw_overlaps(*_dots(made, answer["curves"]), len(made.grid.phases), output)
 
 
 def _limit(spec: Spec, grid: Grid) -> tuple[dict[str, float], dict[str, Any]]:
@@ -262,10 +260,8 @@ def _limit(spec: Spec, grid: Grid) -> tuple[dict[str, float], dict[str, Any]]:
     return {name: float(found[name]) for name in names}, curves
 
 
-def _overlap_figure(made: Outcome, curves: dict[str, Any]) -> Any:
-    from ...show import plots
-    from ...theory.symbols.notation import TABLE
-
+def _dots(made: Outcome, curves: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The measured overlaps at their dilated times, and the limit's lines there."""
     t = ((np.arange(len(made.grid.times)) + 0.5) / len(made.grid.times)).tolist()
     names = [x for x in made.overlaps if x in curves and np.isfinite(curves[x]).any()]
     d = made.trained.network.d
@@ -275,6 +271,4 @@ def _overlap_figure(made: Outcome, curves: dict[str, Any]) -> Any:
         for when, value in zip(t, made.overlaps[name].tolist(), strict=True)
         if abs(value) < 15  # a larger bias has gone to infinity
     ]
-    lines = {name: (t, curves[name]) for name in names}
-    titles = {name: f"${TABLE[name].latex}$" for name in names}
-    return plots.overlaps(lines, {}, dots, titles, [0.5])
+    return dots, {name: (t, curves[name]) for name in names}
