@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from ...show import answers
 from ..arguments import check_range, needed, unused, whole
 from .options import Json
 
@@ -56,8 +57,6 @@ def grid(
       dilaton grid my.toml --best --d 1e6 --steps 20 --json
       dilaton grid --check scheduler_config.json --train train.json
     """
-    from ...show import answers
-
     if check is not None:
         unused({"--grid": grid, "--best": best or None}, "a check")
         unused({"--d": d, "--steps": steps}, "a check")
@@ -111,7 +110,6 @@ def _rows(limit: Any, text: str) -> list[dict[str, Any]]:
 
 
 def _table(rows: list[dict[str, Any]], laws: dict[str, str]) -> str:
-    from ...show import answers
 
     words = {True: "yes", False: "no", None: None}
     columns: dict[str, list[Any]] = {k: [row[k] for row in rows] for k in rows[0]}
@@ -129,7 +127,6 @@ def _best(spec: Any, d: Any, steps: int, grid: str | None) -> dict[str, Any]:
 
 
 def _best_text(found: dict[str, Any]) -> str:
-    from ...show import answers
 
     here = {"grid": "best", **{k: found[k] for k in ("share_plus", "bulk_std")}}
     rows = [here | {"gain": 1.0}, *found["compared"]]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from typer import Option
 
+from ...show import answers
 from .options import Json, Paper
 
 
@@ -45,7 +46,6 @@ def doctor(json: Json = False) -> None:
     Example:
       dilaton doctor --json
     """
-    from ...show import answers
     from ..doctor import diagnosis, diagnosis_text
 
     found = diagnosis()

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from typer import Option
 
+from ...show import answers
+from ...torchcheck.device import check_device, need_torch
 from ..arguments import numbers, read_unit_times, seeds_from, whole
 from .options import Device, Json, Paper, Seed, SpecFile
 
@@ -62,9 +64,7 @@ def converge(
     Example:
       dilaton converge my.toml --dims 1000,3000,10000,30000 --seeds 8 -o study/ --json
     """
-    from ...show import answers
     from ...theory.models.spec import load_spec
-    from ...torchcheck.device import check_device, need_torch
 
     seeds_from(seed, seeds, "--seed")
     chosen = load_spec(spec)
@@ -134,9 +134,7 @@ def schedules(
       dilaton schedules -o published/
       dilaton schedules my.toml --d 2000 --times 16 --dims 500,50000
     """
-    from ...show import answers
     from ...theory.models.spec import load_spec, published_spec
-    from ...torchcheck.device import check_device, need_torch
 
     seeds_from(seed, SCHEDULE_SEEDS, "--seed")
     chosen = published_spec() if spec is None else load_spec(spec)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from typer import Option
 
+from ...torchcheck.device import check_device
 from ..arguments import seeds_from
 from .options import Device, Paper, Seed
 
@@ -46,7 +47,6 @@ def run(
       dilaton run my.toml -o my-report/ --quick
     """
     from ...theory.models.spec import default_spec, load_spec
-    from ...torchcheck.device import check_device
 
     seeds_from(seed, RUN_SEEDS, "--seed")
     chosen = default_spec() if spec is None else load_spec(spec)

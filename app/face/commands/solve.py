@@ -8,6 +8,8 @@ from typing import Annotated
 from typer import Option
 
 from ...errors import StoreError
+from ...files import write_netcdf
+from ...show import answers
 from ..arguments import read_unit_times, unused
 from .options import Backend, Json, SpecFile
 
@@ -37,8 +39,6 @@ def solve(
     Example:
       dilaton solve my.toml --at 0.25,0.5,1 --json
     """
-    from ...files import write_netcdf
-    from ...show import answers
     from ...theory.models.spec import load_spec
 
     times = read_unit_times(at, "--at")

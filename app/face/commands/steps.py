@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
+from ...show import answers
 from ..arguments import check_range, needed, numbers, unused, whole
 from .options import Json, SpecFile
 
@@ -46,7 +47,6 @@ def steps(
     Example:
       dilaton steps my.toml --d 1e6 --steps 20,50 --grid "shift:d**(1/4),dilated" --json
     """
-    from ...show import answers
     from ...theory.models.spec import load_spec
 
     check_range("--d", d, 2.0)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from typer import Option
 
+from ...show import answers
 from ..arguments import read_unit_times
 from .options import Backend, Json, SpecFile
 
@@ -59,7 +60,6 @@ def sweep(
       sbatch --array=0-63 --wrap 'dilaton sweep my.toml --over p=0.5:0.95:64 \\
         --rows-per-chunk 1 --chunk-index $SLURM_ARRAY_TASK_ID -o store/'
     """
-    from ...show import answers
     from ...theory.models.spec import load_spec
 
     times = read_unit_times(at, "--at")

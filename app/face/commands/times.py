@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from ...show import answers
 from ..arguments import check_range, needed, numbers, only, pairs, unused, words
 from .options import Json, SpecFile
 
@@ -77,7 +78,6 @@ def times(
       dilaton times my.toml --d 400 --density dilated --init m=0.3,q=1,b=0 \\
         --times 3,6,9,12 --rate 2 --batch 4 --json
     """
-    from ...show import answers
     from ...theory.models.spec import load_spec
 
     densities, losses = words(density, "--density"), words(loss, "--loss")

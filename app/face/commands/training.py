@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from typer import Option
 
+from ...show import answers
 from ..arguments import check_range, needed, numbers, pairs, read_unit_times, unused
 from .options import Json, SpecFile
 
@@ -55,7 +56,6 @@ def learn(
       dilaton learn my.toml --network tied --d 256 --tau 0.1 \\
         --init c=-1,m=0.1,q=0.1,b=0 --times 5,20 --json
     """
-    from ...show import answers
     from ...theory.models.spec import load_spec
 
     if network == "tied":
@@ -114,7 +114,6 @@ def mse(
       dilaton mse my.toml --phase weights --s 0,0.5,1 --json
       dilaton mse my.toml --d 1000 --tau 0.01,0.1,0.5 --json
     """
-    from ...show import answers
     from ...theory.models.spec import load_spec
 
     if d is None and tau is None:

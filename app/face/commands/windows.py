@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
 
+from ...files import write_atomic
+from ...torchcheck.device import check_device
 from ..arguments import check_range, numbers, read_class_pair, seeds_from, unused, whole
 from .options import Device
 
@@ -110,8 +112,6 @@ def windows(
       dilaton windows mixture --network shared --d 256,1024,4096 -o growth/
       dilaton windows mnist --data ~/mnist -o mnist/ --json numbers.json
     """
-    from ...files import write_atomic
-    from ...torchcheck.device import check_device
     from ..windows_report import report_json, write_windows_report
 
     count = seeds or (FEW_SEEDS if quick else SEEDS)
