@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import norm, qmc
 from torch import Tensor
 
 from ...errors import DerivationError
+from ...numerics.modes.scrambled import as_normals, scrambled
 from ...theory.models.model import Model, Modes
 from .grid import coefficients
 from .lbfgs import minimise_rows, only_new_rows
@@ -112,8 +112,7 @@ def draw(
     size, width = np.shape(target.loadings)
     exponents = np.array([float(e) for e in target.exponents])
     means = torch.tensor(np.array(target.loadings, float) * d ** (0.5 - exponents))
-    unit = qmc.Sobol(width, seed=seed).random(draws)
-    noise = torch.tensor(norm.ppf(np.clip(unit, 1e-12, 1 - 1e-12)))
+    noise = torch.tensor(as_normals(scrambled(draws, width, seed)))
     noise = noise.expand(size, draws, width)
     found = coefficients(model.interpolant, taus, d)
     alpha, beta = (torch.tensor(x) for x in (found.alpha, found.beta))

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...numerics.codegen.parameters import Solver, complete
 from ...numerics.codegen.snapshot import limit_of
+from ...numerics.modes.scrambled import as_normals, scrambled
 from ...theory.windows.search import S_PHASE, Window, find_windows
 from ..networks.grid import fades
 
@@ -52,8 +53,6 @@ def limit_law(
 
     Empty where the phase has no sampling flow.
     """
-    from scipy.stats import norm, qmc
-
     from ...numerics.minima.ordinary import ordinary_point
     from ...numerics.share.sampled_starts import carried_starts
 
@@ -65,8 +64,7 @@ def limit_law(
     if flow is None:
         return {}
     names = list(flow.unknowns)
-    points = qmc.Sobol(len(names), seed=0).random(_DRAWS)
-    start = norm.ppf(np.clip(points, 1e-12, 1 - 1e-12)) * spread
+    start = as_normals(scrambled(_DRAWS, len(names), 0)) * spread
     inputs = _inputs(phase, values, activation, backend) if flow.inputs else None
     solver = Solver(backend, _TOLERANCE, _TOLERANCE)
     ends = carried_starts(flow, start, inputs, values, (0.0, s), solver)
