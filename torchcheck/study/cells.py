@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -36,33 +36,74 @@ def check_network_training(spec: Spec, d: int) -> None:
     draw_training_set(spec.model, spec.values, d, 0)
 
 
-def measure_cell(spec: Spec, plan: Plan, d: int, seed: int) -> Overlaps:
+@dataclass(frozen=True)
+class Trial:
+    """One training set of a study, and what is trained on it."""
+
+    spec: Spec
+    plan: Plan
+    d: int
+    seed: int
+
+    def size(self, phase: StudyPhase) -> float:
+        """The size of the input in a phase: not 1 where the schedule explodes."""
+        return float(self.d) ** float(phase.window.alpha_size)
+
+    def gain(self, phase: StudyPhase) -> float:
+        """The factor to `c_hat`, which is of order 1 in a feature window."""
+        first = self.spec.model.target.features[phase.window.features[0] - 1]
+        return float(self.d) ** float(0.5 - first.exponent)
+
+    def taus(self, phase: StudyPhase) -> np.ndarray:
+        """Times in tau; where tau = O(1) they are the limit's own: they do not move."""
+        s = self.plan.inside(phase)
+        if phase.window.end == "interior":
+            return s
+        return phase_times(self.spec.model, kappas(self.spec), self.d, phase.name, s)
+
+    def trained(self, times: np.ndarray, most: int) -> Trained:
+        """Networks at `times`, by at most so many steps."""
+        task = self.spec.model, self.spec.values
+        device, count = self.plan.device, len(times)
+        data = draw_training_set(*task, self.d, self.seed, times=count, device=device)
+        return train(
+            *task,
+            times,
+            self.d,
+            self.seed,
+            data=data,
+            tolerance=self.plan.tolerance,
+            steps=min(self.plan.max_iterations, most),
+            device=device,
+        )
+
+    def on_grid(self, each: int) -> tuple[Trained, Grid]:
+        """Networks at every cell of the grid, and the grid.
+
+        A population has no training set, so that its networks are trained once.
+        """
+        seed = 0 if self.spec.population else self.seed
+        return _trained_grid(self.spec.text, self.plan, self.d, seed, each)
+
+
+def measure_cell(trial: Trial) -> Overlaps:
     """Train at the plan's times of every phase and measure the overlaps.
 
     A phase without a limit to compare with is left out.
     """
     cell: Overlaps = {}
-    norms = []
+    norms, spec = [], trial.spec
     for phase in (x for x in phases(spec.model) if not degenerate(spec, x)):
-        size = _input_size(phase, d)
-        brief = _at_most(plan, PROCEDURES[spec.kind].measured)
-        trained = _trained(spec, brief, _taus(spec, plan, d, phase), d, seed)
+        most = PROCEDURES[spec.kind].measured
+        trained = trial.trained(trial.taus(phase), most)
         found = trained.network.overlaps(trained.data)
         if "c_hat" not in found and phase.window.features:
-            found["c_hat"] = _gain(spec, phase, d) * found["c"]
+            found["c_hat"] = trial.gain(phase) * found["c"]
         for name, x in found.items():
             power = _INPUT_POWER.get(name.partition("_")[0], 0)
-            cell[f"{phase.name}/{name}"] = x * size**power
+            cell[f"{phase.name}/{name}"] = x * trial.size(phase) ** power
         norms.append(trained.gradient_norm)
     return cell | {"gradient_norm": np.concatenate(norms)}
-
-
-def _taus(spec: Spec, plan: Plan, d: int, phase: StudyPhase) -> np.ndarray:
-    """Times in tau; where tau = O(1) they are the limit's own, which do not move."""
-    s = plan.inside(phase)
-    if phase.window.end == "interior":
-        return s
-    return phase_times(spec.model, kappas(spec), d, phase.name, s)
 
 
 def kappas(spec: Spec) -> dict[str, Any]:
@@ -72,79 +113,39 @@ def kappas(spec: Spec) -> dict[str, Any]:
     return {k: v for k, v in own.items() if v is not None} | spec.values
 
 
-def _input_size(phase: StudyPhase, d: int) -> float:
-    return float(d) ** float(phase.window.alpha_size)
-
-
-def _gain(spec: Spec, phase: StudyPhase, d: int) -> float:
-    """The factor to `c_hat`, which is of order 1 in a feature window."""
-    first = spec.model.target.features[phase.window.features[0] - 1]
-    return float(d) ** float(0.5 - first.exponent)
-
-
-def _at_most(plan: Plan, most: int) -> Plan:
-    """The plan with at most so many steps of a descent."""
-    return replace(plan, max_iterations=min(plan.max_iterations, most))
-
-
-def _trained(
-    spec: Spec,
-    plan: Plan,
-    times: np.ndarray,
-    d: int,
-    seed: int,
-) -> Trained:
-    """Networks at `times` on the training set of a seed."""
-    data = draw_training_set(
-        spec.model, spec.values, d, seed, times=len(times), device=plan.device
-    )
-    return train(
-        spec.model,
-        spec.values,
-        times,
-        d,
-        seed,
-        data=data,
-        tolerance=plan.tolerance,
-        steps=plan.max_iterations,
-        device=plan.device,
-    )
-
-
 # -------------------------------------------------------------------------- sampling
 
 
-def sample_cell(spec: Spec, plan: Plan, d: int, seed: int) -> Overlaps:
+def sample_cell(trial: Trial) -> Overlaps:
     """Generated samples on a grid and on its half, extrapolated to no step at all.
 
     Cells are finer where a phase begins: at the entrance of the variance phase the
     trained weights are small, and a path needs time to leave the middle. With frozen
     noise only the bulk, which needs no path, is sampled.
     """
-    both = [_networks(spec, plan, d, seed, each) for each in cell_counts(plan)]
-    cell = _bulk(spec, plan, d, both)
-    if spec.frozen_noise:
+    both = [trial.on_grid(each) for each in cell_counts(trial.plan)]
+    cell = _bulk(trial, both)
+    if trial.spec.frozen_noise:
         return cell
-    coarse, fine = (sample_features(*x, plan.paths, seed) for x in both)
-    shares = [boundary_shares(*x, seed) for x in both]
-    for j, suffix in enumerate(suffixes(spec.model)):
+    coarse, fine = (sample_features(*x, trial.plan.paths, trial.seed) for x in both)
+    shares = [boundary_shares(*x, trial.seed) for x in both]
+    for j, suffix in enumerate(suffixes(trial.spec.model)):
         pair = (x[j].value for x in shares)
         cell |= _refined(f"sample/share_plus{suffix}", *pair)
         means = coarse[j].mode_mean, fine[j].mode_mean
         cell |= _refined(f"sample/mode_mean{suffix}", *means)
-        draws = coarse[j].nu, fine[j].nu
-        cell |= _law(spec, plan, d, j + 1, draws, suffix)
+        cell |= _law(trial, j + 1, (coarse[j].nu, fine[j].nu), suffix)
     return cell
 
 
-def _bulk(spec: Spec, plan: Plan, d: int, both: list[tuple[Trained, Grid]]) -> Overlaps:
+def _bulk(trial: Trial, both: list[tuple[Trained, Grid]]) -> Overlaps:
     """The bulk variance at the end, and its curve at the plan's times of each phase."""
     curves = [bulk_curve(*x) for x in both]
     cell = _refined("sample/bulk_variance", *(x[-1:] for x in curves))
-    for i, phase in enumerate(phases(spec.model)):
-        times = _taus(spec, plan, d, phase)
+    for i, phase in enumerate(phases(trial.spec.model)):
+        times = trial.taus(phase)
         values = [
-            _between(x, grid, i, times) * _input_size(phase, d) ** -2
+            _between(x, grid, i, times) * trial.size(phase) ** -2
             for x, (_, grid) in zip(curves, both, strict=True)
         ]
         cell |= _refined(f"{phase.name}/V", *values)
@@ -174,31 +175,16 @@ def _refined(
 
 
 def _law(
-    spec: Spec,
-    plan: Plan,
-    d: int,
-    j: int,
-    paths: tuple[np.ndarray, np.ndarray],
-    suffix: str,
+    trial: Trial, j: int, paths: tuple[np.ndarray, np.ndarray], suffix: str
 ) -> Overlaps:
     """Sorted draws of nu where its law is compared, refined path by path."""
-    each, parts = cell_counts(plan)[0], phases(spec.model)
+    each, parts = cell_counts(trial.plan)[0], phases(trial.spec.model)
     i = next(i for i, x in enumerate(parts) if j in x.window.features)
     edge = i * each + (each // 2 if fades(parts[i].window) else each)
-    coarse, fine = (x / _input_size(parts[i], d) for x in paths)
+    coarse, fine = (x / trial.size(parts[i]) for x in paths)
     draws = fine[2 * edge] + (fine[2 * edge] - coarse[edge]) / 3
     step = distance(np.sort(fine[2 * edge]), np.sort(draws))
     return {f"draws/nu{suffix}": np.sort(draws), f"step/law{suffix}": np.array([step])}
-
-
-def _networks(
-    spec: Spec, plan: Plan, d: int, seed: int, each: int
-) -> tuple[Trained, Grid]:
-    """Networks at every cell of the grid, and the grid.
-
-    A population has no training set, so that its networks are trained once.
-    """
-    return _trained_grid(spec.text, plan, d, 0 if spec.population else seed, each)
 
 
 @lru_cache(maxsize=2)
@@ -206,9 +192,7 @@ def _trained_grid(
     text: str, plan: Plan, d: int, seed: int, each: int
 ) -> tuple[Trained, Grid]:
     spec = parse_spec(text)
-    parts = phases(spec.model)
-    cells = each * len(parts)
-    how, values = PROCEDURES[spec.kind], kappas(spec)
-    grid = dilated_grid(spec.model, values, d, cells, "midpoint", grading=how.grading)
-    brief = _at_most(plan, how.sampled)
-    return _trained(spec, brief, grid.times, d, seed), grid
+    cells, how = each * len(phases(spec.model)), PROCEDURES[spec.kind]
+    at = (spec.model, kappas(spec), d, cells)
+    grid = dilated_grid(*at, "midpoint", grading=how.grading)
+    return Trial(spec, plan, d, seed).trained(grid.times, how.sampled), grid

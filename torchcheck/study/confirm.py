@@ -225,6 +225,7 @@ class _Work:
 
     def generate_modes(self, d: int) -> None:
         """The same for modes, whose samples are counted to the nearest mean."""
+        from .cells import Trial
         from .modes import carried_shares, window_edges
         from .plan import Plan
 
@@ -233,14 +234,15 @@ class _Work:
             settings.dims, settings.seeds, tolerance=PROCEDURES["modes"].tolerance
         )
         plan = replace(plan, paths=settings.paths)
+        trial = Trial(self.spec, plan, d, self.seed)
         whole = np.linspace(0.0, 1.0, even + 1)
         runs: tuple[tuple[str, StepRule, np.ndarray], ...] = (
-            ("dilated", "midpoint", window_edges(self.spec, d, settings.cells)),
+            ("dilated", "midpoint", window_edges(trial, settings.cells)),
             ("undilated", "left", whole),
             ("undilated", "midpoint", whole),
         )
         for schedule, rule, edges in runs:
-            found = carried_shares(self.spec, plan, d, self.seed, edges, rule)
+            found = carried_shares(trial, edges, rule)
             for k, share in enumerate(found.tolist(), 1):
                 chance = (share * (1 - share) / plan.paths) ** 0.5
                 about = {"mode": k, "schedule": schedule, "rule": rule, "d": d}

@@ -24,7 +24,13 @@ from ...numerics.codegen.snapshot import PrintedLimit, limit_of, printed_limit
 from ...numerics.corrections import correction_of, shifts
 from ...numerics.modes.evaluate import by_entry
 from ...numerics.sweep.store import Store
-from .cells import cell_counts, check_network_training, measure_cell, sample_cell
+from .cells import (
+    Trial,
+    cell_counts,
+    check_network_training,
+    measure_cell,
+    sample_cell,
+)
 from .compare import Study, compare
 from .folder import claim, kept, write_study
 from .law import law_time, limit_law
@@ -264,7 +270,7 @@ def _measured(
     spec: Spec, plan: Plan, d: int, seed: int, **further: Any
 ) -> dict[str, np.ndarray]:
     """Overlaps of a training set's networks, and of the samples that they generate."""
+    trial = Trial(spec, plan, d, seed)
     if spec.kind == "modes":
-        return modes_cell(spec, plan, d, seed, **further)
-    cell = measure_cell(spec, plan, d, seed)
-    return cell | (sample_cell(spec, plan, d, seed) if plan.paths else {})
+        return modes_cell(trial, **further)
+    return measure_cell(trial) | (sample_cell(trial) if plan.paths else {})

@@ -14,8 +14,8 @@ import torch
 from ...numerics.modes.evaluate import by_entry
 from ..networks.grid import StepRule, coefficients, phase_times
 from ..networks.softmax import SoftmaxNetworks, draw, modes_of, train_softmax
-from .cells import kappas
-from .plan import Plan, StudyPhase, phases
+from .cells import Trial, kappas
+from .plan import StudyPhase, phases
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
@@ -26,35 +26,36 @@ SAMPLING_DRAWS = 2**12  # for networks that generate samples: counts have errors
 DRAWS = 2**15  # of the noise: what is sampled of an overlap is then about 1e-4
 
 
-def modes_cell(spec: Spec, plan: Plan, d: int, seed: int, draws: int) -> Cell:
+def modes_cell(trial: Trial, draws: int) -> Cell:
     """Train at the plan's times of every phase and measure; generate samples."""
     cell, norms = {}, []
-    for part in phases(spec.model):
-        taus = _taus(spec, part, d, plan.inside(part))
+    for part in phases(trial.spec.model):
+        taus = _taus(trial, part, trial.plan.inside(part))
         if not taus.size:
             continue
-        networks = _trained(spec, plan, d, taus, seed, draws)
+        networks = _trained(trial, taus, draws)
         norms.append(networks.gradient_norm)
-        for name, values in measured_overlaps(spec, part, networks).items():
+        for name, values in measured_overlaps(trial.spec, part, networks).items():
             cell[f"{part.name}/{name}"] = values
     cell["gradient_norm"] = np.concatenate(norms)
-    if plan.paths:
-        cell |= generated_shares(spec, plan, d, seed)
+    if trial.plan.paths:
+        cell |= generated_shares(trial)
     return cell
 
 
-def _trained(
-    spec: Spec, plan: Plan, d: int, taus: np.ndarray, seed: int, draws: int
-) -> SoftmaxNetworks:
-    data = draw(spec.model, spec.values, d, taus, seed, draws)
+def _trained(trial: Trial, taus: np.ndarray, draws: int) -> SoftmaxNetworks:
+    spec, plan = trial.spec, trial.plan
+    data = draw(spec.model, spec.values, trial.d, taus, trial.seed, draws)
+    most = plan.max_iterations
     return train_softmax(
-        data, seed, tolerance=plan.tolerance, max_iterations=plan.max_iterations
+        data, trial.seed, tolerance=plan.tolerance, max_iterations=most
     )
 
 
-def _taus(spec: Spec, part: StudyPhase, d: int, s: np.ndarray) -> np.ndarray:
+def _taus(trial: Trial, part: StudyPhase, s: np.ndarray) -> np.ndarray:
     """Times of the interpolant at times inside a phase."""
-    return phase_times(spec.model, kappas(spec), d, part.name, s)
+    spec = trial.spec
+    return phase_times(spec.model, kappas(spec), trial.d, part.name, s)
 
 
 def measured_overlaps(
@@ -75,10 +76,13 @@ def measured_overlaps(
     return by_entry({"c_hat": c * gain * size, **rows})
 
 
-def generated_shares(spec: Spec, plan: Plan, d: int, seed: int) -> Cell:
+def generated_shares(trial: Trial) -> Cell:
     """Shares of samples at the end of the window, by midpoint steps; what they cost."""
-    fine = _generated(spec, plan, d, seed, plan.cells)
-    coarse = _generated(spec, plan, d, seed, plan.cells // 2)
+    cells = trial.plan.cells
+    fine, coarse = (
+        carried_shares(trial, window_edges(trial, count), "midpoint")
+        for count in (cells, cells // 2)
+    )
     found: Cell = {}
     for k, (one, other) in enumerate(zip(fine, coarse, strict=True), 1):
         found[f"sample/shares_{k}"] = np.array([one])
@@ -86,33 +90,28 @@ def generated_shares(spec: Spec, plan: Plan, d: int, seed: int) -> Cell:
     return found
 
 
-def _generated(spec: Spec, plan: Plan, d: int, seed: int, cells: int) -> np.ndarray:
-    return carried_shares(spec, plan, d, seed, window_edges(spec, d, cells), "midpoint")
-
-
-def window_edges(spec: Spec, d: int, cells: int) -> np.ndarray:
+def window_edges(trial: Trial, cells: int) -> np.ndarray:
     """The ends of equal steps through the window in which the modes part."""
-    part = next(x for x in phases(spec.model) if x.window.features)
-    return _taus(spec, part, d, np.linspace(0, 1, cells + 1))
+    part = next(x for x in phases(trial.spec.model) if x.window.features)
+    return _taus(trial, part, np.linspace(0, 1, cells + 1))
 
 
-def carried_shares(
-    spec: Spec, plan: Plan, d: int, seed: int, edges: np.ndarray, rule: StepRule
-) -> np.ndarray:
+def carried_shares(trial: Trial, edges: np.ndarray, rule: StepRule) -> np.ndarray:
     r"""Train networks for the steps between `edges` and count what they generate.
 
     The `plan.paths` samples are counted to the nearest mean at the last edge.
     Returns the shares of the modes, (K,).
     """
+    spec, d = trial.spec, trial.d
     asked = edges[:-1] if rule == "left" else (edges[1:] + edges[:-1]) / 2
-    networks = _trained(spec, plan, d, asked, seed, SAMPLING_DRAWS)
+    networks = _trained(trial, asked, SAMPLING_DRAWS)
     found = coefficients(spec.model.interpolant, asked, d)
     target = modes_of(spec.model)
     exponents = np.array([float(e) for e in target.exponents])
     means = torch.tensor(np.array(target.loadings, float) * d ** (0.5 - exponents))
-    generator = torch.Generator().manual_seed(seed + 1_000_003)
+    generator = torch.Generator().manual_seed(trial.seed + 1_000_003)
     start = float(coefficients(spec.model.interpolant, np.zeros(1), d).alpha[0])
-    shape = (plan.paths, means.shape[1])
+    shape = (trial.plan.paths, means.shape[1])
     y = start * torch.randn(shape, generator=generator, dtype=torch.float64)
     for i, step in enumerate(np.diff(edges)):
         rate, drive = found.gamma[i], found.zeta[i]
@@ -123,7 +122,7 @@ def carried_shares(
 
         y = y + step * speed(y if rule == "left" else y + step / 2 * speed(y))
     near = torch.cdist(y, _beta(spec, edges[-1], d) * means).argmin(1)
-    return torch.bincount(near, minlength=len(means)).numpy() / plan.paths
+    return torch.bincount(near, minlength=len(means)).numpy() / trial.plan.paths
 
 
 def _beta(spec: Spec, tau: float, d: int) -> float:
