@@ -356,7 +356,7 @@ def _follow_row(row: _Row, system: Printed, times: np.ndarray, points: int) -> l
     for k, held in enumerate(atlas.held if not atlas.lost else []):
         high, low = atlas.edges[k : k + 2]
         for i, s in enumerate(high * (low / high) ** ((1 - z) / 2)):
-            x = _found(held, s, low)
+            x = _found(held, s)
             smooth[k, i] = row.record(s, x)
             *_, steep, curve, _off = row.facts(s, x)
             if s > BRIEF:
@@ -365,20 +365,17 @@ def _follow_row(row: _Row, system: Printed, times: np.ndarray, points: int) -> l
     values, facts, codes = _at_times(atlas, times)
     below = row.closed(1.0)
     if pieces and not atlas.lost and edges[pieces] <= FLOOR:
-        below = row.record(FLOOR, _found(atlas.held[-1], FLOOR, FLOOR))
+        below = row.record(FLOOR, _found(atlas.held[-1], FLOOR))
     summary = [pieces, len(atlas.start), second, state, flat]
     return [values, facts, codes, smooth, edges, below, summary]
 
 
-def _found(branch: _Branch, s: float, low: float) -> np.ndarray:
+def _found(branch: _Branch, s: float) -> np.ndarray:
     """Return a minimum at a time of its piece; at its very end it may have merged."""
-    x = branch.at(s)
-    if x is None:
-        x = branch.at(s * (1 + 1e-9))
-    if x is None:
-        nearest = min(branch.known, key=lambda t: abs(np.log(t / s)))
-        x = branch.known[nearest]
-    return x
+    for at in (s, s * (1 + 1e-9)):
+        if (x := branch.at(at)) is not None:
+            return x
+    return branch.known[min(branch.known, key=lambda t: abs(np.log(t / s)))]
 
 
 def _at_times(
@@ -404,7 +401,7 @@ def _at_times(
         else:
             s = max(at, FLOOR)
             inside = [k for k in range(pieces) if s >= atlas.edges[k + 1]]
-            x = _found(atlas.held[min(inside, default=pieces - 1)], s, last)
+            x = _found(atlas.held[min(inside, default=pieces - 1)], s)
             values.append(row.record(at, x))
             facts.append(row.facts(at, x))
             codes.append(0)

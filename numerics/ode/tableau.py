@@ -97,13 +97,9 @@ _ARGUMENTS = "t, h, y, k, z, at, u, pieces, params, nodes, weights"
 _LOOP = ["    for i in range(STATES):", "        for lane in range(LANES):"]
 
 
-def _combination(
-    coefficients: Sequence[float] | np.ndarray, what: str = "k{}[i, lane]"
-) -> str:
-    terms = [
-        f"{float(x)!r}*{what.format(j)}" for j, x in enumerate(coefficients) if x != 0
-    ]
-    return " + ".join(terms) or "0.0"
+def _combination(coefficients: Sequence[float] | np.ndarray) -> str:
+    used = [(j, float(x)) for j, x in enumerate(coefficients) if x != 0]
+    return " + ".join(f"{x!r}*k{j}[i, lane]" for j, x in used) or "0.0"
 
 
 def _stage(j: int, row: Sequence[float] | np.ndarray, c: float) -> list[str]:

@@ -20,8 +20,6 @@ from ..symbols.latex import plain_prose, typed
 from ..symbols.notation import SHIFT, TABLE
 from ..symbols.system import Equation, System
 
-HALF = sp.Rational(1, 2)
-
 
 @dataclass(frozen=True)
 class Definition:

@@ -151,8 +151,8 @@ def distinct(expressions: Iterable[sp.Basic]) -> dict[sp.Basic, None]:
     return found
 
 
-def repeated(expressions: Iterable[sp.Basic], least: int = 2) -> list[sp.Basic]:
-    """Return the subexpressions worth a name that occur `least` times or more.
+def repeated(expressions: Iterable[sp.Basic]) -> list[sp.Basic]:
+    """Return the subexpressions worth a name that occur twice or more.
 
     Inner ones come first, so that each can be written with the names before it.
     Those with a free index or a free variable of an average are left out.
@@ -169,7 +169,7 @@ def repeated(expressions: Iterable[sp.Basic], least: int = 2) -> list[sp.Basic]:
         free[node] = _free(node, free)
         worth = size[node] >= WORTH or isinstance(node, Average | NormalAverage)
         whole = isinstance(node, sp.Expr) and not free[node] and not node.is_number
-        if worth and whole and times[node] >= least:
+        if worth and whole and times[node] > 1:
             found.append(node)
             size[node] = 1
     return found

@@ -119,7 +119,7 @@ def test_the_denoiser_is_the_posterior_mean(model, tau):
 
 def test_the_log_odds_are_linear():
     y, size, delta, beta, h = sp.symbols("y |mu| Delta beta h", positive=True)
-    odds = log_odds_step(two_modes().features[0]).formula
+    odds = log_odds_step().formula
     got = odds.xreplace(
         {s: sp.Symbol(str(s), positive=True) for s in odds.free_symbols}
     )
