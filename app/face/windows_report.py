@@ -156,14 +156,19 @@ def error_figure(numbers: Numbers) -> Figure:
             dots = np.tile(x[:, None], errors.shape[1])
             ax.plot(dots, errors, ".", color=colours[arm])
         ax.plot(x, errors.mean(1), "o-", color=colours[arm], label=f"{arm} times")
-    ax.set_xscale("log")
-    ax.set_xticks(budgets, [str(b) for b in budgets], minor=False)
-    ax.minorticks_off()
+    _ticks(ax, budgets)
     ax.set_ylim(bottom=0)
     ax.set_xlabel("training steps")
     ax.set_ylabel("|generated share - training share|")
     ax.legend()
     return figure
+
+
+def _ticks(ax: Axes, at: Sequence[int]) -> None:
+    """A logarithmic axis with a tick at each of these numbers."""
+    ax.set_xscale("log")
+    ax.set_xticks(at, [str(x) for x in at], minor=False)
+    ax.minorticks_off()
 
 
 def growth_figure(growth: Sequence[Numbers]) -> Figure:
@@ -176,9 +181,7 @@ def growth_figure(growth: Sequence[Numbers]) -> Figure:
     below, above = np.maximum(factor - ends[0], 0), np.maximum(ends[1] - factor, 0)
     ax.errorbar(d, factor, [below, above], fmt="o-", color=BLUE, capsize=3)
     ax.axhline(1, color=GREY, lw=1)
-    ax.set_xscale("log")
-    ax.set_xticks(d, [str(x) for x in d], minor=False)
-    ax.minorticks_off()
+    _ticks(ax, d)
     ax.set_xlabel("dimension d")
     ax.set_ylabel("share error, uniform over window")
     return figure

@@ -104,23 +104,16 @@ def train_per_time(
     for step in _adam([u, w], [c, b], SCALAR_TRAVEL / steps, steps):
         rows = _rows(x1, batch, generator)
         noise = torch.randn(rows.shape, generator=generator, device=x1.device)
-        step(_unit_loss(c, u, w, b, alpha, beta, noise, rows).sum())
+        step(_unit_loss((c, u, w, b), (alpha, beta), noise, rows).sum())
     c, u, w, b = (x.detach() for x in (c, u, w, b))
     return PerTime(np.asarray(times), c[:, 0], u, w, b[:, 0])
 
 
 def _unit_loss(
-    c: Tensor,
-    u: Tensor,
-    w: Tensor,
-    b: Tensor,
-    alpha: Tensor,
-    beta: Tensor,
-    x0: Tensor,
-    x1: Tensor,
+    network: tuple[Tensor, ...], path: tuple[Tensor, Tensor], x0: Tensor, x1: Tensor
 ) -> Tensor:
     """Mean of |x1 - f(x_t)|^2/d less |x1|^2/d, at every time, from inner products."""
-    d = x1.shape[1]
+    (c, u, w, b), (alpha, beta), d = network, path, x1.shape[1]
     w0, u0 = (torch.cat([w, u]) @ x0.T).chunk(2)
     w1, u1 = (torch.cat([w, u]) @ x1.T).chunk(2)
     phi = torch.tanh((alpha * w0 + beta * w1) / math.sqrt(d) + b)

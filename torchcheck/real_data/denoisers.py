@@ -127,7 +127,13 @@ def denoise(
     grid = _times_from(float(t), steps, path, first, last_ratio / scale)
     with no_grad(x):
         for now, then in itertools.pairwise(grid):
-            x = _step(denoiser, x, now, then, path, sampler, generator)
+            x1 = ask(denoiser, x, now)
+            noise = (path.alpha(then) / path.alpha(now)) * (x - path.beta(now) * x1)
+            if sampler == "sde":
+                keep = path.ratio(now) / path.ratio(then)
+                fresh = path.alpha(then) * math.sqrt(1 - keep**2)
+                noise = keep * noise + fresh * normal_like(x, generator)
+            x = path.beta(then) * x1 + noise
         return ask(denoiser, x, min(grid[-1], 1.0))
 
 
@@ -144,24 +150,6 @@ def _times_from(
     if first < last:
         ratios = list(np.geomspace(first, last, steps))
     return [float(s) for s in path.time_of_ratio(ratios)]
-
-
-def _step(
-    denoiser: Denoiser,
-    x: Any,
-    now: float,
-    then: float,
-    path: NumericInterpolant,
-    sampler: Sampler,
-    generator: Any,
-) -> Any:
-    x1 = ask(denoiser, x, now)
-    noise = (path.alpha(then) / path.alpha(now)) * (x - path.beta(now) * x1)
-    if sampler == "sde":
-        keep = path.ratio(now) / path.ratio(then)
-        fresh = path.alpha(then) * math.sqrt(1 - keep**2)
-        noise = keep * noise + fresh * normal_like(x, generator)
-    return path.beta(then) * x1 + noise
 
 
 def generate(
