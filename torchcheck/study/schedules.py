@@ -99,11 +99,6 @@ class Outcome:
     features: tuple[Samples, ...]
 
     @property
-    def samples(self) -> Samples:
-        """The samples along the first feature."""
-        return self.features[0]
-
-    @property
     def row(self) -> dict[str, Any]:
         """One row of a table or of the figure `plots.shares`."""
         return self.rows[0]
