@@ -134,8 +134,8 @@ class Explorer:
         found = self._portrait(self.sampled, point) if samples else limit
         made = self.population.sampled(point, point["d"], int(point["steps"]))
         lines = {k: rounded(x) for k, x in found.lines.items()}
-        about = {"t": rounded(found.t), "lines": lines, "phases": self._phases}
-        windows = self.population.windows
+        phases, windows = self.population.printed.phases, self.population.windows
+        about = {"t": rounded(found.t), "lines": lines, "phases": len(phases)}
         return plain(
             {
                 "values": {k: v for k, v in point.items() if np.isfinite(v)},
@@ -157,10 +157,6 @@ class Explorer:
     def _missing(self) -> str:
         """Why the limit has no share."""
         return NOT_DERIVED if self.spec.kind == "modes" else NOT_LEARNED
-
-    @property
-    def _phases(self) -> int:
-        return len(self.population.printed.phases)
 
     def _portrait(self, made: Portraits, point: Mapping[str, float]) -> Portrait:
         """The solution at a point; the last ones are kept, for d does not matter."""
