@@ -88,7 +88,7 @@ def test_the_loss_from_inner_products_is_the_squared_error():
     c, b = (torch.randn(3, 1, generator=g, dtype=torch.float64) for _ in range(2))
     x0, x1 = (torch.randn(5, 8, generator=g, dtype=torch.float64) for _ in range(2))
     t = torch.tensor([[0.0], [0.3], [0.8]], dtype=torch.float64)
-    found = _unit_loss(c, u, w, b, 1 - t, t, x0, x1)
+    found = _unit_loss((c, u, w, b), (1 - t, t), x0, x1)
     for k in range(3):
         x = (1 - t[k]) * x0 + t[k] * x1
         one = torch.ones(1, dtype=torch.float64)
