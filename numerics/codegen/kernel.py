@@ -354,6 +354,7 @@ def _text_of(module: ModuleType) -> str:
 def numba_module(
     system: System | Printed,
     driver: Driver = (),
+    lanes: int = 0,
     only: tuple[str, ...] = (),
 ) -> tuple[str, ModuleType]:
     """Return source and module of a system compiled together with a driver.
@@ -363,10 +364,10 @@ def numba_module(
     `driver` is a tuple of modules of such functions (or their text), decorated with
     `compiled`. The names they take from the generated module (`rhs`, `hessian`,
     `compiled`, `STATES`, `INPUTS`, `PARAMETERS`, `LANES`, ...) they import from
-    `generated`, which stands in for it. With `only`, no other functions of the system
-    are printed.
+    `generated`, which stands in for it. With `lanes`, `rhs` works on that many points
+    side by side; with `only`, no other functions of the system are printed.
     """
-    source = numba_source(system, driver, 0, only)
+    source = numba_source(system, driver, lanes, only)
     name = "".join(c if c.isalnum() else "_" for c in system.name)
     return source, load_source(source, name)
 

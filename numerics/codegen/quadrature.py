@@ -15,10 +15,13 @@ Gauss-Hermite needs $a^2$ of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from ...errors import SolveError
 
 HALF_WIDTH = 9.0  # the rule spans [-9, 9]: a standard normal leaves 2e-19 outside
 BLOCK = 16  # rules are padded (with weight zero) to a multiple of this many nodes
@@ -90,3 +93,55 @@ def folded(terms: Any) -> Any:
 def error_bound(doubt: np.ndarray | float) -> np.ndarray:
     """Return the bound that an `estimate` gives: rounding adds 1e-15."""
     return np.abs(doubt) + 1e-15
+
+
+def average(
+    f: Callable[..., np.ndarray],
+    *,
+    dim: int = 1,
+    tol: float = 1e-13,
+    start: int = START,
+    limit: int = LIMIT,
+) -> tuple[np.ndarray, float]:
+    r"""Return $\mathbb{E}\,f(g_1, \dots, g_{dim})$ and a bound on its error.
+
+    Parameters
+    ----------
+    f
+        Elementwise function of `dim` arrays of nodes (1 or 2); leading axes of
+        its result are kept.
+    tol
+        Largest acceptable bound; the rule is doubled until it is met.
+    start, limit
+        Intervals of the first and of the finest rule.
+
+    Raises
+    ------
+    SolveError
+        When the finest rule does not meet `tol`; `result` is (value, bound).
+    """
+    while True:
+        value, bound = _apply(f, dim, trapezoid(start))
+        if bound <= tol:
+            return value, bound
+        if 2 * start > limit:
+            raise SolveError(
+                f"A Gaussian average must be known within {tol:.3g}, but {start} "
+                f"intervals leave {bound:.3g}. The integrand is too steep or not "
+                "smooth: raise `tol` or `limit`, or treat the kink exactly.",
+                (value, bound),
+            )
+        start *= 2
+
+
+def _apply(f: Callable[..., np.ndarray], dim: int, rule: Rule):
+    x, w = rule
+    if dim == 1:
+        sides = [np.asarray(w * f(x))]
+    elif dim == 2:
+        terms = np.asarray(w[:, None] * w * f(x[:, None], x[None, :]))
+        sides = [terms.sum(-1), terms.sum(-2)]
+    else:
+        raise ValueError(f"`dim` must be 1 or 2, but is {dim}. Reduce the average.")
+    doubt = max(np.max(estimate(folded(t)), initial=0.0) for t in sides)
+    return sides[0].sum(-1), float(error_bound(doubt))

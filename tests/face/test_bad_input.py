@@ -29,6 +29,7 @@ from dilaton.errors import (
 from dilaton.face import cli
 from dilaton.numerics import learn as learning
 from dilaton.numerics.codegen.kernel import make_kernel
+from dilaton.numerics.codegen.quadrature import average
 from dilaton.numerics.minima.minimise import minimise
 from dilaton.numerics.ode.inputs import Inputs
 from dilaton.numerics.ode.integrate import integrate
@@ -573,6 +574,11 @@ CALLS = {  # name: (call, error, (rule, fact, remedy))
         lambda: make_kernel(learned(), "numpy")["value"],
         ModelError,
         ("has the functions", "`value` was asked", "`values`?"),
+    ),
+    "average of a jump": (
+        lambda: average(lambda g: np.sign(g - 0.1)),
+        SolveError,
+        ("must be known within 1e-13", "intervals leave", "raise `tol`"),
     ),
     "learn without q": (
         lambda: learn({k: v for k, v in START.items() if k != "q"}),

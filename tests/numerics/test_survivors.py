@@ -3,10 +3,12 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from dilaton import Data, Model, default_spec, derive, two_modes
 from dilaton.errors import ModelError
 from dilaton.numerics.codegen.parameters import complete
+from dilaton.numerics.codegen.quadrature import average
 from dilaton.numerics.sweep.axes import check_axes, parse_axis
 from dilaton.numerics.sweep.store import Store, digest
 from dilaton.theory.models.model import TAU, VARIANCE_EXPLODING, product
@@ -29,6 +31,14 @@ def test_a_manifest_has_its_three_keys(tmp_path):
 
 def test_what_json_does_not_know_enters_the_digest_as_its_text():
     assert digest({"a": 1 + 2j}) != digest({"a": 1 + 3j})
+
+
+def test_averages_in_two_dimensions_keep_leading_axes_and_their_bound():
+    scale = np.array([0.5, 1.0, 1.5])[:, None, None]
+    value, bound = average(lambda x, y: np.cos(scale * x) * np.cos(y), dim=2)
+    wanted = np.exp(-(scale[:, 0, 0] ** 2) / 2 - 0.5)
+    np.testing.assert_allclose(value, wanted, atol=1e-13)
+    assert bound < 1e-13
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 import mpmath
 import numpy as np
 import pytest
+from dilaton.errors import SolveError
 from dilaton.numerics.codegen.quadrature import (
     BLOCK,
     HALF_WIDTH,
-    LIMIT,
     START,
     TRUST,
+    average,
     error_bound,
     estimate,
     folded,
@@ -25,18 +26,6 @@ def exact(f) -> float:
         density = lambda x: f(x) * mpmath.npdf(x)  # noqa: E731
         points = [-14, *range(-9, 10), 14]
         return float(mpmath.quad(density, points))
-
-
-def average(f):
-    """The average by the first rule whose bound is below `TIGHT`, and its bound."""
-    intervals = START
-    while True:
-        x, w = trapezoid(intervals)
-        terms = w * f(x)
-        bound = float(error_bound(np.max(doubt(terms))))
-        if bound <= TIGHT or 2 * intervals > LIMIT:
-            return terms.sum(-1), bound
-        intervals *= 2
 
 
 @pytest.mark.parametrize("a", [0.1, 1.0, 3.0, 8.0])
@@ -110,8 +99,7 @@ def test_nodes_grow_linearly_in_the_steepness():
 def test_polynomials_and_two_dimensions_have_closed_forms():
     assert average(lambda g: g**4)[0] == pytest.approx(3.0, abs=TIGHT)
     assert average(lambda g: np.cos(2 * g))[0] == pytest.approx(np.exp(-2), abs=TIGHT)
-    x, w = trapezoid()
-    pair = (w[:, None] * w * np.cos(x[:, None] + 2 * x)).sum()
+    pair = average(lambda g, k: np.cos(g + 2 * k), dim=2)[0]
     assert pair == pytest.approx(np.exp(-2.5), abs=TIGHT)
 
 
@@ -133,9 +121,13 @@ def test_rules_are_nested_padded_and_read_only():
         x[0] = 0.0
 
 
-def test_the_bound_of_a_jump_says_that_it_is_not_known():
-    value, bound = average(lambda g: np.sign(g - 0.1))
-    assert TIGHT < bound < 0.1
+def test_a_jump_is_refused_with_what_was_reached():
+    with pytest.raises(SolveError, match="31744 intervals leave"):
+        average(lambda g: np.sign(g - 0.1))
+    with pytest.raises(SolveError) as caught:
+        average(lambda g: np.sign(g - 0.1), limit=1000)
+    value, bound = caught.value.result
+    assert 0 < bound < 0.1
     assert abs(value - exact(lambda g: mpmath.sign(g - 0.1))) < 0.1
 
 
@@ -143,3 +135,8 @@ def test_the_bound_of_a_jump_says_that_it_is_not_known():
 def test_odd_rules_are_refused(bad):
     with pytest.raises(ValueError, match="must be even and at least 2"):
         trapezoid(bad)
+
+
+def test_three_variables_are_refused():
+    with pytest.raises(ValueError, match="`dim` must be 1 or 2, but is 3"):
+        average(lambda g: g, dim=3)
