@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -53,11 +55,20 @@ app = typer.Typer(
 )
 
 
+@contextmanager
+def _tidy_when_terminated() -> Iterator[None]:
+    """Let SIGTERM, too, leave through the code that tidies files."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+@_tidy_when_terminated()
 def main() -> None:
     """Run the command line; an expected error is one message and exit code 2."""
     warnings.showwarning = _show_warning
-    # so that SIGTERM, too, leaves through the code that tidies files
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         sys.argv[1:] = map(_at_home, sys.argv[1:])
         app()

@@ -231,7 +231,7 @@ def _split_bend(path: _Path) -> np.ndarray:
         (1, -1), zetas, (of["a_plus"], of["a_minus"]), path.counts, strict=True
     ):
         mean = beta * (sign * omega + path.sigma * zeta) + of["b"]
-        p, d, dd = path.unit(mean[:, None] + std[:, None] * rule.nodes)
+        p, d, dd = path.unit.slopes(mean[:, None] + std[:, None] * rule.nodes, 2)
         first, second = d @ rule.weights, dd @ rule.weights
         bent = 2 * (d * d + p * dd) @ rule.weights
         own = -(sign * of["m"] + path.sigma * a) * second + of["q"] / 2 * bent

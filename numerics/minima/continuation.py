@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 FLOOR = 1e-3  # where the followed minima end; below it the last one is kept
 LADDER = 0.75  # ratio of neighbouring times on the way down
 
+HALVINGS = 3
+"""How often a step is halved, in log s, on which a minimum is lost."""
+
 SEARCHES = (1.0, 0.3)
 """Times at which minima are searched for; those found later are followed too."""
 
@@ -55,9 +58,13 @@ class FollowedMinimum:
 
     known: dict[float, Point] = field(default_factory=dict)
 
+    def nearest(self, s: float) -> float:
+        """Return the time nearest to `s` at which the point is known."""
+        return min(self.known, key=lambda t: abs(np.log(t / s)))
+
     def near(self, s: float) -> Point:
         """Return the point known at the time nearest to `s`."""
-        return self.known[min(self.known, key=lambda t: abs(np.log(t / s)))]
+        return self.known[self.nearest(s)]
 
 
 class Path:
@@ -107,7 +114,7 @@ class Path:
         for times in (down, up):
             for t in times:
                 if self._step(branch, t) is None:
-                    self._fall(t, replace(branch.near(t), hessian=None))
+                    self._fall(t, branch.near(t))
                     break
 
     def _fall(self, s: float, last: Point) -> None:
@@ -119,11 +126,17 @@ class Path:
             if found:
                 self._follow(s, self.land.named(found))
 
-    def _step(self, branch: FollowedMinimum, s: float) -> Point | None:
-        """Follow a branch to a time, unless it is lost there."""
+    def _step(
+        self, branch: FollowedMinimum, s: float, halvings: int = HALVINGS
+    ) -> Point | None:
+        """Follow a branch to a time, in smaller steps if need be, unless it is lost."""
         if s not in branch.known:
-            found = self.land.follow(s, branch.near(s))
+            near = branch.nearest(s)
+            found = self.land.follow(s, branch.known[near])
             if found is None:
+                middle = float(np.sqrt(near * s))
+                if halvings and self._step(branch, middle, halvings - 1):
+                    return self._step(branch, s, halvings - 1)
                 return None
             branch.known[s] = found
         return branch.known[s]
@@ -171,7 +184,8 @@ class Path:
 
         def gap(s: float) -> float:
             heights = [self._height(self.branches[i], s) for i in (before, after)]
-            return float(np.clip(heights[0] - heights[1], -1, 1))
+            known = np.isfinite(heights).any()  # if not, the second one has taken over
+            return float(np.clip(heights[0] - heights[1], -1, 1)) if known else 1.0
 
         if not gap(high) < 0 < gap(low):
             return high

@@ -14,29 +14,21 @@ import numpy as np
 
 from ..codegen.kernel import make_kernel
 from ..codegen.snapshot import Printed, PrintedPhase
-from .objective import Evaluation, Objective, UnitKind
+from .objective import Directions, Evaluation, Objective, UnitKind
 
 SCATTERED = 4  # random starting points of a search, beside the decoupled ones
 STATIONARY = 1e-9  # largest slope at which a point counts as stationary
-
-CLOSE = 0.3
-"""How far a minimum may move when it is polished or followed by Newton's method."""
-
+CLOSE = 0.3  # how far a minimum may move when it is followed to another time
 ALIKE = 1e-7  # objectives that differ by less belong to one minimum, up to symmetry
+MOST, HALVINGS = 100, 30  # Newton steps to a minimum, and halvings of one
+ROUNDING = 1e-14  # relative, of an objective
+SHORT = 1e-3  # a step that is taken whole: its slopes tell more than its height
+LAST = 1e-7  # the length of a last step: of the order of its square is left
 
-MOST_CALLS = 200
-"""Slopes that Newton's method may ask for; a minimum that is there takes a third."""
-
-STEP = 1e-5  # step of the differences of slopes that make up a Hessian
-
-GRID = 2**16
-"""So many nodes of pairs of fields are taken together, not to leave the cache."""
-
-RUNAWAY = 14.0
-"""A bias beyond this is on its way to saturation: 1 - tanh is below 2e-12."""
+RUNAWAY = {"tanh": 14.0, "erf": 7.0}
+"""A bias beyond this is on its way to saturation: what is left to 1 is below 3e-12."""
 
 FADED = 1e-4  # a unit of this size is on its way to 0, where one without bias is silent
-SHORT = 0.3  # without bias a unit smaller than this may be about to fall silent
 FINEST = 500  # intervals of the finest rule in each dimension
 
 
@@ -104,17 +96,13 @@ def network_of(learned: Printed, activation: str) -> UnitKind:
 
 @dataclass(frozen=True)
 class Point:
-    """A network: combinations of class means (units, directions), biases, who lives.
-
-    `hessian` is that of the objective where Newton's method ended here.
-    """
+    """A network: combinations of class means (units, directions), biases, who lives."""
 
     theta: np.ndarray
     b: np.ndarray
     active: tuple[bool, ...]
     network: UnitKind
     value: float = np.inf
-    hessian: np.ndarray | None = None
 
     @property
     def turning(self) -> np.ndarray:
@@ -164,6 +152,7 @@ class Landscape:
             ridge_w=float(point["ridge_w"]),
             network=self.network,
         )
+        self._free: dict[tuple[bool, ...], Directions] = {}
         self._levels = make_kernel(phase.levels, "numpy")
         self._scales = [point[name] for name in self._levels.parameters]
 
@@ -173,76 +162,85 @@ class Landscape:
         (alpha, beta), _ = kernel["values"](s, [], [], self._scales, *kernel.rule)
         return float(alpha), float(beta)
 
-    def slopes(self, s: float, at: Point) -> tuple[float, np.ndarray]:
-        """Return the objective and its slopes in `at.free`."""
-        (value,), (slope,) = self._slopes(s, [at])
-        return float(value), slope
+    def slopes(self, s: float, at: Point) -> np.ndarray:
+        """Return the slopes of the objective in `at.free`."""
+        return self._packed(at, self._evaluated(self.objective, s, at))
 
-    def _evaluated(self, objective: Objective, s: float, at: Point) -> Evaluation:
+    def _packed(self, at: Point, found: Evaluation) -> np.ndarray:
+        return at.packed(found.slope_a @ self.directions, found.slope_b)
+
+    def _evaluated(
+        self, objective: Objective, s: float, at: Point, along: Directions | None = None
+    ) -> Evaluation:
         a = at.theta @ self.directions.T
-        return objective.evaluate(*self.levels(s), a, at.b, at.active)
+        return objective.evaluate(*self.levels(s), a, at.b, at.active, along)
+
+    def _along(self, at: Point) -> Directions:
+        """Return what the numbers of `at.free` are the sizes of."""
+        if at.active not in self._free:
+            none = replace(at, theta=0 * at.theta, b=0 * at.b)
+            each = [none.moved(x) for x in np.eye(at.free.size)]
+            theta = np.array([x.theta for x in each]).reshape(-1, *at.theta.shape)
+            b = np.array([x.b for x in each]).reshape(-1, at.b.size)
+            self._free[at.active] = Directions(theta @ self.directions.T, b)
+        return self._free[at.active]
 
     def readout(self, s: float, at: Point) -> np.ndarray:
         """Return `u` on the class means, shape (units, classes)."""
         return self._evaluated(self.objective, s, at).readout
 
-    def settle(self, s: float, start: Point, gtol: float = 1e-4) -> Point | None:
-        """Return the minimum below `start`, or None if it runs away."""
-        from scipy.optimize import minimize
+    def settle(self, s: float, start: Point, within: float = np.inf) -> Point | None:
+        """Return the minimum below `start`, by Newton's method, damped.
 
-        if not start.free.size:
-            return replace(start, value=self.slopes(s, start)[0])
+        None if it runs away, further than `within`, or ends on no minimum.
+        """
+        at, found = start, self._curved(s, start)
+        for _ in range(MOST):
+            far = np.abs(at.free - start.free).max(initial=0.0)
+            if far > within or not self._kept(s, at):
+                return None
+            slope = self._packed(at, found)
+            step, firm = downhill(slope, found.hessian)
+            rate = float(slope @ step)
+            length = np.abs(step).max(initial=0.0) if firm else np.inf
+            if length < LAST:
+                return at.moved(at.free + step, float(found.value) + rate / 2)
+            if length < SHORT:
+                at = at.moved(at.free + step)
+                found = self._curved(s, at)
+                continue
+            lower = self._lowered(s, at, found, step, rate)
+            if lower is None:
+                break
+            at, found = lower
+        stationary = firm and np.abs(slope).max() <= STATIONARY
+        return replace(at, value=float(found.value)) if stationary else None
 
-        def both(x: np.ndarray) -> tuple[float, np.ndarray]:
-            return self.slopes(s, start.moved(x))
+    def _curved(self, s: float, at: Point) -> Evaluation:
+        """Return the objective with the second slopes in `at.free`."""
+        return self._evaluated(self.objective, s, at, self._along(at))
 
-        rough = {"gtol": gtol}
-        x = minimize(both, start.free, jac=True, method="BFGS", options=rough).x
-        return self.polish(s, start.moved(x)) if self._kept(s, start.moved(x)) else None
+    def _lowered(
+        self, s: float, at: Point, found: Evaluation, step: np.ndarray, rate: float
+    ) -> tuple[Point, Evaluation] | None:
+        """Go a share of a step that lowers the objective enough; None if none does.
 
-    def polish(self, s: float, near: Point) -> Point | None:
-        """Return the minimum beside `near`, or None if there is none."""
-        from scipy.optimize import root
-
-        if not near.free.size:
-            return replace(near, value=self.slopes(s, near)[0])
-        start = near.free
-        carried = [near.hessian] if near.hessian is not None else []
-
-        def slopes(y: np.ndarray) -> np.ndarray:
-            return self.slopes(s, near.moved(y))[1]
-
-        def hessian(y: np.ndarray) -> np.ndarray:
-            return carried.pop() if carried else self.hessian(s, near.moved(y))
-
-        with np.errstate(all="ignore"):
-            options = {"xtol": 1e-13, "maxfev": MOST_CALLS}
-            end = root(slopes, start, jac=hessian, options=options)
-        value, slope = self.slopes(s, near.moved(end.x))
-        found = near.moved(end.x, value)
-        close = np.abs(end.x - start).max() < CLOSE and self._kept(s, found)
-        if not close or np.abs(slope).max() > STATIONARY:
-            return None
-        bend = self.hessian(s, found)
-        lowest = np.linalg.eigvalsh(bend)[0]
-        return replace(found, hessian=bend) if lowest > 0 else None
+        Within the rounding of the objective its slopes decide.
+        """
+        room = ROUNDING * (1 + abs(found.value))
+        for share in 0.5 ** np.arange(HALVINGS):
+            moved = at.moved(at.free + share * step)
+            there = self._curved(s, moved)
+            rise = there.value - found.value
+            if rise <= 1e-4 * share * rate:
+                return moved, there
+            if rise <= room and step @ self._packed(moved, there) <= -rate:
+                return moved, there
+        return None
 
     def follow(self, s: float, near: Point) -> Point | None:
-        """Return the minimum that `near`, from another time, has become.
-
-        Without bias a short `w` grows like a root: Newton's method finds it from above.
-        """
-        found = self.polish(s, near) or self.polish(s, replace(near, hessian=None))
-        if not found and not self.network.bias and (self._sizes(s, near) < SHORT).any():
-            found = self.polish(s, replace(near, theta=3 * near.theta, hessian=None))
-        return found or self._beside(s, near)
-
-    def _beside(self, s: float, near: Point) -> Point | None:
-        """Return the minimum below `near` if it is close; where it moves fast."""
-        found = self.settle(s, replace(near, hessian=None), gtol=1e-7)
-        if found and np.abs(found.free - near.free).max(initial=0.0) < CLOSE:
-            return found
-        return None
+        """Return the minimum that `near`, from another time, has become."""
+        return self.settle(s, near, CLOSE)
 
     def _sizes(self, s: float, at: Point) -> np.ndarray:
         """Return the sizes of the free `w`, or those of the `u` tied to them."""
@@ -253,33 +251,8 @@ class Landscape:
     def _kept(self, s: float, at: Point) -> bool:
         """Whether no unit is about to saturate or, without bias, to fall silent."""
         if self.network.bias:
-            return bool(np.abs(at.b).max() < RUNAWAY)
+            return bool(np.abs(at.b).max() < RUNAWAY[self.network.activation])
         return bool((self._sizes(s, at) > FADED).all())
-
-    def hessian(self, s: float, at: Point) -> np.ndarray:
-        """Second derivatives in `at.free`, by differences of slopes."""
-        size = at.free.size
-        steps = STEP * np.vstack([np.eye(size), -np.eye(size)])
-        moved = [at.moved(at.free + step) for step in steps]
-        together = max(
-            1, GRID // (len(self.labels.marks) * self.objective.intervals**2)
-        )
-        parts = [moved[i : i + together] for i in range(0, 2 * size, together)]
-        slopes = [slope for part in parts for slope in self._slopes(s, part)[1]]
-        rise = np.array(slopes[:size]) - slopes[size:]
-        half = rise.reshape(size, size) / (2 * STEP)
-        return (half + half.T) / 2
-
-    def _slopes(
-        self, s: float, points: list[Point]
-    ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Return objectives and slopes at points that have the same free numbers."""
-        a = np.array([x.theta for x in points]) @ self.directions.T
-        b = np.array([x.b for x in points])
-        found = self.objective.evaluate(*self.levels(s), a, b, points[0].active)
-        along = found.slope_a @ self.directions
-        slopes = zip(along, found.slope_b, strict=True)
-        return found.value, [points[0].packed(*x) for x in slopes]
 
     def curvature(self, s: float, at: Point) -> float:
         """Smallest curvature: of the directions, off the samples, within a class.
@@ -288,10 +261,10 @@ class Landscape:
         """
         if not self.network.bias:
             at = replace(at, active=(True,) * len(at.active))
-        found = self._evaluated(self.objective, s, at)
+        found = self._curved(s, at)
         lowest = [np.linalg.eigvalsh(found.bend)[0]]
         if at.free.size:
-            lowest.append(np.linalg.eigvalsh(self.hessian(s, at))[0])
+            lowest.append(np.linalg.eigvalsh(found.hessian)[0])
             lowest += [
                 self._within(s, at, c)
                 for c, count in enumerate(self.objective.counts)
@@ -304,33 +277,24 @@ class Landscape:
 
         By symmetry one such direction serves for all: one sample against the rest.
         """
-        split = self.objective.split(c)
-        n = self.objective.counts[c]
+        split, n = self.objective.split(c), self.objective.counts[c]
         base = at.theta @ self.directions.T
         base = np.hstack([base, base[:, [c]] / n])
         base[:, c] *= (n - 1) / n
+        live = np.eye(len(at.active))[at.turning]
         apart = np.zeros(split.counts.size)
         apart[[c, -1]] = -1.0, 1.0
-        live = np.flatnonzero(at.turning)
-        rows = []
-        for j in live:
-            sides = []
-            for sign in (1, -1):
-                a = base.copy()
-                a[j] += sign * STEP * apart
-                got = split.evaluate(*self.levels(s), a, at.b, at.active)
-                sides.append((got.slope_a @ apart)[live])
-            rows.append((sides[0] - sides[1]) / (2 * STEP))
-        half = np.array(rows)
-        return float(np.linalg.eigvalsh((half + half.T) / 2)[0])
+        along = Directions(live[..., None] * apart, np.zeros_like(live))
+        got = split.evaluate(*self.levels(s), base, at.b, at.active, along)
+        return float(np.linalg.eigvalsh(got.hessian)[0])
 
     def refine(self, s: float, at: Point, tol: float) -> bool:
         """Take a finer quadrature rule if slopes need it; tell whether."""
         coarse = self.objective
         while self.objective.intervals < FINEST and any(at.active):
-            slope = self.slopes(s, at)[1]
+            slope = self.slopes(s, at)
             kept, self.objective = self.objective, self.objective.finer()
-            if np.abs(self.slopes(s, at)[1] - slope).max() < tol:
+            if np.abs(self.slopes(s, at) - slope).max() < tol:
                 self.objective = kept
                 break
         return self.objective is not coarse
@@ -374,9 +338,19 @@ class Landscape:
         for j, k in enumerate(best):
             sign = -1.0 if at.active[j] and seen[j, k] < 0 else 1.0
             theta[k], b[k], active[k] = sign * at.theta[j], sign * at.b[j], at.active[j]
-        return replace(at, theta=theta, b=b, active=tuple(active), hessian=None)
+        return replace(at, theta=theta, b=b, active=tuple(active))
 
     def overlaps(self, at: Point) -> np.ndarray:
         r"""Return $\omega_{jk}$, shape (units, features)."""
         a = at.theta @ self.directions.T
         return a @ self.objective.signs * np.sqrt(self.rho)
+
+
+def downhill(slope: np.ndarray, hessian: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return Newton's step, at most 1 long, and whether the curvature is positive.
+
+    Where it is not, the step goes downhill along each of its eigenvectors.
+    """
+    sizes, axes = np.linalg.eigh(hessian)
+    step = -axes @ ((axes.T @ slope) / np.maximum(np.abs(sizes), 1e-300))
+    return step / max(1.0, np.linalg.norm(step)), bool((sizes > 0).all())

@@ -15,9 +15,12 @@ where they are tied.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import combinations
+from functools import cached_property, lru_cache
+from itertools import combinations, product
+from math import comb
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -57,16 +60,23 @@ class UnitKind:
         """Return which units have a `w` that is free: a saturated, tied one has."""
         return np.array(active) | (self.tied and self.bias)
 
-    def __call__(self, h: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the activation and its first two derivatives."""
+    def slopes(self, h: np.ndarray, order: int) -> list[np.ndarray]:
+        """Return the activation and its first two, or four, derivatives."""
         if self.activation == "tanh":
             p = np.tanh(h)
-            slope = 1 - p * p
-            return p, slope, -2 * p * slope
+            first = 1 - p * p
+            second = -2 * p * first
+            third = -2 * (first * first + p * second)
+            if order == 2:
+                return [p, first, second]
+            return [p, first, second, third, -2 * (3 * first * second + p * third)]
         from scipy.special import erf
 
-        slope = np.sqrt(2 / np.pi) * np.exp(-h * h / 2)
-        return erf(h / np.sqrt(2)), slope, -h * slope
+        found = [erf(h / np.sqrt(2)), np.sqrt(2 / np.pi) * np.exp(-h * h / 2)]
+        found.append(-h * found[1])
+        for k in range(order - 2):
+            found.append(-h * found[-1] - (k + 1) * found[-2])
+        return found
 
 
 @dataclass(frozen=True)
@@ -104,10 +114,12 @@ class Objective:
         a: np.ndarray,
         b: np.ndarray,
         active: tuple[bool, ...],
+        along: Directions | None = None,
     ) -> Evaluation:
         """Return the objective and its slopes in `a` (..., units, classes) and `b`.
 
-        Points on leading axes are evaluated together. A unit that is not active is a
+        Points on leading axes are evaluated together; `along` asks for the second
+        slopes in these directions, at one point. A unit that is not active is a
         constant, whatever its `b`; its `a` counts where its readout is tied to it.
         """
         live, free = np.asarray(active), self.network.turning(active)
@@ -115,8 +127,9 @@ class Objective:
         seen_w = a @ self.gram
         size_w = seen_w @ a.mT
         mean = beta * seen_w + b[..., None]
-        fields = _Fields(self, mean, alpha**2 * size_w, live)
-        hits = fields.means * self.counts
+        order = 4 if along else 2
+        fields = _Fields(self, mean, alpha**2 * size_w, live, order)
+        hits = fields.means[0] * self.counts
         tie = alpha**2 / beta if self.network.tied else 0.0
         readout = tie * a if tie else np.linalg.solve(fields.products, hits)
         seen = readout @ self.gram
@@ -130,7 +143,41 @@ class Objective:
         bend = (bend + tie**2 * fields.products) / n
         slope_a = (beta * push - 2 * tie * hits) @ self.gram / n + 2 * bend @ seen_w
         slope_b = push.sum(-1) / n * live
-        return Evaluation(value, slope_a * free[:, None], slope_b, readout, bend)
+        found = Evaluation(value, slope_a * free[:, None], slope_b, readout, bend)
+        if along is None:
+            return found
+        moved = _Moves.along(along, alpha, beta, self.gram, seen_w)
+        return replace(found, hessian=self._hessian(fields, moved, found, seen, tie))
+
+    def _hessian(
+        self,
+        fields: _Fields,
+        moved: _Moves,
+        at: Evaluation,
+        seen: np.ndarray,
+        tie: float,
+    ) -> np.ndarray:
+        r"""Return second slopes; with free readouts, along $B = S^{-1}V$.
+
+        $D = dS\,B - dV$ is how much the best readouts are missed by.
+        """
+        n, size = self.counts.sum(), len(moved.a)
+        size_u = seen @ at.readout.T
+        bent = fields.bend(seen, size_u)
+        both = moved.fields @ bent @ moved.fields.mT
+        seen_a = moved.a @ self.gram
+        turned = np.einsum("jk,pkc,qjc->pq", at.bend, moved.a, seen_a)
+        products, hits = fields.changes(moved)
+        missed = products @ at.readout - hits
+        seen_by = (missed @ self.gram).reshape(size, seen.size)
+        if tie:
+            tied = 2 * tie * seen_by @ moved.a.reshape(size, seen.size).T
+            rest = tied + tied.T
+        else:
+            best = np.linalg.solve(fields.products, missed)
+            rest = -2 * seen_by @ best.reshape(size, seen.size).T
+        found = (both.sum(0) + rest) / n + 2 * turned
+        return (found + found.T) / 2
 
     def finer(self) -> Objective:
         """Return the same objective with a quadrature rule twice as fine."""
@@ -152,7 +199,8 @@ class Evaluation:
     `slope_a` and `slope_b` are its derivatives, `readout` (..., units, classes) makes
     $u_j = \sum_c$ readout $\bar x_c$, and `bend` is the matrix of slopes in the
     overlaps $r_{jk}$ (with those of a tied `u`): positive definite where no direction
-    orthogonal to the samples lowers the objective.
+    orthogonal to the samples lowers the objective. `hessian` holds the second slopes in
+    the directions that were asked for.
     """
 
     value: np.ndarray
@@ -160,72 +208,173 @@ class Evaluation:
     slope_b: np.ndarray
     readout: np.ndarray
     bend: np.ndarray
+    hessian: Any = None
+
+
+class Directions(NamedTuple):
+    """Directions of change: of `a`, (directions, units, classes), and of `b`."""
+
+    a: np.ndarray
+    b: np.ndarray
+
+
+class _Moves(NamedTuple):
+    r"""How directions move the fields: their `mean`, and their `cov` by half.
+
+    `fields` are the factors of $\partial_j$ and of $\partial_j\partial_k$ in the change
+    of an average (G2), of shape (classes, directions, units + units^2).
+    """
+
+    a: np.ndarray
+    mean: np.ndarray
+    half: np.ndarray
+    fields: np.ndarray
+
+    @classmethod
+    def along(
+        cls,
+        given: Directions,
+        alpha: float,
+        beta: float,
+        gram: np.ndarray,
+        seen: np.ndarray,
+    ) -> _Moves:
+        """Return what directions do at a point whose `w` have the overlaps `seen`."""
+        count, units, classes = given.a.shape
+        mean = beta * given.a @ gram + given.b[..., None]
+        one = given.a @ seen.T
+        half = alpha**2 / 2 * (one + one.mT)
+        wide = np.broadcast_to(
+            half.reshape(1, count, units**2), (classes, count, units**2)
+        )
+        fields = np.concatenate([np.moveaxis(mean, -1, 0), wide], axis=-1)
+        return cls(given.a, mean, half, fields)
+
+
+@lru_cache(maxsize=8)
+def _places(units: int) -> np.ndarray:
+    """Where `_Fields.bend` keeps the averages of products of two of its operators.
+
+    The operators are those of `_Moves.fields`; of three units there is none (-1).
+    """
+    pairs = list(combinations(range(units), 2))
+    single = [(j,) for j in range(units)]
+    operators = single + list(product(range(units), repeat=2))
+    found = np.full((len(operators), len(operators)), -1)
+    for x, y in product(range(len(operators)), repeat=2):
+        seen = sorted(Counter(operators[x] + operators[y]).items())
+        if len(seen) == 1:
+            ((j, order),) = seen
+            found[x, y] = (order - 2) * units + j
+        elif len(seen) == 2:
+            (j, first), (k, second) = seen
+            place = pairs.index((j, k)) * len(MIXED) + MIXED.index((first, second))
+            found[x, y] = 3 * units + place
+    return found
+
+
+MIXED = ((1, 1), (1, 2), (2, 1), (1, 3), (2, 2), (3, 1))
+"""Orders of the slopes of two units whose products second slopes are made of."""
 
 
 class _Fields:
-    """Averages of the units over their fields, and the slopes of averages (G2)."""
+    """Averages of the units over their fields, and the slopes of averages (G2).
+
+    `means` and `squares` are of slopes of the units and of their squares, by order;
+    `pairs` of products of slopes, by units and orders.
+    """
 
     def __init__(
-        self, data: Objective, mean: np.ndarray, cov: np.ndarray, live: np.ndarray
+        self,
+        data: Objective,
+        mean: np.ndarray,
+        cov: np.ndarray,
+        live: np.ndarray,
+        order: int,
     ) -> None:
-        self.data, self.mean, self.cov, self.live = data, mean, cov, live
-        self.nodes, self.weights = trapezoid(data.intervals)
-        *_, units, _ = mean.shape
-        self.means, self.first, self.second = np.zeros((3, *mean.shape))
-        self.squares = np.zeros((3, *mean.shape))
-        for j in range(units):
-            self._alone(j)
+        self.data, self.order = data, order
+        nodes, weights = trapezoid(data.intervals)
+        var = np.diagonal(cov, axis1=-2, axis2=-1)
+        std = np.sqrt(np.maximum(var, 0.0))[..., None, None]
+        units = data.network.slopes(mean[..., None] + std * nodes, order)
+        still = ~live
+        if still.any():
+            for r, x in enumerate(units):
+                x[..., still, :, :] = 0.0 if r else data.network.constant
+        self.means = [x @ weights for x in units]
+        self.squares = [
+            sum(comb(r, i) * units[i] * units[r - i] for i in range(r + 1)) @ weights
+            for r in range(order + 1)
+        ]
+        count = data.units
         sums = (self.squares[0] * data.counts).sum(-1) + data.ridge_u
-        self.products = sums[..., None] * np.eye(units)
-        self.pairs = {}
-        for j, k in combinations(range(units), 2):
-            together, *self.pairs[j, k] = self._together(j, k)
-            both = (data.counts * together).sum(-1)
+        self.products = sums[..., None] * np.eye(count)
+        self.pairs: dict[tuple[int, int], dict[tuple[int, int], np.ndarray]] = {}
+        for j, k in combinations(range(count), 2):
+            first = [x[..., j, :, :] for x in units]
+            if live[j] and live[k]:
+                second = self._given(mean[..., k, :], cov, j, k)
+            else:
+                second = [x[..., k, :, None] for x in self.means]
+            self.pairs[j, k] = found = {
+                (r, q): (first[r] * second[q]) @ weights
+                for r in range(order + 1)
+                for q in range(order + 1 - r)
+            }
+            self.pairs[k, j] = {(q, r): x for (r, q), x in found.items()}
+            both = (data.counts * found[0, 0]).sum(-1)
             self.products[..., j, k] = self.products[..., k, j] = both
 
-    def _unit(self, j: int, h: np.ndarray) -> tuple[np.ndarray, ...]:
-        if self.live[j]:
-            return self.data.network(h)
-        still = np.full_like(h, self.data.network.constant)
-        return still, np.zeros_like(h), np.zeros_like(h)
+    def _given(
+        self, mean: np.ndarray, cov: np.ndarray, j: int, k: int
+    ) -> list[np.ndarray]:
+        """Averages of the slopes of unit `k`, given each node of the field of `j`."""
+        g, weights = trapezoid(self.data.intervals)
+        lean = cov[..., j, k] / np.sqrt(np.maximum(cov[..., j, j], 1e-300))
+        rest = np.sqrt(np.maximum(cov[..., k, k] - lean**2, 0.0))
+        lean, rest = lean[..., None, None], rest[..., None, None, None]
+        fields = (mean[..., None] + lean * g)[..., None] + rest * g
+        return [x @ weights for x in self.data.network.slopes(fields, self.order)]
 
-    def _alone(self, j: int) -> None:
-        std = np.sqrt(np.maximum(self.cov[..., j, j], 0.0))[..., None, None]
-        h = self.mean[..., j, :, None] + std * self.nodes
-        p, d, dd = self._unit(j, h)
-        alone = self.means, self.first, self.second, *self.squares
-        parts = p, d, dd, p * p, 2 * p * d, 2 * (d * d + p * dd)
-        for average, part in zip(alone, parts, strict=True):
-            average[..., j, :] = part @ self.weights
-
-    def _together(self, j: int, k: int) -> list[np.ndarray]:
-        """Averages of the product, of its slopes and of its second slopes."""
-        g, cov = self.nodes, self.cov[..., None, None]
-        std = np.sqrt(np.maximum(cov[..., j, j, :, :], 1e-300))
-        lean = cov[..., j, k, :, :] / std
-        rest = np.sqrt(np.maximum(cov[..., k, k, :, :] - lean**2, 0.0))
-        p, d, dd = self._unit(j, self.mean[..., j, :, None] + std * g)
-        fields = lean[..., None] * g[:, None] + rest[..., None] * g
-        inner = self.mean[..., k, :, None, None] + fields
-        q, e, ee = (x @ self.weights for x in self._unit(k, inner))
-        both = ((p, q), (d, q), (p, e), (dd, q), (p, ee), (d, e))
-        return [(x * y) @ self.weights for x, y in both]
+    def _own(self, r: int, seen: np.ndarray, size: np.ndarray) -> np.ndarray:
+        """Average of the r-th slope of n J in the field of each unit, by class."""
+        own = np.diagonal(size, axis1=-2, axis2=-1)[..., None]
+        found = own * self.squares[r] - 2 * seen * self.means[r]
+        for (j, k), averages in self.pairs.items():
+            found[..., j, :] += 2 * size[..., j, k, None] * averages[r, 0]
+        return self.data.counts * found
 
     def pull(self, seen: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         r"""Slopes of n J in the means of the fields, and in their covariances.
 
         `seen` is $u_j\cdot\bar x_c/d$, `size` is $u_j\cdot u_k/d$; both are held.
         """
-        n = self.data.counts
-        own = np.diagonal(size, axis1=-2, axis2=-1)[..., None]
-        push = n * (own * self.squares[1] - 2 * seen * self.first)
-        alone = (n * (own * self.squares[2] / 2 - seen * self.second)).sum(-1)
+        alone = self._own(2, seen, size).sum(-1) / 2
         bend = alone[..., None] * np.eye(alone.shape[-1])
-        for (j, k), (dj, dk, ddj, ddk, cross) in self.pairs.items():
-            held = size[..., j, k]
-            push[..., j, :] += 2 * held[..., None] * n * dj
-            push[..., k, :] += 2 * held[..., None] * n * dk
-            bend[..., j, j] += held * (n * ddj).sum(-1)
-            bend[..., k, k] += held * (n * ddk).sum(-1)
-            bend[..., j, k] = bend[..., k, j] = held * (n * cross).sum(-1)
-        return push, bend
+        for (j, k), averages in self.pairs.items():
+            cross = (self.data.counts * averages[1, 1]).sum(-1)
+            bend[..., j, k] = size[..., j, k] * cross
+        return self._own(1, seen, size), bend
+
+    def bend(self, seen: np.ndarray, size: np.ndarray) -> np.ndarray:
+        """Averages of products of two operators on n J, (classes, operators, same)."""
+        rows = [x for r in (2, 3, 4) for x in self._own(r, seen, size)]
+        for j, k in combinations(range(len(size)), 2):
+            held = 2 * size[j, k] * self.data.counts
+            rows += [held * self.pairs[j, k][orders] for orders in MIXED]
+        table = np.array([*rows, np.zeros_like(rows[0])])
+        return np.moveaxis(table[_places(len(size))], -1, 0)
+
+    def changes(self, moved: _Moves) -> tuple[np.ndarray, np.ndarray]:
+        """Changes of `products` and of the units' averages along directions."""
+        n, mean, half = self.data.counts, moved.mean, moved.half
+        own = np.diagonal(half, axis1=-2, axis2=-1)[..., None]
+        hits = n * (self.means[1] * mean + self.means[2] * own)
+        alone = (n * (self.squares[1] * mean + self.squares[2] * own)).sum(-1)
+        products = alone[..., None] * np.eye(alone.shape[-1])
+        for (j, k), seen in self.pairs.items():
+            found = seen[1, 0] * mean[:, j] + seen[0, 1] * mean[:, k]
+            found += seen[2, 0] * own[:, j] + seen[0, 2] * own[:, k]
+            found += 2 * seen[1, 1] * half[:, j, k, None]
+            products[:, j, k] = (n * found).sum(-1)
+        return products, hits

@@ -33,6 +33,7 @@ def call(monkeypatch, capsys):
         monkeypatch.setattr("warnings.showwarning", None)  # put back afterwards
         with pytest.raises(SystemExit) as end:
             cli.main()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # as it was before
         captured = capsys.readouterr()
         return end.value.code, captured.out, captured.err
 
