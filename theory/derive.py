@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ..errors import ModelError
 from .limit import Limit, Phase
 from .models.cases import case_of
@@ -18,7 +20,8 @@ __all__ = ["Limit", "Phase", "System", "derive"]
 def derive(model: Model) -> Limit:
     """Find the windows of `model`, and derive every system of every phase from there.
 
-    This is `dilaton.derive` without its memory; it raises the same errors.
+    This is `dilaton.derive` without its files; it raises the same errors. A process
+    derives a model once: the limit is the same object when it is asked for again.
     """
     if not isinstance(model, Model):
         raise ModelError(
@@ -26,6 +29,11 @@ def derive(model: Model) -> Limit:
             f"{type(model).__name__}. A spec has one, `spec.model`, and a file is read "
             "by `load_spec`."
         )
+    return _derived(model)
+
+
+@lru_cache(maxsize=64)
+def _derived(model: Model) -> Limit:
     kinds: tuple[type[Phase], type[Limit]] = Phase, Limit
     if isinstance(model.target, Modes):
         check_network(model)

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -55,6 +56,12 @@ app = typer.Typer(
 )
 
 
+@cache
+def program() -> Any:
+    """Return the commands, which typer would make anew each time that they are run."""
+    return typer.main.get_command(app)
+
+
 @contextmanager
 def _tidy_when_terminated() -> Iterator[None]:
     """Let SIGTERM, too, leave through the code that tidies files."""
@@ -71,7 +78,7 @@ def main() -> None:
     warnings.showwarning = _show_warning
     try:
         sys.argv[1:] = map(_at_home, sys.argv[1:])
-        app()
+        program()()
     except SystemExit as end:
         _leave_at_once(end.code)
         raise

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,26 +161,27 @@ def _rules(label: str) -> Iterator[Place]:
     """The functions of theory/ whose docstring gives a rule the label."""
     word = re.escape(label)
     marks = re.compile(rf"\A[^\n]*\({word}\)|Label \({word}\)|\\tag\{{{word}\}}")
+    for function, text in _documented():
+        if marks.search(text):
+            title, tests = text.partition("\n")[0], RULES.get(label, ())
+            yield Place(
+                label, title, None, None, function, None, tests, "docs/design.md"
+            )
+
+
+@cache
+def _documented() -> list[tuple[str, str]]:
+    """The functions and classes of theory/, as `file:name`, with their docstrings."""
     root = Path(__file__).resolve().parents[2] / "theory"
     if not root.exists():  # installed, the folders lie beside one another
         root = Path(__file__).parents[1] / "theory"
-    for path in sorted(root.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.FunctionDef | ast.ClassDef):
-                continue
-            text = ast.get_docstring(node) or ""
-            if marks.search(text):
-                where = path.relative_to(root.parent).as_posix()
-                yield Place(
-                    label,
-                    text.partition("\n")[0],
-                    None,
-                    None,
-                    f"{where}:{node.name}",
-                    None,
-                    RULES.get(label, ()),
-                    "docs/design.md",
-                )
+    return [
+        (f"{path.relative_to(root.parent).as_posix()}:{node.name}", text)
+        for path in sorted(root.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and (text := ast.get_docstring(node))
+    ]
 
 
 def as_text(places: list[Place]) -> str:

@@ -17,7 +17,6 @@ import dilaton
 import numpy as np
 import pytest
 import sympy as sp
-import typer
 import xarray as xr
 from dilaton.errors import DilatonError
 from dilaton.face import cli
@@ -246,7 +245,7 @@ ANSWERS = {  # what a stopped command goes on with, where an option comes after 
 
 
 def commands():
-    group = typer.main.get_command(cli.app)
+    group = cli.program()
     return {name: {x.name for x in c.params} for name, c in group.commands.items()}
 
 

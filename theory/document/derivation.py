@@ -64,7 +64,7 @@ def blocks(limit: Limit) -> list[Piece]:
     return list(_blocks(limit, limit.systems))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _blocks(limit: Limit, _systems: tuple[System, ...]) -> list[Piece]:
     if limit.story:  # modes of any means: their systems are in indexed form
         return [*_indexed(limit), *_status(limit)]

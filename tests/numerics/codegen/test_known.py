@@ -135,7 +135,7 @@ def test_derive_answers_from_the_cache_and_still_gives_every_equation(
 def test_changed_equations_are_solved_not_what_is_kept(cache):
     limit = dilaton.derive(Model(two_modes()))
     fair = dilaton.solve(limit, **TOLERANCES, **POINT)
-    phase = limit.phases[0]
+    phase = replace(limit.phases[0])  # a copy: a model is derived once in a process
     wrong = phase.learned.replaced("b", 2 * phase.learned["b"])
     vars(phase)["learned"] = wrong  # a cached property
     broken = replace(limit, phases=(phase, *limit.phases[1:]))
