@@ -9,7 +9,8 @@ JSON ?=
 SAMPLE ?= 100
 HTML ?= docs/_build/html
 PYTHONS ?= python3.11 python3.12 python3.13
-# Tests of one file share what they compile, so a file stays with one worker.
+# Tests of one file share what they compile: a file stays with one worker
+# (tests/conftest.py).
 WORKERS ?= 2
 
 BIN := .venv/bin
@@ -51,6 +52,8 @@ run: $(BUILT)
 
 # Workers with more threads than one would be in each other's way.
 test test-full coverage: export OMP_NUM_THREADS := 1
+# Their processes share what Python compiles, too.
+test test-full coverage: export PYTHONDONTWRITEBYTECODE :=
 test: $(BUILT)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 

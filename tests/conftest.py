@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+from collections import Counter
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("JAX_ENABLE_X64", "1")
@@ -10,6 +11,29 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import numpy as np
 import pytest
+
+# The dearest files, with a cold cache. They come first, so that no worker is left alone
+# with one of them at the end; then those of many tests.
+DEAREST = (
+    "house/test_docs.py",
+    "face/test_where.py",
+    "ode/test_integrate.py",
+    "house/test_options.py",
+    "study/test_converge.py",
+    "face/test_report.py",
+    "phases/test_sampled.py",
+    "numerics/test_solve.py",
+    "minima/test_wide.py",
+    "minima/test_ordinary.py",
+    "study/test_modes.py",
+    "house/test_gallery.py",
+    "minima/test_alike.py",
+    "phases/test_finite_d.py",
+    "share/test_best_grid.py",
+    "minima/test_processors.py",
+)
+# They print the same models, so one worker derives these for all of them.
+PRINTERS = ("document/", "exports/", "naming/", "face/test_where", "face/test_display")
 
 
 def pytest_configure(config):
@@ -21,6 +45,33 @@ def pytest_configure(config):
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["DILATON_CACHE"] = str(config.cache.mkdir("dilaton"))
+    config.option.loadscopereorder = False  # the order of files is the one below
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep the tests of a file with one worker, and those of `PRINTERS`."""
+    from xdist.scheduler import LoadFileScheduling
+
+    if config.getvalue("dist") != "loadfile":
+        return None
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "printers" if any(x in file for x in PRINTERS) else file
+
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """Put the dearest files first, then those of many tests."""
+    files = Counter(item.path for item in items)
+    ranks = {
+        path: next((k for k, x in enumerate(DEAREST) if path.match(x)), len(DEAREST))
+        for path in files
+    }
+    items.sort(key=lambda item: (ranks[item.path], -files[item.path], item.path))
 
 
 def pytest_collection_finish():

@@ -15,7 +15,7 @@ from dilaton.face import cli
 from dilaton.show.where import find_label
 from dilaton.theory.document.derivation import render
 
-from ..cases import derived
+from ..cases import MODELS as SHARED, derived
 
 ROOT = Path(__file__).parents[2]
 TAG = re.compile(r"\(([A-Z]\d+(?:\.\d+)*)\)$", re.MULTILINE)
@@ -25,7 +25,7 @@ MODELS = {
     "samples": Model(two_modes(), data=SAMPLES),
     "no bias": Model(two_modes(), autoencoder=Autoencoder(bias=False)),
     "frozen": Model(two_modes(), data=Data(samples=True, frozen_noise=True)),
-    "product": Model(product(0, "1/4")),
+    "product": SHARED["product"](),  # which others of the printers derive, too
     "classes": Model(product(0), data=SAMPLES),
     "modes": Model(dilaton.modes([[1, 0], [-1, 1], [-1, -1]], [0, "1/4"])),
 }

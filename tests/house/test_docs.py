@@ -28,17 +28,12 @@ TRAINED = (  # minutes on a busy machine
     "docs/howto/feature-window.md",
     "docs/howto/new-mixture.md",
 )
-# compiles what test_solve compiles too: last, so that it need not do so again
-LAST = "docs/howto/phase-diagram.md"
 PAGES = [
     "README.md",
     *sorted(
-        (
-            str(path.relative_to(ROOT))
-            for path in DOCS.rglob("*.md")
-            if "_build" not in path.parts and path.name not in PRINTED
-        ),
-        key=lambda page: (page == LAST, page),
+        str(path.relative_to(ROOT))
+        for path in DOCS.rglob("*.md")
+        if "_build" not in path.parts and path.name not in PRINTED
     ),
 ]
 

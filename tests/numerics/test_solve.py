@@ -75,7 +75,10 @@ def test_the_end_is_the_end_whatever_times_are_asked(s):
     found = solved("population", s=s)
     assert float(found.mode_mean) == pytest.approx(1.0, abs=FLOW)
     assert float(found.bulk_variance) == pytest.approx(2.25, abs=FLOW)
-    samples = solved("samples", s=s, sigma=1.0, **SAMPLES)
+
+
+def test_the_end_of_samples_is_the_end_where_only_the_start_is_asked():
+    samples = solved("samples", s=[0.0], sigma=1.0, **SAMPLES)
     assert float(samples.mode_mean) == pytest.approx(16 / 16.1, abs=FLOW)
     assert float(samples.bulk_variance) == pytest.approx(15.2 / 16.1, abs=FLOW)
 

@@ -1,8 +1,9 @@
 """Degenerate starts have the same answer whatever instructions a processor has.
 
-Each setting is a process of its own, since NumPy and numba choose their loops when they
-are imported. Silent units, the limit s -> 0 and ties of branches are decided by the
-theory: no setting may give nan, another branch, or another digit that counts.
+Each other setting is a process of its own, which runs this file, since NumPy and numba
+choose their loops when they are imported. Silent units, the limit s -> 0 and ties of
+branches are decided by the theory: no setting may give nan, another branch, or another
+digit that counts.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
+from dilaton.numerics.minima.minimise import minimise
+from dilaton.theory.derive import derive
+from dilaton.theory.models.model import Autoencoder, Data, Model, two_modes
 
 NEWER = "X86_V4 AVX512_ICL AVX512_SPR"
 SETTINGS = {
@@ -23,38 +28,37 @@ SETTINGS = {
     "generic": {"NUMBA_CPU_NAME": "generic"},
 }
 SAME = 1e-7  # of overlaps that Newton's method knows to 1e-9
-CASES = """
-import json, sys
-import numpy as np
-from dilaton.numerics.minima.minimise import minimise
-from dilaton.theory.derive import derive
-from dilaton.theory.models.model import Autoencoder, Data, Model, two_modes
+TIMES = [0.0, 0.3, 0.75]
+ALONE = {"p": 0.8, "sigma": 1.0, "kappa": 2.0}
+MANY = ALONE | {"n": 16.0, "ridge_u": 0.1, "ridge_w": 0.1}
 
-def learned(data=Data(), **auto):
-    model = Model(two_modes(), autoencoder=Autoencoder(**auto), data=data)
+
+def learned(data=None, **auto):
+    """What is learned in the window of weights."""
+    model = Model(two_modes(), autoencoder=Autoencoder(**auto), data=data or Data())
     return derive(model).phases[0].learned
 
-backend, times = sys.argv[1], [0.0, 0.3, 0.75]
-alone = {"p": 0.8, "sigma": 1.0, "kappa": 2.0}
-many = alone | {"n": 16.0, "ridge_u": 0.1, "ridge_w": 0.1}
-cases = [(learned(bias=False), alone), (learned(activation="sign"), alone)]
-if len(sys.argv) > 2:
-    system = learned(Data(samples=True))
-    cases += [(system, many | {"n_plus": 8.0}), (system, many | {"n_plus": 13.0})]
-told = []
-for system, values in cases:
-    found = minimise(system, times, values, backend=backend, points=3)
-    seen = np.nan_to_num(found.values, posinf=1e9)
-    told.append([found.status.tolist(), found.branch.tolist(), seen.tolist()])
-print(json.dumps(told))
-"""
+
+@cache
+def here(backend, *more):
+    """What this process finds of the cases."""
+    cases = [(learned(bias=False), ALONE), (learned(activation="sign"), ALONE)]
+    if more:
+        system = learned(Data(samples=True))
+        cases += [(system, MANY | {"n_plus": plus}) for plus in (8.0, 13.0)]
+    found = []
+    for system, values in cases:
+        row = minimise(system, TIMES, values, backend=backend, points=3)
+        seen = np.nan_to_num(row.values, posinf=1e9)
+        found.append([row.status.tolist(), row.branch.tolist(), seen.tolist()])
+    return found
 
 
 def told(setting, backend, *more):
-    """What a process with a setting finds of the cases."""
+    """What a process with a setting finds of them."""
     environment = os.environ | SETTINGS[setting] | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CASES, backend, *more],
+        [sys.executable, "-W", "ignore", __file__, backend, *more],
         env=environment,
         capture_output=True,
         text=True,
@@ -75,7 +79,7 @@ def compare(one, two):
 
 
 def test_scipy_decides_degenerate_starts_alike_on_two_processors():
-    ours, theirs = told("as it is", "scipy"), told("without AVX2", "scipy")
+    ours, theirs = here("scipy"), told("without AVX2", "scipy")
     compare(ours, theirs)
     silent, sign = ours
     assert silent[:2] == [["ok"], [[1, 0, 0]]]
@@ -89,4 +93,8 @@ def test_scipy_decides_degenerate_starts_alike_on_two_processors():
 @pytest.mark.parametrize("backend", ["scipy", "numba"])
 @pytest.mark.parametrize("setting", list(SETTINGS))
 def test_every_processor_gives_the_same_minima(setting, backend):
-    compare(told(setting, backend, "samples"), told("as it is", "scipy", "samples"))
+    compare(told(setting, backend, "samples"), here("scipy", "samples"))
+
+
+if __name__ == "__main__":
+    print(json.dumps(here(*sys.argv[1:])))

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from dilaton.errors import DerivationError, ModelError, StoreError
+from dilaton.show import plots
 from dilaton.theory.models.spec import parse_spec
 from dilaton.torchcheck.networks.softmax import draw, modes_of, readout, train_softmax
 from dilaton.torchcheck.study import modes
-from dilaton.torchcheck.study.converge import converge, limit_curves
+from dilaton.torchcheck.study.compare import compare
+from dilaton.torchcheck.study.converge import converge, limit_curves, train_cells
 from dilaton.torchcheck.study.plan import Plan
 
 from ...cases import THREE_MODES
@@ -76,14 +78,17 @@ def test_units_are_matched_to_modes():
     assert far.max() < 0.35
 
 
+PLAN = Plan((300, 1000, 3000), 3, times=(1.0,), paths=0, tolerance=TOLERANCE)
+
+
 @pytest.fixture(scope="module")
-def study():
-    dims = (300, 1000, 3000)
-    return converge(THREE, dims, 3, times=(1.0,), paths=0, draws=2**12)
+def cells():
+    return train_cells(THREE, PLAN, draws=2**12)
 
 
-def test_a_quick_study_of_three_modes(study):
+def test_a_quick_study_of_three_modes(cells):
     """Errors of what has a d^(-1/2) correction fall so; no limit is contradicted."""
+    study = compare(PLAN, THREE, limit_curves(THREE, PLAN), cells)
     assert study.gradient_norm <= 10 * TOLERANCE
     assert study.verdict in ("consistent", "undecided")
     fits = {(x["phase"], x["quantity"]): x for x in study.fits}
@@ -92,14 +97,11 @@ def test_a_quick_study_of_three_modes(study):
     assert fits["weights", "c_hat"]["verdict"] == "consistent"
 
 
-def test_a_wrong_limit_is_called_inconsistent():
+def test_a_wrong_limit_is_called_inconsistent(cells):
     """Ten per cent in the skip: the named oracle has teeth."""
-    dims = (300, 1000, 3000)
-    plan = Plan(dims, 3, times=(1.0,), paths=0)
-    curves = limit_curves(THREE, plan)
+    curves = limit_curves(THREE, PLAN)
     curves["weights"]["c_hat"] = 1.1 * curves["weights"]["c_hat"]
-    found = converge(THREE, dims, 3, times=(1.0,), paths=0, draws=2**12, curves=curves)
-    assert found.verdict == "inconsistent"
+    assert compare(PLAN, THREE, curves, cells).verdict == "inconsistent"
 
 
 @pytest.mark.slow
@@ -134,12 +136,19 @@ def test_other_targets_are_refused(tmp_path):
         )
 
 
+def only_png(figure, stem):
+    stem.with_suffix(".png").write_bytes(plots.rendered(figure, "png"))
+
+
 def test_a_study_of_modes_goes_on_from_its_cells(tmp_path, monkeypatch):
-    """The second run trains nothing; both write the numbers and the figures."""
+    """The second run trains nothing; it writes the numbers and the figures."""
     asked = {"times": (1.0,), "paths": 0, "draws": 2**8, "output": tmp_path / "study"}
-    first = converge(THREE, (50, 70, 100), 3, **asked)
+    with monkeypatch.context() as patch:
+        patch.setattr("dilaton.torchcheck.study.folder.draw_study", lambda *_: None)
+        first = converge(THREE, (50, 70, 100), 3, **asked)
     (tmp_path / "study" / "converge.json").unlink()
     monkeypatch.setattr(modes, "train_softmax", None)
+    monkeypatch.setattr(plots, "save", only_png)
     again = converge(THREE, (50, 70, 100), 3, **asked)
     assert again.rows == first.rows
     names = {x.name for x in (tmp_path / "study").iterdir()}
