@@ -49,9 +49,14 @@ def notation() -> str:
 
 def derivation(samples: bool) -> str:
     """The derivation of the paper's model, printed by the engine."""
-    from dilaton.theory.document.derivation import render
+    from dilaton.theory.document.derivation import exact_blocks, render
+    from dilaton.theory.document.markdown import markdown_body
+    from dilaton.theory.naming.letters import Letters
 
     text = render(_limit(samples), "markdown")
+    if not samples:  # of a network that this one is not, on the same data
+        tied = exact_blocks(_limit(samples), "tied", Letters())
+        text += f"\n{markdown_body(tied).lstrip()}"
     what = "for n samples with fresh noise" if samples else "for the population"
     head, _, body = text.partition("\n")
     key = "128" if samples else '"inf"'

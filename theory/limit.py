@@ -199,10 +199,15 @@ class Limit(Typeset):
 
     @property
     def systems(self) -> tuple[System, ...]:
-        """Every system, phase by phase, then the exact ones."""
-        return tuple(s for p in self.phases for s in p.systems) + tuple(
-            self.exact.values()
-        )
+        """Every system, phase by phase, then the exact ones that are the model's."""
+        found = tuple(s for p in self.phases for s in p.systems)
+        return found + tuple(self.exact[x] for x in self.own_exact)
+
+    @property
+    def own_exact(self) -> tuple[str, ...]:
+        """The exact systems of the model: ``tied`` is of a network that may not be."""
+        tied = self.model.autoencoder.tied
+        return tuple(x for x in self.exact if tied or x != "tied")
 
     def citations(self) -> str:
         """Return BibTeX of the papers that the derived equations rest on.
@@ -227,8 +232,9 @@ class Limit(Typeset):
         return tuple(sorted(x for x in found if x[0] != "S"))
 
 
-_BEFORE = {"E": 1, "G": 5}
-"""Labels of a letter that belong to no window: (E1), and the rules (G1)-(G5)."""
+_BEFORE = {"E": 1, "G": 5, "P": 2}
+"""Labels of a letter that belong to no window: (E1), the rules (G1)-(G5), and the
+posterior of modes at any d, (P1) and (P2)."""
 
 
 def _numbered(label: str, mark: str) -> str:

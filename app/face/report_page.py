@@ -435,9 +435,11 @@ def _flat(run: Run) -> list[str]:
         return []
     said = (
         f"The distance of {', '.join(stuck)} does not fall with `d`. At a late time of "
-        "a wide window a unit is saturated: the loss is then flat in its weight and "
-        "bias, and descent stops short of the minimum. The verdict rests on the times "
-        "at which the networks reach it; a smaller `kappa` leaves more of them."
+        "a wide window a unit is saturated. What the loss could still gain in its "
+        "weight and bias is then below `10^(-9)`, to which averages are taken, so that "
+        "descent stops short of the minimum and no other start or step could tell "
+        "where it is. The verdict rests on the times at which the networks reach it; a "
+        "smaller `kappa` leaves more of them."
     )
     return [f"<p>{page.typeset_prose(said)}</p>"]
 

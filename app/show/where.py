@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError, did_you_mean
 from .guards import RULES, guards_of
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from ..theory.derive import Limit, System
     from ..theory.models.model import Model
     from ..theory.symbols.system import Equation, Step
+
+COLUMNS = 96
+"""Columns of a line, without the indent of what is continued."""
 
 PAGES = {"bayes": "docs/derivation.md", "two-modes": "docs/derivation-samples.md"}
 """The page on which the equations of two modes are printed, by the model's case."""
@@ -85,8 +89,10 @@ def _printed(limit: Limit, label: str) -> Iterator[tuple[System, Equation | Step
 
 
 def _systems(limit: Limit, label: str) -> Iterator[System]:
-    """The systems of the limit; long corrections are derived if asked for."""
+    """The systems of the limit; those left out of it are derived if asked for."""
     yield from limit.systems
+    if label[:1] in "KR" and "tied" not in limit.own_exact and "tied" in limit.exact:
+        yield limit.exact["tied"]
     if label.startswith("C"):
         known = {system.name for system in limit.systems}
         for phase in limit.phases:
@@ -189,17 +195,37 @@ def as_text(places: list[Place]) -> str:
     blocks = []
     for place in places:
         rows = {
-            "equation": place.equation,
-            "system": place.system or "a rule of the engine",
-            "function": place.function,
-            "numbers": place.numbers or "those of its callers",
-            "tests": "\n            ".join(place.tests) or "those of its callers",
-            "docs": place.docs,
+            "equation": (place.equation,),
+            "system": (place.system or "a rule of the engine",),
+            "function": (place.function,),
+            "numbers": (place.numbers or "those of its callers",),
+            "tests": place.tests or ("those of its callers",),
+            "docs": (place.docs,),
         }
-        lines = [f"  {key:<9} {value}" for key, value in rows.items()]
+        lines = [
+            line for key, value in rows.items() for line in _wrapped(f"{key:<9}", value)
+        ]
         head = f"({place.label})" + (f" {place.quantity}" if place.quantity else "")
         blocks.append("\n".join([head, *lines]))
     return "\n\n".join(blocks)
+
+
+def _wrapped(key: str, values: Iterable[str]) -> list[str]:
+    """Values in lines of 100 columns at most where they have spaces, one a line."""
+    indent = " " * (len(key) + 3)
+    room: dict[str, Any] = {"width": COLUMNS - len(indent)}
+    room |= {"break_long_words": False, "break_on_hyphens": False}
+    pieces = [
+        f"{'' if i == 0 else '    '}{x}"
+        for value in values
+        for i, x in enumerate(wrap(_parted(value, room["width"]), **room))
+    ]
+    return [f"  {key} {pieces[0]}", *(f"{indent}{x}" for x in pieces[1:])]
+
+
+def _parted(value: str, width: int) -> str:
+    """A place with a space before its second half, if it is too long for a line."""
+    return value.replace("::", " ::") if len(value) > width else value
 
 
 def as_rows(places: list[Place]) -> list[dict]:

@@ -15,6 +15,7 @@ import sympy as sp
 
 from ..limit import Limit, Phase
 from ..models.model import D, Model, norm
+from ..phases.denoiser import HALF
 from ..phases.loss import gain
 from ..symbols.latex import plain_prose, typed
 from ..symbols.notation import SHIFT, TABLE
@@ -31,12 +32,13 @@ class Definition:
     phases: tuple[str, ...]
 
 
-def definitions(limit: Limit) -> list[Definition]:
+def definitions(limit: Limit, systems: Iterable[System]) -> list[Definition]:
     """Return the quantities of a limit's equations, each as this model has it."""
     found: dict[tuple, list[str]] = {}
     order: dict[tuple, tuple] = {}
     for phase in limit.phases:
-        for x in _quantities(phase.systems):
+        mine = (x for x in systems if x.name.startswith(f"{phase.name}/"))
+        for x in _quantities(mine):
             value, words = _defined(x, limit.model, phase)
             key = (str(x), value, words)
             found.setdefault(key, []).append(phase.name)
@@ -61,9 +63,9 @@ def facts_of(phase: Phase) -> dict[str, dict[str, str]]:
 
 def _told(name: str, eq: Equation, phase: Phase) -> dict[str, str]:
     row = TABLE.get(name) or TABLE[_parsed(name)[0]]
-    value, words = None, row.meaning
-    if phase.groups is None:  # the table of definitions is that of features
-        value, words = _defined(eq.lhs, phase.model, phase)
+    value, words = _defined(eq.lhs, phase.model, phase)
+    if phase.groups is not None:
+        words = row.meaning
     return {
         "long_name": plain_prose(words),
         "definition": "" if value is None else typed(value),
@@ -83,6 +85,8 @@ def _quantities(systems: Iterable[System]) -> list[sp.Symbol]:
 
 def _defined(x: sp.Symbol, model: Model, phase: Phase) -> tuple[sp.Expr | None, str]:
     """Return the definition of a quantity and its meaning in words."""
+    if phase.groups is not None:
+        return _of_modes(str(x).partition("[")[0], phase)
     base, numbers = _parsed(str(x))
     two = len(set(numbers)) > 1
     words = (_OF_TWO.get(base) if two else None) or _MEANING.get(base)
@@ -105,6 +109,26 @@ def _defined(x: sp.Symbol, model: Model, phase: Phase) -> tuple[sp.Expr | None, 
     }
     noise = D**phase.window.alpha_size
     return rule(sizes, noise, number, other), words
+
+
+def _of_modes(name: str, phase: Phase) -> tuple[sp.Expr | None, str]:
+    r"""The same for modes: of mode or group `k`, in the direction $e_j$."""
+    noise = D**phase.window.alpha_size
+    size = D ** (HALF - sp.Symbol("delta_j"))
+    values = {
+        "m": _dot("u_k", "e_j") / size,
+        "omega": noise * _dot("w_k", "e_j") / sp.sqrt(D),
+        "y": _dot("e_j", "X") / noise,
+        "a": _dot("u_k", "z") / D,
+        "e": _dot("u_k", "x0") / D,
+        "M": _dot("mu_k", "X") / sp.Symbol("|mu_k|^2"),
+    }
+    if name == "c_hat" and phase.features:
+        first = phase.model.target.decisions[phase.features[0]]
+        return D ** (HALF - first) * noise * sp.Symbol("c"), _MEANING[name]
+    return values.get(name), _IN_MODES.get(name) or _MEANING.get(
+        name, TABLE[name].meaning
+    )
 
 
 def _parsed(name: str) -> tuple[str, list[int]]:
@@ -158,6 +182,18 @@ _OF_TWO = {
     "q": "overlap of two `u`",
     "r": "overlap of two `w`",
     "Gamma": "covariance of two `Y` at the start",
+}
+
+
+_IN_MODES = {
+    "m": "overlap of `u` with a direction",
+    "omega": "overlap of `w` with a direction, less its mean over the groups",
+    "b": "bias of the unit, less its mean over the groups",
+    "a": "overlap of `u` with the noise `z` of a sample of its mode",
+    "e": "overlap of `u` with a frozen noise draw `x0` of its mode",
+    "y": "projection of the sample on a direction, in units of the noise",
+    "M": "projection of the sample on the mean of its mode, in units of that",
+    "V": "variance of a coordinate orthogonal to the means",
 }
 
 

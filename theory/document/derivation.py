@@ -15,7 +15,7 @@ import sympy as sp
 
 from ..limit import Limit, Phase
 from ..models.classes import has_patterns
-from ..models.model import D, Interpolant, Model, Target, norm, suffix
+from ..models.model import TAU, D, Interpolant, Model, Target, norm, suffix
 from ..naming.general import (
     ALPHA,
     BETA,
@@ -61,26 +61,45 @@ def render(limit: Limit, form: Form) -> str:
 
 def blocks(limit: Limit) -> list[Piece]:
     """The derivation, line by line; it is written down once for the same systems."""
-    return list(_blocks(limit, limit.systems))
+    return list(_blocks(limit, tuple(_printed(limit))))
 
 
 @lru_cache(maxsize=16)
-def _blocks(limit: Limit, _systems: tuple[System, ...]) -> list[Piece]:
+def _blocks(limit: Limit, systems: tuple[System, ...]) -> list[Piece]:
     if limit.story:  # modes of any means: their systems are in indexed form
-        return [*_indexed(limit), *_status(limit)]
-    found = [*_setting(limit.model), *_rules(limit.model)]
-    schedule, letters = model_schedule(limit), Letters()
-    for (name, system), own in zip(
-        general_exact(limit).items(), limit.exact.values(), strict=True
-    ):
+        return [*_indexed(limit), *_status(systems)]
+    found, letters = [*_setting(limit.model), *_rules(limit.model)], Letters()
+    for name in limit.own_exact:
         letters.new_chapter()
-        title = head(EXACT[name])
-        found += system_blocks(system, own, schedule, limit.model, title, letters)
-    found += [*_windows(limit), *_dilation(limit), *_table(limit)]
+        found += exact_blocks(limit, name, letters)
+    found += [*_windows(limit), *_dilation(limit), *_table(limit, systems)]
     for phase in limit.phases:
         letters.new_chapter()
         found += _phase(limit.model, phase, letters)
-    return [*_losses_in_order(found), *_status(limit)]
+    return [*_losses_in_order(found), *_status(systems)]
+
+
+def exact_blocks(limit: Limit, name: str, letters: Letters) -> list[Piece]:
+    """One of the systems that need no limit, as a chapter."""
+    system, own, title = general_exact(limit)[name], limit.exact[name], EXACT[name]
+    schedule = model_schedule(limit)
+    return system_blocks(system, own, schedule, limit.model, head(title), letters)
+
+
+def _printed(limit: Limit) -> list[System]:
+    """The systems of a document; its training flows are derived for print alone."""
+    found = [s for phase in limit.phases for s in _roles(phase).values()]
+    return found + [limit.exact[x] for x in limit.own_exact]
+
+
+def _roles(phase: Phase) -> dict[str, System]:
+    """The systems of a phase by their roles, as they are printed."""
+    if phase.groups is not None:
+        return {x.name.split("/")[1]: x for x in phase.systems}
+    general = {"training": general_phase(phase).training}
+    names = [x for x in TITLES if x != "correction" or phase.learned.kind == "closed"]
+    found = {x: general.get(x) or getattr(phase, x) for x in names}
+    return {x: system for x, system in found.items() if system is not None}
 
 
 def _indexed(limit: Limit) -> list[Piece]:
@@ -88,14 +107,18 @@ def _indexed(limit: Limit) -> list[Piece]:
     found: list[Piece] = []
     for chapter, steps in limit.story.items():
         found += [head(chapter), *told(steps)]
-    found += _dilation(limit)
+        if chapter == "Setting":
+            said = f"The loss at a time, {_over(limit.model)}, is"
+            found += [sentence(said), _loss(limit.model), *_velocity(limit.model)]
+    found += [*_dilation(limit), *_table(limit, limit.systems)]
     for phase in limit.phases:
         found += _phase_head(phase)
         for system in phase.systems:
             title = TITLES[system.name.split("/")[1]]
             found += indexed_blocks(system, limit.model, title, level=2)
-    for system in limit.exact.values():
-        found += indexed_blocks(system, limit.model, EXACT[system.name.split("/")[1]])
+    for name in limit.own_exact:  # its posterior is that of the setting
+        system = replace(limit.exact[name], observables=())
+        found += indexed_blocks(system, limit.model, EXACT[name])
     return found
 
 
@@ -155,18 +178,25 @@ def autoencoder(model: Model) -> list[Piece]:
     unit = f"u_j phi(w_j.x/sqrt(d){bias})"
     unit = f"sum_j {unit}" if several else unit.replace("_j", "")
     tied = "`u` is tied to `w`" if auto.tied else "`u` and `w` are free"
-    scale = "alpha^2 " if model.interpolant.explodes else ""
-    ridges = f" + ridge_u |u|^2 + ridge_w {scale}|w|^2" if model.data.samples else ""
-    loss = f"E|x1 - f(x)|^2{ridges}"
-    over = "summed over the samples" if ridges else "averaged over the target"
     return [
         sentence(
             f"The autoencoder at each time is `f(x) = c x + {unit}` with "
             f"`{_PHI[auto.activation]}` and {'a' if auto.bias else 'no'} bias; {tied}. "
-            f"It is trained on {_data(model)}: the loss at a time, {over}, is"
+            f"It is trained on {_data(model)}: the loss at a time, {_over(model)}, is"
         ),
-        display("loss", loss, "L1"),
+        _loss(model),
     ]
+
+
+def _over(model: Model) -> str:
+    samples = model.data.samples
+    return "summed over the samples" if samples else "averaged over the target"
+
+
+def _loss(model: Model) -> Piece:
+    scale = "alpha^2 " if model.interpolant.explodes else ""
+    ridges = f" + ridge_u |u|^2 + ridge_w {scale}|w|^2" if model.data.samples else ""
+    return display("loss", f"E|x1 - f(x)|^2{ridges}", "L1")
 
 
 def _bayes(model: Model, several: bool) -> list[Piece]:
@@ -196,14 +226,17 @@ def _bayes(model: Model, several: bool) -> list[Piece]:
     for i, _ in enumerate(model.target.features, 1):
         slope = bayes.slope(i).subs(bayes.delta, DELTA_LETTER)
         found.append(display(f"k_{i}" if several else "k", slope))
+    return found + _velocity(model)
+
+
+def _velocity(model: Model) -> list[Piece]:
     start = "alpha(0)^2 I" if model.interpolant.explodes else "I"
-    found += [
+    return [
         sentence(
             f"Sampling integrates the velocity from `X ~ N(0, {start})` at `tau = 0`,"
         ),
         display("X'", "(alpha'/alpha) X + (beta' - alpha' beta/alpha) f(X)", "D2"),
     ]
-    return found
 
 
 def _data(model: Model) -> str:
@@ -229,14 +262,14 @@ def _rules(model: Model) -> list[Piece]:
         head("Rules"),
         sentence(
             "`g` is a standard normal and `E` averages over it. For a field "
-            "`H = M + sqrt(R) g` of mean `M` and variance `R`, Price's theorem gives "
+            "`H = xi + sqrt(R) g` of mean `xi` and variance `R`, Price's theorem gives "
             "the derivatives of averages:"
         ),
-        display("E[F(H)]", "int F(M + sqrt(R) g) e^(-g^2/2) dg/sqrt(2 pi)", "G1"),
-        display("dE[F(H)]/dM", "E[F'(H)]", "G2"),
+        display("E[F(H)]", "int F(xi + sqrt(R) g) e^(-g^2/2) dg/sqrt(2 pi)", "G1"),
+        display("dE[F(H)]/d xi", "E[F'(H)]", "G2"),
         display("dE[F(H)]/dR", "E[F''(H)]/2", "G3"),
         sentence("A unit whose field diverges saturates:"),
-        display("phi(H)", "sign(M)", "G4"),
+        display("phi(H)", "sign(xi)", "G4"),
         *_closed_averages(model),
         sentence(
             "Vectors that descend a loss of their overlaps, with rate `d/2`, move the "
@@ -252,7 +285,7 @@ def _rules(model: Model) -> list[Piece]:
 
 def _closed_averages(model: Model) -> list[Piece]:
     """Averages of the unit that have closed forms, or what its slope is."""
-    unit, (mean, size) = model.autoencoder.activation, sp.symbols("M R", positive=True)
+    unit, (mean, size) = model.autoencoder.activation, sp.symbols("xi R", positive=True)
     if unit == "tanh":
         return [
             sentence("The slope of the unit is"),
@@ -271,11 +304,11 @@ def _windows(limit: Limit) -> list[Piece]:
     model = limit.model
     found = [head("Windows of time")]
     for end in ("0", "1"):
-        where = "`tau -> 0`" if end == "0" else "`tau -> 1`, with `x = 1 - tau`"
-        found.append(sentence(f"As {where}, the interpolant follows the power laws"))
+        where = f"As `tau -> {end}`, the interpolant follows the power laws"
+        found.append(sentence(where))
         for name in ("alpha", "beta"):
             law = power_law(getattr(model.interpolant, name), end, name)
-            x = sp.Symbol("tau" if end == "0" else "x", positive=True)
+            x = TAU if end == "0" else 1 - TAU
             value = D**law.size * law.factor * x**law.order
             found.append(display(name, value, relation="~"))
     j = "_j" if len(model.target.features) > 1 else ""
@@ -333,11 +366,11 @@ def _in_t(segment: Segment, i: int, phases: int) -> sp.Expr:
     return segment.tau(phases * T - i)
 
 
-def _table(limit: Limit) -> list[Piece]:
+def _table(limit: Limit, systems: tuple[System, ...]) -> list[Piece]:
     """The overlaps of the equations below, defined for this model."""
     several = len(limit.phases) > 1
     rows = [("quantity", "definition", "what it is", *(("phase",) if several else ()))]
-    for alike, names in _alike(definitions(limit)):
+    for alike, names in _alike(definitions(limit, systems)):
         value, meaning, phases = alike
         shown = f"`{typed(value)}`" if value is not None else ""
         where = (", ".join(phases),) if several else ()
@@ -394,8 +427,7 @@ def in_window(phase: Phase, start: str) -> list[Piece]:
 def _phase(model: Model, phase: Phase, letters: Letters) -> list[Piece]:
     schedule, general = phase_schedule(phase), general_phase(phase)
     found = _phase_head(phase)
-    for system in phase.systems:
-        role = system.name.split("/")[1]
+    for role, system in _roles(phase).items():
         corrected = role == "correction"
         shown = system if corrected else getattr(general, role)
         plain = Lettering(sp.S.One, sp.S.One, schedule.time)
@@ -412,11 +444,11 @@ def _units(window: Window) -> str:
     return f"Inside the window{units} the interpolant is"
 
 
-def _status(limit: Limit) -> list[Piece]:
+def _status(systems: tuple[System, ...]) -> list[Piece]:
     lines = [
         f"{spans([eq.label for eq in eqs])} {system.name}: "
         f"{', '.join(dict.fromkeys(f'`{e.lhs}`' for e in eqs))}: {status}"
-        for system in limit.systems
+        for system in systems
         for status, eqs in _claims(system).items()
     ]
     return [head("Status"), *map(item, lines)]

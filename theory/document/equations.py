@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import sympy as sp
 
 from ..models.model import Model
 from ..modes.posterior import NORMALS
-from ..naming.fields import grouped
+from ..naming.fields import MARK, alone_of, grouped
 from ..naming.general import Lettering
 from ..naming.indexed import indexed_sheet
 from ..naming.labels import remarked, signs_of, unified
 from ..naming.letters import Letters
 from ..naming.sheet import Sheet, make_sheet
-from ..symbols.gaussian import G2
+from ..symbols.gaussian import G2, G
 from ..symbols.indexed import DIRECTION
 from ..symbols.system import Equation, Step, System
-from .blocks import Piece, display, head, joined, sentence, spans
+from .blocks import Piece, display, head, item, joined, sentence, spans
 
 
 def system_blocks(
@@ -34,7 +36,7 @@ def system_blocks(
     sheet = make_sheet(system, schedule, model)
     told_before = set() if letters is None else letters.put_in(sheet)
     defined = _definitions(sheet, told_before)
-    return [heading, *defined, *_formulas(sheet, own)]
+    return [heading, *defined, *_formulas(sheet, own, defined)]
 
 
 def indexed_blocks(
@@ -47,12 +49,14 @@ def indexed_blocks(
     if any(value.has(NORMALS[DIRECTION]) for value in sheet.names.values()):
         about = "Write, for a sample of mode `i` and with `g` standard normals,"
     written = [sentence(about), *names] if names else []
-    return [head(title, level), *written, *_formulas(sheet, system)]
+    return [head(title, level), *written, *_formulas(sheet, system, written)]
 
 
-def _formulas(sheet: Sheet, own: System) -> list[Piece]:
+def _formulas(sheet: Sheet, own: System, defined: list[Piece]) -> list[Piece]:
+    """The steps and the equations, which are told from definitions before them."""
+    at_once = defined and own.kind == "closed" and not own.steps
     return [
-        *_steps(sheet, own),
+        *([sentence("With these,")] if at_once else _steps(sheet, own)),
         *_equations(sheet, own),
         *_branches(sheet, own),
         *_solution(sheet, own),
@@ -63,7 +67,9 @@ def told(steps: tuple[Step, ...]) -> list[Piece]:
     """Return the lines of a derivation, each with the formula it led to."""
     found: list[Piece] = []
     for step in steps:
-        found += [sentence(step.text)] if step.text else []
+        listed = step.text.startswith("- ")
+        said = item(step.text[2:]) if listed else sentence(step.text)
+        found += [said] if step.text else []
         if isinstance(step.formula, sp.Equality):
             found.append(display(step.formula.lhs, step.formula.rhs, step.label))
         elif step.formula is not None:
@@ -89,32 +95,52 @@ def _definitions(sheet: Sheet, told_before: set[sp.Symbol]) -> list[Piece]:
 
 
 def _fields_text(sheet: Sheet) -> str:
-    two = any(G2 in value.free_symbols for value in sheet.fields.values())
-    normal = "`g` and `g2` standard normals" if two else "`g` a standard normal"
+    alone = alone_of(sheet.fields)
+    shown = {x: e for x, e in sheet.fields.items() if x not in alone}
+    normal = "`g` a standard normal" + (" of its own in each" if alone else "")
+    if any(G2 in value.free_symbols for value in shown.values()):
+        normal = "`g` and `g2` standard normals"
+    fields = "fields" if len(grouped(shown)) > 1 else "field"
     if sheet.labelled:
-        fields = "fields" if len(grouped(sheet.fields)) > 1 else "field"
+        label = "`y = +-1` the label (the sign of the mode, with its weight"
+        if sheet.signs:
+            names = joined([f"`{y}`" for y in sheet.signs])
+            label = f"{names} the label (the signs of a sample, with their weights"
         return (
-            f"Write the Gaussian {fields}, with {normal} and `y = +-1` the label (the "
-            "sign of the mode, with its weight; `E` averages over both), as"
+            f"Write the Gaussian {fields}, with {normal} and {label}; `E` averages "
+            "over both), as"
         )
-    most = max(map(len, grouped(sheet.fields)))
+    most = max(map(len, grouped(shown)))
     label = {1: "", 2: " and `y` the class of a sample, `y = +-1`"}.get(
         most, " and `y = (y_1, y_2, ...)` the class of a sample, its signs"
     )
-    plural = "s" if len(sheet.fields) > 1 else ""
-    return f"Write the Gaussian field{plural}, with {normal}{label}, as"
+    return f"Write the Gaussian {fields}, with {normal}{label}, as"
 
 
 def _fields(sheet: Sheet) -> list[Piece]:
     """Return the fields, a family in one formula where its members are alike."""
-    found = []
-    for group in grouped(sheet.fields):
+    found, alone = [], alone_of(sheet.fields)
+    shown = {x: e for x, e in sheet.fields.items() if x not in alone}
+    for group in grouped(shown):
         whole = _family(group, sheet)
         if whole is not None:
             found.append(whole)
         else:
             found += [display(x, sheet.fields[x]) for x in group]
-    return found
+    pairs = _covariances(sheet, alone)
+    return found + ([sentence("jointly Gaussian, with"), *pairs] if pairs else [])
+
+
+def _covariances(sheet: Sheet, alone: dict[sp.Symbol, sp.Symbol]) -> list[Piece]:
+    """Return the covariance of each two fields that an average is over."""
+    found: dict[str, sp.Expr] = {}
+    for body in sheet.averages.values():
+        inside = body.free_symbols & set(sheet.fields)
+        for first, second in product(inside - set(alone), inside & set(alone)):
+            slopes = (sheet.fields[x].coeff(G) for x in (first, second))
+            names = (MARK.sub("", str(x)) for x in (first, alone[second]))
+            found[f"Cov({', '.join(names)})"] = sp.Mul(*slopes)
+    return [display(lhs, rhs) for lhs, rhs in sorted(found.items())]
 
 
 def _mark(x: sp.Symbol) -> str:

@@ -68,7 +68,7 @@ def headed(limit: Limit, rename: Callable[[str], str]) -> list[str]:
 
 def _overlaps(limit: Limit) -> list[str]:
     lines = ["", "Each is O(1) as d grows; u, w, b, c are the network's, X the sample:"]
-    for row in definitions(limit):
+    for row in definitions(limit, limit.systems):
         value = f" = {typed(row.value)}" if row.value is not None else ""
         where = ", ".join(row.phases)
         lines.append(f"  {row.symbol}{value}: {plain_prose(row.meaning)} ({where})")

@@ -20,6 +20,7 @@ from ..symbols.notation import symbol
 from .model import Model, suffix
 
 Pattern = tuple[int, ...]
+"""The signs of the features in a class, or of one sample: its label, not averaged."""
 
 MOST_UNITS = 3  # features for which the equations of n samples are derived
 
@@ -37,6 +38,13 @@ def spelled(pattern: Pattern) -> str:
 def mark(pattern: Pattern) -> str:
     """``"pm"``: how a name carries a pattern."""
     return "".join("p" if s > 0 else "m" for s in pattern)
+
+
+def labels(features: int) -> tuple[sp.Symbol, ...]:
+    """The label of a sample: a sign ``y``, or ``y_1``, ``y_2``, ... of each feature."""
+    numbers = range(1, features + 1)
+    names = ["y"] if features == 1 else [f"y_{k}" for k in numbers]
+    return tuple(sp.Symbol(x, real=True) for x in names)
 
 
 def every_pattern(features: int) -> tuple[Pattern, ...]:

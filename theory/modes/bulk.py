@@ -13,7 +13,7 @@ from ..phases.bulk import regular
 from ..phases.loss import at_large_d
 from ..symbols.indexed import DIRECTION, MODE, family, over_directions, over_modes
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Step, System, numbered, said
+from ..symbols.system import Step, System, numbered, said
 from ..windows.search import S_PHASE, Window
 from .posterior import LOADING, SIZES
 
@@ -32,7 +32,7 @@ def ridge_of(model: Model) -> sp.Expr:
 
 
 def mode_loss(model: Model, rho: sp.Expr, size: sp.Expr) -> sp.Expr:
-    r"""Loss per dimension and row of one mode with $|\mu|^2/d = \rho$. (L11)
+    r"""Loss per dimension and row of one mode with $|\mu|^2/d = \rho$. (L2)
 
     $$ (1-c\beta)^2(\rho+\sigma^2) + c^2\alpha^2 - 2(1-c\beta)(\rho m + \sigma a)
        + 2c\alpha e + \Big(1+\frac{\lambda}{N}\Big)(\rho m^2 + n a^2 + N e^2), $$
@@ -54,7 +54,7 @@ def mode_loss(model: Model, rho: sp.Expr, size: sp.Expr) -> sp.Expr:
 
 
 def mode_minimum(model: Model) -> tuple[dict[str, sp.Expr], sp.Expr, sp.Expr]:
-    r"""Minimise (L11) over `u`: overlaps at a given skip, and what is left of the loss.
+    r"""Minimise (L2) over `u`: overlaps at a given skip, and what is left of the loss.
 
     The minimum is $(1-c\beta)^2 A_k + c^2\alpha^2 B_k$: returns the overlaps (in `c`),
     $A_k$ and $B_k$, in plain `rho` and `n`.
@@ -73,7 +73,7 @@ def mode_minimum(model: Model) -> tuple[dict[str, sp.Expr], sp.Expr, sp.Expr]:
 
 
 def unexplained(model: Model) -> tuple[sp.Expr, sp.Expr]:
-    """The rest of ``x1``, ``x0`` after the indicators, per row and dimension. (L12)"""
+    """The rest of ``x1``, ``x0`` after the indicators, per row and dimension. (L3)"""
     _, a, b = mode_minimum(model)
     if not model.data.samples:
         return model.target.sigma**2, sp.S.One
@@ -130,12 +130,12 @@ def _steps(model: Model) -> tuple[Step, ...]:
             "Every field diverges, so unit `k` is 1 on the rows of mode `k` and 0 on "
             "all others. The loss per row of a mode with `|mu|^2 = rho d` is",
             mode_loss(model, symbol("rho"), symbol("n")),
-            "L11",
+            "L2",
         ),
         Step(
             "Minimised over `u`, per row and dimension, it leaves of `x1`",
             sp.Eq(A, a, evaluate=False),
-            "L12",
+            "L3",
         ),
         Step("and of `x0`", sp.Eq(B, b, evaluate=False)),
         Step("so that the skip is `c = beta A/(alpha^2 B + beta^2 A)`."),
@@ -151,7 +151,7 @@ def bulk_parameters(model: Model, window: Window) -> tuple[sp.Symbol, ...]:
 
 
 def bulk_sampling(model: Model, window: Window) -> System:
-    r"""The flow of a sample of mode `k`, decided before, and of the bulk. (S7)-(S8)
+    r"""The flow of a sample of mode `k`, decided before, and of the bulk. (M1)-(M4)
 
     $$ \dot M_k = \gamma M_k + \zeta(1-c\beta)\frac{N_k}{N_k+\lambda}, \qquad
        \dot V = 2\gamma V, $$
@@ -169,18 +169,14 @@ def bulk_sampling(model: Model, window: Window) -> System:
     mean, bulk = family("M")[MODE], symbol("V")
     variance = window.alpha**2
     variance += window.beta**2 * (A / B).subs(known) if window.variance else 0
-    solution = (
-        Equation("S0", mean, share * window.beta, "exact"),
-        Equation("Q20", bulk, variance, "exact"),
-    )
+    closed = {mean: share * window.beta, bulk: variance}
+    flows = {mean: gamma * mean + drive * share, bulk: 2 * gamma * bulk}
+    solution = numbered("M", closed, len(flows) + 1, "exact")
     return System(
         name="sampling",
         kind="flow",
         time=S_PHASE,
-        equations=(
-            Equation("S7", mean, gamma * mean + drive * share),
-            Equation("S8", bulk, 2 * gamma * bulk),
-        ),
+        equations=numbered("M", flows),
         parameters=bulk_parameters(model, window),
         initial=tuple((eq.lhs, eq.rhs.subs(S_PHASE, 0)) for eq in solution),
         solution=solution,

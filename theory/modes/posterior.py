@@ -25,7 +25,7 @@ from ..symbols.indexed import (
     over_modes,
 )
 from ..symbols.notation import symbol
-from ..symbols.system import Equation, Status
+from ..symbols.system import Equation, Status, numbered
 from ..windows.search import Window
 
 P, LOADING, DELTA = family("p"), family("L"), family("delta")
@@ -60,21 +60,24 @@ class Scales:
             size = self.slope * self.shift * over_directions(loading**2)
         return self.prior + seen - size / 2
 
-    def posterior(self, status: Status = "asymptotic") -> tuple[Equation, Equation]:
-        """The field and the posterior of each mode. (P1)-(P2)"""
-        return (
-            Equation("P1", FIELD[MODE], self.field(Y[DIRECTION]), status),
-            Equation("P2", POSTERIOR[MODE], Softmax(FIELD[MODE], MODE), status),
-        )
+    def posterior(
+        self, status: Status = "asymptotic", first: int = 1
+    ) -> tuple[Equation, ...]:
+        """The field and the posterior of each mode. (P1)-(P2), in a window (P3)-(P4)"""
+        field = self.field(Y[DIRECTION])
+        values = {FIELD[MODE]: field, POSTERIOR[MODE]: Softmax(FIELD[MODE], MODE)}
+        return numbered("P", values, first, status)
 
 
-def exact_scales(model: Model) -> tuple[Denoiser, Scales, sp.Expr]:
+def exact_scales(
+    model: Model, bayes: Denoiser | None = None
+) -> tuple[Denoiser, Scales, sp.Expr]:
     r"""The denoiser, the scales at `d`, and $|\mu|$ of a unit loading. (D1)
 
     $E[x_1|x] = (\beta\sigma^2/\Delta)\,x + (\alpha^2/\Delta) \sum_k\mu_k\pi_k(x)$ with
     $\pi_k \propto p_k \exp(\beta\mu_k\cdot x/\Delta - \beta^2|\mu_k|^2/(2\Delta))$.
     """
-    bayes = exact_denoiser(model)
+    bayes = exact_denoiser(model) if bayes is None else bayes
     size = D ** (HALF - DELTA[DIRECTION])
     return (
         bayes,

@@ -6,6 +6,8 @@ import sympy as sp
 
 from ..models.model import Model, Modes
 from ..models.modes import Level, Parting
+from ..phases.denoiser import Denoiser
+from ..phases.loss import ALPHA, BETA
 from ..symbols.indexed import DIRECTION, MODE, OTHER, over_directions, over_modes
 from ..symbols.system import Step
 from .posterior import LOADING, POSTERIOR, exact_scales
@@ -20,13 +22,15 @@ def chapters(model: Model, target: Modes) -> Chapters:
 
 def setting(model: Model) -> tuple[Step, ...]:
     """The target, the interpolant, the network and the exact denoiser."""
-    bayes, scales, size = exact_scales(model)
+    bayes, scales, size = exact_scales(model, Denoiser(model, ALPHA, BETA))
+    delta = sp.Symbol("Delta", real=True)
     field, posterior = scales.posterior()
     mean = sp.IndexedBase("mu")
     product = over_directions(LOADING[MODE, DIRECTION] * LOADING[OTHER, DIRECTION])
     vector = sp.Symbol("x")
-    denoiser = bayes.skip * vector + bayes.residual_gain * over_modes(
-        mean[MODE] * POSTERIOR[MODE]
+    push = over_modes(mean[MODE] * POSTERIOR[MODE])
+    denoiser = (bayes.skip * vector + bayes.residual_gain * push).subs(
+        bayes.delta, delta
     )
     who = "`n_k` samples of mode k" if model.data.samples else "the population"
     return (
@@ -52,10 +56,15 @@ def setting(model: Model) -> tuple[Step, ...]:
         Step(
             "The autoencoder at each time is `f(x) = c x + sum_k u_k softmax_k("
             f"w_k.x/sqrt(d) + b_k)`, trained on {who}. Given the mode, `(x1, x)` is "
-            "Gaussian; with `y_j = e_j.x` the log posterior of mode `k` is, up to a "
-            "common shift,"
+            "Gaussian; with `Delta` the variance of a coordinate of `x`,",
+            _equal(delta, bayes.delta),
         ),
-        Step("", _equal(field.lhs, field.rhs), field.label),
+        _say(
+            "and `y_j = e_j.x`, the log posterior of mode `k` is, up to a shift,",
+            field.lhs,
+            field.rhs.subs(bayes.delta, delta),
+            field.label,
+        ),
         Step("", _equal(posterior.lhs, posterior.rhs), posterior.label),
         _say("and the denoiser `E[x1|x]` is", sp.Symbol("f"), denoiser, "D1"),
     )

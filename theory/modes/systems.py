@@ -95,7 +95,7 @@ def sampling(model: Model, window: Window) -> System:
         kind="flow",
         time=S_PHASE,
         equations=(Equation("S1", y, rate * y + drive * scales.kept * push),),
-        observables=scales.posterior(),
+        observables=scales.posterior(first=3),
         parameters=(*SIZES, *FAMILIES, model.target.sigma, *_kappas(window)),
         steps=said(
             "Project the velocity on the directions of the window. Modes that "
@@ -162,6 +162,9 @@ def exact_flow(model: Model) -> System:
         parameters=(*SIZES, *FAMILIES, DELTA.label, model.target.sigma, D),
         initial=((bulk, start**2),),
         status="exact",
+        steps=said(
+            "`y_j` is the projection `e_j.X`; `xi` and `pi` are (P1), (P2) at it."
+        ),
     ).check()
 
 

@@ -14,7 +14,7 @@ from itertools import groupby
 
 import sympy as sp
 
-from ..symbols.gaussian import G2, Average
+from ..symbols.gaussian import G2, Average, G
 from .exactness import fingerprint
 from .sums import unit_of
 
@@ -50,12 +50,24 @@ def find_fields(exprs: Exprs, known: dict[sp.Symbol, sp.Expr] | None = None) -> 
     for alike in fresh.values():
         swap |= dict.fromkeys(alike, names[alike[0]])
     found = Fields(named | {x: e for e, x in swap.items() if x not in named})
+    partners = alone_of(found.named)
     for node, same_law in upright.items():
         body = _inserted(same_law.integrand, swap)
-        name = sp.Symbol(f"E[{sp.sstr(body)}]", real=True)
+        name = sp.Symbol(f"E[{sp.sstr(body.xreplace(partners))}]", real=True)
         found.bodies[name], found.short[node] = body, name
     found.named = dict(sorted(found.named.items(), key=lambda row: str(row[0])))
     return found
+
+
+def alone_of(named: dict[sp.Symbol, sp.Expr]) -> dict[sp.Symbol, sp.Symbol]:
+    """Return for a second field of a pair, which has `G2`, the field of its mean.
+
+    The pair is jointly Gaussian: in print it is told by its covariance.
+    """
+    means = {sp.expand(e).subs(G, 0): x for x, e in named.items() if not e.has(G2)}
+    centres = {x: e.subs({G: 0, G2: 0}) for x, e in named.items() if e.has(G2)}
+    found = {x: means.get(sp.expand(e)) for x, e in centres.items()}
+    return {x: y for x, y in found.items() if y is not None}
 
 
 def _matched(

@@ -37,7 +37,7 @@ def indexed_sheet(system: System, model: Model | None) -> Sheet:
 
 
 def _letter_rest(sheet: Sheet, model: Model) -> None:
-    """Write `A` (L12) where samples make it a sum over the modes."""
+    """Write `A` (L3) where samples make it a sum over the modes."""
     if not model.data.samples:
         return
     for letter, value in zip((A, B), unexplained(model), strict=True):
@@ -115,6 +115,8 @@ def _name_delta(sheet: Sheet, model: Model) -> None:
         return
     every = [*sheet.rows.values(), *sheet.names.values()]
     sums = {x for row in every for x in sp.sympify(row).atoms(sp.Add)}
+    if not any(x.has(TAU) for x in sums):  # of the phase in which tau is s
+        whole = whole.subs(TAU, S_PHASE)
     swap = {x: DELTA_LETTER for x in sums if sp.expand(x - whole) == 0}
     if not swap:
         return

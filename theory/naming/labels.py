@@ -8,7 +8,7 @@ class has numbers of its own, terms that are alike but for the class are one sum
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from itertools import combinations
 from math import prod
@@ -16,6 +16,7 @@ from math import prod
 import sympy as sp
 from sympy.printing.precedence import PRECEDENCE
 
+from ..models.classes import labels
 from .fields import MARK
 from .sums import cost, is_average, tidy
 
@@ -81,6 +82,30 @@ def _labelled(value: sp.Expr, swap: dict[sp.Symbol, sp.Expr], p: sp.Expr) -> sp.
     )
 
 
+def with_labels(
+    row: sp.Expr, signs: Collection[sp.Symbol], bodies: dict[sp.Symbol, sp.Expr]
+) -> sp.Expr:
+    """Return a row with the labels of its averages inside them, ``E[y_1*phi(H_1)]``.
+
+    `bodies` holds what averages stand for; those that are new are added.
+    """
+    found = []
+    for term in sp.Add.make_args(sp.expand(row)):
+        powers = term.as_powers_dict()
+        inside = [x for x in powers if is_average(x)]
+        if len(inside) != 1:
+            found.append(term)
+            continue
+        (average,) = inside
+        even = sp.Mul(*(y ** powers[y] for y in signs if y in powers))
+        odd = sorted((y for y in signs if powers.get(y, 0) % 2), key=str)
+        marks = "".join(f"{y}*" for y in odd)
+        name = sp.Symbol(f"E[{marks}{str(average)[2:-1]}]", real=True)
+        bodies[name] = sp.Mul(*odd) * bodies[average]
+        found.append(term / even / average * name)
+    return sp.Add(*found)
+
+
 # --------------------------------------------------------------- sums over the classes
 
 
@@ -118,12 +143,6 @@ def signs_of(mark: str) -> tuple[int, ...]:
     """Return the signs of the features in a class."""
     words = {"plus": (1,), "minus": (-1,)}
     return words.get(mark) or tuple(1 if x == "p" else -1 for x in mark)
-
-
-def labels(count: int) -> list[sp.Symbol]:
-    """Return the label, or the labels of several features."""
-    names = [Y] if count == 1 else [f"{Y}_{k}" for k in range(1, count + 1)]
-    return [sp.Symbol(x, real=True) for x in names]
 
 
 def remarked(expr: sp.Expr, mark: str) -> sp.Expr:

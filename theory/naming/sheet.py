@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
+from ..models.classes import labels
 from ..models.model import Model, suffix
 from ..phases.bulk import letter_values
 from ..symbols.gaussian import (
@@ -27,7 +28,7 @@ from ..symbols.notation import symbol
 from ..symbols.system import Equation, System
 from .fields import Fields, find_fields
 from .general import ALPHA, BETA, DOTS, Lettering, is_short
-from .labels import ClassSum, expanded, over_labels, summed
+from .labels import ClassSum, expanded, over_labels, summed, with_labels
 from .relations import OBJECTIVE, in_overlaps
 from .sums import (
     DELTA,
@@ -69,6 +70,7 @@ class Sheet:
     over: dict[sp.Symbol, sp.Expr] = field(default_factory=dict)
     given: dict[sp.Symbol, sp.Expr] = field(default_factory=dict)
     labelled: bool = False  # the fields are one, H with the label y
+    signs: dict[sp.Symbol, sp.Expr] = field(default_factory=dict)  # open, with weights
     known: dict[sp.Symbol, tuple[str, int]] = field(default_factory=dict)
     unit: str = "tanh"  # what a `OpenUnit` of the rows is
 
@@ -77,6 +79,9 @@ class Sheet:
         whole = self._averaged(self._named(expanded(expr)))
         used = whole.free_symbols & set(self.known)
         known = {x: self.restored(self.rows[self.known[x]]) for x in used}
+        for y, p in self.signs.items():
+            up, down = (whole.xreplace({y: sp.Integer(s)}) for s in (1, -1))
+            whole = p * up + (1 - p) * down
         return self._given(with_unit(whole.xreplace(known), self.unit))
 
     def _named(self, expr: sp.Expr) -> sp.Expr:
@@ -147,6 +152,8 @@ def make_sheet(system: System, schedule: Lettering, model: Model | None) -> Shee
     sheet.rows = {k: x.xreplace(swap) for k, x in sheet.rows.items()}
     _spell_units(sheet, model)
     _name_fields(sheet, system)
+    if model is not None:
+        _open_labels(sheet, model)
     _count(sheet)
     _rows_named(sheet)
     _traditional(sheet)
@@ -255,6 +262,17 @@ def _with_delta(expr: sp.Expr, name: sp.Symbol) -> sp.Expr:
         if size.is_Number and size != 0 and sp.expand(node - size * DELTA) == 0:
             found[node] = size * name
     return written(expr.xreplace(found), DELTA, name)
+
+
+def _open_labels(sheet: Sheet, model: Model) -> None:
+    """Take averages over the label too where it was left open."""
+    weights = [f.p for f in model.target.features]
+    signs = dict(zip(labels(len(weights)), weights, strict=True))
+    if any(x.has(*signs) for x in sheet.fields.values()):
+        sheet.rows = {
+            k: with_labels(x, signs, sheet.averages) for k, x in sheet.rows.items()
+        }
+        sheet.signs, sheet.labelled = signs, True
 
 
 def _over_labels(sheet: Sheet, model: Model) -> None:

@@ -444,10 +444,10 @@ def frozen(model: Model, window: Window) -> System:
     names = window_parameters(model, window)
     steps = said(
         "With frozen noise the rows `s_ij x0` of a unit are orthogonal: "
-        "`w_j = (K/sqrt(d)) sum_i s_ij x0` gives every training row a field "
-        "`K s_ij` at ridge cost `ridge_w n K^2/d -> 0`, so the labels are "
-        "fitted and every unit saturates on the training rows. The field of a "
-        "fresh `X` is `O(K/sqrt(d))`: the weights are not learned and the "
+        "`w_j = (chi/sqrt(d)) sum_i s_ij x0`, with any number `chi`, gives every "
+        "training row a field `chi s_ij` at ridge cost `ridge_w n chi^2/d -> 0`, so "
+        "the labels are fitted and every unit saturates on the training rows. The "
+        "field of a fresh `X` is `O(chi/sqrt(d))`: the weights are not learned and the "
         "biases are undetermined."
     )
     return System(
@@ -460,7 +460,7 @@ def mse(model: Model, window: Window) -> System:
     sigma2 = model.target.sigma**2
     bulk = window.alpha**2 + sigma2 * window.beta**2
     value = power_limit(sigma2 * window.alpha**2 / bulk)
-    label = 2 * len(model.target.features) + 3
+    label = 2 * max(1, len(model.target.features)) + 3
     equations = numbered("M", {symbol("mse"): value}, label)
     names = tuple(dict.fromkeys(parameters_of(model) + bulk_parameters(model, window)))
     return System("mse", "closed", S_PHASE, equations, names).check()

@@ -9,14 +9,22 @@ the samples' noises are orthogonal up to d^(-1/2).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from math import lcm
 
 import sympy as sp
 
-from ..models.classes import Classes, Pattern, classes_of, every_pattern, mark, overlap
+from ..models.classes import (
+    Classes,
+    Pattern,
+    classes_of,
+    every_pattern,
+    labels,
+    mark,
+    overlap,
+)
 from ..models.model import D, Feature, Model, named
 from ..symbols import gaussian
 from ..symbols.notation import symbol
@@ -56,6 +64,7 @@ class Loss:
 
     model: Model
     units: tuple[int, ...]
+    labelled: bool = False  # of one sample, whose label y is not averaged over
 
     @cached_property
     def data(self) -> Classes | None:
@@ -69,8 +78,19 @@ class Loss:
 
     @property
     def patterns(self) -> tuple[Pattern, ...]:
-        """The signs of the classes."""
+        """The signs of the classes; the label of the one sample, if that is open."""
+        if self.labelled:
+            return (labels(len(self.units)),)
         return self.data.patterns if self.data else every_pattern(len(self.units))
+
+    def over_labels(self, expr: sp.Expr) -> sp.Expr:
+        """The average of an expression in the label over the signs, as they come."""
+        whole = replace(self, labelled=False)
+        found = []
+        for c in whole.patterns:
+            at = dict(zip(self.patterns[0], c, strict=True))
+            found.append(whole.share(c) * expr.xreplace(at))
+        return sp.Add(*found)
 
     def signs(self, c: Pattern) -> dict[int, int]:
         """The sign of each feature in class `c`."""
@@ -78,6 +98,8 @@ class Loss:
 
     def share(self, c: Pattern) -> sp.Expr:
         """The share of class `c` among the rows."""
+        if self.labelled:
+            return sp.S.One
         if self.data:
             return self.data.count(c) / self.data.size
         p = {k: self.model.target.features[k - 1].p for k in self.units}

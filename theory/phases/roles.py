@@ -71,7 +71,7 @@ def roles_of(model: Model) -> Roles:
     found = TABLE[case]
     if auto.tied:
         found = replace(found, training=None, correction=None)
-    if auto.activation == "sign":
+    if auto.activation.endswith("sign"):
         found = replace(found, training=None)
     if case is Case.TWO_MODES and (auto.tied or not auto.bias):
         found = replace(found, projected=None)

@@ -2,10 +2,13 @@ r"""Gradient flow in training time, at one fixed time of the interpolant."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from itertools import product
 
 import sympy as sp
 
+from ..models.classes import labels
 from ..models.model import Model
 from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
@@ -21,8 +24,8 @@ def training(model: Model, window: Window) -> System:
     -\frac12 \partial_{b_j}$ of the loss per dimension, in units of $d^{-2\delta}$, of
     the units of a window; the overlaps close by the Gram rule (G5).
     """
-    loss = Loss(model, window.features)
-    alone = len(loss.units) == 1
+    alone = len(window.features) == 1
+    loss = Loss(model, window.features, labelled=not alone)
     total = window_loss(loss, window)
     rho = [model.target.features[j - 1].rho for j in loss.units]
     if alone:
@@ -31,7 +34,8 @@ def training(model: Model, window: Window) -> System:
     count = len(rho)
     rates = (*(1 / x for x in rho), *(sp.S.One for _ in rho))
     raw = total.xreplace({x: dummy / root for x, (dummy, root) in scaled.items()})
-    flow = gram_flow(lambda x: sp.diff(raw, x), gram, 2 * count, rates)
+    slope = _slopes(raw, loss)
+    flow = gram_flow(slope, gram, 2 * count, rates)
     names = {dummy: x for x, (dummy, _) in scaled.items()}
     back = {dummy: root * x for x, (dummy, root) in scaled.items()}
     rows: dict[sp.Symbol, sp.Expr] = {}
@@ -41,28 +45,46 @@ def training(model: Model, window: Window) -> System:
             if not isinstance(entry, sp.Dummy):
                 root = scaled[entry][1] if entry in scaled else sp.S.One
                 rows[entry] = flow[i, k].xreplace(back) / root
-    rows |= {b: -sp.diff(total, b) / 2 for b in map(loss.bias, loss.units) if b != 0}
+    biases = [b for b in map(loss.bias, loss.units) if b != 0]
+    rows |= {b: -slope(b).xreplace(back) / 2 for b in biases}
     if alone:  # short enough to be collected by their averages
         rows = {x: tidy(to_averages(sp.expand(e))) for x, e in rows.items()}
-    else:
-        rows = {x: to_averages(e) for x, e in rows.items()}
     # an overlap with the mean is at most as long as the vector (Cauchy and Schwarz)
     m, omega, q, r = (
         loss.pair(x, *loss.units[:1] * 2) for x in ("m", "omega", "q", "r")
     )
     domain = m**2 <= q, omega**2 <= r
+    own = labels(count) if loss.labelled and model.autoencoder.lettered else ()
     return System(
         name="training",
         kind="flow",
         time=symbol("train_time"),
         equations=numbered("G", rows, 6),
-        parameters=(*window_parameters(model, window), S_PHASE),
+        parameters=(*window_parameters(model, window), S_PHASE, *own),
         domain=domain if alone and not model.data.samples else (),
         steps=said(
             "Differentiate the window's loss in the overlaps and apply the Gram "
             "rule (G5); `v` does not enter the loss and is left out."
         ),
     ).check()
+
+
+def _slopes(total: sp.Expr, loss: Loss) -> Callable[[sp.Symbol], sp.Expr]:
+    """The slopes of a loss in its overlaps, those of several units averaged.
+
+    For print the label of the sample stays, and the averages are over it too.
+    """
+
+    @cache
+    def slope(x: sp.Symbol) -> sp.Expr:
+        found = sp.diff(total, x)
+        if not loss.labelled:
+            return found
+        if not loss.model.autoencoder.lettered:
+            found = loss.over_labels(found)
+        return to_averages(found)
+
+    return slope
 
 
 def _gram(loss: Loss) -> tuple[sp.Matrix, dict]:

@@ -194,7 +194,13 @@ def inline(text: str) -> str:
     text = re.sub(r"(?<=\))_(\w+)", r"_{\1}", text)
     for typed, shown in _SIGNS:
         text = text.replace(typed, shown)
+    text = re.sub(r"(?<=\w)\[([a-z](?:, [a-z])*)\]", _subscript, text)
     return re.sub(r"(?<=[\w}])\.(?=[\\A-Za-z])", r"\\cdot ", text)
+
+
+def _subscript(match: re.Match[str]) -> str:
+    """The indices of a family, ``[k, j]``."""
+    return f"_{{{match[1].replace(', ', ' ')}}}"
 
 
 _SIGNS = (
@@ -220,10 +226,11 @@ _TYPED = {
     "sign": r"\mathrm{sign}",
     "Delta": r"\Delta",
     "erf": r"\mathrm{erf}",
+    "Cov": r"\mathrm{Cov}",
     "softmax": r"\mathrm{softmax}",
 } | {
     x: f"\\{x}"
-    for x in ("sum", "tanh", "log", "mu", "Lambda", "alpha", "beta", "delta")
+    for x in ("sum", "tanh", "log", "mu", "Lambda", "alpha", "beta", "chi", "delta")
 }
 
 

@@ -64,7 +64,7 @@ QUICK = ReportSettings(
 UNITS_FULL = replace(
     FULL, dims=(1000, 3000, 10_000, 30_000), seeds=4, cells=8, sampled_dims=()
 )
-UNITS_QUICK = ReportSettings((1000, 3000, 10_000), 3, (0.5, 1.0), 4, 10_000, (), 0, 0)
+UNITS_QUICK = ReportSettings((1000, 3000, 10_000), 3, (0.5, 1.0), 8, 10_000, (), 0, 0)
 
 
 MOST_STRETCH = 1.5

@@ -24,7 +24,7 @@ def run(
         bool,
         Option(
             "--quick",
-            help="Train fewer networks: a minute, several for three features.",
+            help="Train fewer networks: under a minute.",
         ),
     ] = False,
     force: Annotated[

@@ -14,9 +14,10 @@ from dilaton import Model
 from dilaton.theory.document.derivation import blocks, render
 from dilaton.theory.document.formula import mathml
 from dilaton.theory.models.model import VARIANCE_EXPLODING, product, two_modes
+from dilaton.theory.models.spec import parse_spec
 from dilaton.theory.symbols.latex import latex
 
-from ...cases import POPULATION, derived, limit_of
+from ...cases import POPULATION, THREE_MODES, derived, limit_of
 
 ANSWER = 1.0  # processor seconds: what a second derivation may take
 LABEL = re.compile(r"\(([A-Z]\d+(?:\.\d+)*)\)")
@@ -27,8 +28,10 @@ FORMS = ("text", "markdown", "latex")
 FROZEN = pytest.param("frozen", marks=pytest.mark.slow)
 
 
-@pytest.fixture(scope="module", params=["population", FROZEN, "two features"])
+@pytest.fixture(scope="module", params=["population", FROZEN, "two features", "modes"])
 def limit(request):
+    if request.param == "modes":
+        return derived(parse_spec(THREE_MODES).model)
     if request.param == "two features":
         return derived(Model(product(0, "1/4")))
     return limit_of(request.param)
@@ -229,8 +232,9 @@ def test_only_latex_has_a_fragment(tmp_path):
 
 def test_the_setting_has_the_whole_network(limit):
     text = render(limit, "text")
-    (line,) = re.findall(r"f\(x\) = c x \+ (.*?) with", " ".join(text.split()))
-    assert line.startswith(("u phi(w.x/sqrt(d)", "sum_j u_j phi(w_j.x/sqrt(d)"))
+    (line,) = re.findall(r"f\(x\) = c x \+ (.*?)(?: with|, )", " ".join(text.split()))
+    units = ("u phi(w.x/sqrt(d)", "sum_j u_j phi(w_j.x/sqrt(d)", "sum_k u_k softmax_k(")
+    assert line.startswith(units)
 
 
 def test_brackets_and_accents_belong_to_what_they_stand_on():

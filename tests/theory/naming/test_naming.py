@@ -42,6 +42,7 @@ COLUMNS = 100
 MODELS = {
     "population": Model(two_modes()),
     "samples": Model(two_modes(), data=Data(samples=True)),
+    "two features at once": Model(product(0, 0)),
     "trigonometric, two windows": Model(product(0, "1/4"), TRIGONOMETRIC),
     "erf, preserving": Model(two_modes(), VARIANCE_PRESERVING, Autoencoder("erf")),
     "exploding": Model(two_modes(), VARIANCE_EXPLODING),
@@ -116,6 +117,21 @@ def test_a_wrong_definition_is_seen():
     rows = system_rows(own)
     bad = [k for k in rows if not equal_values(sheet.restored(sheet.rows[k]), rows[k])]
     assert ("observable", 2) in bad
+
+
+def test_an_average_over_the_label_is_one_over_the_classes():
+    """The flow that is printed, with one label, against the one of all classes."""
+    model = MODELS["two features at once"]
+    (phase, _) = derived(model).phases
+    general = general_phase(phase).training
+    sheet = make_sheet(general, phase_schedule(phase), model)
+    turned = {y: 1 - p for y, p in sheet.signs.items()}
+    for i in (0, 8, 17):  # m_1, an overlap of w, a bias
+        value, row = phase.training.equations[i].rhs, sheet.rows["equation", i]
+        assert len(str(row)) < len(str(value)) / 3
+        assert equal_values(sheet.restored(row), value, 1)
+        wrong = replace(sheet, signs=turned)
+        assert not equal_values(wrong.restored(row), value, 1)
 
 
 @pytest.mark.parametrize("name", CASES)
