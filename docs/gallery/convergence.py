@@ -3,8 +3,8 @@
 import dilaton
 from dilaton.show import plots
 from dilaton.show.display import axis_label
-from dilaton.torchcheck.study.confirm import distances
 from dilaton.torchcheck.study.converge import converge
+from dilaton.torchcheck.study.figures import distances
 
 SHOWN = ("m", "omega", "b", "q")
 

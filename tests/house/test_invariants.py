@@ -206,24 +206,6 @@ def mode_loss(x, k=1.5, p=0.8):
     return 2 - 2 * x["m"] * first + x["q"] * second
 
 
-def test_the_known_minimum_of_sixteen_samples():
-    """kappa s = 1.5; networks trained at d = 1e5 have omega = 1.12."""
-    system = limit_of("samples").phase("weights").learned
-    found = minimise(system, [0.75], POINT | SAMPLES)
-    known = {
-        "omega": 1.11736,
-        "zeta_plus": 0.04298,
-        "zeta_minus": -0.18623,
-        "b": 0.69352,
-        "m": 1.02368,
-        "a_plus": 0.06807,
-        "a_minus": -0.04624,
-        "r": 1.37655,
-    }
-    for name, value in known.items():
-        assert found[name][0, 0] == pytest.approx(value, abs=1e-5)
-
-
 # -------------------------------------------------- one curve, two times
 
 

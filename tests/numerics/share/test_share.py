@@ -158,19 +158,6 @@ def test_many_samples_give_the_population(samples, population):
         np.testing.assert_allclose(found[name][0, :2], wanted[name][0, :2], rtol=1e-3)
 
 
-@pytest.mark.parametrize("kappa", [1.0, 2.0, 4.0])
-def test_the_population_share_is_the_exact_one(population, kappa):
-    found = solve_rows(population, PAPER | {"kappa": kappa}, [1.0])
-    exact = mixture_share(kappa, 0.8)
-    assert found["share_plus"][0] == pytest.approx(exact, abs=1e-12)
-
-
-def test_the_second_phase_of_the_population(population):
-    found = solve_rows(population, PAPER | {"sigma": 1.5}, [1.0])
-    assert found["mode_mean"][0] == pytest.approx(1)
-    assert found["bulk_variance"][0] == pytest.approx(2.25)
-
-
 def test_symmetric_data_are_shared_evenly(samples):
     even = PAPER | {"n_plus": 64}
     assert solve_rows(samples, even, [1.0])["share_plus"][0] == pytest.approx(0.5)

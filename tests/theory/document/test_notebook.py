@@ -53,6 +53,8 @@ def test_every_record_is_typeset_and_fits(limit):
         assert text.count("$") % 2 == 0
         for line in displayed(text):
             assert width(line) < WIDE + TAGGED, line
+        for equation in getattr(record, "equations", ()):
+            assert f"({equation.label})" in text
 
 
 def test_the_dilation_is_factored_as_in_text(limit):
