@@ -44,10 +44,6 @@ class TimeNodes:
     tau: np.ndarray
     weight: np.ndarray
 
-    def mass(self, low: float, high: float) -> float:
-        """Return the share of times in [low, high]."""
-        return float(self.weight[(self.tau >= low) & (self.tau <= high)].sum())
-
 
 def time_nodes(
     density: Density, point: Mapping[str, float], interpolant: Interpolant | None

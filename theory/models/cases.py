@@ -8,9 +8,8 @@ r"""The cases of the theory: `case_of` decides once which one a model is.
 | `CLASSES` | samples of a product mixture | a smooth unit per feature | a minimum |
 | `FROZEN` | samples with frozen noise draws | untied units | labels alone: degenerate |
 
-Ask ``case_of(model) is Case.FROZEN`` or ``case_of(model).samples`` in place of looking
-at the fields of a model; the derivation that serves each role in each case is in
-`theory.phases.roles`.
+Ask ``case_of(model) is Case.FROZEN`` in place of looking at the fields of a model; the
+derivation that serves each role in each case is in `theory.phases.roles`.
 """
 
 from __future__ import annotations
@@ -33,11 +32,6 @@ class Case(Enum):
     TWO_MODES = "two-modes"
     CLASSES = "classes"
     FROZEN = "frozen"
-
-    @property
-    def samples(self) -> bool:
-        """Whether the network is trained on samples and not on the population."""
-        return self not in (Case.BAYES, Case.POPULATION)
 
 
 @cache

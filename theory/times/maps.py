@@ -380,7 +380,7 @@ def _one(part: str, model: Model | None) -> TimeMap:
     if name not in OF_A_MODEL:
         raise DerivationError(
             f"`parse_map` reads maps that have a formula, but `{name}` is known as "
-            "numbers only. Make it with `dilaton.numerics.times.make_grid`."
+            "numbers only. Make it with `dilaton.numerics.times.grid.make_grid`."
         )
     if model is None:
         raise ModelError(
