@@ -32,8 +32,17 @@ DEAREST = (
     "share/test_best_grid.py",
     "minima/test_processors.py",
 )
-# They print the same models, so one worker derives these for all of them.
-PRINTERS = ("document/", "exports/", "naming/", "face/test_where", "face/test_display")
+# They print the same models, so one worker derives and writes these for all of them.
+PRINTERS = (
+    "document/",
+    "exports/",
+    "naming/",
+    "face/test_display",
+    "face/test_report",
+    "face/test_where",
+    "house/test_docs",
+    "house/test_options",
+)
 
 
 def pytest_configure(config):
