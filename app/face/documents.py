@@ -14,12 +14,14 @@ from .. import __version__
 from ..files import code_digest
 from ..numerics.codegen.cache import remembered
 from ..theory.models.spec import Spec
+from .page import page
 
 Form = Literal[
     "text",
     "latex",
     "fragment",
     "markdown",
+    "html",
     "json",
     "sympy",
     "mathematica",
@@ -29,7 +31,7 @@ Form = Literal[
 
 
 def document(spec: Spec, form: Form) -> str:
-    """Return the derivation of `spec` as text, a document, JSON or code."""
+    """Return the derivation of `spec` as text, a document, a page, JSON or code."""
     structure = json.dumps(spec.structure, sort_keys=True)
     key = f"document {form}\n{__version__} {code_digest('theory')}\n{structure}"
     return remembered(key, lambda: _derived(spec, form))
@@ -37,7 +39,8 @@ def document(spec: Spec, form: Form) -> str:
 
 def _derived(spec: Spec, form: Form) -> str:
     from ..theory.derive import derive
-    from ..theory.document.derivation import render
+    from ..theory.document.derivation import blocks, render
+    from ..theory.document.html import body
     from ..theory.exports.languages import LANGUAGES
 
     limit = derive(spec.model)
@@ -45,6 +48,9 @@ def _derived(spec: Spec, form: Form) -> str:
         return limit.citations()
     if form in LANGUAGES:
         return LANGUAGES[form](limit)
+    if form == "html":
+        every = ("",)  # heading is open
+        return page("A derivation", ["<h1>Derivation</h1>", body(blocks(limit), every)])
     return render(limit, cast("Any", form))
 
 

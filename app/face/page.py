@@ -34,19 +34,19 @@ def cards(values: Sequence[tuple[str, str]]) -> str:
     """Return (number, meaning) pairs as a row of cards."""
     inside = "".join(
         f'<div class="card"><b>{html.escape(number)}</b>'
-        f"<span>{html.escape(text)}</span></div>"
+        f"<span>{typeset_prose(text)}</span></div>"
         for number, text in values
     )
-    return f'<div class="cards">{inside}</div>'
+    return f'<div class="cards">{inside}</div>' if values else ""
 
 
 def picture(svg: bytes, name: str, caption: str) -> str:
-    """Return a figure with its SVG inside the page."""
+    """Return a figure with its SVG inside the page, its caption typeset."""
     data = base64.b64encode(svg).decode()
-    alt = html.escape(caption.split(".")[0], quote=True)
+    alt = html.escape(caption.split(".")[0].replace("`", ""), quote=True)
     return (
         f'<figure><img alt="{alt}" src="data:image/svg+xml;base64,{data}">'
-        f"<figcaption>{html.escape(caption)} Files: figures/{name}.png, "
+        f"<figcaption>{typeset_prose(caption)} Files: figures/{name}.png, "
         f"figures/{name}.pdf.</figcaption></figure>"
     )
 
@@ -64,7 +64,7 @@ def drawn(figures: Mapping[str, tuple[Any, str]], folder: Path) -> dict[str, str
 
 def rows_table(columns: Mapping[str, Sequence[Any]]) -> str:
     """Return columns as an HTML table; what stands in backticks is typeset."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    head = "".join(f"<th>{typeset_prose(name)}</th>" for name in columns)
     body = "".join(
         "<tr>" + "".join(f"<td>{typeset_prose(_cell(x))}</td>" for x in row) + "</tr>"
         for row in zip(*columns.values(), strict=True)
@@ -89,8 +89,8 @@ def typeset_prose(text: str) -> str:
 
 
 def notice(headline: str, text: str) -> str:
-    """Return a box that nobody overlooks."""
-    inside = f"<b>{html.escape(headline)}</b> {html.escape(text)}"
+    """Return a box that nobody overlooks; its text is typeset."""
+    inside = f"<b>{html.escape(headline)}</b> {typeset_prose(text)}"
     return f'<p class="notice">{inside}</p>'
 
 
@@ -113,6 +113,11 @@ def with_error(value: float, error: float = 0.0) -> str:
     if not math.isfinite(value):
         return "-"
     if not math.isfinite(error) or error < SEEN:
-        return f"{value:.6g}"
+        return signed(f"{value:.6g}")
     places = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{places}f} ± {error:.{places}f}"
+    return signed(f"{value:.{places}f} ± {error:.{places}f}")
+
+
+def signed(number: str) -> str:
+    """Return a number with the sign of mathematics, not a hyphen."""
+    return number.replace("-", "\u2212")

@@ -215,6 +215,8 @@ def _drawn(data: xr.Dataset, names: list[str], ax: Axes | None, axes: Any) -> An
     figure, places = _places(len(parts), ax, axes)
     for place, part in zip(places, parts, strict=False):
         drawing.draw_trajectory(place, data, part)
+        if ax is None and axes is None:
+            plots.compress(place)
     return figure
 
 

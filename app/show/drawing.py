@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 OF_TIME = ("t", "nu0", "mode", "direction", "feature")
 """Dimensions of a result that no sweep made."""
 FEW, MANY = 4, 12
-"""Curves that a legend names inside a panel, and beside it; more have none."""
+"""Curves that a legend names inside a panel, and beside it if the figure makes room;
+more have none."""
 CONSTANT = 1e-3
 """Relative spread below which values are drawn as a constant."""
 WIDE, HIGH = 3.3, 2.5  # inches of a panel
@@ -124,8 +125,9 @@ def _named(ax: Axes, names: Sequence[str], curves: int) -> None:
     names = [quantity_of(name) for name in names] if not one else list(names)
     ax.set_ylabel(", ".join(axis_label(x) for x in dict.fromkeys(names)))
     if not one and len(ax.get_lines()) <= MANY + 2:
+        room = curves > FEW and ax.figure.get_layout_engine() is not None
         beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
-        ax.legend(fontsize="small", **(beside if curves > FEW else {}))
+        ax.legend(fontsize="small", **(beside if room else {}))
 
 
 def _mark_windows(ax: Axes, data: xr.Dataset, told: Mapping[str, str]) -> None:

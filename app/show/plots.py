@@ -35,6 +35,8 @@ COLOURS = (
 )
 GREY = "#7f7f7f"
 MARKERS = "osD^vP*X"
+HUGE = 100.0
+"""A curve that reaches this multiple of its median is drawn on a compressed axis."""
 LARGE = 100_000  # dimensions from here on are powers of ten in print
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -135,6 +137,7 @@ def _through_time(ax: Axes, boundaries: Sequence[float]) -> None:
     for t in boundaries:
         ax.axvline(t, color=GREY, lw=0.8, ls=":")
     ax.set_xlim(-0.02, 1.02)
+    compress(ax)
     _not_too_near(ax)
 
 
@@ -184,11 +187,25 @@ def overlaps(
 
 
 def _not_too_near(ax: Axes) -> None:
-    """Show a constant as one, not its last digits."""
-    low, high = ax.get_ylim()
+    """Show a constant as one, beside zero, not its last digits."""
+    low, high = ax.dataLim.intervaly
     size = max(abs(low), abs(high))
     if high - low < 1e-3 * size:
-        ax.set_ylim(low - 0.05 * size, high + 0.05 * size)
+        ax.set_ylim(min(1.1 * low, -0.1 * size), max(1.1 * high, 0.1 * size))
+
+
+def compress(ax: Axes) -> None:
+    """Draw what grows beyond all bounds on an axis that is linear near zero alone."""
+    import numpy as np
+
+    every = [np.abs(np.asarray(x.get_ydata(), float)) for x in ax.get_lines()]
+    values = np.concatenate([x[np.isfinite(x)] for x in every] or [[]])
+    values = values[values > 0]
+    if len(values) and values.max() > HUGE * np.median(values):
+        unit = 10.0 ** round(math.log10(np.median(values)))
+        ax.set_yscale("symlog", linthresh=unit)
+        low, high = ax.dataLim.intervaly
+        ax.set_ylim(2 * low - 0.3 * unit, 2 * high)
 
 
 def broken(t: Any, value: Any, phase: Any = None) -> tuple[Any, Any]:
@@ -296,7 +313,7 @@ def _dimension(d: float) -> str:
     power = math.floor(math.log10(d) + 1e-9)
     front = round(d / 10**power, 6)
     if d < LARGE or front != round(front):
-        return str(d)
+        return f"{d:,}".replace(",", "{,}") if d >= 10_000 else str(d)
     return rf"{'' if front == 1 else f'{front:.0f}' + chr(92) + 'cdot '}10^{{{power}}}"
 
 

@@ -96,7 +96,7 @@ def _defined(x: sp.Symbol, model: Model, phase: Phase) -> tuple[sp.Expr | None, 
         size = sp.sqrt(D) * D**phase.window.alpha_size * sp.sqrt(count)
         return _dot("z", "X") / size, words
     rule = _RULES.get(base)
-    if rule is None or (base in ("omega", "r", "v") and phase.window.kappa is None):
+    if rule is None or (base in ("omega", "r", "v") and not phase.features):
         return (_hat(model, phase) if base == "c_hat" else None), words
     j, k = (*numbers, 1, 1)[:2] if numbers else (1, 1)
     k = k if len(numbers) > 1 else j

@@ -446,12 +446,21 @@ def _units(window: Window) -> str:
 
 def _status(systems: tuple[System, ...]) -> list[Piece]:
     lines = [
-        f"{spans([eq.label for eq in eqs])} {system.name}: "
+        f"{spans([eq.label for eq in eqs])} {_chapter(system)}: "
         f"{', '.join(dict.fromkeys(f'`{e.lhs}`' for e in eqs))}: {status}"
         for system in systems
         for status, eqs in _claims(system).items()
     ]
     return [head("Status"), *map(item, lines)]
+
+
+def _chapter(system: System) -> str:
+    """Return where the equations of a system stand, in words."""
+    part, role = system.name.split("/")
+    exact = EXACT.get("tied" if part == "tied" else role, "")
+    title = exact if part in ("exact", "tied") else TITLES[role]
+    where = "" if title == exact else f"phase {part}, "
+    return f"{where}{title[0].lower()}{title[1:]}"
 
 
 def _claims(system: System) -> dict[str, list[Equation]]:

@@ -35,6 +35,11 @@ SCRIPT = {"L": "ℒ"}
 SIZES = ("left", "right", "bigl", "bigr", "Bigl", "Bigr", "big", "displaystyle")
 OPENING, CLOSING = ("left", "bigl", "Bigl"), ("right", "bigr", "Bigr")
 FENCES = ("open", "close", "fence")
+SPACES = {"\u2009": 0.17, "\u2003": 1, "\u2005": 0.25, " ": 0.25}
+CAPITALS = "ΔΛΦΓ"
+TALL = ("frac", "big", "sqrt")
+"""What brackets stretch to; around letters with indices they are plain."""
+RELATIONS = "=<>≤≥∼→("
 
 
 @dataclass
@@ -79,8 +84,14 @@ def _enclose(parts: list[Node]) -> None:
     """
     for i in reversed(range(len(parts))):
         if parts[i].kind == "open":
+            if not any(map(_tall, parts[i:])):
+                parts[i].kind = parts[-1].kind = "o"
             parts[i:] = [Node("row", parts=parts[i:])]
             return
+
+
+def _tall(node: Node) -> bool:
+    return node.kind in TALL or any(map(_tall, node.parts))
 
 
 def _scripted(base: Node, kind: str, script: Node) -> Node:
@@ -208,13 +219,76 @@ def mathml(latex: str, display: bool = False) -> str:
     return f'<math xmlns="{space}"{style}>{_element(parse(latex))}</math>'
 
 
+def mathml_pieces(latex: str, room: float, goes_on: bool = False) -> list[str]:
+    """Return a formula in display as pieces that a page may put on lines of their own.
+
+    It is cut before its signs, and between those in a bracket if a piece is wider than
+    `room`, in em. One that goes on begins with a sign between two terms.
+    """
+    whole = parse(latex)
+    for part in whole.parts:
+        if part.kind in ("open", "close"):  # its other end is in another line
+            part.kind = "fixed" if _tall(whole) else "o"
+    return [
+        f'<math displaystyle="true">{_row_element(group, goes_on or i > 0)}</math>'
+        for i, group in enumerate(_cut(whole.parts, room))
+    ]
+
+
+def _cut(parts: list[Node], room: float) -> list[list[Node]]:
+    """Return the pieces of a row."""
+    groups: list[list[Node]] = [[]]
+    for before, part in zip([None, *parts], parts, strict=False):
+        if part.kind == "o" and part.text in "+-" and not _leads(before):
+            groups.append([])
+        groups[-1].append(part)
+    return [x for group in groups for x in _opened(group, room)]
+
+
+def _leads(before: Node | None) -> bool:
+    """Whether a sign after this belongs to what follows, as in ``= -1``."""
+    return before is None or before.kind == "open" or before.text in (*RELATIONS, ",")
+
+
+def _opened(group: list[Node], room: float) -> list[list[Node]]:
+    """Cut a piece that is too wide in its widest bracket, which keeps its height."""
+    brackets = [
+        x for x in group if x.kind == "row" and len(_cut(x.parts[1:-1], 1e9)) > 1
+    ]
+    if not brackets or sum(map(_width, group)) <= room:
+        return [group]
+    wide = max(brackets, key=_width)
+    i, (first, *inside, last) = group.index(wide), wide.parts
+    kind = "fixed" if any(map(_tall, inside)) else "o"
+    ends = Node(kind, first.text), Node(kind, last.text)
+    inner = _cut(inside, room)
+    inner[0] = [*group[:i], ends[0], *inner[0]]
+    inner[-1] = [*inner[-1], ends[1], *group[i + 1 :]]
+    return inner
+
+
 TAGS = {"n": "mn", "o": "mo", "big": "mo"}
 
 
+def _row_element(nodes: list[Node], goes_on: bool = False) -> str:
+    """A row, whose signs after a relation or at an end are those of a number.
+
+    The first sign of a row that goes on stands between two terms.
+    """
+    parts = [_element(x) for x in nodes]
+    for i, node in enumerate(nodes):
+        if node.kind == "o" and node.text in "+-±∓":
+            alone = _leads(nodes[i - 1] if i else None) or i == len(nodes) - 1
+            how = 'lspace="0" rspace="0"' if alone else 'form="infix"'
+            how = 'form="infix"' if goes_on and i == 0 else how
+            parts[i] = parts[i].replace("<mo>", f"<mo {how}>")
+    return f"<mrow>{''.join(parts)}</mrow>" if len(parts) != 1 else parts[0]
+
+
 def _element(node: Node) -> str:
-    parts = [_element(x) for x in node.parts]
     if node.kind == "row":
-        return f"<mrow>{''.join(parts)}</mrow>" if len(parts) != 1 else parts[0]
+        return _row_element(node.parts)
+    parts = [_element(x) for x in node.parts]
     if node.kind == "frac":
         return f"<mfrac>{''.join(parts)}</mfrac>"
     if node.kind == "sqrt":
@@ -232,11 +306,15 @@ def _element(node: Node) -> str:
     text = html.escape(node.text).replace("-", "−")
     if node.kind in FENCES:
         return f"<mo>{text}</mo>"
+    if node.kind == "fixed":
+        return f'<mo minsize="2.2em" maxsize="2.2em">{text}</mo>'
+    if node.text in SPACES:
+        return f'<mspace width="{SPACES[node.text]}em"/>'
     if node.kind == "f":
         return f"<mi>{text}</mi><mo>&#8289;</mo>"
-    if node.kind == "v":
+    if node.kind == "v" or (node.kind == "i" and text in CAPITALS):
         return f'<mi mathvariant="normal">{text}</mi>'
     tag = TAGS.get(node.kind, "mi")
     still = ' stretchy="false"' if tag == "mo" and node.text in "()[]|" else ""
-    still += ' lspace="0" rspace="0"' if still and node.text == "|" else ""
+    still += ' lspace="0" rspace="0"' if tag == "mo" and node.text in "|/" else ""
     return f"<{tag}{still}>{text}</{tag}>"

@@ -6,11 +6,12 @@ import html
 
 from ..symbols.latex import inline, left_side, prose
 from .blocks import Piece
-from .formula import mathml
+from .formula import mathml, mathml_pieces
 from .lines import LATEX, in_lines
 from .markdown import SIGN
 
 WIDE = 42.0  # width of a formula, in em, that fits the report's column
+NARROW = 14.0  # the same on a telephone
 
 
 def typeset_html(text: str) -> str:
@@ -53,13 +54,14 @@ def _formula(block: Piece) -> str:
     left = f"{left_side(block.lhs)} {SIGN[block.relation]}"
     first, *rest = in_lines(left_side(block.lhs), block.rhs, LATEX, WIDE)
     lines = [f"<div>{_display(f'{left} {first}')}</div>"]
-    lines += [f'<div class="more">{_display(row)}</div>' for row in rest]
+    lines += [f'<div class="more">{_display(row, goes_on=True)}</div>' for row in rest]
     tag = f"({html.escape(block.label)})" if block.label else ""
     return f'<div class="formula"><div>{"".join(lines)}</div><span>{tag}</span></div>'
 
 
-def _display(latex: str) -> str:
-    return mathml(latex).replace("<math ", '<math displaystyle="true" ', 1)
+def _display(latex: str, goes_on: bool = False) -> str:
+    """Return a line in pieces, which a narrow page puts under one another."""
+    return "<wbr>".join(mathml_pieces(latex, NARROW, goes_on))
 
 
 def _table(block: Piece) -> str:

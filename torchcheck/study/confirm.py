@@ -86,7 +86,10 @@ def untrainable(spec: Spec) -> str | None:
     if spec.tables["network"]["activation"] == "sign" or spec.tables["network"]["tied"]:
         return "Networks are trained untied, with an activation that has a gradient."
     if spec.model.interpolant.alpha.subs(TAU, 0) != 1:
-        return "Networks are sampled from N(0, I), for schedules with alpha(0) = 1."
+        return (
+            "Networks are sampled from `N(0, I)`, which is where a schedule with "
+            "`alpha(0) = 1` starts; this one starts elsewhere."
+        )
     need_torch()
     from .cells import check_network_training
 

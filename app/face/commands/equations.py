@@ -14,7 +14,16 @@ from .options import Json, SpecFile
 def derive(
     spec: SpecFile,
     form: Annotated[
-        Literal["text", "latex", "markdown", "json", "sympy", "mathematica", "julia"],
+        Literal[
+            "text",
+            "latex",
+            "markdown",
+            "html",
+            "json",
+            "sympy",
+            "mathematica",
+            "julia",
+        ],
         Option("--format", help="The format of the derivation."),
     ] = "text",
     fragment: Annotated[
@@ -30,6 +39,7 @@ def derive(
     Example:
       dilaton derive my.toml --format latex > derivation.tex
       dilaton derive my.toml --format latex --fragment > appendix.tex
+      dilaton derive my.toml --format html > derivation.html
       dilaton derive my.toml --format mathematica > derivation.wl
       dilaton derive my.toml --format julia > derivation.jl
     """

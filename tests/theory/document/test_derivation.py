@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 import sympy as sp
 from dilaton import Model
-from dilaton.theory.document.derivation import blocks, render
+from dilaton.theory.document.derivation import TITLES, blocks, render
 from dilaton.theory.document.formula import mathml
 from dilaton.theory.models.model import VARIANCE_EXPLODING, product, two_modes
 from dilaton.theory.models.spec import parse_spec
@@ -121,8 +121,11 @@ def test_json_equations_read_back_as_the_derived_ones():
 def test_the_status_table_covers_every_system(limit):
     text = render(limit, "text")
     table = text[text.rindex("Status") :]
-    for system in limit.systems:
-        assert system.name in table
+    assert table.count("\n- ") >= len(limit.systems)
+    for phase in limit.phases:
+        for system in phase.systems:
+            title = TITLES[system.name.split("/")[1]].lower()
+            assert f"phase {phase.name}, {title}" in " ".join(table.split())
     assert "asymptotic" in table
     assert "exact" in table
 
