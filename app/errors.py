@@ -61,9 +61,25 @@ def printable(text: str) -> str:
     return "".join(plain)
 
 
+SYNONYMS = {
+    "t": "tau",
+    "rho": "scale",
+    "delta": "exponent",
+    "n_minus": "n_plus",
+    "ridge": "ridge_u",
+    "autoencoder": "network",
+    "schedule": "interpolant",
+}
+"""Words of the field, or of Python, for what a list may call otherwise."""
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return ``"; did you mean `x`?"`` for a typo of one of the words listed before."""
-    near = get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    names = list(known)
+    alike = SYNONYMS.get(str(word).lower(), str(word).lower())
+    if alike in names and alike != word:
+        return f"; did you mean `{alike}`?"
+    near = get_close_matches(str(word), names, n=1, cutoff=0.6)
     slip = near and _typo(str(word), near[0])
     return f"; did you mean `{near[0]}`?" if slip else ". Use one of those."
 

@@ -26,8 +26,8 @@ def derive(model: Model) -> Limit:
     if not isinstance(model, Model):
         raise ModelError(
             f"`derive` takes a `dilaton.Model`, but was given a "
-            f"{type(model).__name__}. A spec has one, `spec.model`, and a file is read "
-            "by `load_spec`."
+            f"{type(model).__name__}. Write `Model(two_modes())`, or take `spec.model` "
+            "of a spec, which `load_spec` reads from a file."
         )
     return _derived(model)
 

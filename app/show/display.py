@@ -241,6 +241,12 @@ def _places(count: int, ax: Axes | None, axes: Any) -> tuple[Any, list[Axes]]:
     if ax is None and axes is None:
         return drawing.new_panels(count)
     given = list(np.ravel(np.asarray(axes if ax is None else ax, dtype=object)))
+    for x in given:
+        if not hasattr(x, "get_lines"):
+            raise ModelError(
+                "`ax` and `axes` must be axes of matplotlib, as `plt.subplots()` "
+                f"makes them, but have {shown(x)}. Leave them out for a new figure."
+            )
     if (ax is not None and axes is not None) or len(given) < count:
         raise ModelError(
             f"A figure of {count} panels needs `ax`, or `axes` with one for each, but "

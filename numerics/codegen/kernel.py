@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ...errors import ModelError, ShapeError, SolveError, did_you_mean
+from ...errors import ModelError, ShapeError, SolveError, did_you_mean, shown
 from . import elementary
 from .cache import load_source
 from .quadrature import (
@@ -248,6 +248,11 @@ class Kernel:
 def ordered(values: Mapping[str, Any], names: tuple[str, ...], what: str) -> list:
     """Return the values in the order of `names`; every name, and no other."""
     names = tuple(names)
+    if not isinstance(values, Mapping):
+        raise ModelError(
+            f"`{what}` must hold values by name, but is {shown(values)}. Write them as "
+            f'in `{what}={{"{next(iter(names), "name")}": 0.5}}`.'
+        )
     for name in names:
         if name not in values:
             raise ModelError(

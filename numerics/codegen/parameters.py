@@ -25,13 +25,14 @@ def complete(
     """Return the parameters of `limit`, with one `kappa` serving every window."""
     held = printed_limit(limit)
     names = held.parameters
-    point = held.kappas({k: _number(k, v) for k, v in values.items()})
-    for name in point:
+    given = held.kappas(values)
+    for name in given:
         if name not in names and name != "ridge_w":
             raise ModelError(
                 f"This model has the parameters {', '.join(names)}, but `{name}` was "
                 f"given{did_you_mean(name, names)}"
             )
+    point = {k: _number(k, v) for k, v in given.items()}
     for name in names:
         if name not in point:
             raise ModelError(
@@ -69,9 +70,11 @@ def _number(name: str, value: Any) -> float:
     try:
         return _real(value)
     except ValueError:
+        remedy = "For many points at once use `dilaton sweep`."
+        if isinstance(value, str):
+            remedy = "Write it without quotes."
         raise ModelError(
-            f"`{name}` must be one real number, but is {shown(value)}. For many "
-            "points at once use `dilaton sweep`."
+            f"`{name}` must be one real number, but is {shown(value)}. {remedy}"
         ) from None
 
 

@@ -362,7 +362,7 @@ def test_each_format_of_a_derivation_is_a_text_of_its_own(folder, monkeypatch, c
     monkeypatch.setattr(sys, "argv", [])
     monkeypatch.setattr("warnings.showwarning", None)
     forms = set(get_args(Form)) - {"fragment", "bibtex"}
-    assert len(forms) == 7
+    assert len(forms) == 8
     seen = [ran(capsys, "derive", f"a.toml --format {form}", []) for form in forms]
     assert all(code == 0 and len(out) > 1000 for _, code, out, *_ in seen)
     assert len({out for _, _, out, *_ in seen}) == len(forms)

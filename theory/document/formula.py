@@ -38,7 +38,7 @@ FENCES = ("open", "close", "fence")
 SPACES = {"\u2009": 0.17, "\u2003": 1, "\u2005": 0.25, " ": 0.25}
 CAPITALS = "ΔΛΦΓ"
 TALL = ("frac", "big", "sqrt")
-"""What brackets stretch to; around letters with indices they are plain."""
+"""Kinds that brackets stretch to; around letters with indices they are plain."""
 RELATIONS = "=<>≤≥∼→("
 
 
@@ -246,7 +246,7 @@ def _cut(parts: list[Node], room: float) -> list[list[Node]]:
 
 
 def _leads(before: Node | None) -> bool:
-    """Whether a sign after this belongs to what follows, as in ``= -1``."""
+    """Return whether a sign after this belongs to what follows, as in ``= -1``."""
     return before is None or before.kind == "open" or before.text in (*RELATIONS, ",")
 
 

@@ -179,11 +179,18 @@ def _check_name(name: str, key: str) -> float | None:
     return None
 
 
-def _check_operator(op: ast.operator, key: str, node: ast.expr) -> None:
+def _bracketed(node: ast.expr) -> str:
+    """A base or a power as it is typed: in brackets, unless it is one word."""
+    text = ast.unparse(node)
+    return f"({text})" if isinstance(node, ast.BinOp | ast.UnaryOp) else text
+
+
+def _check_operator(op: ast.operator, key: str, node: ast.BinOp) -> None:
     if isinstance(op, ast.BitXor):
+        base, power = (_bracketed(x) for x in (node.left, node.right))
         raise ModelError(
-            f"`{key}` must write powers with `**`, but {ast.unparse(node)!r} has `^`. "
-            f"Write `{ast.unparse(node).replace('^', '**')}`."
+            f"`{key}` must write powers with `**`, but has `{base}^{power}`. "
+            f"Write `{base}**{power}`."
         )
     if type(op) not in OPERATORS:
         raise _refused(key, node, "the operators are + - * / **")

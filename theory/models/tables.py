@@ -321,7 +321,13 @@ def _number(where: str, value: Any, rule: Bounds) -> Any:
     """Return `value` as an int (where the rule wants a whole number) or a float."""
     fits = type(value) is int or (type(value) is float and not rule.whole)
     if not fits or not rule.hold(value):
-        raise _wrong(where, value, rule.words, rule.remedy)
+        quoted = isinstance(value, str) and re.fullmatch(r"[-+.\de]*\d[-+.\de]*", value)
+        raise _wrong(
+            where,
+            value,
+            rule.words,
+            "Write it without quotes." if quoted else rule.remedy,
+        )
     return value if rule.whole else float(value)
 
 
