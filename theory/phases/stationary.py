@@ -447,21 +447,22 @@ def _readout_steps(parts: Stationary) -> list[Step]:
         return _lines("`u` is tied to `w`, for each unit (here the first)", first)
     return [
         Step(
-            "It is quadratic in `u`: the matrix `A_jk = ridge_u delta_jk + sum_c "
-            "n_c E_c[phi_j phi_k]` gives `u_j = sum_k (A^(-1))_jk sum_c n_c "
-            "E_c[phi_k] xbar_c`, with `xbar_c` the mean of the samples of class "
-            "`c`."
+            "It is quadratic in `u`: the matrix `U_jk = ridge_u delta_jk + sum_y "
+            "n_y E_y[phi_j phi_k]` gives `u_j = sum_k (U^(-1))_jk sum_y n_y "
+            "E_y[phi_k] xbar_y`, with `xbar_y` the mean of the samples of class "
+            "`y` and `E_y` the average over its fields."
         )
     ]
 
 
 _WEIGHTS = {
     True: "The loss sees `w` through the fields alone. With `R_jk` the slopes in the "
-    "overlaps `r`, stationarity reads `sum_k R_jk w_k = -sum_c J_jc xbar_c`, and that "
-    "of the bias `sum_c J_jc = 0`. So `w_j = sum_c A_jc xbar_c` with `sum_c A_jc = 0`, "
-    "that is, for each unit (here the first)",
+    "overlaps `r` and `C_jy` those in the means of the fields, stationarity reads "
+    "`sum_k R_jk w_k = -sum_y C_jy xbar_y`, and that of the bias `sum_y C_jy = 0`. So "
+    "`w_j = sum_y B_jy xbar_y` with `sum_y B_jy = 0`, that is, for each unit (here the "
+    "first)",
     False: "The loss sees `w` through its overlaps with the samples and with other "
-    "`w`, so that at a minimum `w_j = sum_c A_jc xbar_c`: any combination of the class "
-    "means, since no bias sets the sum of `A_jc` to zero where there is none, or where "
+    "`w`, so that at a minimum `w_j = sum_y B_jy xbar_y`: any combination of the class "
+    "means, since no bias sets the sum of `B_jy` to zero where there is none, or where "
     "`u` is tied. For each unit (here the first)",
 }
