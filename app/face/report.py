@@ -97,17 +97,16 @@ def _staged(output: Path) -> Iterator[Path]:
     """Yield a folder beside `output` that replaces it when all went well."""
     folder = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir()
-        if output.is_dir() and not os.access(output, os.W_OK):
-            raise PermissionError(13, "Permission denied")
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise StoreError(
-            f"The output folder must be writable, but `{output}` is not "
-            f"({error.strerror}). Choose another folder."
-        ) from None
-    try:
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+            if output.is_dir() and not os.access(output, os.W_OK):
+                raise PermissionError(13, "Permission denied")
+        except OSError as error:
+            raise StoreError(
+                f"The output folder must be writable, but `{output}` is not "
+                f"({error.strerror}). Choose another folder."
+            ) from None
         yield folder
         _move(folder, output)
     finally:
