@@ -173,7 +173,7 @@ def test_the_tutorial_runs_in_a_notebook_kernel():
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
     notebook = nbformat.read(DOCS / "tutorial.ipynb", as_version=4)
-    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    nbclient.NotebookClient(notebook, timeout=1500, kernel_name="python3").execute()
     shown = {
         kind
         for cell in notebook.cells
