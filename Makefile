@@ -19,7 +19,7 @@ BUILT := .venv/.built
 export OMP_NUM_THREADS ?= 2
 export MPLBACKEND ?= Agg
 
-.PHONY: help env run test test-full check docs bench coverage mutants audit versions clean
+.PHONY: help env run test test-full check docs bench coverage mutants mutants-minima audit versions clean
 
 help:
 	@echo "make run        derive, solve and confirm; writes $(OUT)/index.html (SPEC=, OUT=)"
@@ -30,6 +30,7 @@ help:
 	@echo "make bench      the benchmark table (JSON=FILE also writes its rows)"
 	@echo "make coverage   the test suite with branch coverage"
 	@echo "make mutants    mutation run over theory/ and numerics/ (SAMPLE=0 for all)"
+	@echo "make mutants-minima  the same for the compiled search of minima"
 	@echo "make versions   the lowest and newest dependencies on every Python (PYTHONS=)"
 	@echo "make audit      known vulnerabilities of the pinned packages"
 	@echo "make clean      remove caches and builds (keeps .venv and reports)"
@@ -87,6 +88,11 @@ coverage: $(BUILT)
 
 mutants: $(BUILT)
 	$(BIN)/python -m tests.mutants --sample $(SAMPLE)
+
+LOOPS = newton survey crossing follow
+mutants-minima: $(BUILT)
+	$(BIN)/python -m tests.mutants --compiled --tests landscapes --sample $(SAMPLE) \
+	  --modules $(foreach x,$(LOOPS),numerics/minima/$(x)_numba)
 
 audit: $(BUILT)
 	$(BIN)/python -m pip_audit --no-deps --disable-pip -r constraints.txt

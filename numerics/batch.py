@@ -19,8 +19,14 @@ from .minima.alike import Alike, samples_alike
 from .minima.continuation import minimise_classes
 from .minima.landscape import counted
 from .minima.minimise import minimise
-from .minima.ordinary import in_its_units, noise_and_ratio, ordinary_scale, times_of
-from .minima.result import BRANCHES, Minima
+from .minima.ordinary import (
+    LATEST,
+    in_its_units,
+    noise_and_ratio,
+    ordinary_scale,
+    times_of,
+)
+from .minima.result import BRANCHES, Minima, charted
 from .share.share import CLOSED, Found, PhaseShares, phase_shares
 
 if TYPE_CHECKING:
@@ -28,6 +34,12 @@ if TYPE_CHECKING:
 
 FLAT = 1e-4  # minima that may be further away than this are not known
 BENT = 1e-9  # a curvature below minus this is negative
+
+BY_CURVATURE = "splits of a class are tested by curvature alone"
+"""What is said of rows for which no states are searched in which samples part."""
+
+NO_LIMIT = "overlaps are nan where too little noise is left to have a limit"
+"""What is said of the last times of a phase whose noise vanishes."""
 
 FAR = 1000.0
 """Scale of a window after which a sample that is on its way to a mode stays there."""
@@ -68,6 +80,13 @@ class SolvedPhase:
         if not isinstance(self.found, Minima):
             return 0.0
         return np.where(self.lost, 0.0, self.found.flat)
+
+    @property
+    def by_curvature(self) -> bool:
+        """Whether no states were searched in which samples leave their class."""
+        if self.shares is None or "ridge_u" not in self.phase.learned.parameters:
+            return False
+        return self.alike is None or not self.alike.searched
 
     @property
     def parted(self) -> np.ndarray | bool:
@@ -112,18 +131,28 @@ class Batch:
     ) -> SolvedPhase:
         """Solve the linear phase that learns the same; return to the phase's times."""
         alpha, ratio = noise_and_ratio(phase, times, self.given)
-        scale = ordinary_scale(phase, self.given)
-        more = {**self.given, **dict.fromkeys(linear.levels.parameters, scale)}
-        there = replace(self, given=more)
+        (scale,) = np.unique(ordinary_scale(phase, self.given))  # see `_alike_in_scale`
         inside = np.minimum(ratio / scale, 1.0)
-        done = there.solved(linear, inside, bool(phase.features))
-        alpha = np.where(ratio > scale, np.nan, alpha)
+        done = self._scaled(linear, scale).solved(linear, inside, bool(phase.features))
+        last = float(scale)
+        if charted(linear.learned):
+            last = max(last, LATEST)
+            for i in np.flatnonzero((ratio > scale) & (ratio <= last)):
+                late = self._scaled(linear, ratio[i]).learned(linear, np.ones(1))[0]
+                for name, values in late.items():
+                    done.overlaps[name][:, i] = values[:, 0]
+        alpha = np.where(ratio > last, np.nan, alpha)
         overlaps = {k: in_its_units(k, v, alpha) for k, v in done.overlaps.items()}
         found = done.found
         if isinstance(found, Minima):
             edges = times_of(phase, found.edges, scale, self.given)
             found = replace(found, edges=edges)
         return replace(done, phase=phase, overlaps=overlaps, found=found)
+
+    def _scaled(self, linear: PrintedPhase, scale: float) -> Batch:
+        """Return the batch at another kappa of a linear phase."""
+        more = dict.fromkeys(linear.levels.parameters, scale)
+        return replace(self, given={**self.given, **more})
 
     def learned(
         self, phase: PrintedPhase, times: np.ndarray
@@ -280,8 +309,14 @@ def solve_rows(
     given = {k: np.asarray(v) for k, v in held.kappas(columns).items()}
     batch = Batch(held, given, Solver(backend, rtol))
     rows = batch.rows
+    groups = _alike_in_scale(batch)
+    if len(groups) > 1:
+        more: dict[str, Any] = {"rtol": rtol, "backend": backend, "final": final}
+        every = {k: np.broadcast_to(v, rows) for k, v in given.items()}
+        parts_of = [{k: v[own] for k, v in every.items()} for own in groups]
+        return _joined([solve_rows(held, x, s, **more) for x in parts_of], groups)
     out: Rows = {"status": np.full(rows, "ok", dtype="<U16")}
-    out["reason"] = np.full(rows, "", dtype="<U120")
+    out["reason"] = np.full(rows, "", dtype="<U240")
     wide: Rows = {}
     parts = solved_phases(batch, times)
     for i, part in enumerate(parts):
@@ -303,6 +338,23 @@ def solve_rows(
         "@phase": np.repeat(names, times.size),
     }
     return out | scalars | {"bulk_variance": bulk} | wide | coordinates
+
+
+def _alike_in_scale(batch: Batch) -> list[np.ndarray]:
+    """Return the rows that are solved together: those of equal `ordinary_scale`."""
+    vanishing = [x for x in batch.limit.phases if x.ordinary is not None]
+    scales = [ordinary_scale(x, batch.given) for x in vanishing] or [np.ones(1)]
+    own = np.broadcast_to(scales[0], batch.rows)
+    return [np.flatnonzero(own == scale) for scale in np.unique(own)]
+
+
+def _joined(parts: Sequence[Rows], groups: Sequence[np.ndarray]) -> Rows:
+    """Put the rows of groups back in their order."""
+    order = np.argsort(np.concatenate(groups))
+    return {
+        k: v if k.startswith("@") else np.concatenate([x[k] for x in parts])[order]
+        for k, v in parts[0].items()
+    }
 
 
 def _searched(part: SolvedPhase, out: Rows) -> Rows:
@@ -336,6 +388,11 @@ def _judge(part: SolvedPhase, out: Rows, solver: Solver) -> None:
     if decided is not None and not (decided.bounded or decided.by == CLOSED):
         reason = "the share is an average over sampled starts: standard error {:.1g}"
         _mark(out, out["status"] == "ok", "ok", reason, decided.errors.max(axis=1))
+    if part.by_curvature:
+        _add(out, True, BY_CURVATURE)
+    if part.phase.ordinary is not None:
+        gone = [np.isnan(x).any(axis=1) for x in part.overlaps.values()]
+        _add(out, np.any(gone, axis=0), NO_LIMIT)
     reason = "flat: overlaps are known to {:.1g}"
     _mark(out, part.apart > FLAT, "inaccurate", reason, part.apart)
     gain = 0.0 if part.alike is None else part.alike.gain
@@ -347,6 +404,13 @@ def _judge(part: SolvedPhase, out: Rows, solver: Solver) -> None:
         _mark(out, unknown, "failed", "the share was not found")
     reason = "the minimum was lost on the way down from s = 1"
     _mark(out, part.lost, "failed", reason)
+
+
+def _add(out: Rows, rows: Any, note: str) -> None:
+    """Say one thing more of rows that are `ok`."""
+    for row in np.flatnonzero(rows & (out["status"] == "ok")):
+        said = str(out["reason"][row])
+        out["reason"][row] = f"{said}; {note}" if said else note
 
 
 def _mark(out: Rows, rows: Any, status: str, reason: Any, by: Any = 0.0) -> None:

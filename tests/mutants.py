@@ -8,9 +8,10 @@ difference. Tests that take too long under mutmut's tracing are for `--again`: t
 run whole, on survivors alone. docs/mutants.md explains the survivors of the last run.
 
 The modules that JAX traces need `--apart`, a process of its own for each mutant: JAX's
-threads hang in those that mutmut forks. Left out are the modules whose text is compiled
-by numba (mutmut's switch between mutants is a Python function that numba cannot
-compile) and decorated functions, which mutmut does not touch.
+threads hang in those that mutmut forks. Modules whose text is compiled by numba need
+`--compiled` (mutmut's switch between mutants is a Python function that numba cannot
+compile): their text is changed in one place at a time, by mutmut's own rules, and
+judged by tests that run it as Python. Decorated functions elsewhere it does not touch.
 """
 
 import argparse
@@ -19,9 +20,11 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
+from difflib import unified_diff
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +34,7 @@ TESTS_OF = ROOT / "tests"
 NUMBA_TEXT = re.compile(r"^from \.+(codegen\.)?stubs import", re.MULTILINE)
 JAX = re.compile(r"^\s*import jax\b", re.MULTILINE)
 LONGEST = 1200  # seconds of the tests of a mutant that is run apart
+HANGS = 60  # seconds after which a loop that was changed does not end
 TESTS = (
     *("teeth", "gaussian", "derive", "variance", "exact", "dilation", "spec"),
     *(
@@ -46,6 +50,14 @@ TESTS = (
         "survivors",
     ),
 )
+
+HEAD = """import os
+import sys
+
+sys.meta_path[:] = [f for f in sys.meta_path if "__editable__" not in str(f)]
+sys.path.insert(0, os.getcwd())
+"""
+"""The copy is met, not the package that is installed."""
 
 CONFTEST = '''
 
@@ -95,7 +107,7 @@ def lay_out(names, tests):
     (WORK / "setup.cfg").write_text("\n".join(lines) + "\n")
     text = (WORK / "conftest.py").read_text()
     kept = WORK / "kernels"
-    head = f'import os\n\nos.environ["DILATON_CACHE"] = {str(kept)!r}\n'
+    head = HEAD + f'os.environ["DILATON_CACHE"] = {str(kept)!r}\n'
     (WORK / "conftest.py").write_text(head + text)
     shared = (WORK / "tests" / "conftest.py").read_text()
     shared = shared.replace(
@@ -161,6 +173,78 @@ def outlives(name, tests, chosen=""):
     return done.returncode == 0
 
 
+def changes(module):
+    """Every node of a module's functions with what mutmut would put in its place."""
+    from libcst import FunctionDef
+    from mutmut.mutation.mutators import mutation_operators
+
+    def below(node):
+        yield node
+        for child in node.children:
+            yield from below(child)
+
+    for function in (x for x in module.body if isinstance(x, FunctionDef)):
+        for node in below(function.body):
+            for kind, change in mutation_operators:
+                if isinstance(node, kind):
+                    yield from ((function.name.value, node, x) for x in change(node))
+
+
+def met():
+    """Let this process import the copy, and what all of the tests need."""
+    os.chdir(WORK)
+    exec(HEAD, {})
+    import dilaton.numerics.codegen.kernel  # noqa: F401
+
+
+def forked(tests, chosen):
+    """Whether tests pass in a process that starts with all that they import."""
+    import pytest
+
+    child = os.fork()
+    if child == 0:
+        signal.alarm(HANGS)
+        silent = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silent, 1)
+        os.dup2(silent, 2)
+        only = ["-k", chosen] if chosen else []
+        args = ["-x", "-q", "-p", "no:cacheprovider", *test_files(tests), *only]
+        os.chdir(WORK)
+        os._exit(int(pytest.main(args)))
+    return os.waitpid(child, 0)[1] == 0
+
+
+def judge_texts(given):
+    """Change compiled texts in one place at a time; print what survives the tests."""
+    from libcst import parse_module
+
+    met()
+    modules = {name: WORK / "dilaton" / f"{name}.py" for name in given.modules}
+    texts = {name: path.read_text() for name, path in modules.items()}
+    trees = {name: parse_module(text) for name, text in texts.items()}
+    every = [(name, x) for name, tree in trees.items() for x in changes(tree)]
+    tried = random.Random(given.seed).sample(
+        every, min(given.sample or 10**9, len(every))
+    )
+    alive = []
+    if not forked(given.tests, given.k):
+        sys.exit("The tests must pass on texts that are not changed. Mend them first.")
+    for name, (function, node, new) in tried:
+        text = trees[name].deep_replace(node, new).code
+        modules[name].write_text(text)
+        mutant = f"{name}.{function}"
+        print(mutant, file=sys.stderr)
+        if forked(given.tests, given.k):
+            alive.append((mutant, texts[name], text))
+        modules[name].write_text(texts[name])
+    by_module = dict(Counter(name for name, _ in tried))
+    print(f"{len(tried)} of {len(every)} mutants, seed {given.seed}: {by_module}")
+    print(f"survived: {len(alive) / len(tried):.1%}")
+    for mutant, old, text in alive:
+        lines = unified_diff(old.splitlines(), text.splitlines(), n=0, lineterm="")
+        print("\n".join([f"\n{mutant}", *list(lines)[2:]]))
+
+
 def shown(name):
     """Return the difference that a mutant makes."""
     done = subprocess.run(
@@ -184,12 +268,15 @@ def main():
     parser.add_argument("--tests", nargs="*", help="as in teeth", default=TESTS)
     parser.add_argument("--again", nargs="*", help="tests that survivors meet too")
     parser.add_argument("--apart", action="store_true", help="a process for each")
+    parser.add_argument("--compiled", action="store_true", help="texts for numba")
     parser.add_argument("-k", default="", help="tests of these names, slow too")
     given = parser.parse_args()
     lay_out(
         given.modules or modules(given.apart),
         ["threads"] if given.apart else given.tests,
     )
+    if given.compiled:
+        return judge_texts(given)
     mutmut("run", "none of them", "--max-children", str(given.jobs))
     names = sorted(results())
     untested = set() if given.apart else untestable(names)
@@ -201,7 +288,7 @@ def main():
         tested = [name for name in names if name not in untested]
         mutmut("run", *tested, "--max-children", str(given.jobs))
         codes = results()
-    report(names, untested, codes, given)
+    return report(names, untested, codes, given)
 
 
 def survivors(names, codes, tests):

@@ -13,13 +13,17 @@ $$ h_c = (\beta\sigma)^2\Big[-y_c f_c'' + \tfrac q2 Q_c'' -
 
 where $y_c = u\cdot x_c/d$, $f_c = \mathbb E\varphi$ and $Q_c = \mathbb E\varphi^2$ over
 the field of the class, with their slopes in its mean, and $S = \lambda + \sum N_jQ_j$.
-The Hessian on these directions is $2h_c/n$ times the identity: one number a class.
+The Hessian on these directions is $2h_c/n$ times the identity: one number a class. A
+tied `u` $= tw$ is not the best one but moves along, with $t = \alpha^2/\beta$: then
+$t^2S - 2t\beta\sigma^2f_c'$ stands for the term in $f_c'^2$. A sign unit does not know
+the size of `w`, and has no $\ell$ here.
 
 *A large step.* A sample of a class leaves it: alone on one side of all others, or on
 the other class's side: a minimum of the same loss over three groups of samples. Such
 states are lower where $\sigma$ is large and the classes are not yet told apart. At the
 latest time two or three may leave together; splits of both classes at once are not
-searched for.
+searched for. Units that are tied, without bias or signs are tested by a small step
+alone.
 """
 
 from __future__ import annotations
@@ -62,11 +66,13 @@ class Alike:
 
     `bend` is the smallest curvature $2h_c/n$ of the loss in directions that split a
     class, `gain` by how much a state in which a few samples have left their class is
-    lower, per sample and dimension (0 if none is).
+    lower, per sample and dimension (0 if none is), and `searched` whether there was a
+    search for such states.
     """
 
     bend: np.ndarray
     gain: np.ndarray
+    searched: bool = True
 
     @property
     def symmetric(self) -> np.ndarray:
@@ -77,16 +83,14 @@ class Alike:
 def samples_alike(
     phase: PrintedPhase, activation: str, found: Minima, given: Mapping[str, Any]
 ) -> Alike | None:
-    """Test the minima of a phase; `None` for units that the test is not derived for.
-
-    It is for n samples and a smooth unit with a bias that is not tied.
-    """
-    if activation == "sign" or not charted(phase.learned):
+    """Test the minima of a phase; `None` where there are no samples of two classes."""
+    if "ridge_u" not in phase.learned.parameters:
         return None
     rows = range(len(found.pieces))
     paths = [_Path(phase, activation, found, row_of(given, i), i) for i in rows]
     each = [(x.bend(), x.gain()) for x in paths]
-    return Alike(*np.array(each).reshape(-1, 2).T)
+    bends, gains = np.array(each).reshape(-1, 2).T
+    return Alike(bends, gains, all(x.searched for x in paths))
 
 
 class _Path:
@@ -100,6 +104,10 @@ class _Path:
         point: Mapping[str, float],
         row: int,
     ) -> None:
+        learned = phase.learned
+        self.tied = "zeta_plus" in learned.unknowns and "silent" not in learned.branches
+        self.sign = activation == "sign"
+        self.searched = not self.sign and charted(learned)
         self.unit = UnitKind(activation)
         self.counts = np.array([point["n_plus"], point["n"] - point["n_plus"]])
         self.size, self.sigma = float(point["n"]), float(point["sigma"])
@@ -130,7 +138,7 @@ class _Path:
 
     def gain(self) -> float:
         """Return by how much a state is lower in which a few samples have left."""
-        if self.lost or self.sigma < NOISY_SIGMA:
+        if self.lost or not self.searched or self.sigma < NOISY_SIGMA:
             return 0.0
         below = [self.end * x for x in BEYOND] if self.end > 1e-4 else []
         times = np.append(self.s, below)
@@ -223,20 +231,36 @@ def _split_bend(path: _Path) -> np.ndarray:
     """Return h of (H1) for both classes at the points of a path, shape (2, points)."""
     of, (alpha, beta) = path.values, path.levels(path.s)
     omega, zetas = of["omega"], (of["zeta_plus"], of["zeta_minus"])
-    std = alpha * np.sqrt(of["r"])
-    rule = trapezoid(START * 2 ** max(0, int(np.ceil(np.log2(max(std.max(), 1.0))))))
-    rows, total = [], path.ridges[1]
-    below = path.ridges[0]
+    std, rate = alpha * np.sqrt(of["r"]), (beta * path.sigma) ** 2
+    rows, below, ridge_w = [], *path.ridges
+    total = 0.0 if path.sign else ridge_w
     for sign, zeta, a, count in zip(
         (1, -1), zetas, (of["a_plus"], of["a_minus"]), path.counts, strict=True
     ):
         mean = beta * (sign * omega + path.sigma * zeta) + of["b"]
-        p, d, dd = path.unit.slopes(mean[:, None] + std[:, None] * rule.nodes, 2)
-        first, second = d @ rule.weights, dd @ rule.weights
-        bent = 2 * (d * d + p * dd) @ rule.weights
+        first, second, square, bent = _slopes(path, mean, std)
         own = -(sign * of["m"] + path.sigma * a) * second + of["q"] / 2 * bent
         total = total + alpha**2 * count * own
-        below = below + count * ((p * p) @ rule.weights)
-        rows.append((own, path.sigma**2 * first**2))
-    rate = (beta * path.sigma) ** 2
-    return np.array([rate * (own - lean / below) + total for own, lean in rows])
+        below = below + count * square
+        rows.append((rate * own, first))
+    if path.tied:
+        tie = alpha**2 / beta
+        lean = 2 * tie * path.sigma**2 * beta
+        return np.array([own + tie**2 * below - lean * f + total for own, f in rows])
+    lean = rate * path.sigma**2 / below
+    return np.array([own - lean * f**2 + total for own, f in rows])
+
+
+def _slopes(path: _Path, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return slope and curvature of an average, and of its square value and curvature.
+
+    They are those of the unit and of its square over fields, in the fields' mean.
+    """
+    if path.sign:
+        z = mean / std
+        first = np.sqrt(2 / np.pi) * np.exp(-z * z / 2) / std
+        return first, -z / std * first, np.ones_like(z), np.zeros_like(z)
+    rule = trapezoid(START * 2 ** max(0, int(np.ceil(np.log2(max(std.max(), 1.0))))))
+    p, d, dd = path.unit.slopes(mean[:, None] + std[:, None] * rule.nodes, 2)
+    parts = d, dd, p * p, 2 * (d * d + p * dd)
+    return tuple(x @ rule.weights for x in parts)

@@ -5,7 +5,7 @@ In units of its noise a network's input is $x_0 + (\beta/\alpha)\,x_1$, and the 
 $\alpha c$ depend on $\beta/\alpha$ alone: they are those of a linear schedule at
 $\kappa s = \beta/\alpha$. At the end of such a phase the noise is gone, $\alpha w$
 tends to 0 and $w$ grows without bound: the linear phase is followed until its share no
-longer moves, and overlaps beyond are not known.
+longer moves; overlaps beyond are found one by one, until `LATEST`.
 """
 
 from __future__ import annotations
@@ -20,22 +20,29 @@ from ..codegen.snapshot import PrintedPhase
 from .result import FLOOR, charted
 
 LAST, SAMPLED = 1000.0, 30.0
-"""Ratios of signal and noise, times sqrt(d), after which samples stay on their side.
+"""Ratios of signal and noise, times sqrt(d), after which samples stay on their side:
+the next power of two.
 
 The second is for units whose shares are averages over sampled starts.
 """
 
+LATEST = 1e6  # a ratio after which w, in units of the noise, is lost in rounding
 HALVINGS = 60  # halvings of the interval in which a time is searched
 
 POWERS = {"omega": 1, "zeta": 1, "v": 1, "c_hat": 1, "r": 2}
 """Powers of w and c in the overlaps that are not those of u, by their first words."""
 
 
-def ordinary_scale(phase: PrintedPhase, given: Mapping[str, Any]) -> float:
-    """Return the kappa of the linear phase; modes are further apart by the ridge."""
+def ordinary_scale(phase: PrintedPhase, given: Mapping[str, Any]) -> np.ndarray:
+    """Return the kappa of the linear phase of each row, a power of two.
+
+    Modes are further apart by the ridge. There are few powers, so that rows can be
+    solved together, and a row alone has the one that it has among others.
+    """
     assert phase.ordinary is not None  # it is asked for where there is one
     last = LAST if charted(phase.ordinary.learned) else SAMPLED
-    return last * float(np.max(1 + np.asarray(given["ridge_u"]) / given["n"]))
+    apart = 1 + np.asarray(given["ridge_u"]) / np.asarray(given["n"])
+    return np.ldexp(1.0, np.frexp(last * apart)[1])
 
 
 def noise_and_ratio(
@@ -58,7 +65,7 @@ def ordinary_point(
     """
     assert phase.ordinary is not None  # it is asked for where there is one
     (alpha,), (ratio,) = noise_and_ratio(phase, np.array([s]), point)
-    scale = min(float(ratio), ordinary_scale(phase, point))
+    scale = min(float(ratio), float(ordinary_scale(phase, point)))
     more = dict.fromkeys(phase.ordinary.levels.parameters, scale)
     return {**point, **more}, float(alpha) if alpha > 0 else 1 / scale
 

@@ -19,7 +19,7 @@ from ..codegen.parameters import Solver
 from ..codegen.snapshot import Printed, PrintedPhase
 from ..minima.continuation import FLOOR, ClassMinima, Path, overlaps_at
 from ..ode.inputs import Inputs
-from .sampled_starts import BEFORE, carried_starts, normals, share_of
+from .sampled_starts import carried_starts, normals, share_of
 
 POINTS = 2048  # Sobol points of a scrambling
 
@@ -65,8 +65,7 @@ class ClassFlow:
     def ends(self, points: int) -> tuple[np.ndarray, np.ndarray]:
         """Return means at the window's end, (starts, features), and their spreads."""
         first = self._starts(points)
-        end = 1.0 if self._size(1.0) > 0 else BEFORE
-        landed = self._carried(self._resting(first), (0.0, end))
+        landed = self._carried(self._resting(first), (0.0, 1.0))
         rest = 1 - np.sum(self.lean.T * self.known, axis=0)
         spread = self._size(1.0) * np.sqrt(np.maximum(rest, 1e-18))
         return self._means(first, landed, 1.0), spread
@@ -103,11 +102,7 @@ class ClassFlow:
 def _share(centre: np.ndarray, spread: float) -> tuple[float, float]:
     from scipy.stats import norm
 
-    if spread > 0:
-        plus = norm.cdf(np.clip(centre / spread, -37, 37))
-    else:
-        plus = (centre > 0).astype(float)
-    return share_of(plus)
+    return share_of(norm.cdf(np.clip(centre / spread, -37, 37)))
 
 
 def start_covariances(

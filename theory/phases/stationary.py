@@ -387,10 +387,10 @@ def _assumptions(parts: Stationary) -> tuple[Step, ...]:
     if parts.loss.data is None:
         return ()
     tested = parts.data.closed and parts.model.autoencoder.activation != "sign"
-    more = TESTED if tested else "This is not tested here."
+    more = TESTED if tested and parts.alone else UNTESTED
     grows = parts.window.alpha_size > 0
     return (
-        Step(ALIKE + (more if parts.alone else UNTESTED)),
+        Step(ALIKE + more),
         *((Step(LARGE_NOISE),) if grows else ()),
     )
 

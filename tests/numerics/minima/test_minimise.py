@@ -456,6 +456,25 @@ def test_a_saturated_tied_branch_carries_both_ridges(tied):
         assert abs(off["objective"] - height) > 1e-4
 
 
+def test_a_unit_is_not_said_to_saturate_where_it_does_better(tied):
+    """The weights of tied units grow with kappa, beyond where they are searched for."""
+    row = {"p": 0.5, "sigma": 1.0, "n": 47.0, "n_plus": 4.0, "kappa": 30.0}
+    row |= {"ridge_u": 1.49003, "ridge_w": 0.00013}
+    better = np.array([28.0, 28 / 47, -28 / 47, 0.0])  # along the labels of samples
+    assert tied_loss(better, 1.0, **row) < saturated(**row) - 0.2
+    found = minimise(tied, [1.0], row, backend="scipy", points=3)
+    assert found.status.tolist() == ["lost"]
+    assert np.isnan(found.values).all()
+    auto = Autoencoder(activation="sign")
+    signs = derive(Model(two_modes(), autoencoder=auto, data=Data(True)))
+    far = row | {"kappa": 100.0}  # flat between the classes
+    found = minimise(signs.phases[0].learned, [1.0], far, backend="scipy", points=3)
+    assert found.status.tolist() == ["lost"]
+    strong = row | {"ridge_u": 1e3, "ridge_w": 1e3, "kappa": 1.0}
+    found = minimise(tied, [1.0], strong, backend="scipy", points=3)
+    assert found.status.tolist() == ["saturated"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["scipy", "jax"])
 def test_tied_backends_agree(tied, backend):

@@ -21,6 +21,8 @@ G = np.linspace(-9, 9, 181)
 W = np.exp(-(G**2) / 2) / np.exp(-(G**2) / 2).sum()
 FOUND = 1e-6  # of overlaps where the judge's descent stops
 LOWEST = 1e-10
+ENDED = 3e-8  # what moves after a ratio of 1000: one window ends at 1060, one at 2048
+AROUND = [(1 + x, y) for x, y in ((0.05, 0), (-0.05, 0), (0, 0.05), (0, -0.05))]
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +85,35 @@ def test_the_share_is_the_one_that_a_linear_schedule_ends_with(limits, solved):
     batch = Batch(limits[1], given, solver)
     (part, _) = solved_phases(batch, np.ones(1))
     last = final_shares(batch, part)
-    assert solved["share_plus"][0] == pytest.approx(last.values[0, 0], abs=1e-9)
+    assert solved["share_plus"][0] == pytest.approx(last.values[0, 0], abs=ENDED)
     assert solved["final_share_plus"][0] == solved["share_plus"][0]
     assert abs(part.shares.values[0, 0] - last.values[0, 0]) > 0.01
 
 
-def test_overlaps_are_not_known_where_no_noise_is_left(limits):
-    found = solve_rows(limits[0], ROW | {"kappa": 2.0}, [0.0, 1.0], backend="scipy")
+def test_overlaps_are_known_until_no_noise_is_left(limits, solved):
+    """Beyond the ratio that the share needs too; at the very end a row says why not."""
+    late = 1 - 1e-4
+    row = ROW | {"kappa": 2.0}
+    found = solve_rows(limits[0], row, [0.0, late, 1.0], backend="scipy")
     assert found["omega"][0, 0] == 0
-    assert np.isnan(found["omega"][0, 1])
-    assert np.isnan(found["m"][0, 1])
+    omega, b = found["omega"][0, 1], found["b"][0, 1]
+    heights = [loss([omega * x, b + y], late, ROW) for x, y in AROUND]
+    assert min(heights) > loss([omega, b], late, ROW)
+    assert np.isnan([found[k][0, 2] for k in ("omega", "m")]).all()
     assert found["status"].tolist() == ["ok"]
+    assert found["reason"][0].startswith("overlaps are nan where too little noise")
+    assert solved["reason"].tolist() == [""]
+
+
+def test_a_row_of_a_batch_is_the_single_run(limits):
+    """Whatever the ridges beside it: each has the ratio that its own share needs."""
+    ridges = [0.3, 3.0, 60.0]
+    many = {k: np.full(3, v) for k, v in (ROW | {"kappa": 2.0}).items()}
+    together = solve_rows(limits[0], many | {"ridge_u": np.array(ridges)}, TIMES)
+    for i, ridge in enumerate(ridges):
+        row = ROW | {"kappa": 2.0, "ridge_u": ridge}
+        alone = solve_rows(limits[0], row, TIMES)
+        assert together.keys() == alone.keys()
+        for name in ("omega", "b", "m", "share_plus", "switch", "status", "reason"):
+            np.testing.assert_array_equal(together[name][i], alone[name][0])
+    assert len(set(together["share_plus"])) == 3

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,11 +22,18 @@ from dilaton.theory.derive import derive
 from dilaton.theory.models.model import Autoencoder, Data, Model, two_modes
 
 NEWER = "X86_V4 AVX512_ICL AVX512_SPR"
+TESTS = Path(__file__).parents[2]  # of numerics/minima
+SUITES = (
+    *("minima", "share", "ode", "times", "modes", "test_solve.py"),
+    *("../theory/times", "../theory/modes", "../theory/grids"),
+)
+"""The tests whose numbers come from floating point."""
 SETTINGS = {
     "without AVX2": {"NPY_DISABLE_CPU_FEATURES": f"{NEWER} X86_V3"},
     "without AVX-512": {"NPY_DISABLE_CPU_FEATURES": NEWER},
     "as it is": {},
     "generic": {"NUMBA_CPU_NAME": "generic"},
+    "two threads": {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"},
 }
 SAME = 1e-7  # of overlaps that Newton's method knows to 1e-9
 TIMES = [0.0, 0.3, 0.75]
@@ -56,7 +64,7 @@ def here(backend, *more):
 
 def told(setting, backend, *more):
     """What a process with a setting finds of them."""
-    environment = os.environ | SETTINGS[setting] | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | SETTINGS[setting]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", __file__, backend, *more],
         env=environment,
@@ -94,6 +102,30 @@ def test_scipy_decides_degenerate_starts_alike_on_two_processors():
 @pytest.mark.parametrize("setting", list(SETTINGS))
 def test_every_processor_gives_the_same_minima(setting, backend):
     compare(told(setting, backend, "samples"), here("scipy", "samples"))
+
+
+@pytest.fixture(scope="module")
+def empty_caches(tmp_path_factory):
+    """A folder for the compiled code of each setting, empty at first."""
+    return {setting: tmp_path_factory.mktemp("cache") for setting in SETTINGS}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("setting", [x for x in SETTINGS if x != "as it is"])
+@pytest.mark.parametrize("part", SUITES)
+def test_the_tests_of_numbers_pass_on_every_processor(setting, part, empty_caches):
+    """In a process each, with code that is compiled for the setting alone."""
+    cache = ["-o", f"cache_dir={empty_caches[setting]}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *cache, str(TESTS / "numerics" / part)],
+        cwd=TESTS.parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | SETTINGS[setting],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
 
 
 if __name__ == "__main__":

@@ -140,6 +140,17 @@ def test_the_lowest_minimum_is_found_where_several_compete(limit):
             assert found.objective[i, j] <= height + LOWEST * (1 + abs(height))
 
 
+def test_a_minimum_with_wide_fields_is_found(limit):
+    """They are 10.7 wide, where a grid up to 12 had its last but one."""
+    row = {"n": 3.0, "n_plus": 2.0, "sigma": 10.35986922580758}
+    row |= {"kappa": 0.47995286896774964, "ridge_u": 0.000442491699434145}
+    row |= {"ridge_w": 0.0023559679913284495}
+    found = minimise(limit.phases[0].learned, [1.0], row | {"p": 0.5})
+    height = lowest(1.0, row)
+    assert found.objective[0, 0] <= height + LOWEST * (1 + abs(height))
+    assert two_mode_loss(0.0102, 1.114, 1.0, **row) > height + 0.5  # the other one
+
+
 def test_the_judge_has_teeth(limit):
     """The other branch of a row that has two is told from the lowest."""
     row = {"sigma": 12.26969, "kappa": 33.31897, "n": 7.0, "n_plus": 3.0}
