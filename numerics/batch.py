@@ -36,10 +36,10 @@ FLAT = 1e-4  # minima that may be further away than this are not known
 BENT = 1e-9  # a curvature below minus this is negative
 
 BY_CURVATURE = "splits of a class are tested by curvature alone"
-"""What is said of rows for which no states are searched in which samples part."""
+"""The note of rows for which no states are searched in which samples part."""
 
 NO_LIMIT = "overlaps are nan where too little noise is left to have a limit"
-"""What is said of the last times of a phase whose noise vanishes."""
+"""The note of rows whose last times have no noise left."""
 
 FAR = 1000.0
 """Scale of a window after which a sample that is on its way to a mode stays there."""
