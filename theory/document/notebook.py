@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import singledispatch
 from typing import Any
@@ -14,7 +15,7 @@ from ..modes.story import setting as modes_setting, tree
 from ..naming.general import Lettering
 from ..symbols.latex import latex
 from ..symbols.notation import symbol
-from ..symbols.system import System
+from ..symbols.system import Equation, System
 from ..windows.dilation import Dilation, T
 from .blocks import Piece, display, head, spans
 from .derivation import TITLES, autoencoder, in_window, interpolant, target, window_text
@@ -23,6 +24,7 @@ from .lines import LATEX, in_lines
 from .markdown import WIDE, aligned, markdown_body
 
 TAU = r"\tau"
+LONGEST = 50_000  # characters of LaTeX that a notebook typesets
 
 
 def in_markdown(record: Any) -> str:
@@ -115,4 +117,17 @@ def system_latex(system: System) -> str:
         found = system_blocks(own, own, plain, None, head(""))
     shown = {block.label for block in found}
     told_of = [eq for eq in every if eq.label not in shown]
-    return aligned([*found, *(display(eq.lhs, eq.rhs, eq.label) for eq in told_of)])
+    whole = aligned([*found, *(display(eq.lhs, eq.rhs, eq.label) for eq in told_of)])
+    return whole if len(whole) < LONGEST else _summary(system, every)
+
+
+def _summary(system: System, every: Sequence[Equation]) -> str:
+    """Return what a system is, where its equations would not fit a notebook's cell."""
+    lines = (
+        f"{system.name}, {system.kind}: {spans([eq.label for eq in every])}.",
+        "These equations are too long for a cell.",
+        "dilaton derive prints them with names for what recurs.",
+    )
+    rows = (rf"\text{{{line}}}" for line in lines)
+    body = " \\\\\n".join(rows)
+    return f"$$\n\\begin{{gathered}}\n{body}\n\\end{{gathered}}\n$$"

@@ -100,3 +100,13 @@ def test_a_sum_of_averages_has_its_brackets():
     text = latex(k * (b - a))
     assert re.match(r"k \\left\(.*\\right\)$", text)
     assert latex(2 * k * a) == r"2 k " + latex(a)  # and a product has none
+
+
+def test_equations_too_long_for_a_cell_are_summed_up(monkeypatch):
+    from dilaton.theory.document import notebook
+
+    monkeypatch.setattr(notebook, "LONGEST", 10)
+    flow = derive(Model(two_modes())).phase("weights").sampling
+    shown = flow._repr_latex_()
+    assert "weights/sampling, flow: (S1), (Q1)." in shown
+    assert "too long for a cell" in shown
