@@ -85,7 +85,7 @@ def test_the_examples_of_a_help_run(call, tmp_path, monkeypatch, command):
     text = dilaton.default_spec().replace(n="inf").text
     (tmp_path / "my.toml").write_text(text)
     shown = examples(call(command, "--help")[1])
-    assert len(shown) == {"derive": 4, "learn": 2, "mse": 2}.get(command, 1)
+    assert len(shown) == {"derive": 5, "learn": 2, "mse": 2}.get(command, 1)
     for words in shown:
         code, out, err = call(*words[: words.index(">") if ">" in words else None])
         assert (code, err) == (0, ""), err

@@ -20,7 +20,7 @@ SAID = {
     "a phase by number": (lambda: LIMIT.phase(0), "weights, variance, but `0`"),
     "samples by number": (lambda: Data(16), "as in `n=16`"),
     "a function of NumPy": (lambda: Interpolant(np.cos, np.sin), "a sympy expression"),
-    "a path": (lambda: derive("my.toml"), "a file is read by `load_spec`"),
+    "a path": (lambda: derive("my.toml"), "`load_spec` reads from a file"),
     "a spec": (lambda: derive(dilaton.default_spec()), "`spec.model`"),
     "a new symbol": (
         lambda: LEARNED.replaced("omega", 2 * sp.Symbol("gamma")),

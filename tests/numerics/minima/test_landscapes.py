@@ -454,6 +454,15 @@ def test_a_minimum_that_ends_crosses_nothing():
     assert code == loops().GONE
 
 
+def test_a_minimum_that_begins_later_crosses_nothing():
+    """Beside where it begins it is the other one, which stays what it was."""
+    land = Land(h=lambda s: -0.9 if s > 0.4 else 0.1)
+    code, span, *_ = crossed(land, 0.8, 0.3, (land.at(0.8, 1), land.at(0.3, -1)))
+    assert code == loops().SAME
+    assert span[1] <= 0.4 <= span[0]
+    assert span[0] - span[1] < 1e-8
+
+
 def test_one_minimum_does_not_cross_itself():
     land = Land(x=lambda s: 1 + s, h=lambda s: -0.2 * s)
     code, *_ = crossed(land, 0.8, 0.2, (land.at(0.8), land.at(0.2)))
@@ -702,3 +711,14 @@ def test_a_piece_lies_below_the_closed_branch_and_does_not_fall():
         known = np.zeros(1), np.zeros((1, 2)), 0
         args = known, closed, GIVEN, 0, 1.0, states, smooth
         assert run.descended(ends, GRID, *args)[0] == fate
+
+
+@pytest.mark.parametrize("h", [-0.1, 0.1])
+def test_of_a_piece_and_a_known_minimum_the_lower_is_kept(h):
+    land, side = Land(h=h), (1 if h < 0 else -1)
+    states, smooth = np.empty((GRID.size, 2)), np.empty((GRID.size, 3))
+    known = np.array([0.3]), np.array([land.at(0.3, -1)]), 1
+    ends = 1.0, 0.1, land.at(1.0), land.at(0.1)
+    args = known, 1, GIVEN, 0, 1.0, np.empty(7), states, smooth
+    assert loops(land).descend(ends, GRID, *args)[0] == 0
+    np.testing.assert_allclose(states[-1], land.at(0.1, side), rtol=1e-6)

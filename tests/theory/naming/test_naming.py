@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
 import pytest
 import sympy as sp
 from dilaton import (
@@ -32,6 +33,8 @@ from dilaton.theory.naming.general import (
 from dilaton.theory.naming.labels import ClassSum, expanded, summed
 from dilaton.theory.naming.sheet import make_sheet, system_rows
 from dilaton.theory.naming.sums import upright
+from dilaton.theory.symbols.gaussian import Average
+from dilaton.theory.symbols.notation import symbol
 
 from ...cases import derived
 
@@ -119,19 +122,39 @@ def test_a_wrong_definition_is_seen():
     assert ("observable", 2) in bad
 
 
+QUADRATURE = 1e-9  # relative; 80 nodes are good to 1e-12 at these widths
+
+
+def integrated(expr, point):
+    """The number of an expression, its averages by Gauss-Hermite quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+
+    def number(average):
+        body = sp.lambdify(average.variables, average.integrand.xreplace(point))
+        whole = body(*np.meshgrid(*[nodes] * len(average.variables)))
+        for _ in average.variables:
+            whole = whole @ weights / np.sqrt(2 * np.pi)
+        return sp.Float(float(whole))
+
+    values = {x: number(x) for x in expr.atoms(Average)}
+    return float(expr.xreplace(values).xreplace(point))
+
+
 def test_an_average_over_the_label_is_one_over_the_classes():
     """The flow that is printed, with one label, against the one of all classes."""
     model = MODELS["two features at once"]
     (phase, _) = derived(model).phases
     general = general_phase(phase).training
     sheet = make_sheet(general, phase_schedule(phase), model)
-    turned = {y: 1 - p for y, p in sheet.signs.items()}
-    for i in (0, 8, 17):  # m_1, an overlap of w, a bias
+    wrong = replace(sheet, signs={y: 1 - p for y, p in sheet.signs.items()})
+    for i in (0, 8, 14):  # m_1, an overlap of w, a bias
         value, row = phase.training.equations[i].rhs, sheet.rows["equation", i]
         assert len(str(row)) < len(str(value)) / 3
-        assert equal_values(sheet.restored(row), value, 1)
-        wrong = replace(sheet, signs=turned)
-        assert not equal_values(wrong.restored(row), value, 1)
+        point = random_point(value.free_symbols, 1) | {symbol("r_1_2"): 0.3}
+        wanted = integrated(value, point)
+        found, other = (integrated(x.restored(row), point) for x in (sheet, wrong))
+        assert found == pytest.approx(wanted, rel=QUADRATURE, abs=QUADRATURE)
+        assert other != pytest.approx(wanted, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", CASES)
