@@ -129,7 +129,7 @@ class Objective:
         mean = beta * seen_w + b[..., None]
         order = 4 if along else 2
         fields = _Fields(self, mean, alpha**2 * size_w, live, order)
-        hits = fields.means[0] * self.counts
+        hits = fields.means[..., 0] * self.counts
         tie = alpha**2 / beta if self.network.tied else 0.0
         readout = tie * a if tie else np.linalg.solve(fields.products, hits)
         seen = readout @ self.gram
@@ -280,8 +280,8 @@ MIXED = ((1, 1), (1, 2), (2, 1), (1, 3), (2, 2), (3, 1))
 class _Fields:
     """Averages of the units over their fields, and the slopes of averages (G2).
 
-    `means` and `squares` are of slopes of the units and of their squares, by order;
-    `pairs` of products of slopes, by units and orders.
+    `means` (..., orders) are of slopes of the units, `squares` of those of their
+    squares, by order, and `pairs` (..., orders, orders) of products of slopes of two.
     """
 
     def __init__(
@@ -296,52 +296,48 @@ class _Fields:
         nodes, weights = trapezoid(data.intervals)
         var = np.diagonal(cov, axis1=-2, axis2=-1)
         std = np.sqrt(np.maximum(var, 0.0))[..., None, None]
-        units = data.network.slopes(mean[..., None] + std * nodes, order)
+        fields = mean[..., None] + std * nodes
+        units = np.stack(data.network.slopes(fields, order), axis=-2)
         still = ~live
-        if still.any():
-            for r, x in enumerate(units):
-                x[..., still, :, :] = 0.0 if r else data.network.constant
-        self.means = [x @ weights for x in units]
+        units[..., still, :, 0, :] = data.network.constant
+        units[..., still, :, 1:, :] = 0.0
+        weighed = units * weights
+        self.means = units @ weights
+        own = weighed @ units.mT
         self.squares = [
-            sum(comb(r, i) * units[i] * units[r - i] for i in range(r + 1)) @ weights
+            sum(comb(r, i) * own[..., i, r - i] for i in range(r + 1))
             for r in range(order + 1)
         ]
         count = data.units
         sums = (self.squares[0] * data.counts).sum(-1) + data.ridge_u
         self.products = sums[..., None] * np.eye(count)
-        self.pairs: dict[tuple[int, int], dict[tuple[int, int], np.ndarray]] = {}
+        self.pairs: dict[tuple[int, int], np.ndarray] = {}
         for j, k in combinations(range(count), 2):
-            first = [x[..., j, :, :] for x in units]
             if live[j] and live[k]:
                 second = self._given(mean[..., k, :], cov, j, k)
             else:
-                second = [x[..., k, :, None] for x in self.means]
-            self.pairs[j, k] = found = {
-                (r, q): (first[r] * second[q]) @ weights
-                for r in range(order + 1)
-                for q in range(order + 1 - r)
-            }
-            self.pairs[k, j] = {(q, r): x for (r, q), x in found.items()}
-            both = (data.counts * found[0, 0]).sum(-1)
+                second = units[..., k, :, :, :]  # one of the two does not vary
+            self.pairs[j, k] = found = weighed[..., j, :, :, :] @ second.mT
+            self.pairs[k, j] = found.mT
+            both = (data.counts * found[..., 0, 0]).sum(-1)
             self.products[..., j, k] = self.products[..., k, j] = both
 
-    def _given(
-        self, mean: np.ndarray, cov: np.ndarray, j: int, k: int
-    ) -> list[np.ndarray]:
+    def _given(self, mean: np.ndarray, cov: np.ndarray, j: int, k: int) -> np.ndarray:
         """Averages of the slopes of unit `k`, given each node of the field of `j`."""
         g, weights = trapezoid(self.data.intervals)
         lean = cov[..., j, k] / np.sqrt(np.maximum(cov[..., j, j], 1e-300))
         rest = np.sqrt(np.maximum(cov[..., k, k] - lean**2, 0.0))
         lean, rest = lean[..., None, None], rest[..., None, None, None]
         fields = (mean[..., None] + lean * g)[..., None] + rest * g
-        return [x @ weights for x in self.data.network.slopes(fields, self.order)]
+        slopes = self.data.network.slopes(fields, self.order)
+        return np.stack([x @ weights for x in slopes], axis=-2)
 
     def _own(self, r: int, seen: np.ndarray, size: np.ndarray) -> np.ndarray:
         """Average of the r-th slope of n J in the field of each unit, by class."""
         own = np.diagonal(size, axis1=-2, axis2=-1)[..., None]
-        found = own * self.squares[r] - 2 * seen * self.means[r]
+        found = own * self.squares[r] - 2 * seen * self.means[..., r]
         for (j, k), averages in self.pairs.items():
-            found[..., j, :] += 2 * size[..., j, k, None] * averages[r, 0]
+            found[..., j, :] += 2 * size[..., j, k, None] * averages[..., r, 0]
         return self.data.counts * found
 
     def pull(self, seen: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -352,7 +348,7 @@ class _Fields:
         alone = self._own(2, seen, size).sum(-1) / 2
         bend = alone[..., None] * np.eye(alone.shape[-1])
         for (j, k), averages in self.pairs.items():
-            cross = (self.data.counts * averages[1, 1]).sum(-1)
+            cross = (self.data.counts * averages[..., 1, 1]).sum(-1)
             bend[..., j, k] = size[..., j, k] * cross
         return self._own(1, seen, size), bend
 
@@ -361,7 +357,7 @@ class _Fields:
         rows = [x for r in (2, 3, 4) for x in self._own(r, seen, size)]
         for j, k in combinations(range(len(size)), 2):
             held = 2 * size[j, k] * self.data.counts
-            rows += [held * self.pairs[j, k][orders] for orders in MIXED]
+            rows += [held * self.pairs[j, k][..., *orders] for orders in MIXED]
         table = np.array([*rows, np.zeros_like(rows[0])])
         return np.moveaxis(table[_places(len(size))], -1, 0)
 
@@ -369,12 +365,12 @@ class _Fields:
         """Changes of `products` and of the units' averages along directions."""
         n, mean, half = self.data.counts, moved.mean, moved.half
         own = np.diagonal(half, axis1=-2, axis2=-1)[..., None]
-        hits = n * (self.means[1] * mean + self.means[2] * own)
+        hits = n * (self.means[..., 1] * mean + self.means[..., 2] * own)
         alone = (n * (self.squares[1] * mean + self.squares[2] * own)).sum(-1)
         products = alone[..., None] * np.eye(alone.shape[-1])
         for (j, k), seen in self.pairs.items():
-            found = seen[1, 0] * mean[:, j] + seen[0, 1] * mean[:, k]
-            found += seen[2, 0] * own[:, j] + seen[0, 2] * own[:, k]
-            found += 2 * seen[1, 1] * half[:, j, k, None]
+            found = seen[..., 1, 0] * mean[:, j] + seen[..., 0, 1] * mean[:, k]
+            found += seen[..., 2, 0] * own[:, j] + seen[..., 0, 2] * own[:, k]
+            found += 2 * seen[..., 1, 1] * half[:, j, k, None]
             products[:, j, k] = (n * found).sum(-1)
         return products, hits
