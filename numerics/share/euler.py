@@ -166,7 +166,7 @@ def follow_samples(
 def step_states(
     flow: ExactFlow, state: np.ndarray, times: Times, rule: str
 ) -> np.ndarray:
-    """Return the states at the ends of the steps, (steps + 1, *state.shape).
+    """Return the states at the ends of the steps, one more than there are steps.
 
     A step must need its own state alone.
     """
