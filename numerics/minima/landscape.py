@@ -352,5 +352,5 @@ def downhill(slope: np.ndarray, hessian: np.ndarray) -> tuple[np.ndarray, bool]:
     Where it is not, the step goes downhill along each of its eigenvectors.
     """
     sizes, axes = np.linalg.eigh(hessian)
-    step = -axes @ ((axes.T @ slope) / np.maximum(np.abs(sizes), 1e-300))
+    step = -axes @ ((axes.T @ slope) / np.maximum(np.abs(sizes), 1e-100))
     return step / max(1.0, np.linalg.norm(step)), bool((sizes > 0).all())

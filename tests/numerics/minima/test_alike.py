@@ -6,6 +6,8 @@ assignments of signs.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from dilaton.numerics import solve as solving
@@ -111,6 +113,57 @@ def test_two_or_three_samples_may_leave_together(limit):
         assert found < judged + REACHED
         assert n * (1 + PARTED["sigma"] ** 2 - judged) < path._most(few)
     assert path._left(0, plus, (alpha, beta), fields) == np.inf
+
+
+def test_the_closed_branch_and_the_fields_are_those_of_the_loss(limit):
+    """Below the last piece every unit is 1; before it the fields are the equations'."""
+    _, _, path = examined(limit, PARTED, 1.0)
+    height, sides = path._known(path.s.size, (1.0, 0.1))
+    closed = np.array([0.0, 40.0, *np.zeros(int(PARTED["n"]))])
+    assert height == pytest.approx(loss(closed, 0.1, PARTED), abs=1e-9)
+    assert (sides < 0).all()  # the heavier mode's side
+    own = {k: float(v[0]) for k, v in path.values.items()}
+    beta = float(path.levels(path.s)[1][0])
+    _, fields = path._known(0, (1.0, beta))
+    for sign, zeta, field in zip(
+        (1, -1), ("zeta_plus", "zeta_minus"), fields, strict=True
+    ):
+        seen = sign * own["omega"] + PARTED["sigma"] * own[zeta]
+        assert field == pytest.approx(beta * seen + own["b"], abs=1e-8)
+
+
+def test_states_are_searched_for_where_they_may_be_lower(limit):
+    """Of up to three samples at the latest time, of one before; not everywhere."""
+    _, _, path = examined(limit, PARTED, 1.0)
+    asked = []
+
+    def left(c, few, here, fields):
+        asked.append((few, here[1]))
+        return path._known(0, here)[0] - 1.0 if few == 3 else np.inf
+
+    path._left = left
+    assert path.gain() == pytest.approx(1.0)
+    assert asked == [(few, asked[0][1]) for few in (1, 1, 2, 2, 3, 3)]
+    for name, value in (("sigma", 4.9), ("searched", False), ("lost", True)):
+        kept = getattr(path, name)
+        setattr(path, name, value)
+        assert path.gain() == 0
+        setattr(path, name, kept)
+
+
+def test_rows_without_a_minimum_bend_by_their_ridge_or_not_at_all(limit):
+    phase = limit.phases[0]
+    given = {k: np.array(v) for k, v in ORDINARY.items()}
+    found = minimise(phase.learned, [1.0], ORDINARY, backend="scipy", points=3)
+    lost = replace(found, status=np.array(["lost"]))
+    told = samples_alike(phase, "tanh", lost, given)
+    assert np.isnan(told.bend[0])
+    assert told.gain[0] == 0
+    assert not told.symmetric[0]
+    shut = replace(found, pieces=np.array([0]))
+    told = samples_alike(phase, "tanh", shut, given)
+    assert told.bend[0] == 2 * ORDINARY["ridge_w"] / ORDINARY["n"]
+    assert told.symmetric[0]
 
 
 def test_samples_stay_alike_in_an_ordinary_row(limit):
