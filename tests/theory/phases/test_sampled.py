@@ -18,6 +18,7 @@ from dilaton.errors import DerivationError, ModelError
 from dilaton.numerics.codegen.parameters import Solver
 from dilaton.numerics.codegen.snapshot import printed_phase
 from dilaton.numerics.minima.continuation import minimise_classes
+from dilaton.numerics.minima.landscape import Landscape, Point
 from dilaton.numerics.minima.objective import UnitKind
 from dilaton.numerics.share.several_features import as_inputs, class_shares
 from dilaton.theory.derive import derive
@@ -443,6 +444,40 @@ def test_no_other_point_is_lower(auto):
     for size in (1e-3, 1e-2, 0.1, 1.0):
         moved = start | {x: start[x] + size * rng.normal() for x in free}
         assert loss_by_hand(moved) > best
+
+
+def test_a_unit_is_named_by_the_feature_that_it_sees_most():
+    """Overlaps are those of a vector with each class mean; the loss is the same."""
+    land = Landscape(phase(BIASED), "tanh", POINT)
+    rho, signs = np.array([1.0, 0.8]), np.array(list(SIGNS.values()))
+    theta = np.random.default_rng(2).normal(size=(2, land.directions.shape[1]))
+    at = Point(theta, np.array([0.2, -0.4]), (True, True), land.network)
+    seen = theta @ land.directions.T @ (signs * np.sqrt(rho))  # along unit means
+    np.testing.assert_allclose(land.overlaps(at), seen, atol=1e-12)
+    named = land.overlaps(land.named(at))
+    assert (np.diag(named) > 0).all()
+    assert np.diag(named).sum() == pytest.approx(
+        max(np.abs(np.diag(x)).sum() for x in (seen, seen[::-1]))
+    )
+    heights = [land.settle(0.5, x).value for x in (at, land.named(at))]
+    assert heights[0] == pytest.approx(heights[1], abs=1e-12)
+
+
+def test_a_rule_is_made_as_fine_as_slopes_need_and_says_so():
+    land = Landscape(phase(BIASED), "tanh", POINT)
+    known = land.objective
+    width = land.directions.shape[1]
+    theta = 0.3 * np.random.default_rng(2).normal(size=(2, width))
+    at = Point(theta, np.array([0.2, -0.4]), (True, True), land.network)
+    assert not land.refine(0.5, replace(at, active=(False, False)), 0.0)
+    assert not land.refine(0.5, at, 1.0)
+    assert land.objective is known
+    exact = land.slopes(0.5, at)
+    land.objective = replace(known, intervals=2)
+    assert land.refine(0.5, at, 1e-8)
+    assert 2 < land.objective.intervals < 2 * known.intervals
+    assert np.abs(land.slopes(0.5, at) - exact).max() < 1e-8
+    assert np.abs(exact).max() > 1e-3
 
 
 @pytest.mark.slow
