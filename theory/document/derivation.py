@@ -146,11 +146,11 @@ def target(record: Target) -> list[Piece]:
     several = len(record.features) > 1
     found = [
         sentence(
-            "The target is `x1 = sum_j s_j mu_j + sigma z` with independent signs, "
-            "`P(s_j = +1) = p_j`, orthogonal means `mu_j` and `z ~ N(0, I)`, where"
+            "The target is `x1 = sum_j S_j mu_j + sigma z` with independent signs, "
+            "`P(S_j = +1) = p_j`, orthogonal means `mu_j` and `z ~ N(0, I)`, where"
             if several
-            else "The target is `x1 = s mu + sigma z` with a sign `s`, "
-            "`P(s = +1) = p`, a mean `mu` and `z ~ N(0, I)`, where"
+            else "The target is `x1 = S mu + sigma z` with a sign `S`, "
+            "`P(S = +1) = p`, a mean `mu` and `z ~ N(0, I)`, where"
         )
     ]
     for j, feature in enumerate(record.features, 1):
@@ -314,7 +314,7 @@ def _windows(limit: Limit) -> list[Piece]:
     j = "_j" if len(model.target.features) > 1 else ""
     found.append(
         sentence(
-            f"The sign `s{j}` is decided where the signal-to-noise ratio `Lambda{j} = "
+            f"The sign `S{j}` is decided where the signal-to-noise ratio `Lambda{j} = "
             f"beta^2 |mu{j}|^2/Delta` is `O(1)`, and the bulk variance is set where "
             "`beta/alpha` is `O(1)`. Balancing the powers of `d`:"
         )

@@ -291,7 +291,7 @@ def _steps(fit: Regression) -> tuple[Step, ...]:
                 "L7",
             ),
         )
-    head = "Every field diverges, so unit `j` is the sign `s_j` of its row. "
+    head = "Every field diverges, so unit `j` is the sign `S_j` of its row. "
     skip = "so that the skip is `c = beta A/(alpha^2 B + beta^2 A)`, and `u` follows."
     if fit.data is None:
         return (

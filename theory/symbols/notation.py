@@ -31,7 +31,7 @@ TABLE: dict[str, Quantity] = {
     "d": Quantity("d", "dimension", "to infinity", "positive"),
     "eps": Quantity(r"\varepsilon", "d^(-1/2)", "to 0", "positive"),
     # the target and the data
-    "p": Quantity("p", "P(s = +1), weight of the + mode", "(0, 1)", "positive"),
+    "p": Quantity("p", "P(S = +1), weight of the + mode", "(0, 1)", "positive"),
     "sigma": Quantity(r"\sigma", "spread of a mode", "O(1)", "positive"),
     "rho": Quantity(r"\rho", "|mu|^2 = rho d^(1 - 2 delta)", "O(1)", "positive"),
     "kappa": Quantity(r"\kappa", "scale of a dilated window", "O(1)", "positive"),

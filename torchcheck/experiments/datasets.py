@@ -25,7 +25,7 @@ from ..real_data.interpolants import LINEAR_PATH, NumericInterpolant
 class Mixture:
     r"""The two-mode target in `d` dimensions, with its exact denoiser (torch).
 
-    $x_1 = s\mu + \sigma z$, $P(s = 1) = p$, $|\mu|^2 = d$; $\mu$ is a fixed random
+    $x_1 = S\mu + \sigma z$, $P(S = 1) = p$, $|\mu|^2 = d$; $\mu$ is a fixed random
     direction made from `seed`.
     """
 

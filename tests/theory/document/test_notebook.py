@@ -88,7 +88,7 @@ def test_a_phase_names_its_systems_and_their_labels(limit):
 
 def test_a_model_says_what_it_is_of():
     text = MODELS["samples"]._repr_markdown_()
-    assert r"$P(s = +1) = p$" in text
+    assert r"$P(S = +1) = p$" in text
     assert r"\alpha = 1 - \tau" in text
     assert "`" not in text
     assert "n_+" in text
