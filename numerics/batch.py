@@ -111,6 +111,13 @@ class Batch:
         """How many rows there are."""
         return max((np.size(v) for v in self.given.values()), default=1)
 
+    def only(self, own: np.ndarray) -> Batch:
+        """Return the batch of the rows `own`, an array of their indices."""
+        if own.size == self.rows:
+            return self
+        every = {k: np.broadcast_to(v, self.rows) for k, v in self.given.items()}
+        return replace(self, given={k: v[own] for k, v in every.items()})
+
     def solved(
         self, phase: PrintedPhase, times: np.ndarray, decided: bool
     ) -> SolvedPhase:
@@ -134,13 +141,10 @@ class Batch:
         (scale,) = np.unique(ordinary_scale(phase, self.given))  # see `_alike_in_scale`
         inside = np.minimum(ratio / scale, 1.0)
         done = self._scaled(linear, scale).solved(linear, inside, bool(phase.features))
-        last = float(scale)
-        if charted(linear.learned):
-            last = max(last, LATEST)
-            for i in np.flatnonzero((ratio > scale) & (ratio <= last)):
-                late = self._scaled(linear, ratio[i]).learned(linear, np.ones(1))[0]
-                for name, values in late.items():
-                    done.overlaps[name][:, i] = values[:, 0]
+        last = max(scale, LATEST) if charted(linear.learned) else scale
+        for i in np.flatnonzero((ratio > scale) & (ratio <= last)):
+            for name, values in self._at_end(linear, ratio[i]).items():
+                done.overlaps[name][:, i] = values
         alpha = np.where(ratio > last, np.nan, alpha)
         overlaps = {k: in_its_units(k, v, alpha) for k, v in done.overlaps.items()}
         found = done.found
@@ -148,6 +152,11 @@ class Batch:
             edges = times_of(phase, found.edges, scale, self.given)
             found = replace(found, edges=edges)
         return replace(done, phase=phase, overlaps=overlaps, found=found)
+
+    def _at_end(self, linear: PrintedPhase, scale: float) -> Rows:
+        """Return what a linear phase learns at the end of a window of `scale`."""
+        at_end = self._scaled(linear, scale).learned(linear, np.ones(1))[0]
+        return {name: values[:, 0] for name, values in at_end.items()}
 
     def _scaled(self, linear: PrintedPhase, scale: float) -> Batch:
         """Return the batch at another kappa of a linear phase."""
@@ -308,13 +317,14 @@ def solve_rows(
     times, held = np.asarray(s, dtype=float), printed_limit(limit)
     given = {k: np.asarray(v) for k, v in held.kappas(columns).items()}
     batch = Batch(held, given, Solver(backend, rtol))
-    rows = batch.rows
     groups = _alike_in_scale(batch)
-    if len(groups) > 1:
-        more: dict[str, Any] = {"rtol": rtol, "backend": backend, "final": final}
-        every = {k: np.broadcast_to(v, rows) for k, v in given.items()}
-        parts_of = [{k: v[own] for k, v in every.items()} for own in groups]
-        return _joined([solve_rows(held, x, s, **more) for x in parts_of], groups)
+    parts = [_columns(batch.only(own), times, final) for own in groups]
+    return _joined(parts, groups) | _coordinates(held, times)
+
+
+def _columns(batch: Batch, times: np.ndarray, final: bool) -> Rows:
+    """Solve a batch; return its columns, those of overlaps (rows, phases * times)."""
+    rows, phases = batch.rows, len(batch.limit.phases)
     out: Rows = {"status": np.full(rows, "ok", dtype="<U16")}
     out["reason"] = np.full(rows, "", dtype="<U240")
     wide: Rows = {}
@@ -323,21 +333,25 @@ def solve_rows(
         table = part.overlaps | _searched(part, out)
         _judge(part, out, batch.solver)
         for name, values in table.items():
-            shape = (rows, len(held.phases) * times.size)
-            column = wide.setdefault(name, np.full(shape, np.nan))
+            empty = np.full((rows, phases * times.size), np.nan)
+            column = wide.setdefault(name, empty)
             column[:, i * times.size : (i + 1) * times.size] = values
     last = [final_shares(batch, x) for x in parts if final]
     means, bulk = ends(batch)
     scalars = {"mode_mean": means} | share_table(parts, last, rows)
     if means.shape[1] == 1:  # else a column for each feature
         scalars = {name: x[:, 0] for name, x in scalars.items()}
-    count, names = len(held.phases), [phase.name for phase in held.phases]
-    coordinates = {
+    return out | scalars | {"bulk_variance": bulk} | wide
+
+
+def _coordinates(limit: PrintedLimit, times: np.ndarray) -> Rows:
+    """Return the time, the time of the phase and the phase of each overlap's column."""
+    count, names = len(limit.phases), [phase.name for phase in limit.phases]
+    return {
         "@t": np.concatenate([(i + times) / count for i in range(count)]),
         "@s": np.tile(times, count),
         "@phase": np.repeat(names, times.size),
     }
-    return out | scalars | {"bulk_variance": bulk} | wide | coordinates
 
 
 def _alike_in_scale(batch: Batch) -> list[np.ndarray]:
@@ -351,10 +365,7 @@ def _alike_in_scale(batch: Batch) -> list[np.ndarray]:
 def _joined(parts: Sequence[Rows], groups: Sequence[np.ndarray]) -> Rows:
     """Put the rows of groups back in their order."""
     order = np.argsort(np.concatenate(groups))
-    return {
-        k: v if k.startswith("@") else np.concatenate([x[k] for x in parts])[order]
-        for k, v in parts[0].items()
-    }
+    return {k: np.concatenate([x[k] for x in parts])[order] for k in parts[0]}
 
 
 def _searched(part: SolvedPhase, out: Rows) -> Rows:

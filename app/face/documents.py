@@ -8,7 +8,7 @@ importing sympy.
 from __future__ import annotations
 
 import json
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import __version__
 from ..files import code_digest
@@ -16,18 +16,8 @@ from ..numerics.codegen.cache import remembered
 from ..theory.models.spec import Spec
 from .page import page
 
-Form = Literal[
-    "text",
-    "latex",
-    "fragment",
-    "markdown",
-    "html",
-    "json",
-    "sympy",
-    "mathematica",
-    "julia",
-    "bibtex",
-]
+if TYPE_CHECKING:
+    from .formats import Form
 
 
 def document(spec: Spec, form: Form) -> str:

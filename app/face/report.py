@@ -24,8 +24,8 @@ from ..torchcheck.study.confirm import (
     settings_for,
     untrainable,
 )
+from ..torchcheck.study.law import compared_laws
 from . import page
-from .laws import compared_laws
 from .report_run import Effort, Run, built_with
 
 if TYPE_CHECKING:

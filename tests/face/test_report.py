@@ -15,14 +15,13 @@ import pytest
 import xarray as xr
 from dilaton.errors import StoreError
 from dilaton.face import page, report
-from dilaton.face.laws import histogram
 from dilaton.face.report_run import Effort
 from dilaton.show import plots
 from dilaton.theory.models.spec import parse_spec
 from dilaton.torchcheck.study import confirm
 from dilaton.torchcheck.study.confirm import ReportSettings, settings_for
 from dilaton.torchcheck.study.figures import distances
-from dilaton.torchcheck.study.law import decided_laws
+from dilaton.torchcheck.study.law import decided_laws, histogram
 from scipy.stats import kstest
 
 from ..cases import PRODUCT, THREE_MODES

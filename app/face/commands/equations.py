@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import json as codec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from typer import Argument, Option
 
+from ..formats import Format
 from .options import Json, SpecFile
 
 
 def derive(
     spec: SpecFile,
     form: Annotated[
-        Literal[
-            "text",
-            "latex",
-            "markdown",
-            "html",
-            "json",
-            "sympy",
-            "mathematica",
-            "julia",
-        ],
+        Format,
         Option("--format", help="The format of the derivation."),
     ] = "text",
     fragment: Annotated[
