@@ -1,7 +1,7 @@
 """Networks of several units that tests share, and a perturbed loss to reject."""
 
 import torch
-from dilaton.torchcheck.networks.loss import Loss
+from dilaton.torchcheck.networks.loss import NetworkLoss
 from dilaton.torchcheck.networks.network import Network
 
 
@@ -28,7 +28,7 @@ def network_of(loss, point):
 def uncorrelated(loss):
     """(N4) with each unit alone: the correlation of two fields' noise left out."""
 
-    class Alone(Loss):
+    class Alone(NetworkLoss):
         def _products(self, mean, cov, squares):
             own = torch.diag_embed(torch.diagonal(cov, dim1=1, dim2=2))
             return super()._products(mean, own, squares)

@@ -412,10 +412,10 @@ TITLES = {
 
 
 def _phase_head(phase: Phase) -> list[Piece]:
-    return [head(f"Phase {phase.name}"), *in_window(phase, "Here")]
+    return [head(f"Phase {phase.name}"), *phase_pieces(phase, "Here")]
 
 
-def in_window(phase: Phase, start: str) -> list[Piece]:
+def phase_pieces(phase: Phase, start: str) -> list[Piece]:
     """The decisions of a phase, and the interpolant inside."""
     return [
         sentence(f"{start} {window_text(phase)}. {_units(phase.window)}"),

@@ -18,7 +18,14 @@ from ..symbols.notation import symbol
 from ..symbols.system import Equation, System
 from ..windows.dilation import Dilation, T
 from .blocks import Piece, display, head, spans
-from .derivation import TITLES, autoencoder, in_window, interpolant, target, window_text
+from .derivation import (
+    TITLES,
+    autoencoder,
+    interpolant,
+    phase_pieces,
+    target,
+    window_text,
+)
 from .equations import indexed_blocks, system_blocks, told
 from .lines import LATEX, in_lines
 from .markdown import WIDE, aligned, markdown_body
@@ -69,7 +76,7 @@ def _(record: Phase) -> list[Piece]:
     head = ("system", "kind", "quantities", "labels")
     rows = (head, *map(_row, record.systems))
     start = f"In phase {record.name},"
-    return [*in_window(record, start), Piece("table", rows=rows)]
+    return [*phase_pieces(record, start), Piece("table", rows=rows)]
 
 
 def _row(system: System) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ SMALL = sp.Dummy("delta", positive=True)
 """The power of `d` in which the window's equations are expanded."""
 
 
-def shift(name: str) -> sp.Symbol:
+def shift_symbol(name: str) -> sp.Symbol:
     r"""Return the symbol of $x^{(1)}$, the correction to the overlap `name`."""
     return symbol(f"{name}_shift")
 
@@ -61,7 +61,7 @@ def correction(model: Model, window: Window, learned: System) -> System:
     else:
         parts = Stationary(model, moved)
         values, unknowns = _response(parts), (*parts.readout_names, *parts.unknowns)
-    shifts = {shift(str(x)): value for x, value in values.items()}
+    shifts = {shift_symbol(str(x)): value for x, value in values.items()}
     equations = numbered("C", shifts, rate=D**-rate)
     used = set().union(*(eq.rhs.free_symbols for eq in equations))
     others = (w.kappa for w in find_windows(model) if w.kappa in used)
@@ -129,7 +129,7 @@ def _response(parts: Stationary) -> dict[sp.Symbol, sp.Expr]:
     hessian = sp.Matrix([[pulled(x, y) for y in unknowns] for x in unknowns])
     push = [pulled(x, SMALL) for x in unknowns]
     found = dict(zip(unknowns, _solved(hessian, push), strict=True))
-    moves = {x: shift(str(x)) for x in (*unknowns, *readout)}
+    moves = {x: shift_symbol(str(x)) for x in (*unknowns, *readout)}
     for u in readout:
         pull = sum(second(u, x) * moves[x] for x in unknowns)
         found[u] = -(second(u, SMALL) + pull) / second(u, u)

@@ -284,7 +284,7 @@ def at_large_d(expr: sp.Expr) -> sp.Expr:
     return power_limit(flat).xreplace({name: value for value, name in names.items()})
 
 
-def tidy(expr: sp.Expr) -> sp.Expr:
+def by_averages(expr: sp.Expr) -> sp.Expr:
     """Collect the averages of `expr`, in which they are linear."""
     nodes = sorted(expr.atoms(gaussian.FieldAverage, gaussian.Average), key=str)
     dummies = [sp.Dummy("E") for _ in nodes]

@@ -28,7 +28,7 @@ from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Branch, Step, System, numbered
 from ..windows.search import S_PHASE, Window
-from .loss import Loss, tidy, window_loss, window_parameters
+from .loss import Loss, by_averages, window_loss, window_parameters
 
 Values = dict[sp.Symbol, sp.Expr]
 
@@ -109,7 +109,7 @@ class Stationary:
         found = {}
         for x, value in solved.items():  # collected by their averages
             top, bottom = sp.fraction(sp.together(value))
-            found[x] = tidy(top) / tidy(bottom)
+            found[x] = by_averages(top) / by_averages(bottom)
         return found
 
     @cached_property

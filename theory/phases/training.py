@@ -14,7 +14,7 @@ from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import System, numbered, said
 from ..windows.search import S_PHASE, Window
-from .loss import Loss, gram_flow, tidy, window_loss, window_parameters
+from .loss import Loss, by_averages, gram_flow, window_loss, window_parameters
 
 
 def training(model: Model, window: Window) -> System:
@@ -48,7 +48,7 @@ def training(model: Model, window: Window) -> System:
     biases = [b for b in map(loss.bias, loss.units) if b != 0]
     rows |= {b: -slope(b).xreplace(back) / 2 for b in biases}
     if alone:  # short enough to be collected by their averages
-        rows = {x: tidy(to_averages(sp.expand(e))) for x, e in rows.items()}
+        rows = {x: by_averages(to_averages(sp.expand(e))) for x, e in rows.items()}
     # an overlap with the mean is at most as long as the vector (Cauchy and Schwarz)
     m, omega, q, r = (
         loss.pair(x, *loss.units[:1] * 2) for x in ("m", "omega", "q", "r")

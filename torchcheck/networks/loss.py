@@ -47,7 +47,7 @@ _CHUNK = 2**20  # field values held at once, 8 MiB in float64
 
 
 @dataclass(frozen=True)
-class Loss:
+class NetworkLoss:
     r"""The loss of K units at T times, per row and coordinate (N4).
 
     A row is a centre $y_i$ of weight $\pi_i$ in a training set, with each of its noise
@@ -88,7 +88,7 @@ class Loss:
         r"""The tied readout's $\hat u / \hat w = \alpha^2/(\beta\sqrt d)$."""
         return self.alpha**2 / (self.beta * self.data.d**0.5)
 
-    def part(self, rows: slice | Tensor) -> Loss:
+    def part(self, rows: slice | Tensor) -> NetworkLoss:
         """The same loss at some of the times."""
         data = self.data
         if data.x0 is not None:
@@ -288,18 +288,18 @@ class Descent(NamedTuple):
     """
 
     most_nodes: int
-    longest: Callable[[Loss], float]
-    natural: Callable[[Loss], Tensor]
-    near: Callable[[Loss, Tensor], Tensor]
-    constants: Callable[[Loss], bool]
+    longest: Callable[[NetworkLoss], float]
+    natural: Callable[[NetworkLoss], Tensor]
+    near: Callable[[NetworkLoss, Tensor], Tensor]
+    constants: Callable[[NetworkLoss], bool]
 
 
-def _field_scale(loss: Loss) -> Tensor:
+def _field_scale(loss: NetworkLoss) -> Tensor:
     r"""The size of the field that a unit weight makes, $\sqrt{\alpha^2 + d\beta^2}$."""
     return torch.sqrt(loss.alpha**2 + loss.data.d * loss.beta**2)[:, None]
 
 
-def _feature_scale(loss: Loss) -> Tensor:
+def _feature_scale(loss: NetworkLoss) -> Tensor:
     """The same around each feature, times the size of the feature.
 
     A small feature is then learned as precisely as a large one.
@@ -309,12 +309,12 @@ def _feature_scale(loss: Loss) -> Tensor:
     return field.sqrt() * data.sizes
 
 
-def _everywhere(loss: Loss, w: Tensor) -> Tensor:
+def _everywhere(loss: NetworkLoss, w: Tensor) -> Tensor:
     """All rows: a unit alone is never too steep for the nodes that it may have."""
     return torch.ones_like(loss.alpha, dtype=torch.bool)
 
 
-def _gentle(loss: Loss, w: Tensor) -> Tensor:
+def _gentle(loss: NetworkLoss, w: Tensor) -> Tensor:
     r"""Rows (T,) in which no field is steep and no two units are alike.
 
     No field is far steeper than the data's own, $\sqrt{\Lambda_k}$: a unit that sees no
@@ -331,12 +331,12 @@ def _gentle(loss: Loss, w: Tensor) -> Tensor:
     return ~(steep.any(1) | alike.any(1))
 
 
-def _smallest_feature(loss: Loss) -> float:
+def _smallest_feature(loss: NetworkLoss) -> float:
     """A few units of the smallest feature's field."""
     return float(loss.data.sizes.min())
 
 
-def _may_saturate(loss: Loss) -> bool:
+def _may_saturate(loss: NetworkLoss) -> bool:
     """A tied unit, or one without a bias, saturates by itself if at all."""
     return loss.data.samples and loss.bias and not loss.tied
 

@@ -9,7 +9,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from .loss import Loss
+from .loss import NetworkLoss
 from .training_set import generator
 
 START_FIELD = 4.0
@@ -19,7 +19,7 @@ START_NOISE = 0.03
 """Random part of the starting weights, relative to their part along the mean."""
 
 
-def starts(loss: Loss, seed: int) -> tuple[Loss, Tensor]:
+def starts(loss: NetworkLoss, seed: int) -> tuple[NetworkLoss, Tensor]:
     """The loss once for each choice of units that may live, and where to start."""
     steps, count = loss.live.shape
     either = (True, False) if loss.descent.constants(loss) else (True,)
@@ -31,14 +31,16 @@ def starts(loss: Loss, seed: int) -> tuple[Loss, Tensor]:
     return replace(loss.part(times), live=live), point
 
 
-def lowest_choice(loss: Loss, point: Tensor, steps: int) -> tuple[Loss, Tensor]:
+def lowest_choice(
+    loss: NetworkLoss, point: Tensor, steps: int
+) -> tuple[NetworkLoss, Tensor]:
     """At each time the choice of `starts` whose minimum is the lowest."""
     value = loss.reduced(point)[0].reshape(-1, steps)
     best = value.argmin(0) * steps + torch.arange(steps, device=value.device)
     return loss.part(best), point[best]
 
 
-def _along_the_labels(loss: Loss, seed: int) -> tuple[Tensor, Tensor]:
+def _along_the_labels(loss: NetworkLoss, seed: int) -> tuple[Tensor, Tensor]:
     """One unit with w along the labelled mean, b the log-odds; `seed` has no part.
 
     For a population this is the exact denoiser. For samples the field is at most a
@@ -59,7 +61,7 @@ def _along_the_labels(loss: Loss, seed: int) -> tuple[Tensor, Tensor]:
     return w[:, None], b[:, None]
 
 
-def _at_each_mean(loss: Loss, seed: int) -> tuple[Tensor, Tensor]:
+def _at_each_mean(loss: NetworkLoss, seed: int) -> tuple[Tensor, Tensor]:
     r"""Weights near the means whose fields are at most a few units, random biases.
 
     The random part lies in a few directions, of the span or of all coordinates.

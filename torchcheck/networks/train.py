@@ -1,7 +1,7 @@
 r"""Train one network a time: on sampled noise, or on the exact average over it.
 
 *Sampled* training draws fresh Gaussian noise at every step, as practitioners do.
-*Averaged* training integrates it out (see `Loss`), solves for the skip and the readout,
+*Averaged* training integrates it out (see `NetworkLoss`), solves for skip and readout,
 and runs L-BFGS on the rest to a stated gradient norm: the error of finite d remains.
 """
 
@@ -19,7 +19,7 @@ from ...errors import ModelError, ShapeError
 from ...theory.models.model import Model, suffix
 from .grid import coefficients
 from .lbfgs import RowObjective, minimise_rows, only_new_rows
-from .loss import SATURATED_BIAS, Loss
+from .loss import SATURATED_BIAS, NetworkLoss
 from .network import Network, check_activation
 from .start import lowest_choice, starts
 from .training_set import (
@@ -195,7 +195,7 @@ def check_two_modes(model: Model) -> None:
 
 def make_loss(
     model: Model, values: Values, times: np.ndarray, data: TrainingSet
-) -> Loss:
+) -> NetworkLoss:
     """Return the exact loss of `data` at `times`, which both methods minimise."""
     at = coefficients(model.interpolant, times, data.d)
     like = {"dtype": data.x1.dtype, "device": data.x1.device}
@@ -206,7 +206,7 @@ def make_loss(
     unit = at.alpha if model.interpolant.explodes else np.ones_like(at.alpha)
     beta = torch.as_tensor(at.beta, **like)
     _check_seen(model, data, beta)
-    return Loss(
+    return NetworkLoss(
         data=data,
         alpha=torch.as_tensor(at.alpha, **like),
         beta=beta,
@@ -238,8 +238,8 @@ def _check_seen(model: Model, data: TrainingSet, beta: Tensor) -> None:
 
 
 def minimise_loss(
-    loss: Loss, point: Tensor, tolerance: float, steps: int
-) -> tuple[Loss, Tensor]:
+    loss: NetworkLoss, point: Tensor, tolerance: float, steps: int
+) -> tuple[NetworkLoss, Tensor]:
     """Minimise from `point`, doubling the nodes until they do not matter.
 
     Rows whose units are all constant have nothing to learn and stay where they are.
@@ -261,11 +261,11 @@ def minimise_loss(
         part = replace(part, nodes=2 * part.nodes)
 
 
-def _objective(loss: Loss) -> RowObjective:
+def _objective(loss: NetworkLoss) -> RowObjective:
     return only_new_rows(lambda rows: loss.part(rows).reduced)
 
 
-def quadrature_error(loss: Loss, point: Tensor) -> float:
+def quadrature_error(loss: NetworkLoss, point: Tensor) -> float:
     """Largest change of loss or gradient when the nodes are doubled."""
     if loss.data.x0 is not None:
         return 0.0
@@ -277,7 +277,7 @@ def quadrature_error(loss: Loss, point: Tensor) -> float:
     return max(float((a - b).abs().max()) for a, b in pairs)
 
 
-def _solved(loss: Loss, point: Tensor) -> list[Tensor]:
+def _solved(loss: NetworkLoss, point: Tensor) -> list[Tensor]:
     """The parameters at a point: its weights and biases, the rest solved for."""
     w, b = loss.split(point)
     parts = [loss.part(rows).best(w[rows], b[rows])[:2] for rows in loss.parts()]
@@ -286,7 +286,7 @@ def _solved(loss: Loss, point: Tensor) -> list[Tensor]:
 
 
 def _sampled(
-    loss: Loss,
+    loss: NetworkLoss,
     seed: int,
     steps: int,
     optimiser: Optimiser,
@@ -331,7 +331,7 @@ def _sampled(
     return [x.detach() for x in parameters]
 
 
-def initial_parameters(loss: Loss, seed: int) -> list[Tensor]:
+def initial_parameters(loss: NetworkLoss, seed: int) -> list[Tensor]:
     r"""Random $(c, \hat u, \hat w, b)$ with $|\hat u| = |\hat w| = 1$ and c = b = 0."""
     (units, width), steps = loss.data.means.shape, len(loss.alpha)
     random = generator(seed, "init")
@@ -344,7 +344,7 @@ def initial_parameters(loss: Loss, seed: int) -> list[Tensor]:
     return [torch.zeros_like(loss.alpha), u, w, torch.zeros_like(u[:, :, 0])]
 
 
-def _sampled_parts(loss: Loss, batch: int | None) -> list[slice]:
+def _sampled_parts(loss: NetworkLoss, batch: int | None) -> list[slice]:
     """Slices of the times that keep a batch of inputs within 256 MiB."""
     rows = batch or len(loss.data.weights)
     if loss.data.x0 is not None:
@@ -354,7 +354,10 @@ def _sampled_parts(loss: Loss, batch: int | None) -> list[slice]:
 
 
 def noisy_loss(
-    loss: Loss, parameters: list[Tensor], random: torch.Generator, batch: int | None
+    loss: NetworkLoss,
+    parameters: list[Tensor],
+    random: torch.Generator,
+    batch: int | None,
 ) -> Tensor:
     """The loss (T,) on one draw of the noise, and of the batch."""
     data, root = loss.data, loss.data.d**0.5
@@ -368,7 +371,7 @@ def noisy_loss(
 
 
 def _batch(
-    loss: Loss, random: torch.Generator, batch: int | None
+    loss: NetworkLoss, random: torch.Generator, batch: int | None
 ) -> tuple[Tensor, Tensor]:
     """Samples (1, B, d) and noise (T, B, d)."""
     data = loss.data
@@ -393,7 +396,7 @@ def _batch(
 
 def _finish(
     model: Model,
-    loss: Loss,
+    loss: NetworkLoss,
     parameters: list[Tensor],
     times: np.ndarray,
     begin: float,

@@ -9,7 +9,14 @@ from typer import Argument, Option
 
 from ...files import write_atomic
 from ...torchcheck.device import check_device
-from ..arguments import check_range, numbers, read_class_pair, seeds_from, unused, whole
+from ..arguments import (
+    check_range,
+    numbers,
+    read_class_pair,
+    seeds_from,
+    unused,
+    whole_number,
+)
 from .options import Device
 
 SEEDS, FEW_SEEDS = 10, 4
@@ -154,7 +161,7 @@ def _mixtures(given: dict[str, Any], common: dict[str, Any]) -> list[Any]:
     sizes = numbers(settings.pop("d", "4096"), "--d")
     for x in sizes:
         check_range("--d", x, 2, 1e6)
-    every = sorted({whole(x, "--d") for x in sizes})
+    every = sorted({whole_number(x, "--d") for x in sizes})
     return [mixture_plan(d=size, **settings, **common) for size in every]
 
 

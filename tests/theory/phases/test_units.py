@@ -20,7 +20,7 @@ from dilaton.theory.models.model import (
     product,
 )
 from dilaton.torchcheck.networks.grid import coefficients, dilated_grid
-from dilaton.torchcheck.networks.loss import Loss
+from dilaton.torchcheck.networks.loss import NetworkLoss
 from dilaton.torchcheck.networks.network import Network
 from dilaton.torchcheck.networks.sample import sample_features
 from dilaton.torchcheck.networks.train import make_loss, train
@@ -83,12 +83,12 @@ def test_the_loss_is_the_mean_of_the_sampled_one(exponents, phi):
 def without_spread(loss):
     """(N4) without the spread's part of E[phi x_1]."""
 
-    class Pointed(Loss):
+    class Pointed(NetworkLoss):
         def moments(self, w, b):
             _, x, products = super().moments(w, b)
             rest = replace(self.data, sigma=0.0)
             noise = torch.sqrt(self.noise)
-            bare = Loss(**(vars(self) | {"data": rest, "alpha": noise}))
+            bare = NetworkLoss(**(vars(self) | {"data": rest, "alpha": noise}))
             return bare.moments(w, b)[0], x, products
 
     return Pointed(**vars(loss))
