@@ -82,8 +82,7 @@ def jax_solver(
         y0 = jnp.stack([jnp.asarray(v, float) for v in _listed(init, states, "init")])
         theta = [jnp.asarray(v, float) for v in _listed(params, names, "params")]
         packed = jnp.stack(theta) if theta else jnp.zeros(0)
-        rule = trapezoid(intervals)
-        y = core(y0, packed, breaks, coefficients, times, *rule)[0]
+        y = core(y0, packed, breaks, coefficients, times, trapezoid(intervals))[0]
         return {name: y[:, i] for i, name in enumerate(states)}
 
     return solve
@@ -139,10 +138,10 @@ def _row_solver(system: System, method: str, rtol: float, atol: float, max_steps
         inputs = _inputs_at(at, breaks, coefficients)
         return tuple(rhs(at, y, inputs, params, nodes, weights)[0])
 
-    def solve(y0, params, breaks, coefficients, times, nodes, weights):
+    def solve(y0, params, breaks, coefficients, times, rule):
         breaks, coefficients = jnp.asarray(breaks), jnp.asarray(coefficients)
         times = jnp.asarray(times)
-        args = (params, breaks, coefficients, nodes, weights)
+        args = (params, breaks, coefficients, *rule)
         ends = times.shape[0] == 2  # no dense output: some four times as fast
         jumps = breaks[1:-1] if breaks.shape[0] > 2 else None
         controller = diffrax.PIDController(rtol=rtol, atol=atol)
@@ -188,7 +187,7 @@ def _batch_solver(
     from jax.sharding import Mesh, PartitionSpec
 
     solve = _row_solver(system, method, rtol, atol, max_steps)
-    in_axes = (0, 0, 0, 0, None, None, None)
+    in_axes = (0, 0, 0, 0, None, None)
     batched = jax.vmap(solve, in_axes=in_axes)
     lockstep = LOCKSTEP if jax.default_backend() == "cpu" else 10**9
 
@@ -208,7 +207,7 @@ def _batch_solver(
         jax.shard_map(
             chunked,
             mesh=mesh,
-            in_specs=(rows,) * 4 + (whole,) * 3,
+            in_specs=(rows,) * 4 + (whole,) * 2,
             out_specs=rows,
             check_vma=False,
         )
@@ -237,7 +236,7 @@ def solve_batch(problem: Problem, method: str | None) -> Flow:
     padded = [a[np.minimum(wanted, a.shape[0] - 1)] for a in arrays]
     tol, intervals = max(AVERAGES * problem.rtol, 2e-15), START
     while True:
-        out = run(*padded, problem.times, *trapezoid(intervals))
+        out = run(*padded, problem.times, trapezoid(intervals))
         y, status, steps, rejected, worst = (np.array(a[:batch]) for a in out)
         bound = error_bound(np.where(np.isfinite(worst), worst, 0.0))
         if bound.max() <= tol or 2 * intervals > LIMIT or not worst.any():

@@ -158,12 +158,12 @@ def _values(
     params, wide = [point[name] for name in kernel.parameters[:-1]], [x[:, None]]
     rule = None
     if "observables" in kernel.functions:
-        seen = evaluated(kernel, "observables", wide, params, tau)
+        seen = evaluated(kernel["observables"], wide, params, tau)
         names = kernel.outputs("observables")
         rows = dict(zip(names, np.broadcast_arrays(*seen), strict=True))
         kinks = [rows[name] for name in names if name.startswith("kink")]
         rule = shrinking(kinks, rows["steepness"])
-    values = evaluated(kernel, function, wide, params, tau, rule)[0]
+    values = evaluated(kernel[function], wide, params, tau, rule)[0]
     return np.broadcast_to(values, (x.size, tau.size))
 
 

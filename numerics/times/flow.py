@@ -157,11 +157,11 @@ class FlowMean:
     def each(self, state: Sequence[float]) -> np.ndarray:
         """Return the speed at each time, shape (overlaps, times)."""
         given = [*state, *self._averages(state)]
-        return evaluated(self.rates, "values", [], self.params, self.tau, inputs=given)
+        return evaluated(self.rates["values"], [], self.params, self.tau, inputs=given)
 
     def _averages(self, state: Sequence[float]) -> list[np.ndarray]:
         parts = evaluated(
-            self.fields, "values", [], self.where, self.tau, inputs=list(state)
+            self.fields["values"], [], self.where, self.tau, inputs=list(state)
         )
         split = 2 * len(self.system.ones)
         one = parts[:split].reshape(-1, 2, self.tau.size)

@@ -63,12 +63,12 @@ class TimeMean:
         parts = []
         for tau, weight, intervals in self.groups:
             rule = trapezoid(intervals) if intervals else self._shrinking(wide, tau)
-            values = evaluated(self.kernel, function, wide, self.params, tau, rule)
+            values = evaluated(self.kernel[function], wide, self.params, tau, rule)
             parts.append(values @ weight)
         return sum(parts)
 
     def _shrinking(self, wide: Sequence[np.ndarray], tau: np.ndarray) -> Rule:
-        seen = evaluated(self.kernel, "observables", wide, self.params, tau)
+        seen = evaluated(self.kernel["observables"], wide, self.params, tau)
         names = self.kernel.outputs("observables")
         rows = dict(zip(names, seen, strict=True))
         kinks = [rows[name] for name in names if name.startswith("kink")]
@@ -76,8 +76,7 @@ class TimeMean:
 
 
 def evaluated(
-    kernel: Kernel,
-    function: str,
+    function: Callable[..., Any],
     states: States,
     params: Sequence[float],
     tau: np.ndarray,
@@ -87,7 +86,7 @@ def evaluated(
     """Return a kernel's values at given times; `tau` is its last parameter."""
     with np.errstate(all="ignore"):
         nodes = rule or trapezoid()
-        values, _ = kernel[function](0.0, states, inputs, [*params, tau], *nodes)
+        values, _ = function(0.0, states, inputs, [*params, tau], *nodes)
     return values
 
 
@@ -127,12 +126,12 @@ def time_mean(
     kernel = kernel_of(system)
     params = tuple(point[name] for name in kernel.parameters[:-1])
     wide = [np.asarray(x, float)[..., None] for x in typical]
-    each = evaluated(kernel, "rhs", wide, params, nodes.tau)
+    each = evaluated(kernel["rhs"], wide, params, nodes.tau)
     kept = contributing_times(np.abs(each) * nodes.weight)
     tau, weight = nodes.tau[kept], nodes.weight[kept]
     steep = np.zeros(tau.size)
     if "observables" in kernel.functions:
-        seen = evaluated(kernel, "observables", steepest, params, tau)
+        seen = evaluated(kernel["observables"], steepest, params, tau)
         steep = seen[kernel.outputs("observables").index("steepness")]
     octave = np.ceil(np.log2(np.maximum(steep, STEEP) / STEEP)).astype(int)
     octave = np.minimum(octave, EVEN)

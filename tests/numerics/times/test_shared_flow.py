@@ -117,7 +117,7 @@ def test_closed_averages_are_those_of_the_printed_system(spec, name):
     kernel = kernel_of(system)
     params = [known[x] for x in kernel.parameters[:-1]]
     rule, tau = trapezoid(500), np.array([known["tau"]])
-    wanted = evaluated(kernel, "rhs", state, params, tau, rule)[:, 0]
+    wanted = evaluated(kernel["rhs"], state, params, tau, rule)[:, 0]
     kind = FlowKind(noisy=True, exact=name == "exact", common=name == "common")
     np.testing.assert_allclose(speeds(kind, spec, state, known), wanted, rtol=1e-9)
     assert speeds(kind, spec, [0.7, 0.41, 0.3, *state[3:]], known)[1] != pytest.approx(
