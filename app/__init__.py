@@ -16,11 +16,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .mistakes import explained
 from .show.accessor import register
 
 if TYPE_CHECKING:
     from .errors import (
         AdmissibilityError as AdmissibilityError,
+        ArgumentError as ArgumentError,
         DerivationError as DerivationError,
         DilatonError as DilatonError,
         MissingExtra as MissingExtra,
@@ -85,8 +87,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "errors": (
-        "AdmissibilityError DerivationError DilatonError MissingExtra ModelError "
-        "ShapeError SolveError StoreError"
+        "AdmissibilityError ArgumentError DerivationError DilatonError MissingExtra "
+        "ModelError ShapeError SolveError StoreError"
     ),
     "numerics.batch": "solve_rows",
     "numerics.codegen.kernel": "Kernel make_kernel",
@@ -116,6 +118,7 @@ _HOME = {
     "torchcheck.real_data.windows": "find_window",
     "torchcheck.study.converge": "converge",
 }
+LISTED = "Its names are in `dir(dilaton)`"
 _MODULE_OF = {name: home for home, names in _HOME.items() for name in names.split()}
 
 __all__ = sorted([*_MODULE_OF, "__version__"])
@@ -124,10 +127,13 @@ __all__ = sorted([*_MODULE_OF, "__version__"])
 def __getattr__(name: str) -> Any:
     """Load a public name from the module that defines it."""
     if name not in _MODULE_OF:
-        raise AttributeError(f"module 'dilaton' has no attribute {name!r}")
+        from .errors import did_you_mean
+
+        remedy = did_you_mean(name, __all__).replace("Use one of those", LISTED)
+        raise AttributeError(f"module 'dilaton' has no attribute {name!r}{remedy}")
     value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
-    globals()[name] = value
-    return value
+    globals()[name] = explained(value)
+    return globals()[name]
 
 
 def __dir__() -> list[str]:

@@ -38,6 +38,10 @@ class SolveError(DilatonError, RuntimeError):
         self.result = result
 
 
+class ArgumentError(DilatonError, TypeError):
+    """A function is called with arguments that it does not take."""
+
+
 class StoreError(DilatonError, OSError):
     """A file or folder cannot be read, written or trusted (checksum)."""
 
@@ -69,6 +73,9 @@ SYNONYMS = {
     "ridge": "ridge_u",
     "autoencoder": "network",
     "schedule": "interpolant",
+    "samples": "n",
+    "std": "sigma",
+    "at": "s",
 }
 """Words of the field, or of Python, for what a list may call otherwise."""
 
@@ -76,8 +83,9 @@ SYNONYMS = {
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return ``"; did you mean `x`?"`` for a typo of one of the words listed before."""
     names = list(known)
-    alike = SYNONYMS.get(str(word).lower(), str(word).lower())
-    if alike in names and alike != word:
+    small = {name.lower(): name for name in names}
+    alike = small.get(SYNONYMS.get(str(word).lower(), str(word).lower()))
+    if alike and alike != word:
         return f"; did you mean `{alike}`?"
     near = get_close_matches(str(word), names, n=1, cutoff=0.6)
     slip = near and _typo(str(word), near[0])

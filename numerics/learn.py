@@ -277,6 +277,11 @@ def mse(
     limit = question.limit
     point = complete(limit, question.values)
     name, given = ("s", s) if d is None else ("tau", tau)
+    if (d is None and phase is None) or given is None:
+        raise ModelError(
+            "`mse` takes `phase` and `s` for the limit, or `d` and `tau`, but "
+            f"`{'phase' if d is None and phase is None else name}` is missing. Give it."
+        )
     times = unit_times(name, given)
     if d is None:
         system = limit.phase(str(phase)).mse

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ..errors import ModelError
-from .limit import Limit, Phase
+from .limit import Limit, Phase, Phases
 from .models.cases import case_of
 from .models.model import Model, Modes
 from .models.schedule import check_schedule
@@ -50,4 +50,4 @@ def _derived(model: Model) -> Limit:
         decided += window.features
     for phase in phases:
         _ = phase.learned  # what cannot be derived is said at once
-    return kinds[1](model, make_dilation(windows), tuple(phases))
+    return kinds[1](model, make_dilation(windows), Phases(phases))

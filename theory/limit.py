@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 import sympy as sp
 
@@ -135,24 +135,69 @@ class Phase(Typeset):
         return _labelled(whole, self.model, self.window)
 
 
+class Lazy(Mapping[str, System]):
+    """Systems of a model by name, each derived when it is asked for."""
+
+    def __init__(
+        self, model: Model, derive: Mapping[str, Callable[[Model], System]]
+    ) -> None:
+        self._model, self._derive = model, derive
+        self._found: dict[str, System] = {}
+
+    def __getitem__(self, name: str) -> System:
+        if name not in self._derive:
+            raise _unknown("exact systems", name, self)
+        if name not in self._found:
+            self._found[name] = self._derive[name](self._model)
+        return self._found[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._derive
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._derive)
+
+    def __len__(self) -> int:
+        return len(self._derive)
+
+    def __repr__(self) -> str:
+        return f"Lazy({', '.join(self)})"
+
+
+class Phases(tuple[Phase, ...]):
+    """The phases of a limit in their order, each found by its number or its name."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the phases."""
+        return [phase.name for phase in self]
+
+    def __getitem__(self, which: Any) -> Any:
+        """Return the phase of a number, or of a name."""
+        if isinstance(which, str) and which not in self.names:
+            raise _unknown("phases", which, self.names)
+        at = self.names.index(which) if isinstance(which, str) else which
+        return super().__getitem__(at)
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> ModelError:
+    return ModelError(
+        f"The {what} of this model are {', '.join(known)}, but `{name}` was asked "
+        f"for{did_you_mean(name, known)}"
+    )
+
+
 @dataclass(frozen=True, repr=False)
 class Limit(Typeset):
     """The result of `derive`: the dilation, its phases, and the exact companions."""
 
     model: Model
     dilation: Dilation
-    phases: tuple[Phase, ...]
+    phases: Phases
 
     def phase(self, name: str) -> Phase:
         """Return the phase called `name`; raise `ModelError` if there is none."""
-        for phase in self.phases:
-            if phase.name == name:
-                return phase
-        names = [phase.name for phase in self.phases]
-        raise ModelError(
-            f"The phases of this model are {', '.join(names)}, but `{name}` was asked "
-            f"for{did_you_mean(name, names)}"
-        )
+        return Phases(self.phases)[str(name)]
 
     def __repr__(self) -> str:
         return f"Limit({', '.join(phase.name for phase in self.phases)})"
@@ -167,30 +212,22 @@ class Limit(Typeset):
         ask = f'  Ask for `.phase("{self.phases[0].name}").learned`, `.exact`, ...'
         return "\n".join([f"Limit of {len(rows)} phases", *rows, ask])
 
-    if not TYPE_CHECKING:
+    def __getitem__(self, name: str) -> Phase:
+        """Return the phase called `name`."""
+        return self.phase(name)
 
-        def __getattr__(self, name: str) -> None:
-            """Say where phases are, to whoever asks for one as an attribute."""
-            if name.startswith("_"):
-                raise AttributeError(name)
-            names = [phase.name for phase in self.phases]
-            asked = name if name in names else names[0]
-            raise AttributeError(
-                f"A limit has `model`, `dilation`, `phases` and `exact`, but `{name}` "
-                f'was asked for. Get a phase by its name: `limit.phase("{asked}")`.'
-            )
+    def __iter__(self) -> Iterator[Phase]:
+        return iter(self.phases)
 
     @cached_property
-    def exact(self) -> dict[str, System]:
+    def exact(self) -> Lazy:
         """The systems that need no limit: Bayes ``sampling`` and ``mse`` at `d`.
 
         Also ``tied``, the training flow of the tied score network on the population.
+        Each is derived when it is asked for.
         """
-        return {
-            "sampling": exact_flow(self.model),
-            "mse": exact_mse(self.model),
-            "tied": tied_training(self.model),
-        }
+        derive = {"sampling": exact_flow, "mse": exact_mse, "tied": tied_training}
+        return Lazy(self.model, derive)
 
     @property
     def story(self) -> dict[str, tuple[Step, ...]]:

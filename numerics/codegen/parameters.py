@@ -30,7 +30,7 @@ def complete(
         if name not in names and name != "ridge_w":
             raise ModelError(
                 f"This model has the parameters {', '.join(names)}, but `{name}` was "
-                f"given{did_you_mean(name, names)}"
+                f"given{_other_model(name) or did_you_mean(name, [*names, 's'])}"
             )
     point = {k: _number(k, v) for k, v in given.items()}
     for name in names:
@@ -43,6 +43,12 @@ def complete(
     if "modes" in held.about:
         check_sum("p_1, p_2, ...", [v for k, v in point.items() if k[:2] == "p_"])
     return point
+
+
+def _other_model(name: str) -> str:
+    """Return which model has a parameter that the population has not."""
+    ridges = ("n", "n_plus", "ridge_u")
+    return ". Samples make another model: `Data(samples=True)`." * (name in ridges)
 
 
 def reals(value: Any) -> np.ndarray:

@@ -192,9 +192,18 @@ class PrintedLimit:
         """Return values with `kappa` under the names that the windows give it."""
         if "kappa" in self.parameters or "kappa" not in values:
             return dict(values)
-        wanted = {k for k in self.parameters if k.startswith("kappa_")}
+        own = (k for k in self.parameters if k.startswith("kappa_"))
+        wanted = sorted(own, key=lambda name: int(name[6:]))
         rest = {k: v for k, v in values.items() if k != "kappa"}
-        return rest | {k: values["kappa"] for k in sorted(wanted - values.keys())}
+        kappa = values["kappa"]
+        each = kappa if isinstance(kappa, list | tuple) else [kappa] * len(wanted)
+        if len(each) != len(wanted):
+            raise ModelError(
+                f"`kappa` must be one number or a list of {len(wanted)}, one for each "
+                f"window, but is a list of {len(each)}. Features with one exponent "
+                "share a window."
+            )
+        return {**dict(zip(wanted, each, strict=True)), **rest}
 
 
 def printed_limit(limit: Limit | PrintedLimit) -> PrintedLimit:

@@ -641,7 +641,7 @@ CALLS = {  # name: (call, error, (rule, fact, remedy))
     "mse nowhere": (
         lambda: mse(phase="weights"),
         ModelError,
-        (*RANGE, "is None", "the end"),
+        ("or `d` and `tau`", "`s` is missing", "Give it"),
     ),
     "mse phase": (
         lambda: mse(phase="wieghts", s=[1]),
@@ -1197,7 +1197,7 @@ def test_a_good_line_still_works(call):
 
 @pytest.mark.parametrize("kind", DilatonError.__subclasses__())
 def test_every_error_is_also_of_a_builtin_class(kind):
-    builtin = (ValueError, RuntimeError, OSError, ImportError)
+    builtin = (TypeError, ValueError, RuntimeError, OSError, ImportError)
     assert issubclass(kind, builtin)
 
 

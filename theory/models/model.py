@@ -17,6 +17,7 @@ import sympy as sp
 from sympy.core.function import AppliedUndef
 
 from ...errors import ModelError, did_you_mean, shown
+from ...mistakes import Answering
 from ..symbols.notation import symbol
 from ..symbols.shown import Typeset
 from .modes import Level, check_apart, check_gram, check_loadings, factored, levels
@@ -49,7 +50,7 @@ def _switch(name: str, value: Any, remedy: str = UNQUOTED) -> None:
 
 
 @dataclass(frozen=True)
-class Feature:
+class Feature(Answering):
     r"""One feature of the target: a sign $s_j$ and a mean of squared norm
     $\rho_j d^{1-2\delta_j}$. `p` and `rho` are symbols, `exponent` is $\delta_j$.
     """
@@ -283,7 +284,7 @@ VARIANCE_EXPLODING = Interpolant(sp.sqrt(D) * (1 - TAU), TAU)
 
 
 @dataclass(frozen=True)
-class Autoencoder:
+class Autoencoder(Answering):
     r"""$f(x) = c x + \sum_j u_j \varphi(w_j \cdot x/\sqrt d + b_j)$, a set per time.
 
     `tied` is the score parametrisation, $u = \alpha^2 w/(\beta \sqrt d)$.
@@ -311,7 +312,7 @@ class Autoencoder:
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(Answering):
     """The population (``samples=False``) or `n` samples, with fresh or frozen noise.
 
     The samples of a product mixture are counted by the signs of their features;

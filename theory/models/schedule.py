@@ -188,9 +188,10 @@ def _bracketed(node: ast.expr) -> str:
 def _check_operator(op: ast.operator, key: str, node: ast.BinOp) -> None:
     if isinstance(op, ast.BitXor):
         base, power = (_bracketed(x) for x in (node.left, node.right))
+        right = f"{base}**{power}".replace(" ^ ", "**")
         raise ModelError(
             f"`{key}` must write powers with `**`, but has `{base}^{power}`. "
-            f"Write `{base}**{power}`."
+            f"Write `{right}`."
         )
     if type(op) not in OPERATORS:
         raise _refused(key, node, "the operators are + - * / **")

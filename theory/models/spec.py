@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError, StoreError, did_you_mean, printable, shown
 from ...files import at_home
+from ...mistakes import Answering
 from .tables import checked_tables, count_name, placed
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ MOST_PARTS = 32  # of a dotted key: tomllib takes a time quadratic in them
 
 
 @dataclass(frozen=True)
-class Spec:
+class Spec(Answering):
     """A model with its numbers, as read from a spec file and checked.
 
     Attributes
@@ -47,6 +48,12 @@ class Spec:
 
     text: str
     tables: Mapping[str, Mapping[str, Any]] = field(repr=False)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the number that `values` has under this name."""
+        if name not in (values := self.values):
+            raise _no_number(name, values)
+        return values[name]
 
     @property
     def kind(self) -> str:
@@ -176,8 +183,8 @@ def parse_spec(text: str, source: str = "the spec") -> Spec:
         deep = isinstance(error, RecursionError)
         reason = "too deeply nested" if deep else printable(str(error))
         raise ModelError(
-            f"A spec must be TOML, but {source} is not: {reason}. Start from the "
-            "example in the README."
+            f"A spec must be TOML, but {source} is not: {reason}. Put text "
+            "in quotes and write numbers as 0.8; the README has an example."
         ) from None
     return Spec(text, checked_tables(raw))
 
@@ -255,10 +262,14 @@ def _put(tables: dict[str, Any], name: str, value: Any, known: Mapping) -> None:
             if all(type(x) is int for x in each):
                 tables["data"]["n"] = sum(each)
     else:
-        raise ModelError(
-            f"The numbers of this spec are {', '.join(known)}, but "
-            f"`{printable(name)}` is given{did_you_mean(name, known)}"
-        )
+        raise _no_number(name, known)
+
+
+def _no_number(name: object, known: Mapping[str, Any]) -> ModelError:
+    return ModelError(
+        f"The numbers of this spec are {', '.join(known)}, but "
+        f"`{printable(str(name))}` is given{did_you_mean(name, known)}"
+    )
 
 
 def places(tables: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -3,12 +3,12 @@ r"""Phases and limits of modes: what `derive` returns for them."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import sympy as sp
 
 from ...errors import ModelError
-from ..limit import Limit, Phase
+from ..limit import Lazy, Limit, Phase
 from ..models.model import Model, Modes
 from ..models.modes import Level, Parting
 from ..phases.bulk import mse as bulk_mse
@@ -97,18 +97,15 @@ class ModesLimit(Limit):
     """The limit of a mixture of modes."""
 
     @cached_property
-    def exact(self) -> dict[str, System]:
+    def exact(self) -> Lazy:
         """``sampling`` and ``mse`` of the Bayes denoiser at `d`; ``tied``: of training.
 
         The last is the flow of the biases of a network for all times (population).
         """
-        found = {
-            "sampling": systems.exact_flow(self.model),
-            "mse": systems.exact_mse(self.model),
-        }
+        derive = {"sampling": systems.exact_flow, "mse": systems.exact_mse}
         if not self.model.data.samples:
-            found["tied"] = weights_training(self.model, sp.S.One)
-        return found
+            derive["tied"] = partial(weights_training, weight=sp.S.One)
+        return Lazy(self.model, derive)
 
     @cached_property
     def story(self) -> Chapters:

@@ -8,6 +8,7 @@ schedule in again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -108,7 +109,8 @@ def general_phase(phase: Phase) -> Phase:
     return replace(phase, window=window, model=_any_unit(phase.model))
 
 
-def general_exact(limit: Limit) -> dict[str, System]:
+@lru_cache(maxsize=32)
+def general_exact(limit: Limit) -> Mapping[str, System]:
     """Return the exact systems of `limit` with functions for the schedule."""
     path = _AnySchedule(*model_schedule(limit).functions())
     model = replace(limit.model, interpolant=path)

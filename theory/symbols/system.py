@@ -16,6 +16,7 @@ from typing import Literal
 import sympy as sp
 
 from ...errors import ModelError, did_you_mean
+from ...mistakes import Answering
 from .shown import documents
 
 Kind = Literal["closed", "flow", "stationary"]
@@ -102,7 +103,7 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class System:
+class System(Answering):
     """Equations for named unknowns, ready to be printed as LaTeX or as a kernel.
 
     Attributes

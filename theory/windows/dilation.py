@@ -10,6 +10,7 @@ from itertools import pairwise
 import sympy as sp
 
 from ...errors import ModelError
+from ...mistakes import Answering
 from ..models.model import TAU, D
 from ..symbols.notation import symbol
 from ..symbols.shown import documents
@@ -19,7 +20,7 @@ T = symbol("t")
 
 
 @dataclass(frozen=True)
-class Segment:
+class Segment(Answering):
     """One linear piece of a dilation: a phase and its interval of ``tau``."""
 
     name: str
@@ -32,7 +33,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Dilation:
+class Dilation(Answering):
     r"""The piecewise linear change of time $\tau(t)$; every phase has an equal share.
 
     Label (T1). For the paper's model $\tau(t) = 2\kappa t/\sqrt d$ up to $t = 1/2$,
