@@ -144,6 +144,13 @@ def _publish(path: Path, source: str, put) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def is_compiled(source: str, name: str, function: str) -> bool:
+    """Whether machine code of a function is kept of a `source` that has been loaded."""
+    title = f"{name}_{_checksum(source.encode())[:20]}"
+    kept = cache_folder() / "kernels" / "__pycache__"
+    return any(kept.glob(f"{title}.{function}-*.nbi"))
+
+
 def forget_compiled(path: Path) -> None:
     """Remove numba's files for the generated module at `path`."""
     for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):

@@ -338,7 +338,7 @@ def numba_source(
             printed="fused" if driver else "called_fused",
         )
     ]
-    parts.append(_text_of(elementary))
+    parts.append(text_of(elementary))
     what = " ".join(["loops", str(lanes), *only])
     parts.append(held.text(what, lambda real: _loop_text(real, lanes, only)))
     if driver:
@@ -346,11 +346,11 @@ def numba_source(
         sizes["PARAMETERS"] = len(system.parameters)
         sizes["NAMES"], sizes["EVEN"] = len(held.names), int(held.even)
         parts.append("\n".join(f"{k} = {v}" for k, v in sizes.items()))
-        parts += [d if isinstance(d, str) else _text_of(d) for d in driver]
+        parts += [d if isinstance(d, str) else text_of(d) for d in driver]
     return "\n\n".join(parts)
 
 
-def _text_of(module: ModuleType) -> str:
+def text_of(module: ModuleType) -> str:
     """Return the text of a module without the imports that the header makes."""
     imports = re.compile(r"^from [^\n(]*(\([^)]*\))?\n", re.MULTILINE)
     return imports.sub("", inspect.getsource(module))
@@ -377,7 +377,8 @@ def numba_module(
     return source, load_source(source, name)
 
 
-def _run(source: str, names: dict[str, Any], title: str) -> SimpleNamespace:
+def run_source(source: str, names: dict[str, Any], title: str) -> SimpleNamespace:
+    """Return what generated source defines where these names are known."""
     space = dict(names)
     exec(_code(source, title), space)
     return SimpleNamespace(**space)
@@ -393,7 +394,7 @@ def _numpy_module(system: Printed):
     names = _array_names(np)
     if "erf(" in source:
         names["erf"] = _erf("average(" in source)
-    return source, _run(source, names, system.name)
+    return source, run_source(source, names, system.name)
 
 
 def _erf(often: bool) -> Callable:
@@ -415,7 +416,7 @@ def _jax_module(system: Printed):
     from .double import in_double
 
     source = array_source(system)
-    module = _run(source, {**_array_names(jnp), "erf": erf}, system.name)
+    module = run_source(source, {**_array_names(jnp), "erf": erf}, system.name)
     for name in vars(module).keys() & set(FUNCTIONS):
         setattr(module, name, in_double(getattr(module, name)))
     return source, module

@@ -14,10 +14,13 @@ from typing import Any
 
 from numba import njit
 from numba.core import types
+from numba.core.cgutils import if_unlikely
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
 
 
 class Part:
@@ -149,3 +152,62 @@ class _OptimisedCompiler(_PartCompiler):
     """The passes of parts that are optimised by themselves."""
 
     lower = _LowerOptimised
+
+
+# ------------------------------------------------------ machine code, by its address
+
+ARRAY = types.Array(types.float64, 1, "C")
+POINT = (types.float64, *(ARRAY,) * 6)
+"""Types that a function of one point takes: a time, arrays, the one that it fills."""
+
+
+def address(function: Any) -> int:
+    """Return where the machine code of a function of one point lies; 0 for none."""
+    if function is None:
+        return 0
+    function.compile(POINT)
+    made = function.overloads[POINT]
+    return made.library.get_pointer_to_function(made.fndesc.llvm_func_name)
+
+
+@intrinsic
+def call(_typing, function, at, states, params, nodes, weights, first, last, out):
+    """Call the function of one point at an address, with a part of a rule.
+
+    There are no inputs. Nothing is counted: the callee holds no array when it is done.
+    """
+
+    def code(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        address, at, states, params, nodes, weights, first, last, out = given
+        calls, zero = context.call_conv, context.get_constant(types.intp, 0)
+
+        def part(array: Any, low: Any, high: Any) -> Any:
+            held = make_array(ARRAY)(context, builder, array)
+            made = make_array(ARRAY)(context, builder)
+            populate_array(
+                made,
+                data=builder.gep(held.data, [low]),
+                shape=[builder.sub(high, low)],
+                strides=held.strides,
+                itemsize=held.itemsize,
+                meminfo=held.meminfo,
+                parent=held.parent,
+            )
+            return made._getvalue()
+
+        none = part(params, zero, zero)
+        rule = (part(nodes, first, last), part(weights, first, last))
+        kind = calls.get_function_type(types.float64, POINT)
+        callee = builder.inttoptr(address, kind.as_pointer())
+        arguments = (at, states, none, params, *rule, out)
+        status, found = calls.call_function(
+            builder, callee, types.float64, POINT, arguments
+        )
+        with if_unlikely(builder, status.is_error):
+            calls.return_status_propagate(builder, status)
+        return found
+
+    time, *_, array = POINT
+    ends = (types.intp, types.intp)
+    taken = (types.int64, time, array, array, array, array, *ends, array)
+    return types.float64(*taken), code

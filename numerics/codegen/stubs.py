@@ -27,11 +27,10 @@ def called(f):
 called_fused = compiled = optimised = fused = inlined = called
 
 
-def rhs(*given) -> float:
+def call(*given) -> float:
     """Stand for a function that is printed, or of a method, as do those below."""
     raise NotImplementedError
 
 
-fields = observables = branch = jacobian = objective = gradient = hessian = newton = rhs
-attempt = extra = jets = interpolant = exp = rough_log2 = rough_exp2 = rhs
-workspace = prepare = advance = dense = interpolate = rhs
+rhs = attempt = extra = jets = interpolant = exp = rough_log2 = rough_exp2 = call
+workspace = prepare = advance = dense = interpolate = call

@@ -428,10 +428,10 @@ def follow(
 ):
     """Follow every row of a batch; see `follow_row`."""
     values, facts, codes, smooth, edges, below, summary = results
-    nodes, weights, starts, short, share = rules
+    nodes, weights, starts, functions, short, share = rules
     rough = (short, share)
     for row in range(columns.shape[0]):
-        given = (columns[row], nodes, weights, starts)
+        given = (columns[row], nodes, weights, starts, functions)
         own = (
             values[row],
             facts[row],

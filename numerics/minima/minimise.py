@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import ModelError
-from ..codegen.chebyshev import chebyshev
 from ..codegen.kernel import make_kernel, numba_module
 from ..codegen.parameters import BACKENDS, check_choice
-from ..codegen.quadrature import START, trapezoid
+from ..codegen.quadrature import START, chebyshev, trapezoid
 from ..codegen.snapshot import Printed, printed
-from ..codegen.threads import share_out
+from ..codegen.tiers import Loops
 from .follow_numba import AGAIN, NOISY, PARTS, PIECES
 from .result import BRANCHES, FLOOR, LEVELS, Minima, batch, charted, guesses
 
@@ -243,13 +242,25 @@ def _shapes(system: Printed) -> tuple[np.ndarray, ...]:
     return tuple(found)
 
 
+PRINTED = ("newton", "branch", "observables", "objective", "fields")
+"""Functions that the loops call, in the order of the numbers in `newton_numba`."""
+
+
 @lru_cache(maxsize=16)
-def _module(system: Printed) -> Any:
+def _functions(system: Printed) -> tuple[Any, ...]:
+    """Return the functions of a system that the loops call."""
+    module = numba_module(system, only=PRINTED)[1]
+    return tuple(getattr(module, name, None) for name in PRINTED)
+
+
+@lru_cache(maxsize=16)
+def _loops(states: int, names: int, even: bool) -> Loops:
+    """Return the loops around systems of so many unknowns, and names in all."""
     from . import crossing_numba, follow_numba, newton_numba, survey_numba
 
-    functions = ("newton", "branch", "observables", "objective", "fields")
-    loops = (newton_numba, survey_numba, crossing_numba, follow_numba)
-    return numba_module(system, loops, only=functions)[1]
+    files = (newton_numba, survey_numba, crossing_numba, follow_numba)
+    sizes = {"STATES": states, "NAMES": names, "EVEN": int(even)}
+    return Loops(files, "follow", sizes)
 
 
 def _follow(
@@ -300,13 +311,13 @@ def _fill(
     points = results[SMOOTH].shape[2]
     how = (r_index, cuts)
     common = (times, chebyshev(points), FLOOR, closed, guesses(system), shapes, how)
-    follow = _module(system).follow
+    loops = _loops(len(system.unknowns), len(system.names), system.even)
 
-    def work(first: int, last: int) -> None:
-        part = tuple(x[first:last] for x in results)
-        follow(*common, columns[first:last], (*rules(), *_rough()), tol, part)
+    def work(follow: Any, functions: Any, first: int, last: int) -> None:
+        part, held = tuple(x[first:last] for x in results), (*rules(), functions)
+        follow(*common, columns[first:last], (*held, *_rough()), tol, part)
 
-    share_out(len(columns), work, LEAST)
+    loops.through(len(columns), _functions(system), work, LEAST)
 
 
 def _minima(system: Printed, found: tuple[np.ndarray, ...]) -> Minima:

@@ -15,10 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..codegen.chebyshev import chebyshev
 from ..codegen.double import in_double
 from ..codegen.kernel import make_kernel
-from ..codegen.quadrature import START, trapezoid
+from ..codegen.quadrature import START, chebyshev, trapezoid
 from ..codegen.snapshot import Printed
 from .follow_numba import BRIEF, PIECES
 from .newton_numba import ALIKE, FAR, LAST_STEP, MOST, RATIO, ROUGH_STEP, ROUNDING

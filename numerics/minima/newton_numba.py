@@ -1,21 +1,23 @@
 """Damped Newton steps to a minimum of one row, compiled with the printed system.
 
-The text of this file is compiled together with the functions of a stationary
-`System`. `newton` fills objective, gradient and Hessian at one point. On the closed
-branch every unit saturates, its bias, the last unknown, being infinite; without a bias
-w = 0.
+The text of this file goes into the loops of `tiers`, which `call` the functions of a
+stationary `System`: `NEWTON` fills objective, gradient and Hessian at one point. On the
+closed branch every unit saturates, its bias, the last unknown, being infinite; without
+a bias w = 0.
 
 Facts of a point are (objective, residual, smallest eigenvalue, quadrature bound).
-`given` is (params, nodes, weights, starts): a row's parameters, and nested quadrature
-rules one after another, rule k from starts[k] on.
+`given` is (params, nodes, weights, starts, functions): a row's parameters, nested
+quadrature rules one after another, rule k from starts[k] on, and what the system
+prints.
 """
 
 from math import sqrt
 
 from numpy import empty, zeros
 
-from ..codegen.stubs import EVEN, NAMES, STATES, branch, compiled, newton, observables
+from ..codegen.stubs import EVEN, NAMES, STATES, call, compiled
 
+NEWTON, BRANCH, OBSERVABLES, OBJECTIVE, FIELDS = 0, 1, 2, 3, 4
 FOUND, ESCAPED, LOST = 0, 1, 2
 ALIKE = 1e-12  # objectives this close belong to branches that have merged
 HIGHER = 1e-9  # relative; an objective this much above another is not the lowest
@@ -155,11 +157,17 @@ def smallest_eigenvalue(out):
 
 
 @compiled
+def system(function, at, x, given, level, out):
+    """Fill what a function of the system gives at `x`, with the rule `level`."""
+    params, nodes, weights, starts, _functions = given
+    a, b = starts[level], starts[level + 1]
+    return call(function, at, x, params, nodes, weights, a, b, out)
+
+
+@compiled
 def point(at, x, given, level, out):
     """Fill objective, gradient and Hessian at `x` with the rule `level`."""
-    params, nodes, weights, starts = given
-    a, b = starts[level], starts[level + 1]
-    return newton(at, x, params[:0], params, nodes[a:b], weights[a:b], out)
+    return system(given[4][NEWTON], at, x, given, level, out)
 
 
 @compiled
@@ -262,10 +270,8 @@ def check(at, x, given, level, out, fact):
 @compiled
 def on_branch(at, given, values):
     """Fill unknowns and observables of the closed branch; return its objective."""
-    params, nodes, weights, starts = given
-    a, b = starts[0], starts[1]
-    none, out = params[:0], empty(NAMES + 1)
-    branch(at, none, none, params, nodes[a:b], weights[a:b], out)
+    out = empty(NAMES + 1)
+    system(given[4][BRANCH], at, out[:0], given, 0, out)
     put(out[:NAMES], values)
     return out[NAMES]
 
@@ -317,10 +323,8 @@ def extrapolated(k, grid, states, x):
 @compiled
 def record(at, x, given, level, values):
     """Fill the unknowns, then the observables, of a point."""
-    params, nodes, weights, starts = given
-    a, b = starts[level], starts[level + 1]
     put(x, values[:STATES])
-    observables(at, x, params[:0], params, nodes[a:b], weights[a:b], values[STATES:])
+    system(given[4][OBSERVABLES], at, x, given, level, values[STATES:])
 
 
 @compiled

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..codegen.chebyshev import chebyshev
 from ..codegen.kernel import Kernel, make_kernel
-from ..codegen.quadrature import START, trapezoid
+from ..codegen.quadrature import START, chebyshev, trapezoid
 from ..codegen.snapshot import Printed
 from .follow_numba import BRIEF, NOISY, PIECES
 from .newton_numba import ALIKE, FAR

@@ -8,10 +8,12 @@ from math import log
 
 from numpy import empty, zeros
 
-from ..codegen.stubs import NAMES, STATES, compiled, fields, objective
+from ..codegen.stubs import NAMES, STATES, call, compiled
 from .newton_numba import (
     ALIKE,
+    FIELDS,
     FOUND,
+    OBJECTIVE,
     ROUGH_STEP,
     point,
     put,
@@ -114,11 +116,13 @@ def bias_between(z, low, high, wide):
 
 
 @compiled
-def field_widths(at, params, rough):
+def field_widths(at, given, rough):
     """Return the lowest and highest mean of the fields at size 1, and their width."""
     x, found = zeros(STATES), zeros(16)
     x[0] = 1.0
-    fields(at, x, params[:0], params, rough[0], rough[1], found)
+    params, functions = given[0], given[4]
+    nodes, weights = rough
+    call(functions[FIELDS], at, x, params, nodes, weights, 0, nodes.size, found)
     low, high, wide = 1e300, -1e300, 0.0
     for k in range(0, 16, 2):
         if found[k + 1] != 0.0:
@@ -134,9 +138,9 @@ def surveyed(at, shape, given, rough, level, tol, seen, heights, count):
     `shape` holds the sizes of the fields and the places of the bias; `rough` is a
     short rule. Dips on the edge of the grid are not looked into.
     """
-    params, none = given[0], given[0][:0]
+    params, function = given[0], given[4][OBJECTIVE]
     sizes, places = shape
-    low, high, wide = field_widths(at, params, rough)
+    low, high, wide = field_widths(at, given, rough)
     unit = max(max(-low, high), wide)
     if not 0.0 < unit < 1e300:
         return count, level
@@ -147,11 +151,13 @@ def surveyed(at, shape, given, rough, level, tol, seen, heights, count):
     for i in range(sizes.size):
         x[0] = sizes[i] / unit
         nodes, weights = rough
+        a, b = 0, nodes.size
         if wide * x[0] > STEEP:
-            nodes, weights = given[1][first:last], given[2][first:last]
+            nodes, weights = given[1], given[2]
+            a, b = first, last
         for j in range(places.size):
             x[1] = bias_between(places[j], low * x[0], high * x[0], 1.0 + wide * x[0])
-            objective(at, x, none, params, nodes, weights, out)
+            call(function, at, x, params, nodes, weights, a, b, out)
             table[i, j], biases[i, j] = out[0], x[1]
     for i in range(1, sizes.size - 1):
         for j in range(1, places.size - 1):

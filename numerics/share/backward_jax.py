@@ -11,10 +11,9 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import erf
 
-from ..codegen.chebyshev import barycentric, chebyshev
 from ..codegen.double import in_double
 from ..codegen.kernel import make_kernel
-from ..codegen.quadrature import trapezoid
+from ..codegen.quadrature import barycentric, chebyshev, trapezoid
 from ..codegen.snapshot import Printed
 from ..minima.newton_jax import interpolated_rows
 from ..ode.tableau import method_853

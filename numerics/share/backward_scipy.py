@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..codegen.chebyshev import barycentric, chebyshev
 from ..codegen.kernel import Kernel, make_kernel
-from ..codegen.quadrature import START, trapezoid
+from ..codegen.quadrature import START, barycentric, chebyshev, trapezoid
 from ..codegen.snapshot import Printed
 from .backward_numba import FINEST, NARROW, REACH, SAFE, WIDE
 

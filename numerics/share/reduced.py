@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import ModelError
-from ..codegen.chebyshev import barycentric, chebyshev
 from ..codegen.kernel import make_kernel, numba_module
 from ..codegen.parameters import Solver
-from ..codegen.quadrature import START, trapezoid
+from ..codegen.quadrature import START, barycentric, chebyshev, trapezoid
 from ..codegen.snapshot import SATURATED, Printed, PrintedPhase, printed_phase
 from ..codegen.threads import share_out
 from ..minima.minimise import LEAST, minimise, minimise_in_parts

@@ -17,14 +17,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from dilaton.numerics.codegen.chebyshev import chebyshev
-from dilaton.numerics.codegen.kernel import _text_of
+from dilaton.numerics.codegen.kernel import text_of
+from dilaton.numerics.codegen.quadrature import chebyshev
 from dilaton.numerics.minima import (
     crossing_numba,
     follow_numba,
     newton_numba,
     survey_numba,
 )
+from dilaton.numerics.minima.minimise import PRINTED
 
 EXACT = 1e-12
 FLOOR = 1e-3
@@ -45,11 +46,14 @@ def loops(land=None, states=2, even=0):
     space |= {"empty": lambda shape: np.full(shape, np.nan), "zeros": np.zeros}
     space |= dict.fromkeys(("compiled", "called"), lambda f: f)
     space |= {"STATES": states, "NAMES": states + 1, "EVEN": even}
-    if land is not None:
-        names = ("newton", "objective", "branch", "observables", "fields")
-        space |= {name: getattr(land, name) for name in names}
+
+    def call(name, at, x, params, nodes, weights, first, last, out):
+        rule = nodes[first:last], weights[first:last]
+        return getattr(land, name)(at, x, params[:0], params, *rule, out)
+
+    space["call"] = call
     for module in ALL:
-        exec(compile(_text_of(module), module.__name__, "exec"), space)
+        exec(compile(text_of(module), module.__name__, "exec"), space)
     return SimpleNamespace(**space)
 
 
@@ -122,7 +126,7 @@ class Land:
 
 
 PARAMS, NODES = np.zeros(1), np.linspace(-1, 1, 14)
-GIVEN = (PARAMS, NODES, np.ones(14) / 14, np.array([0, 2, 6, 14]))
+GIVEN = (PARAMS, NODES, np.ones(14) / 14, np.array([0, 2, 6, 14]), PRINTED)
 
 
 def out(states=2):
@@ -325,7 +329,7 @@ def test_biases_reach_from_one_constant_to_the_other(means):
 
 def test_the_widths_of_the_fields_are_those_at_size_one():
     run = loops(Land(wide=(-3.0, 2.0, -0.5)))
-    assert run.field_widths(0.5, PARAMS, (NODES, NODES)) == (-3.0, 2.0, 0.5)
+    assert run.field_widths(0.5, GIVEN, (NODES, NODES)) == (-3.0, 2.0, 0.5)
 
 
 def test_a_landscape_is_searched_below_its_dips():

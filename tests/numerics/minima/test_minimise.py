@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 from dilaton.errors import ModelError, SolveError
-from dilaton.numerics.codegen.chebyshev import barycentric, chebyshev
 from dilaton.numerics.codegen.kernel import make_kernel
+from dilaton.numerics.codegen.quadrature import barycentric, chebyshev
 from dilaton.numerics.minima.minimise import NODES, minimise
 from dilaton.numerics.minima.result import BRANCHES, FLOOR, alone, batch, guesses
 from dilaton.theory.derive import derive

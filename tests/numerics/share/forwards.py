@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from dilaton.numerics.codegen.chebyshev import barycentric, chebyshev
 from dilaton.numerics.codegen.kernel import make_kernel
+from dilaton.numerics.codegen.quadrature import barycentric, chebyshev
 from dilaton.numerics.codegen.snapshot import Printed
 
 
