@@ -174,8 +174,8 @@ def outlives(name, tests, chosen=""):
 
 
 def changes(module):
-    """Every node of a module's functions with what mutmut would put in its place."""
-    from libcst import FunctionDef
+    """Every node of functions and methods with what mutmut would put in its place."""
+    from libcst import ClassDef, FunctionDef
     from mutmut.mutation.mutators import mutation_operators
 
     def below(node):
@@ -183,7 +183,9 @@ def changes(module):
         for child in node.children:
             yield from below(child)
 
-    for function in (x for x in module.body if isinstance(x, FunctionDef)):
+    rooms = [module, *(x.body for x in module.body if isinstance(x, ClassDef))]
+    functions = (x for room in rooms for x in room.body if isinstance(x, FunctionDef))
+    for function in functions:
         for node in below(function.body):
             for kind, change in mutation_operators:
                 if isinstance(node, kind):

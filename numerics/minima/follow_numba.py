@@ -21,6 +21,7 @@ from ..codegen.stubs import STATES, called, compiled
 from .crossing_numba import BROKEN, CROSSED, SAME, crossing, goes_back
 from .newton_numba import (
     ALIKE,
+    BLUR,
     ESCAPED,
     FOUND,
     HIGHER,
@@ -38,6 +39,7 @@ from .newton_numba import (
     saturate,
     settle_well,
     smallest_eigenvalue,
+    steepest,
 )
 from .survey_numba import (
     MANY,
@@ -56,7 +58,9 @@ PARTS = 40  # pieces that these are cut into, at most
 SLOW = 0.35  # a piece is cut where the minimum moves more between rungs
 PIECES = 6  # branches that may be the lowest, one after another
 RUNGS = 120
-BRIEF = 1e-3  # times before last too short for a flat minimum to matter
+EARLY, BRIEF = 1e-3, 3e-3
+"""Times before which a unit that falls silent is not told to be flat, and before which
+others count as if they lasted as long: rounding that moves them loses them there."""
 NOISY = 0.2  # share of the noise in |w|^2 from which on rows are searched everywhere
 FAST = 0.7  # a minimum that moves more between rungs is looked at in between
 CLOSE = 0.97  # ratio of rungs that are not divided further
@@ -231,8 +235,9 @@ def descend(ends, grid, known, closed, given, level, tol, out, states, smooth):
         before = out[0]
         put(x, states[k])
         record(at, x, given, level, smooth[k])
-        if k % 8 == 0 and at > BRIEF:
-            flat = max(flat, at * steepness(at, x, given, level, other))
+        if k % 8 == 0:
+            lasting = max(at, BRIEF) if closed != 2 else at if at > EARLY else 0.0
+            flat = max(flat, lasting * steepness(at, x, given, level, other))
     if number == 0 and not alike(x, bottom):
         point(low, bottom, given, level, other)
         if abs(other[0] - before) > HIGHER * (1.0 + abs(before)):
@@ -253,11 +258,12 @@ def nearest(at, rungs, number):
 
 @compiled
 def steepness(at, x, given, level, out):
-    """Return how far the minimum may be from `x`, by slope over curvature."""
+    """Return how far the minimum may be from `x`, by slope over curvature.
+
+    The slope is at least what rounding leaves of it, and not what it happens to leave.
+    """
     point(at, x, given, level, out)
-    slope = 0.0
-    for i in range(STATES):
-        slope = max(slope, abs(out[1 + i]))
+    slope = max(steepest(out), BLUR * (1.0 + abs(out[0])))
     curve = smallest_eigenvalue(out)
     return slope / curve if curve > 0.0 else 1e300
 

@@ -19,8 +19,17 @@ from ..codegen.double import in_double
 from ..codegen.kernel import make_kernel
 from ..codegen.quadrature import START, chebyshev, trapezoid
 from ..codegen.snapshot import Printed
-from .follow_numba import BRIEF, PIECES
-from .newton_numba import ALIKE, FAR, LAST_STEP, MOST, RATIO, ROUGH_STEP, ROUNDING
+from .follow_numba import BRIEF, EARLY, PIECES
+from .newton_numba import (
+    ALIKE,
+    BLUR,
+    FAR,
+    LAST_STEP,
+    MOST,
+    RATIO,
+    ROUGH_STEP,
+    ROUNDING,
+)
 from .result import FLOOR, LEVELS, guesses
 
 BISECTIONS = 40  # of the switch, in log s
@@ -66,8 +75,11 @@ def _flatness(
     square = np.moveaxis(hessian, 0, -1).reshape(*at.shape, size, size)
     curve = np.linalg.eigvalsh(square)[..., 0]
     slope = np.abs(np.where(known, out[1 : 1 + size], 0.0)).max(axis=0)
-    step = np.where(curve > 0, at * slope / np.where(curve > 0, curve, 1), np.inf)
-    return np.where(at > BRIEF, step, 0.0).max(1)
+    slope = np.maximum(slope, BLUR * (1 + np.abs(np.where(known, out[0], 0.0))))
+    apart = np.where(curve > 0, slope / np.where(curve > 0, curve, 1), np.inf)
+    if system.branches and "saturated" not in system.branches:
+        return np.where(at > EARLY, at * apart, 0.0).max(1)
+    return (np.maximum(at, BRIEF) * apart).max(1)
 
 
 @lru_cache(maxsize=16)
@@ -82,7 +94,8 @@ def _settle(
     """Minimise from `x`, shape (unknowns, *batch); return x, values, success, error.
 
     Newton steps in the eigenbasis of the Hessian, within a radius that shrinks when
-    the objective does not fall; the last one, undamped and below `goal`, is taken.
+    the objective does not fall; the last one, undamped and below `goal`, is taken, or
+    one from slopes that are rounding.
     The error is that of the averages, the largest on the way of a search that fails.
     """
     size = len(x)
@@ -98,12 +111,13 @@ def _settle(
         radius = jnp.where(better, jnp.minimum(2 * radius, 1.0), 0.25 * radius)
         step, firm = _step(x, values)
         short = (jnp.abs(step) / (1 + jnp.abs(x))).max(0) <= goal
-        flat = -(values[1 : 1 + size] * step).sum(0) <= ROUNDING * (
-            1 + jnp.abs(values[0])
-        )
-        ends = (short | flat) & firm & ~found & ~gone
+        slope, least = values[1 : 1 + size], ROUNDING * (1 + jnp.abs(values[0]))
+        flat = -(slope * step).sum(0) <= least
+        still = flat & (jnp.abs(slope).max(0) <= least)
+        last = short | still
+        ends = (last | (flat & ~better)) & firm & ~found & ~gone
         worst = jnp.where(ends & better, off, worst)
-        x = jnp.where(ends, x + step, x)
+        x = jnp.where(ends & last, x + step, x)
         length = jnp.sqrt((step**2).sum(0))
         trial = x + step * jnp.minimum(1.0, radius / jnp.maximum(length, 1e-300))
         gone = gone | (~(jnp.abs(x).max(0) <= FAR) & ~found)

@@ -24,6 +24,7 @@ HIGHER = 1e-9  # relative; an objective this much above another is not the lowes
 FAR = 15.0  # a bias beyond it saturates every unit: 1 - tanh(15) = 2e-13
 LAST_STEP = 1e-6  # relative; the quadratic convergence leaves its square
 ROUNDING = 1e-15  # relative, of an objective
+BLUR = 4e-15  # relative to 1 + objective; a slope cannot be told from 0 below it
 ROUGH_STEP = 1e-4  # where only the objective matters, which is flat at a minimum
 MOST = 200  # Newton steps; a curved valley takes dozens
 RATIO = 0.6  # of neighbouring times while looking for the switch
@@ -186,12 +187,21 @@ def fallen(out, other, step, share, slope):
 
 
 @compiled
+def steepest(out):
+    """Return the largest slope, without its sign."""
+    largest = 0.0
+    for i in range(STATES):
+        largest = max(largest, abs(out[1 + i]))
+    return largest
+
+
+@compiled
 def settle(at, x, goal, given, level, out):
     """Move `x` to the minimum below it; return a code and the averages' bound.
 
     Damped Newton steps until one, undamped, is below `goal`, or promises no more than
-    rounding; that one is taken too, while `out` belongs to the point before it. A
-    search that fails returns the largest bound on its way.
+    rounding from slopes that are rounding; that one is taken too, while `out` belongs
+    to the point before it. A search that fails returns the largest bound on its way.
     """
     step, trial = zeros(STATES), empty(STATES)
     low, other = zeros((STATES, STATES)), empty(out.size)
@@ -203,15 +213,16 @@ def settle(at, x, goal, given, level, out):
         for i in range(STATES):
             slope += step[i] * out[1 + i]
             length = max(length, abs(step[i]) / (1.0 + abs(x[i])))
-        flat = -slope <= ROUNDING * (1.0 + abs(out[0]))
+        flat = firm and -slope <= ROUNDING * (1.0 + abs(out[0]))
         if not slope <= 0.0:  # the Hessian is not finite
             break
-        if firm and (length <= goal or flat):
+        still = flat and steepest(out) <= ROUNDING * (1.0 + abs(out[0]))
+        if still or (firm and length <= goal):
             for i in range(STATES):
                 x[i] += step[i]
             return FOUND, bound(off)
         share, better = 1.0, False
-        for _halving in range(40):
+        for _halving in range(8 if flat else 40):
             for i in range(STATES):
                 trial[i] = x[i] + share * step[i]
             off = point(at, trial, given, level, other)
@@ -221,6 +232,8 @@ def settle(at, x, goal, given, level, out):
             share *= 0.5
         worst = max(worst, off)
         if not better:
+            if flat:
+                return FOUND, bound(off)
             break
         for i in range(STATES):
             x[i] = trial[i]
@@ -261,9 +274,7 @@ def upright(x):
 def check(at, x, given, level, out, fact):
     """Fill the facts of the point `x`."""
     fact[3] = bound(point(at, x, given, level, out))
-    fact[0], fact[1] = out[0], 0.0
-    for i in range(STATES):
-        fact[1] = max(fact[1], abs(out[1 + i]))
+    fact[0], fact[1] = out[0], steepest(out)
     fact[2] = smallest_eigenvalue(out)
 
 

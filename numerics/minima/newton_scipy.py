@@ -12,8 +12,8 @@ import numpy as np
 from ..codegen.kernel import Kernel, make_kernel
 from ..codegen.quadrature import START, chebyshev, trapezoid
 from ..codegen.snapshot import Printed
-from .follow_numba import BRIEF, NOISY, PIECES
-from .newton_numba import ALIKE, FAR
+from .follow_numba import BRIEF, EARLY, NOISY, PIECES
+from .newton_numba import ALIKE, BLUR, FAR
 from .result import FLOOR, LEVELS, charted, guesses
 
 LADDER = 0.7  # ratio of neighbouring times on the way down
@@ -210,7 +210,7 @@ class _Branch:
         return x
 
     def _reached(self, near: float, s: float, depth: int) -> np.ndarray | None:
-        if s < BRIEF and "n" not in self.row.system.parameters:
+        if s < EARLY and "n" not in self.row.system.parameters:
             return self.known[near]  # heights are equal there, up to rounding
         x = self.row.settle(s, self.known[near])
         if x is not None and _apart(x, self.known[near]) < STRIDE:
@@ -264,14 +264,18 @@ class _Atlas:
             if all(_apart(x, b.known[s]) > 1e-2 for b in old):
                 self.branches.append(_Branch(self.row, s, x))
 
-    def _lowest(self, s: float, now: _Branch | None = None) -> _Branch | None:
-        """Return the lowest branch at a time, `now` up to rounding, None if closed."""
+    def _lowest(self, s: float, *kept: _Branch | None) -> _Branch | None:
+        """Return the lowest branch at a time, one `kept` if it can be; None if closed.
+
+        Of a flat minimum several branches may be known that rounding tells apart.
+        """
         heights = [b.height(s) for b in self.branches]
-        early = s < BRIEF and "n" not in self.row.system.parameters
+        early = s < EARLY and "n" not in self.row.system.parameters
         if not heights or (not early and min(heights) >= self.row.rival(s) - ALIKE):
             return None
-        if now is not None and now.height(s) <= min(heights) + ALIKE:
-            return now
+        for branch in kept:
+            if branch is not None and branch.height(s) <= min(heights) + ALIKE:
+                return branch
         return self.branches[int(np.argmin(heights))]
 
     def _climb(self) -> None:
@@ -297,7 +301,7 @@ class _Atlas:
             if heir is now:
                 break
             edge = self._crossing(now, heir, high, low)
-            third = self._lowest(edge * (1 - 1e-9), heir)
+            third = self._lowest(edge * (1 - 1e-9), heir, now)
             if third is not heir and third is not now:
                 heir, edge = third, self._crossing(now, third, high, edge)
             self.held.append(now)
@@ -357,9 +361,11 @@ def _follow_row(row: _Row, system: Printed, times: np.ndarray, points: int) -> l
         for i, s in enumerate(high * (low / high) ** ((1 - z) / 2)):
             x = _found(held, s)
             smooth[k, i] = row.record(s, x)
-            *_, steep, curve, _off = row.facts(s, x)
-            if s > BRIEF:
-                flat = max(flat, s * steep / curve if curve > 0 else np.inf)
+            height, steep, curve, _off = row.facts(s, x)
+            steep = max(steep, BLUR * (1 + abs(height)))
+            lasting = s if row.closes and not row.saturates else max(s, BRIEF)
+            if i % 8 == 0 and lasting > EARLY:
+                flat = max(flat, lasting * steep / curve if curve > 0 else np.inf)
     state = 2 if atlas.lost else (0 if pieces else (1 if row.closes else 2))
     values, facts, codes = _at_times(atlas, times)
     below = row.closed(1.0)

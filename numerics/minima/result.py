@@ -57,7 +57,8 @@ class Minima:
     flat
         Shape (rows,): how far the minima may be from where they were left: the largest
         ratio of slope and curvature at points of the pieces, times s, the share of the
-        phase that it lasts.
+        phase that it lasts (at least 0.003: what is lost early stays lost). The slope
+        is at least the rounding of the objective's slopes, so that no last bit decides.
     grid, smooth
         Chebyshev points z, from 1 to -1, and the values there, of shape (rows, pieces,
         points, names): $s = s_k (s_{k+1}/s_k)^{(1 - z)/2}$ on the piece between the

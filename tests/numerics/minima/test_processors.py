@@ -36,9 +36,11 @@ SETTINGS = {
     "two threads": {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"},
 }
 SAME = 1e-7  # of overlaps that Newton's method knows to 1e-9
+FLATNESS = {"rtol": 0.1, "atol": 1e-5}  # of an error that is stated
 TIMES = [0.0, 0.3, 0.75]
 ALONE = {"p": 0.8, "sigma": 1.0, "kappa": 2.0}
 MANY = ALONE | {"n": 16.0, "ridge_u": 0.1, "ridge_w": 0.1}
+FLAT = {"kappa": 0.1, "n": 1e4, "n_plus": 8e3, "ridge_u": 1e-6, "ridge_w": 1e-6}
 
 
 def learned(data=None, **auto):
@@ -54,11 +56,13 @@ def here(backend, *more):
     if more:
         system = learned(Data(samples=True))
         cases += [(system, MANY | {"n_plus": plus}) for plus in (8.0, 13.0)]
-    found = []
+        cases += [(system, ALONE | FLAT)]
+    found, points = [], 9 if more else 3
     for system, values in cases:
-        row = minimise(system, TIMES, values, backend=backend, points=3)
+        row = minimise(system, TIMES, values, backend=backend, points=points)
         seen = np.nan_to_num(row.values, posinf=1e9)
         found.append([row.status.tolist(), row.branch.tolist(), seen.tolist()])
+        found[-1].append(row.flat.tolist())
     return found
 
 
@@ -77,13 +81,14 @@ def told(setting, backend, *more):
 
 def compare(one, two):
     """The same statuses and branches, and overlaps without nan that agree."""
-    for (status, branch, values), (other, branches, others) in zip(
+    for (status, branch, values, flat), (other, branches, others, flats) in zip(
         one, two, strict=True
     ):
         assert status == other
         assert branch == branches
         assert np.isfinite(values).all()
         np.testing.assert_allclose(values, others, rtol=SAME, atol=SAME)
+        np.testing.assert_allclose(flat, flats, **FLATNESS)
 
 
 def test_scipy_decides_degenerate_starts_alike_on_two_processors():
