@@ -8,6 +8,7 @@ import sympy as sp
 
 from ..models.model import Model
 from ..modes.posterior import NORMALS
+from ..naming.every_feature import EveryFeature, every_feature
 from ..naming.fields import MARK, alone_of, grouped
 from ..naming.general import Lettering
 from ..naming.indexed import indexed_sheet
@@ -35,8 +36,38 @@ def system_blocks(
     """
     sheet = make_sheet(system, schedule, model)
     told_before = set() if letters is None else letters.put_in(sheet)
+    if whole := every_feature(sheet, own):
+        return [heading, *_of_features(whole, own)]
     defined = _definitions(sheet, told_before)
     return [heading, *defined, *_formulas(sheet, own, defined)]
+
+
+def _of_features(whole: EveryFeature, own: System) -> list[Piece]:
+    """Return the training flow of several features, a row for all pairs of them."""
+    every = [eq.label for eq in own.equations]
+    found = [
+        sentence(
+            "For the features `j`, `k = 1, ..., K` of this window, write the Gaussian "
+            "field, with `g` a standard normal of its own in each and `y_k` the label "
+            "(the signs of a sample, with their weights; `E` averages over both), as"
+        ),
+        display("H_j", whole.field),
+        sentence("jointly Gaussian, with"),
+        display("Cov(H_j, H_k)", sp.Symbol("r_j_k")),
+        sentence(
+            "For `k = j` an overlap is that of one feature, as `m_j`; `q` and `r` are "
+            "symmetric. Write also"
+        ),
+        *(display(x, value) for x, value in whole.named.items()),
+        *told(own.steps),
+        sentence(f"The flow, a dot for the derivative in `{own.time}`:"),
+    ]
+    first = {str(eq.lhs).partition("_")[0]: eq.label for eq in reversed(own.equations)}
+    for x, rate in whole.rates.items():
+        name = str(x).partition("_")[0]
+        found.append(display(f"{x}'", rate, first[name]))
+    text = f"Written out for each `j` and `k`, these are {spans(every)}."
+    return [*found, sentence(text)]
 
 
 def indexed_blocks(

@@ -89,6 +89,10 @@ class Sheet:
             expr = expr.xreplace({x: expanded(value)})
         return expr
 
+    def plain(self, expr: sp.Expr) -> sp.Expr:
+        """Return a row without the names of what recurs; averages keep theirs."""
+        return self._named(expanded(expr))
+
     def _averaged(self, expr: sp.Expr) -> sp.Expr:
         expr = expr.xreplace(self.over)
         fields = {x: self._named(value) for x, value in self.fields.items()}

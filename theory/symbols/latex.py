@@ -107,7 +107,7 @@ def latex_name(name: str) -> str:
     if "." in name or "|" in name:
         return inline(name)
     base, *marks = name.split("_")
-    while marks and not re.fullmatch(r"\d+|[pm]+|plus|minus|either", marks[0]):
+    while marks and not re.fullmatch(r"\d+|[jkl]|[pm]+|plus|minus|either", marks[0]):
         base += "_" + marks.pop(0)
     letter = {"Ht": r"\tilde H"}.get(base) or _WORDS.get(base)
     shown = letter or (
@@ -126,7 +126,9 @@ def _average_latex(body: str) -> str:
     body = re.sub(r"(tanh|phi|sign)\((Ht?\w*)\)\*\*(\d+)", r"\1^{\3}(\2)", body)
     body = re.sub(r"phi('+)\((Ht?\w*)\)(?:\*\*(\d+))?", _slope_latex, body)
     body = re.sub(r"\bHt?(_\w+)?", lambda m: latex_name(m[0]), body)
-    body = re.sub(r"\by(_\d+)?\b", lambda m: latex_name(m[0]), body).replace("*", r"\,")
+    body = re.sub(r"\by(_[\djkl]+)*\b", lambda m: latex_name(m[0]), body).replace(
+        "*", r"\,"
+    )
     for word, shown in (
         ("tanh", r"\tanh"),
         ("phi", r"\varphi"),
@@ -153,7 +155,10 @@ def left_side(lhs: sp.Basic | str) -> str:
         name = rf"\dot{{{name}}}" if indexed[3] else name
         return f"{name}_{{{indexed[2].replace(', ', ' ')}}}"
     if lhs.endswith("'"):
-        return rf"\dot{{{latex_name(lhs[:-1])}}}"
+        name = latex_name(lhs[:-1])
+        if indexed := re.fullmatch(r"(\\?[A-Za-z]+)_\{([\w ]+)\}", name):
+            return rf"\dot{{{indexed[1]}}}_{{{indexed[2]}}}"
+        return rf"\dot{{{name}}}"
     if lhs.startswith("dJ/d"):
         return rf"\partial J/\partial {latex_name(lhs[4:])}"
     if re.fullmatch(r"J_[a-z]+", lhs):
