@@ -259,7 +259,13 @@ assert len(figure.axes) == 1
 """
 
 
-@pytest.mark.parametrize("imports", ["import dilaton", "import xarray, dilaton"])
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import dilaton",
+        pytest.param("import xarray, dilaton", marks=pytest.mark.slow),
+    ],
+)
 def test_a_file_is_plotted_in_a_new_process(imports, features, tmp_path):
     path = tmp_path / "traj.nc"
     features.to_netcdf(path, engine="scipy")

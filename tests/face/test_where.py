@@ -46,7 +46,10 @@ def defined(function):
     return set(name.split(".")) <= definitions(path)
 
 
-@pytest.mark.parametrize("name", MODELS)
+SLOW = pytest.param("no bias", marks=pytest.mark.slow)  # labels of the others, fewer
+
+
+@pytest.mark.parametrize("name", [*(x for x in MODELS if x != "no bias"), SLOW])
 def test_every_printed_label_leads_to_its_function_and_its_test(name):
     limit = derived(MODELS[name])
     labels = set(TAG.findall(render(limit, "text"))) - OF_THE_TABLES

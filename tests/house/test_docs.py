@@ -20,7 +20,7 @@ from dilaton.show.guards import GUARDS, NUMERICAL, SPECIAL
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 FOLDERS = ("app", "theory", "numerics", "torchcheck")
-FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 PRINTED = ("notation.md", "derivation.md", "derivation-samples.md", "status.md")
 TRAINED = (  # minutes on a busy machine
@@ -38,6 +38,13 @@ PAGES = [
 ]
 
 
+SKIPPED = "of a block that was not run"
+
+
+def text_of(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
 @functools.cache
 def build_pages():
     spec = importlib.util.spec_from_file_location(
@@ -51,8 +58,11 @@ def build_pages():
 # ---------------------------------------------------------------- blocks of the pages
 
 
-def run_page(text):
+def run_page(text, slow=False):
     """Run the blocks of a page from top to bottom in the current folder.
+
+    A block that says `slow` after its language (its numbers are judged by other tests,
+    too) and what it prints are for the whole suite alone.
 
     toml: a file, named in its first line. python: one namespace for the page. console:
     lines after `$`, then what they print. bash: a script. A text block holds what the
@@ -60,10 +70,13 @@ def run_page(text):
     indented, is not run.
     """
     names, printed = {"__name__": "__main__"}, None
-    for language, body in FENCE.findall(text):
-        if language == "text":
+    for language, marks, body in FENCE.findall(text):
+        if marks.strip() == "slow" and not slow:
+            printed = SKIPPED
+        elif language == "text":
             assert printed is not None, f"nothing runs before this output:\n{body}"
-            same(body, printed)
+            if printed is not SKIPPED:
+                same(body, printed)
             printed = None
         elif language == "toml":
             Path(re.match(r"# (\S+\.toml)", body)[1]).write_text(body)
@@ -144,12 +157,26 @@ def same(wanted, found):
 )
 def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run_page((ROOT / page).read_text(encoding="utf-8"))
+    run_page(text_of(page))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if re.search(r"^```\w+ slow$", text_of(page), re.M)],
+)
+def test_every_slow_block_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page(text_of(page), slow=True)
 
 
 def test_a_page_that_lies_is_caught():
     with pytest.raises(AssertionError, match="but this is printed"):
         run_page("```python\nprint(1 + 1)\n```\n\n```text\n3\n```\n")
+    lie = "```python slow\nprint(1 + 1)\n```\n\n```text\n3\n```\n"
+    run_page(lie)
+    with pytest.raises(AssertionError, match="but this is printed"):
+        run_page(lie, slow=True)
     with pytest.raises(AssertionError, match="nothing runs"):
         run_page("```fortran\nend\n```\n")
 

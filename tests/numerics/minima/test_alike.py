@@ -197,7 +197,7 @@ def test_the_curvature_is_that_of_second_differences(limit, row):
 def test_rows_and_solutions_say_so(limit, monkeypatch):
     monkeypatch.setattr(solving, "final_shares", lambda *_: None)  # not asked here
     columns = {k: np.array([PARTED[k], ORDINARY[k]]) for k in PARTED}
-    found = solve_rows(limit, columns, [1.0], backend="scipy")
+    found = solve_rows(limit, columns, [1.0])  # compiled; `solve` is not
     assert found["status"].tolist() == ["split", "ok"]
     assert found["symmetric"].tolist() == [False, True]
     assert found["reason"][0].startswith("samples of a class part: a state lower by 0.")

@@ -52,7 +52,10 @@ SETS = {
 QUADRATURE = ("line", "legs", "legs and zero", "obtuse", "plane", "product")
 
 
-@pytest.mark.parametrize("name", SETS)
+SLOW = pytest.param("forty-one", marks=pytest.mark.slow)  # as "five", 41 modes
+
+
+@pytest.mark.parametrize("name", [*(x for x in SETS if x != "forty-one"), SLOW])
 def test_counts_agree(name):
     points = SETS[name]
     found, drawn = confusion(points), counted(points, 1)

@@ -49,8 +49,8 @@ GIVEN = flow(
     (KAPPA,),
     (OVERLAP, OMEGA, B),
 )
-# one flow with closed solutions: a rotation by kappa s, a blow-up 1/(1/nu - sigma s),
-# and a state M pulled towards cos(s) at the rate p
+# one flow with closed solutions, for SciPy: a rotation by kappa s, a blow-up
+# 1/(1/nu - sigma s), and a state M pulled towards cos(s) at the rate p
 CASES = flow(
     "cases",
     S,
@@ -76,6 +76,11 @@ def rows(batch, seed=0):
     return init, params
 
 
+def slow(*values):
+    """Values of a test that compile code of their own, for the whole suite alone."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def misfit(flow, reference, rtol=RTOL, atol=RTOL):
     scale = atol + rtol * np.abs(reference)
     return float(np.max(np.abs(flow.y - reference) / scale))
@@ -95,7 +100,7 @@ def transported(init, params, t):
     return x[..., None]
 
 
-@pytest.mark.parametrize("rtol", [1e-6, 1e-8, 1e-10])
+@pytest.mark.parametrize("rtol", [1e-6, 1e-8, slow(1e-10)])
 def test_every_row_keeps_the_promise(rtol):
     init, params = rows(512)
     t = np.linspace(0, 1, 6)
@@ -150,13 +155,6 @@ def test_the_law_of_the_interpolant_is_reached():
     assert weight @ end**2 == pytest.approx(1 + 1.5**2, abs=1e-8)
 
 
-def turning(t):
-    """Two rotations."""
-    kappa = np.array([[2.0], [3.0]])
-    exact = np.stack([np.cos(kappa * t), -np.sin(kappa * t), 0 * kappa * t], -1)
-    return CASES, case(kappa=kappa[:, 0]), exact
-
-
 def growing(t):
     """With constant functions sinh(omega nu + b) grows like exp(kappa m omega s)."""
     kappa, start = np.array([[0.3], [0.6]]), np.array([[-0.4], [0.1]])
@@ -180,12 +178,19 @@ def carried(t):
     return SAMPLING, {"init": init, "params": params}, transported(init, params, t)
 
 
-PROBLEMS = {"dopri5": growing, "dop853": descending, "taylor": turning}
+def slow_and_fast(t):
+    """Two rows of the population whose errors keep one sign."""
+    init = {"nu": np.array([-0.4, 0.3])}
+    params = {"p": np.array([0.7, 0.8]), "kappa": np.array([0.6, 0.8])}
+    return SAMPLING, {"init": init, "params": params}, transported(init, params, t)
+
+
+PROBLEMS = {"dopri5": growing, "dop853": descending, "taylor": slow_and_fast}
 # with steps so small that the leading order is left, and not so small that 1e-16 is
 ORDERS = [
     ("dopri5", 5, [24, 32, 40, 48]),
     ("dop853", 8, [8, 10, 12, 14]),
-    ("taylor", 8, [12, 16, 20, 24]),
+    ("taylor", 8, [8, 10, 12, 14]),
 ]
 
 
@@ -524,10 +529,18 @@ def test_ends_that_cannot_be_reached_are_refused():
 
 
 def test_jax_agrees():
+    """In double precision, whatever the user's own setting is."""
+    import jax
+
     init, params = rows(6)
     common = {"init": init, "params": params, "t": [0, 0.3, 1.0]}
     common |= {"rtol": RTOL, "atol": RTOL}
-    found = integrate(SAMPLING, **common, backend="jax")
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", False)
+    try:
+        found = integrate(SAMPLING, **common, backend="jax")
+    finally:
+        jax.config.update("jax_enable_x64", before)
     assert found.info["backend"] == "jax"
     assert misfit(found, integrate(SAMPLING, **common).y) < PROMISE
 
@@ -605,16 +618,9 @@ def test_rows_fail_alone_and_keep_their_status():
 
 
 def test_too_many_steps_is_said():
+    rough = GOOD | {"rtol": LOOSE, "atol": LOOSE, "method": "taylor", "max_steps": 2}
     with pytest.raises(SolveError, match="step count reached `max_steps`"):
-        integrate(
-            CASES,
-            **case(p=1e6),
-            t=[0, 1],
-            rtol=LOOSE,
-            atol=LOOSE,
-            max_steps=500,
-            method="taylor",
-        )
+        integrate(SAMPLING, **rough | {"params": {"p": 0.8, "kappa": 5.0}})
 
 
 def test_scipy_says_where_its_steps_run_out():

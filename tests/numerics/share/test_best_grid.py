@@ -15,7 +15,10 @@ from .test_rules import run_left, share_above_zero
 SPEC = parse_spec(POPULATION).replace(kappa=3.0)
 
 
-@pytest.mark.parametrize("text", [POPULATION, PRODUCT], ids=["one", "two"])
+SLOW_PRODUCT = pytest.param(PRODUCT, marks=pytest.mark.slow, id="two")
+
+
+@pytest.mark.parametrize("text", [pytest.param(POPULATION, id="one"), SLOW_PRODUCT])
 def test_slopes_are_differences(text):
     spec, d = parse_spec(text), 1e4
     limit = derive(spec.model)

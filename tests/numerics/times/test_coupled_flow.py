@@ -138,7 +138,10 @@ def speed_at(text, tau, state, density="noise"):
     return dict(zip(names, at([state[x] for x in names]), strict=True))
 
 
-@pytest.mark.parametrize("text", [PAIR, TRIPLE], ids=["two", "three"])
+SLOW_TRIPLE = pytest.param(TRIPLE, marks=pytest.mark.slow, id="three")
+
+
+@pytest.mark.parametrize("text", [pytest.param(PAIR, id="two"), SLOW_TRIPLE])
 def test_speeds_are_slopes_of_the_loss_on_vectors(text):
     count, tau = text.count("{ p"), 0.15
     vectors, bias, size = VECTORS[:count], BIAS[:count], SIZE[:count]

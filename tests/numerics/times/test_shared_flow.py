@@ -106,7 +106,9 @@ def speeds(kind, spec, state, point):
     return FlowMean(open_flow(spec.model, "data", kind), nodes, known)(state)
 
 
-@pytest.mark.parametrize("name", ["exact", "common"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("exact", marks=pytest.mark.slow), "common"]
+)
 def test_closed_averages_are_those_of_the_printed_system(spec, name):
     """Scales of error functions against the trapezoidal rule of the kernel."""
     model, state = spec.model, [0.7, 0.4, 0.3, *([0.02] if name == "common" else [])]

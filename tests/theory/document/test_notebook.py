@@ -21,7 +21,10 @@ MODELS = {
 }
 
 
-@pytest.fixture(scope="module", params=MODELS)
+SLOW = pytest.param("features", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=["population", "samples", "modes", SLOW])
 def limit(request):
     return derive(MODELS[request.param])
 

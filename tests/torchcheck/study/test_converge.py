@@ -90,7 +90,7 @@ def curves():
     }
 
 
-PLAN = Plan(DIMS, 8, paths=8000, cells=12)
+PLAN = Plan(DIMS, 8, tolerance=3e-6, paths=8000, cells=12)
 
 
 @pytest.fixture(scope="module")

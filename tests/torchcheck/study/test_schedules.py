@@ -57,7 +57,9 @@ def test_the_spec_is_the_published_experiment():
     }
 
 
-@pytest.mark.parametrize("averaged", [True, False])
+@pytest.mark.parametrize(
+    "averaged", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_weight_decay_is_this_ridge(averaged):
     """At our minimum the gradient of the optimiser's own objective vanishes."""
     n, d, times, decay = 6, 40, np.array([0.1, 0.3]), 0.004
