@@ -157,17 +157,44 @@ class _OptimisedCompiler(_PartCompiler):
 # ------------------------------------------------------ machine code, by its address
 
 ARRAY = types.Array(types.float64, 1, "C")
+TABLE = types.Array(types.float64, 2, "C")
 POINT = (types.float64, *(ARRAY,) * 6)
 """Types that a function of one point takes: a time, arrays, the one that it fills."""
 
+POINTS = (ARRAY, *(TABLE,) * 3, *(ARRAY,) * 2, TABLE)
+"""Types that a function of points side by side takes."""
 
-def address(function: Any) -> int:
-    """Return where the machine code of a function of one point lies; 0 for none."""
+
+def address(function: Any, taken: tuple[Any, ...] = POINT) -> int:
+    """Return where the machine code of a function lies; 0 for none."""
     if function is None:
         return 0
-    function.compile(POINT)
-    made = function.overloads[POINT]
+    function.compile(taken)
+    made = function.overloads[taken]
     return made.library.get_pointer_to_function(made.fndesc.llvm_func_name)
+
+
+def _jump(context: Any, builder: Any, place: Any, taken: Any, arguments: Any) -> Any:
+    """Print the call of a function that lies at an address and returns a number."""
+    calls = context.call_conv
+    kind = calls.get_function_type(types.float64, taken)
+    callee = builder.inttoptr(place, kind.as_pointer())
+    status, found = calls.call_function(
+        builder, callee, types.float64, taken, arguments
+    )
+    with if_unlikely(builder, status.is_error):
+        calls.return_status_propagate(builder, status)
+    return found
+
+
+@intrinsic
+def call_lanes(_typing, function, at, states, inputs, params, nodes, weights, out):
+    """Call the function of points side by side that lies at an address."""
+
+    def code(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        return _jump(context, builder, given[0], POINTS, given[1:])
+
+    return types.float64(types.int64, *POINTS), code
 
 
 @intrinsic
@@ -178,8 +205,8 @@ def call(_typing, function, at, states, params, nodes, weights, first, last, out
     """
 
     def code(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        address, at, states, params, nodes, weights, first, last, out = given
-        calls, zero = context.call_conv, context.get_constant(types.intp, 0)
+        place, at, states, params, nodes, weights, first, last, out = given
+        zero = context.get_constant(types.intp, 0)
 
         def part(array: Any, low: Any, high: Any) -> Any:
             held = make_array(ARRAY)(context, builder, array)
@@ -197,15 +224,8 @@ def call(_typing, function, at, states, params, nodes, weights, first, last, out
 
         none = part(params, zero, zero)
         rule = (part(nodes, first, last), part(weights, first, last))
-        kind = calls.get_function_type(types.float64, POINT)
-        callee = builder.inttoptr(address, kind.as_pointer())
         arguments = (at, states, none, params, *rule, out)
-        status, found = calls.call_function(
-            builder, callee, types.float64, POINT, arguments
-        )
-        with if_unlikely(builder, status.is_error):
-            calls.return_status_propagate(builder, status)
-        return found
+        return _jump(context, builder, place, POINT, arguments)
 
     time, *_, array = POINT
     ends = (types.intp, types.intp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from types import ModuleType
@@ -13,7 +14,7 @@ from ...errors import ModelError
 from ...files import code_digest
 from ...theory.symbols.system import System
 from ..codegen.cache import load_source, remembered
-from ..codegen.kernel import numba_source
+from ..codegen.kernel import driver_source, numba_source, text_of
 from ..codegen.quadrature import LIMIT, START, error_bound, trapezoid
 from ..codegen.threads import share_out
 from . import march, runge_kutta as rungekutta, taylor
@@ -64,31 +65,81 @@ def order_of(rtol: float) -> int:
 
 
 @lru_cache(maxsize=64)
-def stepper(system: System, method: str, lanes: int) -> ModuleType:
-    """Return the generated module of a system with a method and its driver."""
+def stepper(system: System, method: str, lanes: int, many: bool = False) -> ModuleType:
+    """Return the generated module of a method and its driver.
+
+    A Runge-Kutta method is one for all systems of so many states and calls the
+    right-hand side. For `many` rows, and Taylor's, the system is compiled with it.
+    """
+    if method in TABLEAUX and not many:
+        return _runge_kutta(method, lanes, len(system.unknowns), len(system.inputs))
     flow = with_constants(system)[0]
 
     def source() -> str:
         if method in TABLEAUX:
-            steps = (print_steps(TABLEAUX[method]()), rungekutta)
+            texts = (print_steps(TABLEAUX[method]()), text_of(rungekutta))
+            first, second = (text.replace(CALLED, "rhs(") for text in texts)
         else:
-            steps = (print_jets(flow, int(method.removeprefix("taylor"))), taylor)
-        return numba_source(flow, (*steps, march), lanes, ("rhs",))
+            first = print_jets(flow, int(method.removeprefix("taylor")))
+            second = text_of(taylor)
+        return numba_source(flow, (first, second, march), lanes, ("rhs",))
 
-    name = "".join(c if c.isalnum() else "_" for c in system.name)
-    return load_source(remembered(_key(flow, method, lanes), source), name)
+    return _loaded(flow, _key(flow, method, lanes), source)
+
+
+CALLED = "call_lanes(slopes, "
+"""How a method's text calls a right-hand side that is compiled by itself."""
+
+MANY = 50_000
+"""Rows in lanes from which on calls, a sixth of the time of a short right-hand side,
+cost more than to compile it together with the method. The numbers are the same."""
+
+
+@lru_cache(maxsize=64)
+def _runge_kutta(method: str, lanes: int, states: int, inputs: int) -> ModuleType:
+    """Return the module of a method, which is one for all systems of such sizes."""
+    code = code_digest("numerics.codegen", "numerics.ode")
+
+    def source() -> str:
+        steps = (print_steps(TABLEAUX[method]()), rungekutta, march)
+        return driver_source(steps, {"STATES": states, "INPUTS": inputs}, lanes)
+
+    key = "\n".join([method, str((lanes, states, inputs)), _versions(), code])
+    return load_source(remembered(key, source), method)
+
+
+@lru_cache(maxsize=64)
+def slopes_of(system: System, method: str, lanes: int) -> int:
+    """Return where the right-hand side's machine code lies, if the method calls it."""
+    if method not in TABLEAUX:
+        return 0
+    from ..codegen.parts import POINTS, address
+
+    flow = with_constants(system)[0]
+    key = _key(flow, "rhs", lanes)
+    module = _loaded(flow, key, lambda: numba_source(flow, (), lanes, ("rhs",)))
+    return address(module.rhs, POINTS)
+
+
+def _loaded(flow: System, key: str, source: Callable[[], str]) -> ModuleType:
+    name = "".join(c if c.isalnum() else "_" for c in flow.name)
+    return load_source(remembered(key, source), name)
 
 
 def _key(system: System, method: str, lanes: int) -> str:
     """Return all that a generated stepper depends on, as text."""
-    from importlib.metadata import version
-
     code = code_digest("numerics.codegen", "numerics.ode")
     symbols = (system.time, *system.unknowns, *system.parameters, *system.inputs)
     expressions = [sp.srepr(x) for x in symbols if x is not None]
     expressions += [sp.srepr(eq.rhs) for eq in system.equations]
-    versions = [version(package) for package in ("sympy", "scipy")]
-    return "\n".join([system.name, method, str(lanes), *versions, *expressions, code])
+    parts = [system.name, method, str(lanes), _versions(), *expressions, code]
+    return "\n".join(parts)
+
+
+def _versions() -> str:
+    from importlib.metadata import version
+
+    return "\n".join(version(package) for package in ("sympy", "scipy"))
 
 
 def lanes_of(system: System) -> int:
@@ -121,7 +172,6 @@ def solve_lanes(problem: Problem, method: str | None, lanes: int | None = None) 
 
 
 def _marched(problem: Problem, method: str, lanes: int) -> Flow:
-    module = stepper(problem.system, method, lanes)
     batch = problem.y0.shape[0]
     shape = (batch, problem.times.size, problem.y0.shape[1])
     y, reached, worst = np.empty(shape), np.empty(batch), np.empty(batch)
@@ -131,7 +181,7 @@ def _marched(problem: Problem, method: str, lanes: int) -> Flow:
     while rows.size:
         safety = SAFETY.get(method, 1.0)
         results = [y, *counts.values(), reached, worst]
-        _march(module, problem, rows, intervals, safety, results)
+        _march(problem, method, lanes, rows, intervals, safety, results)
         if not has_averages(problem.system):
             break
         rows = rows[error_bound(worst[rows]) > max(AVERAGES * problem.rtol, 2e-15)]
@@ -144,8 +194,9 @@ def _marched(problem: Problem, method: str, lanes: int) -> Flow:
 
 
 def _march(
-    module: ModuleType,
     problem: Problem,
+    method: str,
+    lanes: int,
     rows: np.ndarray,
     intervals: int,
     safety: float,
@@ -155,6 +206,8 @@ def _march(
 
     `results` are states, status, steps, rejections, times reached and worst averages.
     """
+    many = lanes > 1 and rows.size >= MANY
+    module = stepper(problem.system, method, lanes, many)
     whole = rows.size == len(results[0])
     pick = slice(None) if whole else rows
     y0, given = problem.y0[pick], problem.params[pick]
@@ -168,18 +221,19 @@ def _march(
         params,
         held.breaks,
         held.coefficients,
-        *trapezoid(intervals),
+        *map(np.array, trapezoid(intervals)),
         safety * problem.rtol,
         safety * problem.atol,
         problem.max_step,
         problem.max_steps,
         *part,
+        slopes_of(problem.system, method, lanes),
     )
     degree = held.coefficients.shape[3]
 
     def work(first: int, last: int) -> None:
         params[:, first:last] = constants(given[first:last])
-        space = module.scratch(degree), module.workspace()
+        space = module.scratch(degree, len(params)), module.workspace()
         module.march(first, last, *arguments, *space)
 
     share_out(rows.size, work, ROUNDS * min(module.LANES, LANES[2]))

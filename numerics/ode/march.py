@@ -12,7 +12,6 @@ inside the loop. (Arrays are made by plain Python: numba would compile that too.
 from ..codegen.stubs import (
     INPUTS,
     LANES,
-    PARAMETERS,
     STATES,
     advance,
     called_fused,
@@ -47,7 +46,7 @@ def load(lane, row, start, y0, p_rows, clock, y, params):
     clock[T, lane] = start
     for i in range(STATES):
         y[i, lane] = y0[row, i]
-    for i in range(PARAMETERS):
+    for i in range(p_rows.shape[0]):
         params[i, lane] = p_rows[i, row]
 
 
@@ -200,10 +199,10 @@ def outcome(lane, outputs, limits, clock, record):
     return -1
 
 
-def scratch(degree):
-    """Return the arrays of a march; `degree` is that of the given functions."""
+def scratch(degree, parameters):
+    """Return the arrays of a march; `degree` is that of so many given functions."""
     pieces = (zeros(LANES), zeros(LANES), zeros((INPUTS, degree, LANES)))
-    rows = (zeros((STATES, LANES)), zeros((STATES, LANES)), zeros((PARAMETERS, LANES)))
+    rows = (zeros((STATES, LANES)), zeros((STATES, LANES)), zeros((parameters, LANES)))
     return zeros((CLOCK, LANES)), zeros((RECORD, LANES), int64), *rows, pieces
 
 
@@ -228,17 +227,19 @@ def march(
     rejected,
     reached,
     worst,
+    slopes,
     space,
     work,
 ):
     """Integrate the rows first, ..., last - 1 over `times`; fill `y_out` to `worst`.
 
-    `space` and `work` are what `scratch` and `workspace` return.
+    `slopes` is where the machine code of the right-hand side lies, for a method that
+    calls it; `space` and `work` are what `scratch` and `workspace` return.
     """
     # a length unknown to the compiler keeps it from unrolling the loops on events
     lanes = LANES if max_steps > 0 else 0
     clock, record, y, tried, params, pieces = space
-    rule = (pieces, params, nodes, weights)
+    rule = (pieces, params, nodes, weights, slopes)
     rows = (times, y0, p_rows, breaks, coefficients, y_out)
     results = (status, steps, rejected, reached, worst)
     end = times[times.size - 1]

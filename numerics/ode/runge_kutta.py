@@ -16,12 +16,12 @@ from ..codegen.stubs import (
     STATES,
     TERMS,
     attempt,
+    call_lanes,
     exp,
     extra,
     fused,
     inlined,
     interpolant,
-    rhs,
     rough_log2,
     zeros,
 )
@@ -69,9 +69,9 @@ def prepare(changed, clock, record, y, work, rule, bounds):
     """Fill the slopes where the lanes are, and give fresh lanes a trial step."""
     k, z, u, _ = work
     if changed or not FSAL:
-        pieces, params, nodes, weights = rule
+        pieces, params, nodes, weights, slopes = rule
         given(clock[T], pieces, u)
-        off = rhs(clock[T], y, u, params, nodes, weights, z)
+        off = call_lanes(slopes, clock[T], y, u, params, nodes, weights, z)
         doubted(clock, off)
     k0, k_last, fresh, good = k[0], k[STAGES - 1], record[FRESH], record[GOOD]
     for i in range(STATES):
@@ -149,8 +149,9 @@ def dense(clock, y, tried, work, rule):
     k, z, u, poly = work
     t, h, at, spare = clock[T], clock[H], clock[AT], clock[ERR]
     if not FSAL:
-        pieces, params, nodes, weights = rule
+        pieces, params, nodes, weights, slopes = rule
         given(at, pieces, u)
-        rhs(at, tried, u, params, nodes, weights, k[STAGES - 4])
+        last = k[STAGES - 4]
+        call_lanes(slopes, at, tried, u, params, nodes, weights, last)
     extra(t, h, y, k, z, spare, u, *rule)
     interpolant(h, y, tried, k, poly)

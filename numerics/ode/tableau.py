@@ -93,7 +93,7 @@ def print_steps(table: Tableau) -> str:
     return "\n".join(constants) + "\n\n\n" + _attempt(table) + "\n\n" + dense
 
 
-_ARGUMENTS = "t, h, y, k, z, at, u, pieces, params, nodes, weights"
+_ARGUMENTS = "t, h, y, k, z, at, u, pieces, params, nodes, weights, slopes"
 _LOOP = ["    for i in range(STATES):", "        for lane in range(LANES):"]
 
 
@@ -109,7 +109,7 @@ def _stage(j: int, row: Sequence[float] | np.ndarray, c: float) -> list[str]:
         "    for lane in range(LANES):",
         f"        at[lane] = t[lane] + {float(c)!r}*h[lane]",
         "    given(at, pieces, u)",
-        f"    off = rhs(at, z, u, params, nodes, weights, k{j})",
+        f"    off = call_lanes(slopes, at, z, u, params, nodes, weights, k{j})",
         "    worst = off if off > worst else worst",
     ]
 

@@ -233,6 +233,16 @@ def test_a_method_takes_its_share_of_the_tolerance(monkeypatch):
     assert (more.n_steps < ours.n_steps).all()
 
 
+def test_a_right_hand_side_is_called_or_compiled_in_with_the_same_bits(monkeypatch):
+    system, common, _ = growing(np.array([0.0, 0.7, 2.0]))
+    common |= {"t": [0, 0.7, 2], "method": "dopri5", "rtol": 1e-8, "atol": 1e-9}
+    called = integrate(system, **common)
+    monkeypatch.setattr(explicit, "MANY", 1)
+    inside = integrate(system, **common)
+    np.testing.assert_array_equal(called.y, inside.y)
+    np.testing.assert_array_equal(called.n_steps, inside.n_steps)
+
+
 def test_a_flow_says_how_it_was_found():
     settings = {"rtol": RTOL, "atol": 1e-9}
     found = integrate(SAMPLING, **GOOD | settings)

@@ -34,7 +34,8 @@ def plain(function):
 
 def printed(table, slopes=rhs):
     """The printed text as a namespace of Python functions."""
-    tools = {"compiled": plain, "fused": plain, "sqrt": np.sqrt, "rhs": slopes}
+    tools = {"compiled": plain, "fused": plain, "sqrt": np.sqrt}
+    tools["call_lanes"] = lambda place, *given: slopes(*given)
     tools |= {"LANES": 2, "STATES": 2, "given": lambda at, pieces, u: None}
     exec(print_steps(table), tools)
     return SimpleNamespace(**tools)
@@ -47,7 +48,7 @@ def taken(request):
     k, tried = np.full((code.STAGES, 2, 2), np.nan), np.empty((2, 2))
     z, at, err = np.empty((2, 2)), np.empty(2), np.empty(2)
     rhs(T0, Y0, None, None, None, None, k[0])
-    clock = (T0, SIZES, Y0, k, z, at, None, None, None, None, None)
+    clock = (T0, SIZES, Y0, k, z, at, *(None,) * 6)
     off = code.attempt(*clock, tried, err, RTOL, ATOL)
     judges = []
     for lane, h in enumerate(SIZES):
