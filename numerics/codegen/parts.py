@@ -12,7 +12,8 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit
+import numpy as np
+from numba import njit, typeof
 from numba.core import types
 from numba.core.cgutils import if_unlikely
 from numba.core.codegen import JITCodeLibrary
@@ -165,6 +166,12 @@ POINTS = (ARRAY, *(TABLE,) * 3, *(ARRAY,) * 2, TABLE)
 """Types that a function of points side by side takes."""
 
 
+_LINE, _TABLE, _STACK = np.zeros(1), np.zeros((1, 1)), np.zeros((1, 1, 1))
+PATH = (_LINE, _STACK, _LINE, 1, _LINE, (_TABLE, _LINE, _LINE), (_LINE, _LINE))
+SHOT = (types.float64, typeof(PATH), ARRAY)
+"""Types that `shoot` of the reduced flow takes: an end, its path, where it lands."""
+
+
 def address(function: Any, taken: tuple[Any, ...] = POINT) -> int:
     """Return where the machine code of a function lies; 0 for none."""
     if function is None:
@@ -195,6 +202,16 @@ def call_lanes(_typing, function, at, states, inputs, params, nodes, weights, ou
         return _jump(context, builder, given[0], POINTS, given[1:])
 
     return types.float64(types.int64, *POINTS), code
+
+
+@intrinsic
+def call_path(_typing, function, end, path, out):
+    """Call the function that follows a path, whose machine code lies at an address."""
+
+    def code(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        return _jump(context, builder, given[0], SHOT, given[1:])
+
+    return types.float64(types.int64, *SHOT), code
 
 
 @intrinsic

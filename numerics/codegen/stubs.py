@@ -35,4 +35,4 @@ def call(*given) -> float:
 call_lanes = rhs = attempt = extra = jets = interpolant = exp = rough_log2 = (
     rough_exp2
 ) = call
-workspace = prepare = advance = dense = interpolate = call
+call_path = workspace = prepare = advance = dense = interpolate = call

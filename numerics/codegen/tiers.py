@@ -16,13 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from . import elementary
+from . import elementary, stubs
 from .cache import is_compiled, load_source
 from .kernel import driver_source, run_source, text_of
 from .threads import share_out
-
-WORTH = 500
-"""Rows from which on loops are compiled: one takes Python 10 ms, the compiler 8 s."""
 
 Work = Callable[[Callable[..., None], Any, int, int], object]
 
@@ -31,16 +28,29 @@ class Loops:
     """The text of some files, which Python runs or numba compiles."""
 
     def __init__(
-        self, files: tuple[ModuleType, ...], main: str, sizes: dict[str, int]
+        self,
+        files: tuple[ModuleType, ...],
+        main: str,
+        sizes: dict[str, int],
+        worth: int,
+        sums: tuple[ModuleType, ...] = (),
     ) -> None:
-        """Take files, the function that goes through rows, and sizes of its arrays."""
-        self.main, self.seen = main, 0
-        self._files, self._sizes = files, sizes
+        """Take files, the function that goes through rows, and sizes of its arrays.
+
+        They are compiled from `worth` rows on, the files of `sums` in any case.
+        """
+        self.main, self.worth, self.seen = main, worth, 0
+        self._files, self._sizes, self._sums = files, sizes, sums
 
     @cached_property
     def by_python(self) -> Callable[..., None]:
         """The function as Python runs it."""
-        names, text = _plain() | self._sizes, "\n\n".join(map(text_of, self._files))
+        text = "\n\n".join(map(text_of, self._files))
+        names = _plain() | self._sizes
+        if self._sums:
+            source = driver_source(self._sums, {})
+            sums = load_source(source, f"sums_{self.main}")
+            names |= {k: getattr(sums, k) for k in _defined(self._sums)}
         return getattr(run_source(text, names, self._title), self.main)
 
     @cached_property
@@ -54,38 +64,50 @@ class Loops:
 
     @cached_property
     def _source(self) -> str:
-        return driver_source(self._files, self._sizes)
+        return driver_source((*self._sums, *self._files), self._sizes)
 
     def through(
-        self, rows: int, functions: tuple[Any, ...], work: Work, least: int
+        self,
+        rows: int,
+        functions: tuple[Any, ...],
+        work: Work,
+        least: int,
+        kind: str = "POINT",
     ) -> None:
         """Call `work(loop, functions, first, last)` until all rows are done.
 
-        `functions` are those that the loops call, by their places. Compiled loops
+        `functions` are those that the loops call, by their places: all of one
+        `kind`. Compiled loops
         run on threads, on pieces of at least so many rows.
         """
         if not self.compiled(rows):
             with np.errstate(all="ignore"):
                 work(self.by_python, functions, 0, rows)
             return
-        loop, held = self.by_machine, addresses(functions)
+        loop, held = self.by_machine, addresses(functions, kind)
         share_out(rows, lambda first, last: work(loop, held, first, last), least)
 
     def compiled(self, rows: int) -> bool:
         """Whether machine code is there, or worth its time after so many rows more."""
-        if self.seen <= WORTH:
+        if self.seen <= self.worth:
             self.seen += rows
             if is_compiled(self._source, self._title, self.main):
-                self.seen += WORTH
-        return self.seen > WORTH
+                self.seen += self.worth
+        return self.seen > self.worth
 
 
 @lru_cache(maxsize=64)
-def addresses(functions: tuple[Any, ...]) -> tuple[int, ...]:
+def addresses(functions: tuple[Any, ...], kind: str) -> tuple[int, ...]:
     """Return where the machine code of functions lies, compiled if need be."""
-    from .parts import address
+    from . import parts
 
-    return tuple(map(address, functions))
+    return tuple(parts.address(x, getattr(parts, kind)) for x in functions)
+
+
+def _defined(files: tuple[ModuleType, ...]) -> list[str]:
+    """Return the names of the constants and functions that files define."""
+    words = [name for file in files for name in vars(file) if name[0] != "_"]
+    return [name for name in words if not hasattr(stubs, name)]
 
 
 def _itself(function: Callable) -> Callable:
@@ -108,6 +130,7 @@ def _plain() -> dict[str, Any]:
         "log": lambda x: number(math.log(x)) if x > 0 else np.log(number(x)),
         "exp": lambda x: exact(number(x)),
         "call": _call,
+        "call_path": lambda function, *given: function(*given),
     }
 
 

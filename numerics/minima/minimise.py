@@ -32,6 +32,9 @@ NODES = 41
 CLOSED = {"saturated": 1, "silent": 2}
 """Closed branches by name: |b| infinite, or w = 0 where there is no bias."""
 
+WORTH = 500
+"""Rows that are worth to be compiled for: Python takes 10 ms for one, numba 8 s."""
+
 LEAST = 4
 """Rows that are worth a piece of their own for a thread."""
 
@@ -260,7 +263,7 @@ def _loops(states: int, names: int, even: bool) -> Loops:
 
     files = (newton_numba, survey_numba, crossing_numba, follow_numba)
     sizes = {"STATES": states, "NAMES": names, "EVEN": int(even)}
-    return Loops(files, "follow", sizes)
+    return Loops(files, "follow", sizes, WORTH)
 
 
 def _follow(

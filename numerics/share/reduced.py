@@ -18,13 +18,16 @@ from ..codegen.kernel import make_kernel, numba_module
 from ..codegen.parameters import Solver
 from ..codegen.quadrature import START, barycentric, chebyshev, trapezoid
 from ..codegen.snapshot import SATURATED, Printed, PrintedPhase, printed_phase
-from ..codegen.threads import share_out
+from ..codegen.tiers import Loops
 from ..minima.minimise import LEAST, minimise, minimise_in_parts
 from ..minima.result import Minima
 from ..ode.tableau import method_853
 
 if TYPE_CHECKING:
     from ...theory.derive import Phase
+
+WORTH = 2000
+"""Rows that are worth to be compiled for: Python takes a tenth longer, on one core."""
 
 FEWEST = 8
 """Steps of order 8 through the window at first; doubled until they are enough."""
@@ -120,10 +123,20 @@ def gamma_of(flow: Printed, params: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def _module(flow: Printed) -> Any:
-    from . import backward_numba
+def _shoot(flow: Printed) -> Any:
+    """Return the function that follows a trajectory backwards."""
+    from . import shoot_numba
 
-    return numba_module(flow, (backward_numba,), only=("rhs",))[1]
+    return numba_module(flow, (shoot_numba,), only=("rhs",))[1].shoot
+
+
+@lru_cache(maxsize=16)
+def _loops(states: int, inputs: int) -> Loops:
+    """Return the loops around reduced flows of such sizes."""
+    from . import averages_numba, backward_numba
+
+    sizes = {"STATES": states, "INPUTS": inputs}
+    return Loops((backward_numba,), "share_rows", sizes, WORTH, (averages_numba,))
 
 
 @lru_cache(maxsize=4)
@@ -179,11 +192,11 @@ def _compiled(
         tol,
     )
     found = np.full((len(rows[-1]), 3), np.nan)
-    share_rows = _module(flow).share_rows
+    loops = _loops(len(flow.unknowns), len(flow.inputs))
 
-    def work(first: int, last: int) -> None:
+    def work(share_rows: Any, shoot: Any, first: int, last: int) -> None:
         part = (x[first:last] for x in rows)
-        share_rows(*part, *common, found[first:last])
+        share_rows(*part, *common, shoot[0], found[first:last])
 
-    share_out(len(found), work, LEAST)
+    loops.through(len(found), (_shoot(flow),), work, LEAST, kind="SHOT")
     return found

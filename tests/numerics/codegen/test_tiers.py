@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from dilaton.numerics.codegen import tiers
+from dilaton.numerics.codegen.parameters import Solver
 from dilaton.numerics.minima.minimise import _loops, minimise, minimise_in_parts
+from dilaton.numerics.share.reduced import sample_share
 from dilaton.theory.derive import derive
 from dilaton.theory.models.model import Data, Model, two_modes
 
@@ -15,26 +17,29 @@ NOISY = {
     "ridge_w": np.array([1e-4, 2.0, 1e-1, 3.0, 1e-6]),
 }
 ALONE = {"p": 0.8, "sigma": 1.0}
+WORTH = 500
 TIMES = [0.0, 1e-4, 0.3, 0.75, 1.0]
 
 
 @pytest.fixture(scope="module")
-def system():
-    return derive(Model(two_modes(), data=Data(samples=True))).phases[0].learned
+def phase():
+    return derive(Model(two_modes(), data=Data(samples=True))).phases[0]
 
 
-def followed(system, monkeypatch, compiled):
+def followed(phase, monkeypatch, compiled):
     """Every number that is found of the rows."""
     monkeypatch.setattr(tiers.Loops, "compiled", lambda loops, rows: compiled)
-    found = [minimise(system, TIMES, ALONE | NOISY)]
-    found.append(minimise_in_parts(system, ALONE | NOISY, 21))
-    return [value for each in found for value in vars(each).values()]
+    found = [minimise(phase.learned, TIMES, ALONE | NOISY)]
+    found.append(minimise_in_parts(phase.learned, ALONE | NOISY, 21))
+    shares = sample_share(phase, found[0], ALONE | NOISY, Solver("numba", 1e-8))
+    return [value for each in found for value in vars(each).values()] + [*shares]
 
 
-def test_python_and_machine_code_give_the_same_bits(system, monkeypatch):
-    plain = followed(system, monkeypatch, False)
-    for mine, other in zip(plain, followed(system, monkeypatch, True), strict=True):
+def test_python_and_machine_code_give_the_same_bits(phase, monkeypatch):
+    plain = followed(phase, monkeypatch, False)
+    for mine, other in zip(plain, followed(phase, monkeypatch, True), strict=True):
         np.testing.assert_array_equal(mine, other)
+    system = phase.learned
     held = system.unknowns + tuple(eq.lhs for eq in system.observables)
     loops = _loops(len(system.unknowns), len(held), True)
     assert "by_machine" in vars(loops)
@@ -43,11 +48,11 @@ def test_python_and_machine_code_give_the_same_bits(system, monkeypatch):
 
 @pytest.fixture
 def loops():
-    return tiers.Loops((), "follow", {"SIZE": 1})
+    return tiers.Loops((), "follow", {"SIZE": 1}, WORTH)
 
 
 def test_loops_are_compiled_when_they_are_worth_it(loops):
-    assert not loops.compiled(tiers.WORTH - 1)
+    assert not loops.compiled(WORTH - 1)
     assert not loops.compiled(1)
     assert loops.compiled(1)
     assert loops.compiled(1)
@@ -56,7 +61,7 @@ def test_loops_are_compiled_when_they_are_worth_it(loops):
 def test_loops_that_are_compiled_already_are_taken(loops, monkeypatch):
     monkeypatch.setattr(tiers, "is_compiled", lambda *what: True)
     assert loops.compiled(1)
-    other = tiers.Loops((), "follow", {"SIZE": 2})
+    other = tiers.Loops((), "follow", {"SIZE": 2}, WORTH)
     monkeypatch.undo()
     assert not other.compiled(1)
 
