@@ -14,9 +14,7 @@ import dilaton
 import pytest
 from dilaton.errors import ModelError
 from dilaton.face import arguments, cli, documents
-from dilaton.show import plots
 from dilaton.show.answers import table, to_json
-from dilaton.torchcheck.study import schedules
 
 INTERRUPTED, PATIENCE = 130, 3.0  # seconds
 EXAMPLE = re.compile(r"^ +(dilaton (?:.*\\\n)*.*)$", re.MULTILINE)
@@ -98,35 +96,6 @@ def test_the_first_help_shows_whole_sentences(call):
     for line in text.split("Commands:")[1].strip().splitlines():
         assert line.endswith("."), f"cut short: {line}"
         assert not line.endswith("..."), f"cut short: {line}"
-
-
-def test_schedules_are_compared_by_one_command(call, tmp_path, monkeypatch):
-    def only_png(figure, stem):
-        stem.with_suffix(".png").write_bytes(plots.rendered(figure, "png"))
-
-    monkeypatch.setattr("dilaton.show.plots.save", only_png)
-    spec = dilaton.default_spec().replace(n=8, n_plus=6, ridge_u=0.2, ridge_w=0.2)
-    (tmp_path / "my.toml").write_text(spec.text)
-    small = ["--d", 100, "--times", 4, "--dims", "50,100", "--paths", 50, "--steps", 9]
-    words = ["schedules", tmp_path / "my.toml", "-o", tmp_path / "out", *small]
-    made = []
-
-    def noted(*given):
-        made.append(real(*given))
-        return made[0]
-
-    real = schedules.write_experiment
-    monkeypatch.setattr(schedules, "write_experiment", noted)
-    code, out, _ = call(*words)
-    assert code == 0
-    assert out.startswith("In the limit: share_plus 0.")
-    # the same work is not done again for its other form
-    monkeypatch.setattr(schedules, "write_experiment", lambda *_: made[0])
-    code, out, _ = call(*words, "--json")
-    found = json.loads(out)
-    assert found == json.loads((tmp_path / "out" / "published.json").read_text())
-    assert [row["d"] for row in found["schedules"]] == 4 * [50] + 4 * [100]
-    assert found["experiment"]["times"] == 4
 
 
 BAD = [  # (arguments, with SPEC for a good spec file; what the message says)

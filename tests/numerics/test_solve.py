@@ -309,7 +309,7 @@ def test_the_share_of_a_flow_that_is_followed_is_that_of_the_reduced_one(
 
     carried_starts = starts.carried_starts
     monkeypatch.setattr(starts, "carried_starts", noted)
-    monkeypatch.setattr(starts, "POINTS", 64)
+    monkeypatch.setattr(starts, "POINTS", 32)
     phase = printed_limit(limit_of("samples")).phases[0]
     point = {**NUMBERS, "sigma": 1.0, **SAMPLES}
     solver = Solver(backend, 1e-6, 1e-6)

@@ -413,7 +413,7 @@ def lowest(s, values):
     spread = np.array([0.5, 0.05, 0.05, 2.0])
     found = [
         minimize(lambda x: tied_loss(x, s, **values), rng.normal(size=4) * spread)
-        for _ in range(5)
+        for _ in range(3)
     ]
     return min(found, key=lambda one: one.fun)
 

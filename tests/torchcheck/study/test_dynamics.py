@@ -93,7 +93,10 @@ def tied_flow(p, sigma, d, tau, init, times):
     return dict(zip("cmqb", found.y, strict=True))
 
 
-@pytest.mark.parametrize(("p", "sigma", "tau"), [(0.8, 1.0, 0.1), (0.3, 1.5, 0.2)])
+OTHER = pytest.param(0.8, 1.0, 0.1, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("p", "sigma", "tau"), [OTHER, (0.3, 1.5, 0.2)])
 def test_the_tied_network_follows_its_exact_flow(p, sigma, tau):
     init, times = {"c": -1.0, "m": 0.1, "q": 0.1, "b": 0.0}, [2.0, 20.0]
     values = {"p": p, "sigma": sigma}

@@ -1,24 +1,25 @@
 """The published experiment at reduced size, its ridges, and the undilated schedule."""
 
 import json
+import sys
 from pathlib import Path
 
 import dilaton
 import numpy as np
 import pytest
 import torch
+from dilaton.face import cli
 from dilaton.show import plots
 from dilaton.torchcheck.networks.train import train
 from dilaton.torchcheck.networks.training_set import draw_training_set
+from dilaton.torchcheck.study import schedules
 from dilaton.torchcheck.study.schedules import (
     TIMES,
     D,
-    Experiment,
     Schedule,
     Training,
     compare_schedules,
     run_schedule,
-    write_experiment,
 )
 
 from ...oracles import two_mode_minimum
@@ -97,10 +98,38 @@ def only_png(figure, stem):
     stem.with_suffix(".png").write_bytes(plots.rendered(figure, "png"))
 
 
-def test_reduced_experiment_follows_its_limit(tmp_path, monkeypatch):
+def called(words, monkeypatch, capsys):
+    """What a command prints, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["dilaton", *map(str, words)])
+    monkeypatch.setattr("warnings.showwarning", None)  # put back afterwards
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert not end.value.code
+    return capsys.readouterr().out
+
+
+def test_reduced_experiment_follows_its_limit(tmp_path, monkeypatch, capsys):
+    """By its command, which does the work once for both of its forms."""
     monkeypatch.setattr("dilaton.show.plots.save", only_png)
-    answer = write_experiment(SMALL, tmp_path, Experiment(2000, 16, (200,), 2000))
+    (tmp_path / "my.toml").write_text(SMALL.text)
+    words = ["schedules", tmp_path / "my.toml", "-o", tmp_path, "--d", 2000]
+    words += ["--times", 16, "--dims", "100,200", "--paths", 2000]
+    made = []
+
+    def noted(*given):
+        made.append(real(*given))
+        return made[0]
+
+    real = schedules.write_experiment
+    monkeypatch.setattr(schedules, "write_experiment", noted)
+    said = called(words, monkeypatch, capsys)
+    assert said.startswith("In the limit: share_plus 0.")
+    monkeypatch.setattr(schedules, "write_experiment", lambda *_: made[0])
+    (answer,), said = made, called([*words, "--json"], monkeypatch, capsys)
     stored = json.loads((tmp_path / "published.json").read_text())
+    assert json.loads(said) == stored
+    assert [row["d"] for row in stored["schedules"]] == 4 * [100] + 4 * [200]
+    assert stored["experiment"]["times"] == 16
     assert stored["experiment"]["d"] == 2000
     assert stored["settings"]["method"] == "averaged"
     for stem in ("shares", "overlaps"):
@@ -110,7 +139,6 @@ def test_reduced_experiment_follows_its_limit(tmp_path, monkeypatch):
         gap = answer["overlaps"][name][late] - answer["curves"][name][late]
         # 2/sqrt(d) is the size of the next order at this dimension
         assert np.abs(gap).max() < 4 / 2000**0.5, name
-    assert len(stored["schedules"]) == 4
     made, limit = answer["experiment"], answer["limit"]
     gap = abs(made["share_plus"] - limit["share_plus"])
     assert gap < SIGMAS * made["stderr"]

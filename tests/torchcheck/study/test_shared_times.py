@@ -115,14 +115,14 @@ def test_few_networks_decide_nothing(spec):
 
 def test_stratified_times_change_nothing(spec):
     run = {"rate": 4.0, "batch": 8, "networks": 24, "seed": 4, "stratified": True}
-    args = (spec, [256], "dilated", "data", START, (5, 9))
+    args = (spec, [128], "dilated", "data", START, (5, 9))
     assert compare_with_flow(train_networks(*args, **run)).verdict == "consistent"
 
 
 def test_momentum_is_a_larger_rate(spec):
     """Heavy ball with rate eta and momentum 0.8 is the flow with eta/(1 - 0.8)."""
     run = {"rate": 0.8, "batch": 8, "networks": 24, "seed": 6, "momentum": 0.8}
-    nets = train_networks(spec, [256], "dilated", "data", START, (5, 9), **run)
+    nets = train_networks(spec, [128], "dilated", "data", START, (5, 9), **run)
     assert compare_with_flow(nets).verdict == "consistent"
     assert compare_with_flow(nets, momentum=0.0).verdict == "inconsistent"
 
@@ -152,7 +152,7 @@ TWO = {
 @pytest.fixture(scope="module")
 def two_units():
     run = {"rate": 4.0, "batch": 8, "networks": 32, "seed": 21}
-    args = (parse_spec(PAIR), [192], "dilated", "data", TWO, (2, 5))
+    args = (parse_spec(PAIR), [192], "dilated", "data", TWO, (1, 3))
     return train_networks(*args, **run)
 
 
@@ -203,7 +203,7 @@ def test_three_units_follow_the_coupled_flow():
 
 def test_weight_decay_is_the_ridge_of_the_flow(spec):
     run = {"rate": 4.0, "batch": 8, "networks": 24, "seed": 7, "ridge_w": 0.2}
-    nets = train_networks(spec, [256], "dilated", "data", START, (4, 9), **run)
+    nets = train_networks(spec, [128], "dilated", "data", START, (4, 9), **run)
     assert compare_with_flow(nets, ridge_w=0.2).verdict == "consistent"
     assert compare_with_flow(nets).verdict == "inconsistent"
 
