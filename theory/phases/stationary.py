@@ -299,11 +299,9 @@ def fixed_noises(data: Classes) -> Values:
 def _constant_units(parts: Stationary) -> tuple[Branch, ...]:
     r"""The minimum in which every unit is a constant.
 
-    Without bias all vanish; one tied unit then comes to it by itself.
+    Without bias all vanish.
     """
-    if parts.model.autoencoder.bias:
-        return (_saturated(parts),)
-    return () if parts.alone and parts.data.tied else (_silent(parts),)
+    return ((_saturated if parts.model.autoencoder.bias else _silent)(parts),)
 
 
 def _silent(parts: Stationary) -> Branch:

@@ -547,6 +547,30 @@ def test_scipy_finds_a_silent_unit_below_the_switch():
     assert found.objective[0, 0] == 1.0
 
 
+COMPILED = pytest.param("numba", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("backend", [COMPILED, "scipy"])
+def test_a_tied_unit_without_bias_is_silent_below_the_switch(backend):
+    """The loss of the tied network has its lowest value at w = 0 there."""
+    auto = Autoencoder(tied=True, bias=False)
+    limit = derive(Model(two_modes(), autoencoder=auto, data=Data(samples=True)))
+    row, times = TIED | {"ridge_u": 1.0, "ridge_w": 1.0}, [0.05, 0.5]
+    found = minimise(limit.phases[0].learned, times, row, backend=backend, points=5)
+    assert found.status[0] == "ok"
+    assert found.branch[0].tolist() == [1, 0]
+    for name in ("omega", "zeta_plus", "zeta_minus", "m", "r"):
+        assert found[name][0, 0] == 0
+    for j, s in enumerate(times):
+        starts = ([0.01, 0.001, 0.001], [0.9, 0.05, -0.05])
+        ends = [
+            minimize(lambda x, s=s: tied_loss(np.append(x, 0.0), s, **row), start).fun
+            for start in starts
+        ]
+        assert found.objective[0, j] == pytest.approx(min(ends), abs=DIRECT)
+    assert found.objective[0, 1] < found.objective[0, 0] - 0.01
+
+
 @pytest.mark.slow
 def test_jax_agrees(system):
     values = random_rows(12, 7)
