@@ -15,7 +15,7 @@ from .test_docs import DOCS, FENCE, call_command, output_of
 PAGE = (DOCS / "what-can-be-changed.md").read_text(encoding="utf-8")
 SPECS = {
     re.match(r"# (\S+)", body)[1]: body
-    for language, body in FENCE.findall(PAGE)
+    for language, _, body in FENCE.findall(PAGE)
     if language == "toml"
 }
 ROWS = [
