@@ -30,7 +30,7 @@ def modes_cell(trial: Trial, draws: int) -> Cell:
     """Train at the plan's times of every phase and measure; generate samples."""
     cell, norms = {}, []
     for part in phases(trial.spec.model):
-        taus = _taus(trial, part, trial.plan.inside(part))
+        taus = trial.taus(part)
         if not taus.size:
             continue
         networks = _trained(trial, taus, draws)
@@ -50,12 +50,6 @@ def _trained(trial: Trial, taus: np.ndarray, draws: int) -> SoftmaxNetworks:
     return train_softmax(
         data, trial.seed, tolerance=plan.tolerance, max_iterations=most
     )
-
-
-def _taus(trial: Trial, part: StudyPhase, s: np.ndarray) -> np.ndarray:
-    """Times of the interpolant at times inside a phase."""
-    spec = trial.spec
-    return phase_times(spec.model, kappas(spec), trial.d, part.name, s)
 
 
 def measured_overlaps(
@@ -92,8 +86,10 @@ def generated_shares(trial: Trial) -> Cell:
 
 def window_edges(trial: Trial, cells: int) -> np.ndarray:
     """The ends of equal steps through the window in which the modes part."""
-    part = next(x for x in phases(trial.spec.model) if x.window.features)
-    return _taus(trial, part, np.linspace(0, 1, cells + 1))
+    spec = trial.spec
+    name = next(x.name for x in phases(spec.model) if x.window.features)
+    s = np.linspace(0, 1, cells + 1)
+    return phase_times(spec.model, kappas(spec), trial.d, name, s)
 
 
 def carried_shares(trial: Trial, edges: np.ndarray, rule: StepRule) -> np.ndarray:
