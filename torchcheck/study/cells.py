@@ -139,9 +139,14 @@ def sample_cell(trial: Trial) -> Overlaps:
 
 
 def _bulk(trial: Trial, both: list[tuple[Trained, Grid]]) -> Overlaps:
-    """The bulk variance at the end, and its curve at the plan's times of each phase."""
+    """The bulk variance at the end, and its curve at the plan's times of each phase.
+
+    The error of the step changes its sign on the way, so that the largest one of a
+    phase is stated for the whole curve.
+    """
     curves = [bulk_curve(*x) for x in both]
     cell = _refined("sample/bulk_variance", *(x[-1:] for x in curves))
+    steps, bounds = abs(curves[1][::2] - curves[0]) / 3, both[0][1].bounds
     for i, phase in enumerate(phases(trial.spec.model)):
         times = trial.taus(phase)
         values = [
@@ -149,6 +154,8 @@ def _bulk(trial: Trial, both: list[tuple[Trained, Grid]]) -> Overlaps:
             for x, (_, grid) in zip(curves, both, strict=True)
         ]
         cell |= _refined(f"{phase.name}/V", *values)
+        largest = steps[bounds[i - 1] if i else 0 : bounds[i] + 1].max()
+        cell[f"step/{phase.name}/V"] = np.array([largest * trial.size(phase) ** -2])
     return cell
 
 

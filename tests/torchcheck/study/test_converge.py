@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from dilaton.errors import ModelError, StoreError
 from dilaton.show import plots
+from dilaton.theory.models.spec import parse_spec
+from dilaton.torchcheck.study.cells import Trial, sample_cell
 from dilaton.torchcheck.study.compare import compare
 from dilaton.torchcheck.study.converge import converge, train_cells
 from dilaton.torchcheck.study.plan import TIMES, Plan, phases
@@ -24,6 +26,7 @@ from dilaton.torchcheck.study.verdict import (
 )
 from scipy import optimize
 
+from ...cases import POPULATION
 from ...oracles import check_row, measured
 
 SPEC = dilaton.default_spec().replace(n=16, n_plus=13, ridge_u=0.1, ridge_w=0.1)
@@ -63,6 +66,17 @@ def saddle(values, field):
         "a_plus": sigma * a / scale,
         "a_minus": sigma * c / scale,
     }
+
+
+def test_the_error_of_a_step_is_stated_for_coarse_grids_too():
+    """Where it changes its sign on the way, that of another time is stated."""
+    spec = parse_spec(POPULATION).replace(sigma=1.0, kappa=4.0)
+    trial = Trial(spec, Plan((300, 1000, 3000), 3, cells=8, paths=10), 1000, 0)
+    cell = sample_cell(trial)
+    for name, tau in (("variance/V", np.array(TIMES[:3])), ("bulk_variance", 1.0)):
+        found = cell[name if "/" in name else f"sample/{name}"]
+        off = np.abs(found - (1 - tau) ** 2 - tau**2).max()
+        assert 1e-4 < off < cell[f"step/{name}"].max() < 1e-2
 
 
 def closed(values, tau):
