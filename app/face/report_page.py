@@ -391,7 +391,15 @@ def _sampling(run: Run) -> list[str]:
     words = f"Bulk variance at the end, in the limit: {bulk}."
     if len(names) > 1 and run.spec.kind == "product":
         words = f"For each feature, the share of its + mode. {words}"
-    return [page.paragraph(words), page.rows_table(rows)]
+    said = f"<p>{page.typeset_prose(COUNTED)}</p>" if run.plan else ""
+    return [page.paragraph(words), page.rows_table(rows), said]
+
+
+COUNTED = (
+    "The error of a share of networks is that of counting samples: what steps of "
+    "finite length leave is not in it. `dilaton converge` tells that, by networks on "
+    "half as many cells."
+)
 
 
 def _network_parts(run: Run, shown: Mapping[str, str]) -> list[str]:

@@ -140,6 +140,7 @@ def test_the_page_is_self_contained(run_folder):
     }
     assert text.count("<figure>") == 5
     assert "τ" in text
+    assert "what steps of finite length leave is not in it" in text
     anchors = set(re.findall(r'href="#(\w+)"', text))
     assert anchors <= set(re.findall(r'id="(\w+)"', text))
     assert "nan" not in re.sub(r"base64,[^\"]*", "", text).split()
