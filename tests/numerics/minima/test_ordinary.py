@@ -12,10 +12,25 @@ from dilaton.numerics.batch import Batch, final_shares, solve_rows, solved_phase
 from dilaton.numerics.codegen.known import derive
 from dilaton.numerics.codegen.parameters import Solver
 from dilaton.numerics.codegen.snapshot import printed_limit
-from dilaton.theory.models.model import VARIANCE_EXPLODING, Data, Model, two_modes
+from dilaton.numerics.minima.ordinary import (
+    in_its_units,
+    noise_and_ratio,
+    ordinary_point,
+    ordinary_scale,
+    times_of,
+)
+from dilaton.numerics.minima.result import FLOOR
+from dilaton.theory.models.model import (
+    VARIANCE_EXPLODING,
+    Autoencoder,
+    Data,
+    Model,
+    two_modes,
+)
 from scipy.optimize import minimize
 
 ROW = {"p": 0.5, "sigma": 1.2, "n": 5.0, "n_plus": 2.0, "ridge_u": 0.3, "ridge_w": 1.0}
+POINT = tuple((ROW | {"kappa": 2.0}).items())
 TIMES = (0.2, 0.5, 0.75, 0.9)
 G = np.linspace(-9, 9, 181)
 W = np.exp(-(G**2) / 2) / np.exp(-(G**2) / 2).sum()
@@ -117,3 +132,55 @@ def test_a_row_of_a_batch_is_the_single_run(limits):
         for name in ("omega", "b", "m", "share_plus", "switch", "status", "reason"):
             np.testing.assert_array_equal(together[name][i], alone[name][0])
     assert len(set(together["share_plus"])) == 3
+
+
+# ------------------------------------------------------------------ units of the noise
+
+
+def test_a_window_without_an_end_has_a_power_of_two(limits):
+    """It is above 1000 (1 + ridge_u/n), and 30 times that where starts are sampled."""
+    phase = limits[0].phases[0]
+    rows = {"ridge_u": np.array([0.0, 1.0, 5.0]), "n": np.array([5.0, 5.0, 4.0])}
+    np.testing.assert_array_equal(ordinary_scale(phase, rows), [1024, 2048, 4096])
+    silent = Model(
+        two_modes(),
+        VARIANCE_EXPLODING,
+        data=Data(samples=True),
+        autoencoder=Autoencoder(bias=False),
+    )
+    other = printed_limit(derive(silent)).phases[0]
+    np.testing.assert_array_equal(ordinary_scale(other, rows), [32, 64, 128])
+
+
+def test_noise_and_its_ratio_are_those_of_the_schedule(limits):
+    phase, times = limits[0].phases[0], np.array([0.0, 0.2, 0.5, 1.0])
+    alpha, ratio = noise_and_ratio(phase, times, {k: np.array([v]) for k, v in POINT})
+    np.testing.assert_allclose(alpha, 1 - times)
+    np.testing.assert_allclose(ratio, [0, 0.25, 1, np.inf])
+
+
+def test_a_point_of_the_linear_phase_has_the_ratio_for_its_kappa(limits):
+    phase, point = limits[0].phases[0], dict(POINT)
+    found, noise = ordinary_point(phase, 0.5, point)
+    assert found == point | {"kappa": 1.0}
+    assert noise == 0.5
+    found, noise = ordinary_point(phase, 1.0, point)  # there no noise is left
+    assert found["kappa"] == 2048
+    assert noise == 1 / 2048
+
+
+def test_times_of_the_linear_phase_are_those_of_equal_noise(limits):
+    phase, given = limits[0].phases[0], {k: np.array([v]) for k, v in POINT}
+    edges = np.array([[1.0, 0.25, 0.1, FLOOR, np.nan]])
+    found = times_of(phase, edges, 4.0, given)
+    wanted = [[1.0, 1 / 2, 0.4 / 1.4, FLOOR, np.nan]]  # s / (1 - s) = 4 edge
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_overlaps_of_w_and_c_are_in_units_of_the_noise():
+    values, alpha = np.ones((1, 3)), np.array([[1.0, 0.5, np.nan]])
+    for name, power in (("omega", 1), ("v_1", 1), ("c_hat", 1), ("r_1_2", 2)):
+        found = in_its_units(name, values, alpha)
+        np.testing.assert_array_equal(found, [[1, 2**power, np.nan]])
+    for name in ("b", "m", "c", "vast"):
+        np.testing.assert_array_equal(in_its_units(name, values, alpha)[0, :2], 1)
