@@ -142,9 +142,10 @@ def _through_time(ax: Axes, boundaries: Sequence[float]) -> None:
 
 
 def save(figure: Figure, stem: Path) -> None:
-    """Write `figure` as PNG, PDF and SVG, without dates."""
+    """Write `figure` as PNG, PDF and SVG, without dates, laid out once."""
     for suffix in ("png", "pdf", "svg"):
         stem.with_suffix(f".{suffix}").write_bytes(rendered(figure, suffix))
+        figure.set_layout_engine("none")
 
 
 @styled

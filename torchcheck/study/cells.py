@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -92,18 +93,34 @@ def measure_cell(trial: Trial) -> Overlaps:
     A phase without a limit to compare with is left out.
     """
     cell: Overlaps = {}
-    norms, spec = [], trial.spec
-    for phase in (x for x in phases(spec.model) if not degenerate(spec, x)):
-        most = PROCEDURES[spec.kind].measured
-        trained = trial.trained(trial.taus(phase), most)
-        found = trained.network.overlaps(trained.data)
+    norms = []
+    for phase, found, norm in _learned(trial):
         if "c_hat" not in found and phase.window.features:
             found["c_hat"] = trial.gain(phase) * found["c"]
         for name, x in found.items():
             power = _INPUT_POWER.get(name.partition("_")[0], 0)
             cell[f"{phase.name}/{name}"] = x * trial.size(phase) ** power
-        norms.append(trained.gradient_norm)
+        norms.append(norm)
     return cell | {"gradient_norm": np.concatenate(norms)}
+
+
+def _learned(trial: Trial) -> Iterator[tuple[StudyPhase, Overlaps, np.ndarray]]:
+    """Train in each phase that has a limit; return overlaps and gradient norms.
+
+    The networks of a population have no training set to share: those of all phases
+    are trained at once.
+    """
+    spec, most = trial.spec, PROCEDURES[trial.spec.kind].measured
+    held = [x for x in phases(spec.model) if not degenerate(spec, x)]
+    for group in [held] if spec.population else [[x] for x in held]:
+        times = [trial.taus(phase) for phase in group]
+        trained = trial.trained(np.concatenate(times), most)
+        found = trained.network.overlaps(trained.data)
+        end = 0
+        for phase, own in zip(group, times, strict=True):
+            part = slice(end, end := end + len(own))
+            overlaps = {name: x[part] for name, x in found.items()}
+            yield phase, overlaps, trained.gradient_norm[part]
 
 
 def kappas(spec: Spec) -> dict[str, Any]:
