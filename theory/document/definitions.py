@@ -100,8 +100,8 @@ def _defined(x: sp.Symbol, model: Model, phase: Phase) -> tuple[sp.Expr | None, 
         return (_hat(model, phase) if base == "c_hat" else None), words
     j, k = (*numbers, 1, 1)[:2] if numbers else (1, 1)
     k = k if len(numbers) > 1 else j
-    number = f"_{j}" if numbers or len(model.target.features) > 1 else ""
-    other = f"_{k}" if number else ""
+    number = f"_{j}" if numbers else "_j" if len(model.target.features) > 1 else ""
+    other = f"_{k}" if numbers else number
     sizes = {
         "u": norm(model.target.features[j - 1]),
         "mu": norm(model.target.features[k - 1]),
@@ -165,7 +165,7 @@ _MEANING = {
     "v": "overlap of `u` with `w`",
     "a": "overlap of `u` with the noise `z` of a sample (of its class)",
     "zeta": "overlap of `w` with the noise `z` of a sample (of its class)",
-    "e": "overlap of `u` with a frozen noise draw `x0`, times its label",
+    "e": "overlap of `u` with a frozen noise draw `x0`, times its sign",
     "nu": "projection of the sample on a mean, in units of the noise",
     "M": "projection of the sample on a mean, in units of the mean",
     "c_hat": "skip strength in the window",
@@ -192,7 +192,7 @@ _IN_MODES = {
     "a": "overlap of `u` with the noise `z` of a sample of its mode",
     "e": "overlap of `u` with a frozen noise draw `x0` of its mode",
     "y": "projection of the sample on a direction, in units of the noise",
-    "M": "projection of the sample on the mean of its mode, in units of that",
+    "M": "projection of the sample on the mean of its mode, in units of the mean",
     "V": "variance of a coordinate orthogonal to the means",
 }
 

@@ -213,11 +213,11 @@ def _bayes(model: Model, several: bool) -> list[Piece]:
     for i, feature in enumerate(model.target.features, 1):
         name = sp.Symbol(f"h{suffix(model, i)}", real=True)
         found.append(display(name, feature.log_odds))
-    posterior = f"mu{j} tanh(k{j} y{j} + h{j})"
+    posterior = f"mu{j} tanh(k{j} nu{j} + h{j})"
     posterior = f"sum_j {posterior}" if several else posterior
     found += [
         sentence(
-            f"the Bayes denoiser is, with `y{j}` the projection of `x` on the unit "
+            f"the Bayes denoiser is, with `nu{j}` the projection of `x` on the unit "
             f"vector along `mu{j}`,"
         ),
         display("E[x1|x]", f"c x + (1 - c beta) {posterior}", "D1"),

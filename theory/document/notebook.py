@@ -32,6 +32,7 @@ from .markdown import WIDE, aligned, markdown_body
 
 TAU = r"\tau"
 LONGEST = 50_000  # characters of LaTeX that a notebook typesets
+LARGEST = 20_000  # operations of a system that is printed at all: no name shortens more
 
 
 def in_markdown(record: Any) -> str:
@@ -116,6 +117,8 @@ def system_latex(system: System) -> str:
     """The labelled equations of `system`, aligned; what recurs is named."""
     own = replace(system, steps=())
     every = system.equations + system.observables + system.solution
+    if sum(sp.count_ops(eq.rhs) for eq in every) > LARGEST:
+        return _summary(system, every)
     if any(x.has(sp.Indexed) for eq in every for x in (eq.lhs, eq.rhs)):
         found = indexed_blocks(own, None, "")
     else:

@@ -88,7 +88,8 @@ def _upright(node: Average) -> Average:
     for g in node.variables:
         for value in fields_in(node):
             if sp.expand(value).coeff(g).could_extract_minus_sign():
-                return Average(node.integrand.xreplace({g: -g}), *node.variables)
+                turned = Average(node.integrand.xreplace({g: -g}), *node.variables)
+                return turned if isinstance(turned, Average) else node  # a sign is out
     return node
 
 

@@ -291,7 +291,12 @@ def _steps(fit: Regression) -> tuple[Step, ...]:
                 "L7",
             ),
         )
-    head = "Every field diverges, so unit `j` is the sign `S_j` of its row. "
+    unit = (
+        "the unit is the sign `S`"
+        if len(fit.model.target.features) == 1
+        else "unit `j` is the sign `S_j`"
+    )
+    head = f"Every field diverges, so {unit} of its row. "
     skip = "so that the skip is `c = beta A/(alpha^2 B + beta^2 A)`, and `u` follows."
     if fit.data is None:
         return (
@@ -307,7 +312,7 @@ def _steps(fit: Regression) -> tuple[Step, ...]:
     rows = "`N = n noise_draws` rows" if frozen_noise else "`n` rows"
     draws = "T noise_draws" if frozen_noise else "T"
     shared = (
-        f"With `T_jk = sum_i s_ij s_ik` and `G = ({draws} + ridge_u)^(-1)`, the"
+        f"With `T_jk = sum_i S_ij S_ik` and `G = ({draws} + ridge_u)^(-1)`, the"
         if fit.counted
         else "The"
     )
@@ -443,12 +448,12 @@ def frozen(model: Model, window: Window) -> System:
     equations = numbered("W", found, status="degenerate")
     names = window_parameters(model, window)
     steps = said(
-        "With frozen noise the rows `s_ij x0` of a unit are orthogonal: "
-        "`w_j = (chi/sqrt(d)) sum_i s_ij x0`, with any number `chi`, gives every "
-        "training row a field `chi s_ij` at ridge cost `ridge_w n chi^2/d -> 0`, so "
-        "the labels are fitted and every unit saturates on the training rows. The "
-        "field of a fresh `X` is `O(chi/sqrt(d))`: the weights are not learned and the "
-        "biases are undetermined."
+        "With frozen noise the rows `S_ij x0`, with `S_ij` the sign of row `i` in "
+        "feature `j`, are orthogonal: `w_j = (chi/sqrt(d)) sum_i S_ij x0`, with any "
+        "number `chi`, gives every training row a field `chi S_ij` at ridge cost "
+        "`ridge_w n chi^2/d -> 0`, so the labels are fitted and every unit saturates "
+        "on the training rows. The field of a fresh `X` is `O(chi/sqrt(d))`: the "
+        "weights are not learned and the biases are undetermined."
     )
     return System(
         "learned", "closed", S_PHASE, equations, names, status="degenerate", steps=steps

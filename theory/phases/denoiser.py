@@ -61,14 +61,16 @@ def exact_denoiser(model: Model) -> Denoiser:
     return Denoiser(model, model.interpolant.alpha, model.interpolant.beta)
 
 
-def log_odds_step() -> Step:
+def log_odds_step(several: bool = False) -> Step:
     """Check, by expanding the two Gaussian exponents, that the log-odds are linear."""
+    j = "_j" if several else ""
+    start = "Each" if several else "The"
     y, size, delta, beta = sp.symbols("y |mu| Delta beta", positive=True)
     exponent = ((y + beta * size) ** 2 - (y - beta * size) ** 2) / (2 * delta)
     half = sp.expand(exponent) / 2 + sp.Symbol("h")
     return Step(
-        "Each projection `nu_j` of `X` on a unit vector along `mu_j` moves by itself, "
-        "and `V` is the variance of a coordinate orthogonal to the means.",
+        f"{start} projection `nu{j}` of `X` on a unit vector along `mu{j}` moves by "
+        "itself, and `V` is the variance of a coordinate orthogonal to the means.",
         half,
     )
 
@@ -104,7 +106,7 @@ def exact_flow(model: Model) -> System:
         parameters=(*parameters_of(model), D),
         initial=((symbol("V"), start**2),),
         status="exact",
-        steps=(log_odds_step(),),
+        steps=(log_odds_step(len(model.target.features) > 1),),
     ).check()
 
 

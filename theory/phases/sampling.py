@@ -162,7 +162,7 @@ def _reduction_step(data: Classes) -> Step:
             "`Gamma` is the variance of `Y` at the start, in units of `alpha(0)^2`."
         )
     names = ", ".join(
-        f"`Y_{i}` for `{' '.join(f's_{k}' for k in t) or 1}`"
+        f"`Y_{i}` for `{' '.join(f'y_{k}' for k in t) or 1}`"
         for i, t in enumerate(data.direction_subsets(), 1)
     )
     which = "contrast" if data.closed else "combination"

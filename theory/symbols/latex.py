@@ -41,6 +41,10 @@ class Printer(LatexPrinter):
     ) -> list[sp.Expr]:
         return as_read(list(super()._as_ordered_terms(expr, order)))
 
+    def _print_Indexed(self, expr: sp.Indexed) -> str:
+        index = " ".join(map(self._print, expr.indices))
+        return f"{self._print(expr.base.label)}_{{{index}}}"
+
     def _print_ClassSum(self, expr: sp.Expr) -> str:
         term = self._print(expr.args[0])
         term = rf"\left({term}\right)" if expr.args[0].is_Add else term
@@ -224,6 +228,7 @@ _TYPED = {
     "x1": "x_1",
     "xbar": r"\bar x",
     "E": r"\mathbb{E}",
+    "dE": r"d\mathbb{E}",
     "infinity": r"\infty",
     "phi": r"\varphi",
     "int": r"\int",

@@ -52,7 +52,9 @@ TABLE: dict[str, Quantity] = {
         r"\mu", "share of its step that a step keeps", "O(1)", "nonnegative"
     ),
     "pull": Quantity("a", "pull of a bias back to its rest", "O(1)", "positive"),
-    "kick": Quantity("S", "variance of the slope of one sample", "O(1)", "positive"),
+    "kick": Quantity(
+        r"\Sigma", "variance of the slope of one sample", "O(1)", "positive"
+    ),
     "b_var": Quantity("V", "variance of a bias over runs", "O(eta/B)", "positive"),
     "steepness": Quantity(
         r"\varsigma", "standard deviation of a field", "O(1)", "positive"

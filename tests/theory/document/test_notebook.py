@@ -108,8 +108,20 @@ def test_a_sum_of_averages_has_its_brackets():
 def test_equations_too_long_for_a_cell_are_summed_up(monkeypatch):
     from dilaton.theory.document import notebook
 
-    monkeypatch.setattr(notebook, "LONGEST", 10)
     flow = derive(Model(two_modes())).phase("weights").sampling
-    shown = flow._repr_latex_()
-    assert "weights/sampling, flow: (S1), (Q1)." in shown
-    assert "too long for a cell" in shown
+    for bound in ("LONGEST", "LARGEST"):  # the latter before anything is named
+        with monkeypatch.context() as limits:
+            limits.setattr(notebook, bound, 10)
+            shown = flow._repr_latex_()
+        assert "weights/sampling, flow: (S1), (Q1)." in shown
+        assert "too long for a cell" in shown
+
+
+def test_a_field_is_turned_only_where_no_sign_comes_out():
+    from dilaton.theory.naming.fields import _upright
+    from dilaton.theory.symbols.gaussian import Average, G
+
+    b, z = sp.symbols("b z", positive=True)
+    node = Average(sp.tanh(b - G) * sp.tanh(G + z), G)
+    assert _upright(node) == node
+    assert _upright(Average(sp.tanh(b - G), G)) == Average(sp.tanh(b + G), G)
