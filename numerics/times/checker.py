@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import ModelError, did_you_mean, shown
 from ...files import at_home
-from ...theory.grids.verdict import judge_grid, size_text
+from ...theory.grids.kept_windows import judge_grid, size_text
 from ...theory.limit import Limit
 from .exports import applied_shift, dynamic_mu
 

@@ -14,7 +14,7 @@ from ...theory.modes.shared import check_population
 from ...theory.times.densities import Density, parse_density, piecewise_constant
 from ...theory.times.exponents import time_law
 from ...theory.times.held import check_trainable
-from ...theory.times.weights import loss_weight
+from ...theory.times.loss_weights import loss_weight
 from ..asked import asked
 from ..codegen.parameters import dimension, whole_number
 from ..learn import check_init, check_names, positive, sgd_noise, training_times

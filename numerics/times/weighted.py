@@ -10,7 +10,7 @@ import sympy as sp
 
 from ...errors import ModelError
 from ...files import at_home
-from ...theory.grids.weights import (
+from ...theory.grids.integrands import (
     error_weight,
     information_weight,
     lipschitz_parts,

@@ -18,7 +18,7 @@ from ..models.model import TAU, D, Modes, Target, norm
 from ..times.grammar import formula
 from ..times.maps import LOWEST
 from .asymptotics import leading
-from .weights import lipschitz_parts, mode_slopes
+from .integrands import lipschitz_parts, mode_slopes
 
 Share = Callable[[Phase], sp.Expr]
 LOW, HIGH = sp.Rational(1, 3), sp.Integer(3)

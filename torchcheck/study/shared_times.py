@@ -13,7 +13,7 @@ from ...errors import ModelError
 from ...numerics.times.nodes import curve, quantiles, value_of
 from ...numerics.times.table import density_of, point_of, shared_flow
 from ...theory.models.model import TAU, norm
-from ...theory.times.weights import loss_weight
+from ...theory.times.loss_weights import loss_weight
 from ..device import need_torch
 
 if TYPE_CHECKING:

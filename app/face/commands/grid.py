@@ -91,7 +91,7 @@ def _judged(
 
 
 def _rows(limit: Any, text: str) -> list[dict[str, Any]]:
-    from ...theory.grids.verdict import judge_grid, size_text
+    from ...theory.grids.kept_windows import judge_grid, size_text
 
     rows = []
     for found in judge_grid(limit, text):

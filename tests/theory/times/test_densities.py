@@ -17,7 +17,7 @@ from dilaton.theory.models.model import (
 )
 from dilaton.theory.times.densities import parse_density
 from dilaton.theory.times.exponents import time_law
-from dilaton.theory.times.weights import loss_weight
+from dilaton.theory.times.loss_weights import loss_weight
 from scipy.integrate import quad
 
 MODEL = Model(two_modes())
