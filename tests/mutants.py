@@ -34,7 +34,7 @@ TESTS_OF = ROOT / "tests"
 NUMBA_TEXT = re.compile(r"^from \.+(codegen\.)?stubs import", re.MULTILINE)
 JAX = re.compile(r"^\s*import jax\b", re.MULTILINE)
 LONGEST = 1200  # seconds of the tests of a mutant that is run apart
-HANGS = 100  # seconds after which a loop that was changed does not end
+HANGS = 60  # seconds after which a loop that was changed does not end
 TESTS = (
     *("teeth", "gaussian", "derive", "variance", "exact", "dilation", "spec"),
     *(

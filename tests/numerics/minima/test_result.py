@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from dilaton.numerics.codegen.known import derive
 from dilaton.numerics.codegen.quadrature import trapezoid
 from dilaton.numerics.codegen.snapshot import printed_limit
 from dilaton.numerics.minima import minimise as search
+from dilaton.numerics.minima.follow_numba import AGAIN
 from dilaton.numerics.minima.minimise import minimise
 from dilaton.numerics.minima.result import Minima, alone, batch, charted, guesses
 from dilaton.theory.models.model import Autoencoder, Data, Model, two_modes
@@ -233,3 +236,51 @@ def test_other_systems_are_refused():
     rule = f"^`minimise` needs a stationary system, but `{flow.name}` is {flow.kind}. "
     with pytest.raises(ModelError, match=rule + "Use `dilaton.solve` for it.$"):
         minimise(flow, [1.0], {})
+
+
+def test_hard_rows_of_jax_are_followed_one_by_one(samples, monkeypatch):
+    """The lost, those of several minima, the early where early times are asked."""
+    columns = batch(samples, ROW | {"sigma": np.array([1.0, 1.1, 1.2, 1.0, 1.5])})
+    first = results(5, 1, 10.0)
+    first[6][:, [0, 1, 3]] = 1.0, 1.0, 0.0
+    first[6][1, 3] = 2.0
+    first[6][2, 1] = 2.0
+    first[4][:, 1] = [0.1, 0.1, 0.1, 1e-5, 0.1]
+    asked = []
+
+    def again(*given):
+        asked.append(given)
+        return results(len(given[2]), 1, 20.0)
+
+    room = SimpleNamespace(follow_jax=lambda *_: tuple(x.copy() for x in first))
+    monkeypatch.setitem(sys.modules, search.__package__ + ".newton_jax", room)
+    monkeypatch.setattr(search, "_follow", again)
+    for times, hard in (([0.5, 0.9], [1, 2, 4]), ([0.0, 0.9], [1, 2, 3, 4])):
+        asked.clear()
+        found = search._follower("jax")(samples, np.array(times), columns, 1e-9, 3)
+        ((system, t, rows, tol, points),) = asked
+        assert (system, t.tolist(), tol, points) == (samples, times, 1e-9, 3)
+        np.testing.assert_array_equal(rows, columns[hard])
+        assert (found[0][:, 0, 0] == 20).nonzero()[0].tolist() == hard
+    first[6][:, 1], first[6][:, 3] = 1.0, 0.0
+    calm = search._follower("jax")(samples, np.array([0.5]), columns[:1], 1e-9, 3)
+    assert (calm[0] == 10).all()
+
+
+def test_rows_of_several_pieces_are_followed_again_with_room(samples, monkeypatch):
+    columns, calls = batch(samples, ROW | {"sigma": np.ones(3)}), []
+
+    def fill(system, times, rows, tol, found):
+        calls.append((len(rows), found[3].shape[1]))
+        found[6][:, 0], found[6][:, 3] = 1.0, 0.0
+        if len(calls) == 1:
+            found[6][1, [0, 3]] = 3.0, AGAIN
+        found[0][...] = len(calls)
+
+    monkeypatch.setattr(search, "_fill", fill)
+    found = search._follow(samples, np.array([0.5]), columns, 1e-9, 3)
+    assert calls == [(3, 1), (1, 3)]
+    assert found[0][:, 0, 0].tolist() == [1, 2, 1]
+    assert found[3].shape[1] == 3
+    assert search._follower("numba") is search._follow
+    assert search._follower("scipy").__name__ == "follow_scipy"
