@@ -28,6 +28,7 @@ from .newton_numba import (
     LAST_STEP,
     LOST,
     RATIO,
+    REMOTE,
     check,
     extrapolated,
     interpolated,
@@ -237,7 +238,7 @@ def descend(ends, grid, known, closed, given, level, tol, out, states, smooth):
         record(at, x, given, level, smooth[k])
         if k % 8 == 0:
             lasting = max(at, BRIEF) if closed != 2 else at if at > EARLY else 0.0
-            flat = max(flat, lasting * steepness(at, x, given, level, other))
+            flat = max(flat, lasting * steepness(at, x, closed, given, level, other))
     if number == 0 and not alike(x, bottom):
         point(low, bottom, given, level, other)
         if abs(other[0] - before) > HIGHER * (1.0 + abs(before)):
@@ -257,12 +258,15 @@ def nearest(at, rungs, number):
 
 
 @compiled
-def steepness(at, x, given, level, out):
+def steepness(at, x, closed, given, level, out):
     """Return how far the minimum may be from `x`, by slope over curvature.
 
     The slope is at least what rounding leaves of it, and not what it happens to leave.
+    A bias on its way to infinity does not count: it moves nothing else.
     """
     point(at, x, given, level, out)
+    if closed == 1 and abs(x[STATES - 1]) > REMOTE:
+        out[STATES + STATES * STATES] += 1.0
     slope = max(steepest(out), BLUR * (1.0 + abs(out[0])))
     curve = smallest_eigenvalue(out)
     return slope / curve if curve > 0.0 else 1e300

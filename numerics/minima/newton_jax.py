@@ -27,6 +27,7 @@ from .newton_numba import (
     LAST_STEP,
     MOST,
     RATIO,
+    REMOTE,
     ROUGH_STEP,
     ROUNDING,
 )
@@ -73,6 +74,8 @@ def _flatness(
     known = np.isfinite(out).all(axis=0)
     hessian = np.where(known, out[1 + size :], np.eye(size).reshape(-1, 1, 1))
     square = np.moveaxis(hessian, 0, -1).reshape(*at.shape, size, size)
+    if "saturated" in system.branches:
+        square[..., -1, -1] += np.abs(x[-1]) > REMOTE
     curve = np.linalg.eigvalsh(square)[..., 0]
     slope = np.abs(np.where(known, out[1 : 1 + size], 0.0)).max(axis=0)
     slope = np.maximum(slope, BLUR * (1 + np.abs(np.where(known, out[0], 0.0))))

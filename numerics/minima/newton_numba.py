@@ -22,6 +22,7 @@ FOUND, ESCAPED, LOST = 0, 1, 2
 ALIKE = 1e-12  # objectives this close belong to branches that have merged
 HIGHER = 1e-9  # relative; an objective this much above another is not the lowest
 FAR = 15.0  # a bias beyond it saturates every unit: 1 - tanh(15) = 2e-13
+REMOTE = 5.0  # a bias beyond it hardly moves a unit: 1 - tanh(5) = 1e-4
 LAST_STEP = 1e-6  # relative; the quadratic convergence leaves its square
 ROUNDING = 1e-15  # relative, of an objective
 BLUR = 4e-15  # relative to 1 + objective; a slope cannot be told from 0 below it

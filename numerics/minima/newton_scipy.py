@@ -13,7 +13,7 @@ from ..codegen.kernel import Kernel, make_kernel
 from ..codegen.quadrature import START, chebyshev, trapezoid
 from ..codegen.snapshot import Printed
 from .follow_numba import BRIEF, EARLY, NOISY, PIECES
-from .newton_numba import ALIKE, BLUR, FAR
+from .newton_numba import ALIKE, BLUR, FAR, REMOTE
 from .result import FLOOR, LEVELS, charted, guesses
 
 LADDER = 0.7  # ratio of neighbouring times on the way down
@@ -188,6 +188,15 @@ class _Row:
         steep = np.abs(self.slope(at, x)).max()
         return [values[0], steep, np.linalg.eigvalsh(self.hessian(at, x))[0], off]
 
+    def steepness(self, at: float, x: np.ndarray) -> float:
+        """Return how far the minimum may be from `x`, as `follow_numba` does."""
+        height, steep, _curve, _off = self.facts(at, x)
+        hessian = self.hessian(at, x).copy()
+        if self.saturates and abs(x[-1]) > REMOTE:
+            hessian[-1, -1] += 1.0
+        curve = np.linalg.eigvalsh(hessian)[0]
+        return max(steep, BLUR * (1 + abs(height))) / curve if curve > 0 else np.inf
+
 
 class _Branch:
     """A minimum that is followed in time."""
@@ -361,11 +370,9 @@ def _follow_row(row: _Row, system: Printed, times: np.ndarray, points: int) -> l
         for i, s in enumerate(high * (low / high) ** ((1 - z) / 2)):
             x = _found(held, s)
             smooth[k, i] = row.record(s, x)
-            height, steep, curve, _off = row.facts(s, x)
-            steep = max(steep, BLUR * (1 + abs(height)))
             lasting = s if row.closes and not row.saturates else max(s, BRIEF)
             if i % 8 == 0 and lasting > EARLY:
-                flat = max(flat, lasting * steep / curve if curve > 0 else np.inf)
+                flat = max(flat, lasting * row.steepness(s, x))
     state = 2 if atlas.lost else (0 if pieces else (1 if row.closes else 2))
     values, facts, codes = _at_times(atlas, times)
     below = row.closed(1.0)

@@ -10,6 +10,7 @@ from dilaton.errors import ModelError, SolveError
 from dilaton.numerics.codegen.kernel import make_kernel
 from dilaton.numerics.codegen.quadrature import barycentric, chebyshev
 from dilaton.numerics.minima.minimise import NODES, minimise
+from dilaton.numerics.minima.newton_numba import REMOTE
 from dilaton.numerics.minima.result import BRANCHES, FLOOR, alone, batch, guesses
 from dilaton.theory.derive import derive
 from dilaton.theory.models.model import Autoencoder, Data, Model, two_modes
@@ -435,6 +436,17 @@ def test_a_tied_network_agrees_with_direct_minimisation(tied):
     assert found["m"][0, 0] == pytest.approx(plain, abs=1e-14)
     assert found["omega"][0, 0] == 0
     assert np.isposinf(found["b"][0, :2]).all()
+
+
+@pytest.mark.parametrize("backend", ["numba", "scipy"])
+def test_a_bias_on_its_way_to_infinity_does_not_make_a_minimum_flat(tied, backend):
+    """Just after the switch rounding moves the bias by .01 and nothing else."""
+    row = {"p": 0.8, "sigma": 1.0, "kappa": 3.0, "n": 64.0, "n_plus": 48.0}
+    values = row | {"ridge_u": 0.2, "ridge_w": 0.2}
+    found = minimise(tied, [1.0], values, backend=backend)
+    assert found.smooth[0, 0, :, found.names.index("b")].max() > REMOTE
+    assert found.status[0] == "ok"
+    assert found.flat[0] < 1e-9
 
 
 def test_a_saturated_tied_branch_carries_both_ridges(tied):
