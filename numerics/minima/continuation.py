@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 FLOOR = 1e-3  # where the followed minima end; below it the last one is kept
 LADDER = 0.75  # ratio of neighbouring times on the way down
 
-HALVINGS = 3
-"""How often a step is halved, in log s, on which a minimum is lost."""
+FINEST = -np.log(LADDER) / 8
+"""A step, in log s, on which a minimum is lost is halved unless it is as short."""
 
 SEARCHES = (1.0, 0.3)
 """Times at which minima are searched for; those found later are followed too."""
@@ -126,18 +126,16 @@ class Path:
             if found:
                 self._follow(s, self.land.named(found))
 
-    def _step(
-        self, branch: FollowedMinimum, s: float, halvings: int = HALVINGS
-    ) -> Point | None:
+    def _step(self, branch: FollowedMinimum, s: float) -> Point | None:
         """Follow a branch to a time, in smaller steps if need be, unless it is lost."""
         if s not in branch.known:
             near = branch.nearest(s)
             found = self.land.follow(s, branch.known[near])
             if found is None:
-                middle = float(np.sqrt(near * s))
-                if halvings and self._step(branch, middle, halvings - 1):
-                    return self._step(branch, s, halvings - 1)
-                return None
+                short = abs(np.log(s / near)) <= FINEST * (1 + 1e-9)
+                if short or not self._step(branch, float(np.sqrt(near * s))):
+                    return None
+                return self._step(branch, s)
             branch.known[s] = found
         return branch.known[s]
 
