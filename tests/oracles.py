@@ -28,7 +28,8 @@ def mean(f, m=0.0, var=1.0):
 
 def mean2(f, m, cov):
     """E f(h1, h2) over a Gaussian pair of the given means and covariance matrix."""
-    g, weights = normal_rule(COARSE)
+    steep = int(np.ceil(np.sqrt(np.max(cov)) / 4))  # steps are 1/3 of a field at most
+    g, weights = normal_rule((COARSE - 1) * steep + 1)
     low = np.linalg.cholesky(np.asarray(cov, float))
     h1 = m[0] + low[0, 0] * g[:, None]
     h2 = m[1] + low[1, 0] * g[:, None] + low[1, 1] * g[None, :]

@@ -241,9 +241,18 @@ def test_what_is_told_of_a_point():
     np.testing.assert_allclose(fact, wanted, rtol=EXACT)
     run.record(0.5, x, GIVEN, 0, told)
     assert told.tolist() == [1.5, -0.5, 1.5 - 5.0 + 0.5]
-    away = run.steepness(0.5, np.array([1.5, 0.9]), GIVEN, 0, out())
+    away = run.steepness(0.5, np.array([1.5, 0.9]), 1, GIVEN, 0, out())
     assert away == pytest.approx(1.0 / min(2.0, 3 * 0.81 - 1), rel=EXACT)
-    assert run.steepness(0.5, x, GIVEN, 0, out()) == 1e300
+    assert run.steepness(0.5, x, 1, GIVEN, 0, out()) == 1e300
+
+
+@pytest.mark.parametrize(("y", "closed", "more"), [(6, 1, 1), (6, 2, 0), (4.9, 1, 0)])
+def test_a_bias_beyond_five_counts_only_where_it_ends(y, closed, more):
+    a = 3 * y**2 - 0.1  # its curvature is 0.1
+    run, x = loops(Land(a=a)), np.array([1.5, y])
+    slope = abs(y**3 - a * y - 0.1)
+    found = run.steepness(0.5, x, closed, GIVEN, 0, out())
+    assert found == pytest.approx(slope / (0.1 + more), rel=1e-9)
 
 
 def test_the_closed_branch_is_told_as_such():
