@@ -62,7 +62,7 @@ def check_range(
         raise ModelError(f"`{option}` must be {words}, but is {value:g}. Change it.")
 
 
-def whole_number(value: float, option: str) -> int:
+def whole_option(value: float, option: str) -> int:
     """Return a positive whole number as an int."""
     if value != int(value) or value < 1:
         raise ModelError(

@@ -219,7 +219,7 @@ def test_pairs_and_numbers():
     assert arguments.pairs("m=0.3, q=1e-2", "--init") == {"m": 0.3, "q": 0.01}
     assert arguments.numbers("1,2.5", "--at") == [1.0, 2.5]
     with pytest.raises(ModelError, match="whole numbers"):
-        arguments.whole_number(2.5, "--steps")
+        arguments.whole_option(2.5, "--steps")
 
 
 # ---------------------------------------------------------------- derivations on disk

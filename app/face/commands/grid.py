@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from ...show import answers
-from ..arguments import check_range, needed, unused, whole_number
+from ..arguments import check_range, needed, unused, whole_option
 from .options import Json
 
 
@@ -68,7 +68,7 @@ def grid(
     if best:
         needed({"SPEC": spec, "--d": d, "--steps": steps}, "the best grid")
         check_range("--d", d, 2.0)
-        found = _best(spec, d, whole_number(steps or 0, "--steps"), grid)
+        found = _best(spec, d, whole_option(steps or 0, "--steps"), grid)
         print(answers.to_json(found) if json else _best_text(found))
         return
     needed({"SPEC": spec, "--grid": grid}, "a verdict")

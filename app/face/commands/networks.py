@@ -9,7 +9,7 @@ from typer import Option
 
 from ...show import answers
 from ...torchcheck.device import check_device, need_torch
-from ..arguments import numbers, read_unit_times, seeds_from, whole_number
+from ..arguments import numbers, read_unit_times, seeds_from, whole_option
 from .options import Device, Json, Paper, Seed, SpecFile
 
 SCHEDULE_SEEDS = 1  # one seed serves every training
@@ -68,7 +68,7 @@ def converge(
 
     seeds_from(seed, seeds, "--seed")
     chosen = load_spec(spec)
-    sizes = [whole_number(x, "--dims") for x in numbers(dims, "--dims")]
+    sizes = [whole_option(x, "--dims") for x in numbers(dims, "--dims")]
     times = tuple(read_unit_times(at, "--at"))
     need_torch()
     check_device(device)
@@ -138,7 +138,7 @@ def schedules(
 
     seeds_from(seed, SCHEDULE_SEEDS, "--seed")
     chosen = published_spec() if spec is None else load_spec(spec)
-    sizes = tuple(whole_number(x, "--dims") for x in numbers(dims, "--dims"))
+    sizes = tuple(whole_option(x, "--dims") for x in numbers(dims, "--dims"))
     need_torch()
     check_device(device)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from typer import Option
 
 from ...show import answers
-from ..arguments import check_range, needed, numbers, unused, whole_number
+from ..arguments import check_range, needed, numbers, unused, whole_option
 from .options import Json, SpecFile
 
 Rules = Literal["left", "midpoint", "heun", "exponential", "dpm++2m"]
@@ -57,7 +57,7 @@ def steps(
     else:
         needed({"--steps": steps}, "a given number of steps")
     grids = grid.split(",") if grid is not None else schedule or "dilated"
-    counts = [whole_number(x, "--steps") for x in numbers(steps or "1", "--steps")]
+    counts = [whole_option(x, "--steps") for x in numbers(steps or "1", "--steps")]
     chosen = load_spec(spec)
 
     from ...numerics.share import euler

@@ -15,7 +15,7 @@ from ..arguments import (
     read_class_pair,
     seeds_from,
     unused,
-    whole_number,
+    whole_option,
 )
 from .options import Device
 
@@ -161,7 +161,7 @@ def _mixtures(given: dict[str, Any], common: dict[str, Any]) -> list[Any]:
     sizes = numbers(settings.pop("d", "4096"), "--d")
     for x in sizes:
         check_range("--d", x, 2, 1e6)
-    every = sorted({whole_number(x, "--d") for x in sizes})
+    every = sorted({whole_option(x, "--d") for x in sizes})
     return [mixture_plan(d=size, **settings, **common) for size in every]
 
 
