@@ -9,6 +9,7 @@ import pytest
 from dilaton.errors import ModelError, SolveError
 from dilaton.numerics.codegen.kernel import make_kernel
 from dilaton.numerics.codegen.quadrature import barycentric, chebyshev
+from dilaton.numerics.minima import newton_scipy
 from dilaton.numerics.minima.minimise import NODES, minimise
 from dilaton.numerics.minima.newton_numba import REMOTE
 from dilaton.numerics.minima.result import BRANCHES, FLOOR, alone, batch, guesses
@@ -499,6 +500,24 @@ def test_tied_backends_agree(tied, backend):
 def test_scipy_agrees(system):
     row = numbers(kappa=2.0, n=16, n_plus=13, ridge_u=0.1, ridge_w=0.1)
     compare(system, [0.01, 0.4, 1.0], row, "scipy", points=9)
+
+
+def test_scipy_follows_a_minimum_to_the_first_time(system):
+    """With ridges this small nothing saturates: what is left there is the minimum."""
+    row = numbers(kappa=2.0, n=16, n_plus=13, ridge_u=1e-7, ridge_w=1e-7)
+    ours = solve(system, [1.0], **row, backend="scipy", points=9)
+    theirs = solve(system, [1.0], **row, points=9)
+    assert ours.edges[0, 1] == theirs.edges[0, 1] == FLOOR
+    assert ours.below[0, 0] > 0.01
+    np.testing.assert_allclose(ours.below, theirs.below, rtol=1e-3)  # it is flat there
+
+
+def test_scipy_says_that_a_minimum_is_lost(system, monkeypatch):
+    monkeypatch.setattr(newton_scipy, "MEETING", -1.0)  # no objectives are equal
+    row = numbers(kappa=2.0, n=16, n_plus=13, ridge_u=0.1, ridge_w=0.1)
+    found = solve(system, [1.0], **row, backend="scipy", points=9)
+    assert found.status[0] == "lost"
+    assert np.isnan(found["omega"]).all()
 
 
 def test_scipy_takes_every_rule_where_none_is_fine_enough(system):
