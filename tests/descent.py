@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 import torch
 from dilaton.theory.models.model import Model
-from dilaton.torchcheck.networks.network import Network, measure
+from dilaton.torchcheck.networks.network import Network
 from dilaton.torchcheck.networks.train import make_loss, noisy_loss
 from dilaton.torchcheck.networks.training_set import (
     TrainingSet,
@@ -110,7 +110,7 @@ def descend(
     def observe(point: list[Tensor]) -> dict[str, float]:
         c, u, w, b = point
         network = Network(d, c, d**0.5 * u, d**0.5 * w, b, loss.phi)
-        return {name: x[0] for name, x in measure(network, data).items()}
+        return {name: x[0] for name, x in network.overlaps(data).items()}
 
     return _follow(rate, observe, start, times, step, tau, d)
 

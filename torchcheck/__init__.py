@@ -16,8 +16,8 @@ _HOME = {
     "study.compare": "Study",
     "experiments.datasets": "Images Mixture load_digits load_mnist read_idx",
     "networks.training_set": "TrainingSet draw_training_set in_span",
-    "networks.grid": "Grid dilated_grid mapped_grid phase_times uniform_grid",
-    "networks.network": "Network measure",
+    "networks.grid": "Grid dilated_grid phase_times uniform_grid",
+    "networks.network": "Network",
     "study.plan": "Plan",
     "networks.sample": "Samples",
     "real_data.training_times": "TrainingTimes",
@@ -29,9 +29,7 @@ _HOME = {
     "real_data.dilation": "DataDilation dilate",
     "real_data.denoisers": "default_times denoise generate snr_times",
     "real_data.uturn": "Curve MseCurve mse_curve",
-    "real_data.windows": (
-        "DecisionInterval agreement find_mse_window find_window steepening"
-    ),
+    "real_data.windows": "DecisionInterval agreement find_mse_window find_window",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 

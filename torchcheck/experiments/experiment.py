@@ -22,8 +22,7 @@ import numpy as np
 from ... import __version__
 from ...errors import StoreError
 from ...files import at_home, code_digest, write_atomic
-from .arms import MAIN_ARMS, times_of_arm
-from .settings import ExperimentSettings
+from .settings import MAIN_ARMS, ExperimentSettings, times_of_arm
 from .subjects import make_subject
 
 FORMAT = 1

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from ...errors import ModelError
-from ...numerics.times.grid import make_grid
-from ...theory.derive import derive
 from ...theory.models.model import TAU, D, Interpolant, Model
 from ...theory.windows.dilation import make_dilation
 from ...theory.windows.search import S_PHASE, Window, find_windows, window_names
@@ -132,24 +130,6 @@ def dilated_grid(
 def fades(window: Window) -> bool:
     """Whether a feature window ends where the noise has vanished beside the data."""
     return bool(window.features) and window.alpha.subs(S_PHASE, 1) == 0
-
-
-def mapped_grid(
-    model: Model,
-    values: Mapping[str, float],
-    d: int,
-    steps: int,
-    rule: StepRule,
-    text: str,
-) -> Grid:
-    r"""Step evenly through any map of time, as in ``"shift:3"`` or ``"log-snr"``.
-
-    `text` is that of `dilaton.numerics.times.grid.make_grid`; `values` holds what the
-    map needs. The grid has a single phase, called by the text.
-    """
-    made = make_grid(text, derive(model), {**values, "d": d})
-    whole = _grid(made.ends(steps), rule, (steps,), (text,))
-    return replace(whole, times=made.times(steps, rule)[1].copy())
 
 
 def uniform_grid(steps: int, rule: StepRule) -> Grid:

@@ -204,8 +204,3 @@ def _plain(name: str) -> str:
     first, *rest = name.split("_")
     signs = {"p": "plus", "m": "minus"}
     return "_".join([first, *(signs[x] for x in rest if x != "1")])
-
-
-def measure(network: Network, data: TrainingSet) -> Overlaps:
-    """Measure the overlaps of a network on its training set, see `Network.overlaps`."""
-    return network.overlaps(data)

@@ -66,12 +66,13 @@ class Samples:
         return self.nu[self.decided]
 
 
-def sample(trained: Trained, grid: Grid, paths: int, seed: int) -> Samples:
+def sample_features(
+    trained: Trained, grid: Grid, paths: int, seed: int
+) -> tuple[Samples, ...]:
     r"""Integrate `paths` samples through the velocity of `trained` on `grid`.
 
     Rule ``"left"`` is Euler's; ``"midpoint"`` takes both of its stages with the
-    network of the cell's middle, and is of second order. What is returned belongs to
-    the first feature; `sample_features` returns all.
+    network of the cell's middle, and is of second order.
 
     Parameters
     ----------
@@ -83,14 +84,12 @@ def sample(trained: Trained, grid: Grid, paths: int, seed: int) -> Samples:
         Number of samples; memory stays bounded.
     seed
         Of the starting points alone.
+
+    Returns
+    -------
+    tuple of Samples
+        One for each feature.
     """
-    return sample_features(trained, grid, paths, seed)[0]
-
-
-def sample_features(
-    trained: Trained, grid: Grid, paths: int, seed: int
-) -> tuple[Samples, ...]:
-    """Integrate samples as `sample` does; what they look like along every feature."""
     check_samplable(trained, grid)
     if paths < 1:
         raise ModelError(f"`paths` must be positive, but is {paths}. Raise it.")
@@ -109,7 +108,7 @@ def sample_features(
         if frame is not None:
             rest = (x * x).sum(1) - ((x @ frame) ** 2).sum(1)
             bulks.append(rest / (width - frame.shape[1]))
-    bulk = float(torch.cat(bulks).mean()) if bulks else bulk_variance(trained, grid)
+    bulk = float(torch.cat(bulks).mean() if bulks else bulk_curve(trained, grid)[-1])
     every = torch.cat(nus, 1).cpu().numpy()
     norms = trained.data.norms.cpu().numpy()
     ends, mode = decided_edges(trained.model, grid), _one_mode(every[-1])
@@ -187,13 +186,8 @@ def take_cell(
     return torch.addmm(x, add, u, beta=keep)
 
 
-def bulk_variance(trained: Trained, grid: Grid) -> float:
-    """Variance at the end of a coordinate that no network sees; needs no sample."""
-    return float(bulk_curve(trained, grid)[-1])
-
-
 def bulk_curve(trained: Trained, grid: Grid) -> np.ndarray:
-    """The same at every edge of the grid, shape (steps + 1,)."""
+    """Variance of a coordinate that no network sees, at every edge, (steps + 1,)."""
     at = coefficients(trained.model.interpolant, grid.times, trained.network.d)
     rates = at.gamma + at.zeta * trained.network.c.cpu().numpy()
     moves = np.diff(grid.edges) * rates

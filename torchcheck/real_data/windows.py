@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ModelError, ShapeError, shown
+from ...errors import ModelError, shown
 from ...numerics.codegen.parameters import whole_number
 from .interpolants import (
     LINEAR_PATH,
@@ -284,29 +284,6 @@ def _edge(middle: np.ndarray, rate: np.ndarray, floor: float, end: float) -> flo
     i = int(np.argmax(rate < floor))
     share = (rate[i - 1] - floor) / (rate[i - 1] - rate[i])
     return float(middle[i - 1] + share * (middle[i] - middle[i - 1]))
-
-
-def steepening(curves: Iterable[MseCurve]) -> tuple[float, float]:
-    r"""Return how the steepest drop grows with d: the exponent of d and its error.
-
-    Fits $\max(-d\,\mathrm{mse}/dt) \propto d^{\,e}$ over curves of the same data at
-    several d. A phase that needs a dilation of scale $d^{-1/2}$ has $e = 1/2$, a curve
-    that needs none has $e = 0$.
-
-    Raises `ShapeError` for fewer than three different d.
-    """
-    points = [(c.d, float(_rate(c.t, c.mse)[1].max())) for c in curves]
-    sizes = {d for d, _ in points}
-    if len(sizes) < 3 or min(rate for _, rate in points) <= 0:
-        raise ShapeError(
-            "The growth with d needs curves that drop at three or more different d, "
-            f"but got d = {sorted(sizes)}. Measure more."
-        )
-    log_d, log_rate = np.log(np.array(points)).T
-    (slope, _), cov = np.polyfit(log_d, log_rate, 1, cov="unscaled")
-    residual = log_rate - np.polyval(np.polyfit(log_d, log_rate, 1), log_d)
-    spread = math.sqrt(np.sum(residual**2) / max(1, len(points) - 2))
-    return float(slope), float(spread * math.sqrt(cov[0, 0]))
 
 
 @dataclass(frozen=True)

@@ -321,7 +321,7 @@ class _Work:
         """Overlaps of sampled training beside those of the exact average."""
         from ..networks.train import train
         from ..networks.training_set import in_span
-        from .gauge import signs, turned
+        from .series import signs, turned
 
         model, values, times = self.spec.model, self.spec.values, made.grid.times
         data = in_span(made.trained.data.double())

@@ -7,6 +7,7 @@ limit: distance, rate, value extrapolated to $d = \infty$, verdict.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import ModelError
-from ...files import at_home
+from ...errors import ModelError, StoreError
+from ...files import at_home, code_digest, write_atomic
 from ...numerics.asked import asked
 from ...numerics.codegen.parameters import complete
 from ...numerics.codegen.snapshot import PrintedLimit, limit_of, printed_limit
 from ...numerics.corrections import correction_of, shifts
 from ...numerics.modes.evaluate import by_entry
-from ...numerics.sweep.store import Store
+from ...numerics.sweep.store import Damaged, Store
+from ...show.answers import to_json
 from .cells import (
     Trial,
     cell_counts,
@@ -31,8 +33,8 @@ from .cells import (
     measure_cell,
     sample_cell,
 )
-from .compare import Study, compare
-from .folder import claim, kept, write_study
+from .compare import Study, compare, package_versions
+from .figures import Line, draw_study
 from .law import law_time, limit_law
 from .modes import DRAWS, modes_cell
 from .plan import (
@@ -140,7 +142,7 @@ def _check_modes(limit: Limit | None, correction: bool) -> None:
 
 def _lines(
     study: Study, spec: Spec, limit: Limit | None, curves: Curves | None
-) -> dict[str, tuple[list[float], list[float]]]:
+) -> dict[str, Line]:
     """The limit of every overlap against dilated time, for the figure."""
     if curves is not None:
         return {row["quantity"]: ([], []) for row in study.rows}
@@ -274,3 +276,66 @@ def _measured(
     if spec.kind == "modes":
         return modes_cell(trial, **further)
     return measure_cell(trial) | (sample_cell(trial) if plan.paths else {})
+
+
+# ------------------------------------------------------- the folder of a study
+
+
+def claim(output: Path, spec: Spec, plan: Plan, **further: Any) -> Store:
+    """Return the store of the folder's cells; `further` settings fix them too.
+
+    Raises `StoreError` for a file, and for a folder with another study in it.
+    """
+    settings = {k: v for k, v in vars(plan).items() if k not in ("dims", "seeds")}
+    code = {"sources": code_digest("theory", "torchcheck.networks", "torchcheck.study")}
+    about = {"study": "converge", "spec": spec.digest, **settings, **further}
+    store = Store(output / "cells", about | package_versions() | code)
+    if output.exists() and not output.is_dir():
+        raise StoreError(
+            f"The output must be a folder, but `{output}` is a file. Choose another "
+            "name."
+        )
+    mine = (store.folder / "manifest.json").exists()
+    if output.exists() and any(output.iterdir()) and not mine:
+        raise StoreError(
+            f"A study writes to a new folder or continues its own, but `{output}` "
+            "holds something else, or a study with other settings or of other code. "
+            "Choose another folder."
+        )
+    store = store.open()
+    store.tidy()
+    return store
+
+
+def kept(
+    store: Store | None, d: int, k: int, measure: Callable[[], dict[str, np.ndarray]]
+) -> Cell:
+    """Return a cell: read if it was finished, measured and saved if not.
+
+    A damaged file is measured again, with a note.
+    """
+    if store is None:
+        return measure()
+    index = d * 10_000 + k
+    try:
+        done = store.load(index)
+    except Damaged as damage:
+        print(
+            f"Note: `{store.path(index)}` is not used: {damage}; computing it again.",
+            file=sys.stderr,
+        )
+        done = None
+    if done is None:
+        done = measure()
+        store.save(index, done)
+    return done
+
+
+def write_study(
+    study: Study, spec: Spec, lines: Mapping[str, Line], output: Path
+) -> None:
+    """Write ``converge.json`` and the figures; `lines` are the limit's, by quantity."""
+    text = to_json(study.to_dict(), indent=1)
+    write_atomic(output / "converge.json", text.encode())
+    names = [phase.name for phase in phases(spec.model)]
+    draw_study(study.rows, study.fits, lines, names, output)

@@ -80,16 +80,11 @@ def series(dims: np.ndarray, terms: int, power: float = 0.5) -> np.ndarray:
     r"""Weights over `dims` of least-squares coefficients in powers of $d^{-\rm power}$.
 
     Rows count in proportion to d, because the neglected terms shrink with it. Shape
-    (terms, D).
+    (terms, D); the first row is that of the value at infinite d.
     """
     x = dims[:, None] ** (-power * np.arange(terms))
     root = np.sqrt(dims)[:, None]
     return np.linalg.pinv(root * x) * root[:, 0]
-
-
-def intercept(dims: np.ndarray, terms: int, power: float = 0.5) -> np.ndarray:
-    """Weights over `dims` of the value at infinite d, see `series`."""
-    return series(dims, terms, power)[0]
 
 
 def extrapolate(
@@ -111,7 +106,7 @@ def extrapolate(
     from scipy.stats import t as student
 
     dims = np.asarray(dims, float)
-    per_seed = intercept(dims, _TERMS, criterion.power) @ values
+    per_seed = series(dims, _TERMS, criterion.power)[0] @ values
     count = values.shape[1]
     noise = per_seed.std(ddof=1) / count**0.5 if count > 1 else 0.0
     reach = student.ppf(1 - criterion.level / 2, count - 1) * noise if noise else 0.0
@@ -132,9 +127,9 @@ def _truncation(dims: np.ndarray, means: np.ndarray, power: float) -> float:
     power, and take the next term at the rate at which the fitted ones grow; then a
     geometric series of that rate for the rest.
     """
-    here = intercept(dims, _TERMS, power) @ means
-    fewer = intercept(dims[1:], min(_TERMS, len(dims) - 1), power) @ means[1:]
-    more = intercept(dims, min(_TERMS + 1, len(dims)), power) @ means
+    here = series(dims, _TERMS, power)[0] @ means
+    fewer = series(dims[1:], min(_TERMS, len(dims) - 1), power)[0] @ means[1:]
+    more = series(dims, min(_TERMS + 1, len(dims)), power)[0] @ means
     beyond, ratio = _beyond(dims, means, power)
     rest = ratio**2 / (1 - ratio) * abs(means[-1] - here)
     return float(max(abs(here - fewer), abs(here - more), beyond) + rest)
@@ -150,7 +145,7 @@ def _beyond(dims: np.ndarray, means: np.ndarray, power: float) -> tuple[float, f
     size = max(first, FLOOR)
     growth = min(max(second / size, (third / size) ** 0.5), 1 / small[0])
     following = max(second * growth**2, third * growth)
-    effect = abs(intercept(dims, _TERMS, power) @ small**_TERMS)
+    effect = abs(series(dims, _TERMS, power)[0] @ small**_TERMS)
     return float(following * effect), float(min(growth * small[0], _SLOWEST))
 
 

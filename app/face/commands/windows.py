@@ -167,8 +167,7 @@ def _mixtures(given: dict[str, Any], common: dict[str, Any]) -> list[Any]:
 
 def _images(data: Any, given: dict[str, Any], common: dict[str, Any]) -> Any:
     """Return the plan for images; what is not given is as ``--help`` says."""
-    from ...torchcheck.experiments.arms import MAIN_ARMS
-    from ...torchcheck.experiments.settings import image_plan
+    from ...torchcheck.experiments.settings import MAIN_ARMS, image_plan
 
     settings: dict[str, Any] = {"classes": "0,1", "share": 0.8, "arms": "", "few": 4}
     settings |= given

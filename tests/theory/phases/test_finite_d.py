@@ -248,7 +248,6 @@ def test_networks_have_the_predicted_correction():
 
     The limit alone is off by many of them in omega and r.
     """
-    from dilaton.torchcheck.networks.network import measure
     from dilaton.torchcheck.networks.train import train
 
     d, seeds = 4000, 16
@@ -258,7 +257,7 @@ def test_networks_have_the_predicted_correction():
     rows = []
     for seed in range(seeds):
         trained = train(here.model, POINT, np.array([tau]), d, seed)
-        rows.append(measure(trained.network, trained.data))
+        rows.append(trained.network.overlaps(trained.data))
     for name in ("omega", "r"):
         values = np.array([row[name][0] for row in rows])
         error = values.std(ddof=1) / np.sqrt(seeds)

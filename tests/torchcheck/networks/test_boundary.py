@@ -10,7 +10,7 @@ from dilaton.theory.models.model import Data, Model, product, two_modes
 from dilaton.torchcheck.networks.boundary import boundary_shares
 from dilaton.torchcheck.networks.grid import dilated_grid, uniform_grid
 from dilaton.torchcheck.networks.network import Network
-from dilaton.torchcheck.networks.sample import sample, sample_features
+from dilaton.torchcheck.networks.sample import sample_features
 from dilaton.torchcheck.networks.train import train
 from dilaton.torchcheck.networks.training_set import draw_training_set
 from scipy.stats import norm
@@ -32,7 +32,7 @@ def test_sixteen_samples_share_as_their_counted_paths_do():
     trained = train(SAMPLES, VALUES, grid.times, 3000, 0)
     (got,) = boundary_shares(trained, grid, 0)
     (again,) = boundary_shares(trained, grid, 1)
-    counted = sample(trained, grid, PATHS, 0)
+    (counted,) = sample_features(trained, grid, PATHS, 0)
     off = got.value - counted.share_plus
     assert abs(off) < SIGMAS * counted.share_plus_error
     assert got.error < 2e-4

@@ -5,7 +5,7 @@ import pytest
 import torch
 from dilaton.errors import ModelError, ShapeError
 from dilaton.theory.models.model import Data, Model, two_modes
-from dilaton.torchcheck.networks.network import Network, measure
+from dilaton.torchcheck.networks.network import Network
 from dilaton.torchcheck.networks.training_set import draw_training_set, in_span
 
 SAMPLES = Model(two_modes(), data=Data(samples=True))
@@ -52,7 +52,7 @@ def test_measure_returns_the_overlaps_by_hand():
     d = 50
     data = draw_training_set(FROZEN, VALUES, d, 1, times=3, embedding="full")
     network = random_network(d, 3, seed=2)
-    got = measure(network, data)
+    got = network.overlaps(data)
     mu, z, s = data.mu.numpy(), data.z.numpy(), data.labels.numpy()
     c, u, w, b = parameters(network)
     sign = np.sign(w @ mu)  # (u, w, b) and -(u, w, b) are the same function
@@ -85,7 +85,7 @@ def test_a_population_has_no_noise_overlaps():
     data = draw_training_set(
         Model(two_modes()), {"sigma": 1.0, "p": 0.7}, 40, 0, embedding="full"
     )
-    assert set(measure(random_network(40, 2), data)) == {
+    assert set(random_network(40, 2).overlaps(data)) == {
         *("c", "c_hat", "b", "m", "omega", "q", "r", "v")
     }
 
@@ -100,7 +100,7 @@ def test_a_rotation_into_the_span_keeps_every_overlap():
         Network(50, zero, (weights @ x.z)[:, None], (weights @ x.x1)[:, None], none)
         for x in (data, inside)
     )
-    a, b = measure(full, data), measure(spanned, inside)
+    a, b = full.overlaps(data), spanned.overlaps(inside)
     assert inside.x1.shape == (6, 7)
     for name in a:
         assert np.abs(a[name] - b[name]).max() < ROUNDING, name
@@ -117,4 +117,4 @@ def test_shapes_are_checked():
         Network(5, zero, torch.zeros(2, 1, 5), torch.zeros(2, 1, 4), zero[:, None])
     data = draw_training_set(SAMPLES, VALUES, 50, 2)
     with pytest.raises(ShapeError, match="have 50 and 7"):
-        measure(random_network(50, 1), data)
+        random_network(50, 1).overlaps(data)

@@ -12,7 +12,7 @@ from dilaton.theory.models.model import (
     two_modes,
 )
 from dilaton.torchcheck.networks.grid import coefficients, dilated_grid, uniform_grid
-from dilaton.torchcheck.networks.sample import sample
+from dilaton.torchcheck.networks.sample import sample_features
 from dilaton.torchcheck.networks.train import train
 from dilaton.torchcheck.networks.training_set import draw_training_set, in_span
 from scipy import stats
@@ -37,7 +37,7 @@ SIGMAS = 5.0
 
 def generate(model, values, d, grid, paths=20_000, seed=0):
     trained = train(model, values, grid.times, d, seed)
-    return sample(trained, grid, paths, seed)
+    return sample_features(trained, grid, paths, seed)[0]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,9 @@ def test_all_coordinates_and_the_span_generate_the_same_law():
     grid = dilated_grid(SAMPLES, VALUES, d, 20, "midpoint")
     full = draw_training_set(SAMPLES, VALUES, d, 1, embedding="full")
     both = [
-        sample(train(SAMPLES, VALUES, grid.times, d, 1, data=data), grid, 4000, seed)
+        sample_features(
+            train(SAMPLES, VALUES, grid.times, d, 1, data=data), grid, 4000, seed
+        )[0]
         for seed, data in enumerate((full, in_span(full)))
     ]
     for row in (10, 20):
@@ -144,9 +146,9 @@ def test_all_coordinates_and_the_span_generate_the_same_law():
 def test_memory_chunks_do_not_change_the_law(monkeypatch):
     grid = dilated_grid(SAMPLES, VALUES, 1000, 10, "left")
     trained = train(SAMPLES, VALUES, grid.times, 1000, 1)
-    whole = sample(trained, grid, 999, 5)
+    whole = sample_features(trained, grid, 999, 5)[0]
     monkeypatch.setattr("dilaton.torchcheck.networks.sample._CHUNK", 17 * 100)
-    parts = sample(trained, grid, 999, 5)
+    parts = sample_features(trained, grid, 999, 5)[0]
     assert whole.nu.shape == parts.nu.shape == (11, 999)
     assert len(np.unique(parts.nu[0])) == 999  # each chunk has its own noise
     assert stats.ks_2samp(whole.nu[-1], parts.nu[-1]).pvalue > LEVEL
@@ -163,10 +165,10 @@ def test_messages():
     grid = dilated_grid(SAMPLES, VALUES, 1000, 4, "left")
     trained = train(SAMPLES, VALUES, grid.times, 1000, 1)
     with pytest.raises(ShapeError, match="network at every time of the grid"):
-        sample(trained, uniform_grid(4, "left"), 10, 0)
+        sample_features(trained, uniform_grid(4, "left"), 10, 0)
     with pytest.raises(ModelError, match="`paths` must be positive, but is 0"):
-        sample(trained, grid, 0, 0)
+        sample_features(trained, grid, 0, 0)
     values = {**VALUES, "noise_draws": 1}
     frozen = train(FROZEN, values, grid.times, 1000, 1)
     with pytest.raises(ModelError, match="a span of its own"):
-        sample(frozen, grid, 10, 0)
+        sample_features(frozen, grid, 10, 0)

@@ -17,12 +17,11 @@ from dilaton.theory.models.model import (
 )
 from dilaton.torchcheck.networks.grid import (
     dilated_grid,
-    mapped_grid,
     phase_times,
     uniform_grid,
 )
 from dilaton.torchcheck.networks.lbfgs import minimise_rows
-from dilaton.torchcheck.networks.network import Network, measure
+from dilaton.torchcheck.networks.network import Network
 from dilaton.torchcheck.networks.train import make_loss, train
 from dilaton.torchcheck.networks.training_set import (
     draw_training_set,
@@ -193,9 +192,9 @@ def test_the_span_and_all_coordinates_find_the_same_minimum():
     times = np.array([0.06, 0.3])
     a = train(SAMPLES, VALUES, times, 300, 0, data=full)
     b = train(SAMPLES, VALUES, times, 300, 0, data=in_span(full))
-    for name, x in measure(a.network, full).items():
+    for name, x in a.network.overlaps(full).items():
         # gradient norms of 1e-8 over curvatures of 0.006 at least
-        assert np.abs(x - measure(b.network, b.data)[name]).max() < 1e-5, name
+        assert np.abs(x - b.network.overlaps(b.data)[name]).max() < 1e-5, name
 
 
 def test_draws_in_the_span_have_the_law_of_full_draws():
@@ -223,7 +222,7 @@ def overlaps(d, seeds):
     rows = []
     for seed in range(seeds):
         trained = train(SAMPLES, VALUES, [1.5 / d**0.5], d, seed)
-        got = measure(trained.network, trained.data)
+        got = trained.network.overlaps(trained.data)
         rows.append([got[name][0] for name in LIMIT])
     return np.mean(rows, 0), np.std(rows, 0, ddof=1) / seeds**0.5
 
@@ -246,7 +245,7 @@ def test_a_population_learns_the_exact_denoiser_at_every_size():
     times = np.array([0.02, 0.1, 0.3])
     for d in (200, 10_000):
         trained = train(POPULATION, values, times, d, 0)
-        got = measure(trained.network, trained.data)
+        got = trained.network.overlaps(trained.data)
         power = (1 - times) ** 2 + 1.69 * times**2
         want = {
             "m": (1 - times) ** 2 / power,
@@ -273,7 +272,7 @@ def test_frozen_noise_gives_the_skip_of_its_own_closed_form(draws):
     got = []
     for seed in range(6):
         trained = train(FROZEN, values, [0.4], d, seed)
-        overlap = measure(trained.network, trained.data)
+        overlap = trained.network.overlaps(trained.data)
         got.append([overlap[x][0] for x in ("c", "m", "e")])
     a = (0.5 * (1 + s2) + draws * s2 * 9) / (rows + 0.5)
     b = (rows - 0.5) / (rows + 0.5)
@@ -292,7 +291,7 @@ def test_frozen_noise_learns_no_share_in_the_weights_phase():
     spreads = []
     for d in (300, 30_000):
         trained = train(FROZEN, {**VALUES, "noise_draws": 1}, [1.5 / d**0.5], d, 0)
-        got = measure(trained.network, trained.data)
+        got = trained.network.overlaps(trained.data)
         spreads.append(got["r"][0] ** 0.5)
     # the field of a fresh input dies as d grows
     assert spreads[1] < 0.5 * spreads[0] < 0.5
@@ -352,7 +351,7 @@ def test_sampled_training_of_a_population(optimiser):
         optimiser=optimiser,
         rate=0.05 if optimiser == "adam" else 0.3,
     )
-    got = measure(trained.network, trained.data)
+    got = trained.network.overlaps(trained.data)
     sign = np.sign(got["omega"][0])
     assert abs(got["m"][0] * sign - 1) < 0.1
     # the last steps leave some 0.2 of noise; with p = 1/2 it would be 0
@@ -492,19 +491,6 @@ def test_grid_messages():
         uniform_grid(4, "right")
     with pytest.raises(ModelError, match="phases of this model are weights, variance"):
         phase_times(SAMPLES, VALUES, 400, "weight", [0.5])
-
-
-@pytest.mark.parametrize("rule", ["left", "midpoint"])
-def test_any_map_makes_a_grid(rule):
-    same = mapped_grid(SAMPLES, VALUES, 400, 8, rule, "dilated")
-    known = dilated_grid(SAMPLES, VALUES, 400, 8, rule)
-    np.testing.assert_allclose(same.edges, known.edges, rtol=1e-12)
-    np.testing.assert_allclose(same.times, known.times, rtol=1e-12)
-    plain = mapped_grid(SAMPLES, VALUES, 400, 4, rule, "uniform")
-    np.testing.assert_allclose(plain.times, uniform_grid(4, rule).times)
-    assert (plain.bounds, plain.phases) == ((4,), ("uniform",))
-    shifted = mapped_grid(SAMPLES, VALUES, 400, 2, rule, "shift:3")
-    np.testing.assert_allclose(shifted.edges, [0, 0.25, 1])
 
 
 def test_an_exploding_schedule_teaches_what_a_linear_one_does():

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 import torch
-from dilaton.errors import ModelError, ShapeError
+from dilaton.errors import ModelError
 from dilaton.torchcheck.experiments.datasets import Mixture
 from dilaton.torchcheck.real_data.denoisers import snr_times
 from dilaton.torchcheck.real_data.interpolants import VARIANCE_PRESERVING_PATH
@@ -17,9 +17,7 @@ from dilaton.torchcheck.real_data.windows import (
     find_window,
     mixture_change,
     mixture_window,
-    steepening,
 )
-from scipy.stats import linregress
 
 SAMPLES = 500
 SLACK = 0.15  # of Lambda: 24 denoising steps, 10 times
@@ -79,17 +77,6 @@ def exact_mse(mix, t):
     return (1 - t) ** 2 / delta + ((1 - t) ** 2 / delta) ** 2 * redrawn
 
 
-def test_the_error_drops_as_fast_as_the_root_of_d(mse_curves):
-    exponent, _ = steepening(curve for _, curve in mse_curves)
-    exact = [MseCurve(c.t, exact_mse(m, c.t)[:, None], c.d) for m, c in mse_curves]
-    assert exponent == pytest.approx(steepening(exact)[0], abs=0.03)  # 600 samples
-    assert exponent == pytest.approx(0.5, abs=0.1)  # plus corrections in 1/sqrt(d)
-    mix = Mixture(100, 0.6, 1.0)
-    same = exact_mse(mix, exact[0].t)[:, None]
-    flat = [MseCurve(exact[0].t, same, d) for d in (128, 512, 2048)]
-    assert steepening(flat)[0] == pytest.approx(0, abs=1e-9)
-
-
 def test_the_mse_window_is_at_snr_of_order_one_and_agrees(mse_curves):
     ends = []
     for mix, curve in mse_curves:
@@ -143,17 +130,6 @@ def test_intervals_hold_the_ends_as_often_as_they_say():
         held.append(window.hi_interval[0] < 0.9 < window.hi_interval[1])
     # 95 %; a standard error of 240 is 1.4 %, and percentiles fall short
     assert 0.9 < np.mean(held) < 0.98
-
-
-def test_the_steepening_is_a_linear_regression():
-    t, d = np.linspace(0, 1, 41), np.array([100, 200, 400, 800])
-    slopes = np.array([1, 1.6, 1.9, 3.1])
-    mse = np.interp(t, [0, 0.2, 0.4, 1], [1.1, 1.0, 0.2, 0.0])[:, None] * np.ones(3)
-    found = steepening(
-        MseCurve(t, x * mse, int(k)) for x, k in zip(slopes, d, strict=True)
-    )
-    fit = linregress(np.log(d), np.log(slopes))
-    assert found == pytest.approx((fit.slope, fit.stderr))
 
 
 def test_intervals_shrink_with_more_samples():
@@ -257,11 +233,6 @@ def test_distant_windows_do_not_agree():
             ),
             ModelError,
             "`fraction`.*1.5",
-        ),
-        (
-            lambda: steepening([MseCurve(np.arange(3) / 3, -np.eye(3), 5)] * 3),
-            ShapeError,
-            r"three or more different d, but got d = \[5\]",
         ),
     ],
 )

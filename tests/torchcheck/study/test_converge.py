@@ -296,7 +296,7 @@ def test_the_folder_has_what_is_promised(tmp_path, curves, monkeypatch):
 
 
 def test_an_interrupted_study_goes_on(tmp_path, curves, monkeypatch):
-    monkeypatch.setattr("dilaton.torchcheck.study.folder.draw_study", lambda *_: None)
+    monkeypatch.setattr("dilaton.torchcheck.study.converge.draw_study", lambda *_: None)
     out = tmp_path / "out"
 
     def stop_after_two(jobs):

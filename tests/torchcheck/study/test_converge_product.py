@@ -297,7 +297,7 @@ def test_the_figure_has_every_feature_in_every_phase(tmp_path, monkeypatch):
     def keep(rows, fits, curves, names, folder):
         drawn.update(curves)
 
-    monkeypatch.setattr("dilaton.torchcheck.study.folder.draw_study", keep)
+    monkeypatch.setattr("dilaton.torchcheck.study.converge.draw_study", keep)
     plan = {"times": (0.5,), "paths": 0}
     converge(
         EQUAL, (300, 500, 800), 3, output=tmp_path / "out", max_iterations=2, **plan

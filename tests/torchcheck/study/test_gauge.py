@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from dilaton.torchcheck.study.compare import compare
 from dilaton.torchcheck.study.converge import train_cells
-from dilaton.torchcheck.study.gauge import signs, turned, turning_units
 from dilaton.torchcheck.study.plan import Plan
+from dilaton.torchcheck.study.series import signs, turned, turning_units
 
 LIMITS = {
     "m_1": np.array([1.0, 0.9]),

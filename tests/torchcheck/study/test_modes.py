@@ -155,7 +155,7 @@ def test_a_study_of_modes_goes_on_from_its_cells(tmp_path, monkeypatch):
     """The second run trains nothing; it writes the numbers and the figures."""
     asked = {"times": (1.0,), "paths": 0, "draws": 2**8, "output": tmp_path / "study"}
     with monkeypatch.context() as patch:
-        patch.setattr("dilaton.torchcheck.study.folder.draw_study", lambda *_: None)
+        patch.setattr("dilaton.torchcheck.study.converge.draw_study", lambda *_: None)
         first = converge(THREE, (50, 70, 100), 3, **asked)
     (tmp_path / "study" / "converge.json").unlink()
     monkeypatch.setattr(modes, "train_softmax", None)

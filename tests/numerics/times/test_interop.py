@@ -118,7 +118,6 @@ def check(x):
 def test_flow_matching_samples_under_the_dilated_time():
     """A velocity of the linear path, transformed: 20 equal Euler steps in t."""
     import torch
-    from dilaton.torchcheck.interop.flow_matching import grid_scheduler
     from flow_matching.path.scheduler import CondOTScheduler, ScheduleTransformedModel
     from flow_matching.solver import ODESolver
     from flow_matching.utils import ModelWrapper
@@ -129,7 +128,7 @@ def test_flow_matching_samples_under_the_dilated_time():
 
     made = grid("dilated")
     model = ScheduleTransformedModel(
-        Exact(None), CondOTScheduler(), grid_scheduler(made)
+        Exact(None), CondOTScheduler(), exports.grid_scheduler(made)
     )
     even = torch.linspace(0, 1, 21, dtype=torch.float64)
     solver = ODESolver(velocity_model=model)
@@ -153,9 +152,8 @@ def test_flow_matching_samples_under_the_dilated_time():
 @needs("flow_matching")
 def test_a_grid_scheduler_inverts_its_ratio():
     import torch
-    from dilaton.torchcheck.interop.flow_matching import grid_scheduler
 
-    made = grid_scheduler(grid("dilated"))
+    made = exports.grid_scheduler(grid("dilated"))
     t = torch.linspace(0.05, 0.95, 7, dtype=torch.float64)
     at = made(t)
     back = made.snr_inverse(at.alpha_t / at.sigma_t)

@@ -1,1 +1,0 @@
-"""Grids of time inside other libraries of samplers and trainers."""
