@@ -67,7 +67,8 @@ from math import cosh, cos, erf, log, nan, pi, sin, sinh, sqrt, tan
 from math import atan as arctan, e as euler
 from numpy import abs as absolute, array, empty, float64, int64, zeros
 from numba import njit
-from dilaton.numerics.codegen.parts import call, call_lanes, call_path, part, whole
+from dilaton.numerics.codegen.parts import call, call_jets, call_lanes, call_path
+from dilaton.numerics.codegen.parts import part, whole
 
 TRUST = {trust!r}
 WAVES = array({waves})

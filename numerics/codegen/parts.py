@@ -165,6 +165,8 @@ POINT = (types.float64, *(ARRAY,) * 6)
 POINTS = (ARRAY, *(TABLE,) * 3, *(ARRAY,) * 2, TABLE)
 """Types that a function of points side by side takes."""
 
+JETS = (ARRAY, TABLE, TABLE, ARRAY)
+"""Types that `jets` takes: times, states, parameters, and the array it fills."""
 
 _LINE, _TABLE, _STACK = np.zeros(1), np.zeros((1, 1)), np.zeros((1, 1, 1))
 PATH = (_LINE, _STACK, _LINE, 1, _LINE, (_TABLE, _LINE, _LINE), (_LINE, _LINE))
@@ -202,6 +204,16 @@ def call_lanes(_typing, function, at, states, inputs, params, nodes, weights, ou
         return _jump(context, builder, given[0], POINTS, given[1:])
 
     return types.float64(types.int64, *POINTS), code
+
+
+@intrinsic
+def call_jets(_typing, function, t, y, params, c):
+    """Call the function of Taylor coefficients that lies at an address."""
+
+    def code(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        return _jump(context, builder, given[0], JETS, given[1:])
+
+    return types.float64(types.int64, *JETS), code
 
 
 @intrinsic

@@ -32,7 +32,6 @@ def call(*given) -> float:
     raise NotImplementedError
 
 
-call_lanes = rhs = attempt = extra = jets = interpolant = exp = rough_log2 = (
-    rough_exp2
-) = call
-call_path = workspace = prepare = advance = dense = interpolate = call
+call_lanes = call_jets = rhs = attempt = extra = interpolant = call
+exp = rough_log2 = rough_exp2 = call
+call_path = prepare = advance = dense = interpolate = call

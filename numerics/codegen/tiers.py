@@ -29,24 +29,26 @@ class Loops:
 
     def __init__(
         self,
-        files: tuple[ModuleType, ...],
+        files: tuple[ModuleType | str, ...],
         main: str,
         sizes: dict[str, int],
         worth: int,
         sums: tuple[ModuleType, ...] = (),
+        lanes: int = 0,
     ) -> None:
         """Take files, the function that goes through rows, and sizes of its arrays.
 
         They are compiled from `worth` rows on, the files of `sums` in any case.
         """
         self.main, self.worth, self.seen = main, worth, 0
-        self._files, self._sizes, self._sums = files, sizes, sums
+        self._files, self._sizes = files, sizes
+        self._sums, self._lanes = sums, lanes
 
     @cached_property
     def by_python(self) -> Callable[..., None]:
         """The function as Python runs it."""
-        text = "\n\n".join(map(text_of, self._files))
-        names = _plain() | self._sizes
+        text = "\n\n".join(x if isinstance(x, str) else text_of(x) for x in self._files)
+        names = _plain() | self._sizes | {"LANES": self._lanes}
         if self._sums:
             source = driver_source(self._sums, {})
             sums = load_source(source, f"sums_{self.main}")
@@ -64,7 +66,7 @@ class Loops:
 
     @cached_property
     def _source(self) -> str:
-        return driver_source((*self._sums, *self._files), self._sizes)
+        return driver_source((*self._sums, *self._files), self._sizes, self._lanes)
 
     def through(
         self,
@@ -76,9 +78,8 @@ class Loops:
     ) -> None:
         """Call `work(loop, functions, first, last)` until all rows are done.
 
-        `functions` are those that the loops call, by their places: all of one
-        `kind`. Compiled loops
-        run on threads, on pieces of at least so many rows.
+        `functions` are those that the loops call, by their places: all of one `kind`.
+        Compiled loops run on threads, on pieces of at least so many rows.
         """
         if not self.compiled(rows):
             with np.errstate(all="ignore"):
@@ -122,16 +123,22 @@ def _plain() -> dict[str, Any]:
     """
     number = np.float64
     space: dict[str, Any] = {"empty": np.empty, "zeros": np.zeros, "inlined": _itself}
-    space |= {"compiled": _itself, "called": _itself, "erf": math.erf}
-    space |= {"float64": number, "int64": np.int64}
-    exact = run_source(text_of(elementary), space, "elementary").exp
+    space |= {"compiled": _itself, "optimised": _itself, "called": _itself}
+    space |= {"float64": number, "int64": np.int64, "erf": math.erf}
+    exact = run_source(text_of(elementary), space, "elementary")
     return space | {
+        "rough_log2": exact.rough_log2,
+        "rough_exp2": exact.rough_exp2,
         "sqrt": lambda x: np.sqrt(number(x)),
         "log": lambda x: number(math.log(x)) if x > 0 else np.log(number(x)),
-        "exp": lambda x: exact(number(x)),
+        "exp": lambda x: exact.exp(number(x)),
         "call": _call,
-        "call_path": lambda function, *given: function(*given),
+        **dict.fromkeys(("call_path", "call_jets", "call_lanes"), _called),
     }
+
+
+def _called(function: Callable, *given: Any) -> Any:
+    return function(*given)
 
 
 def _call(function, at, states, params, nodes, weights, first, last, out):

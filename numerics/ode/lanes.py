@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 import sympy as sp
@@ -17,10 +18,11 @@ from ..codegen.cache import load_source, remembered
 from ..codegen.kernel import driver_source, numba_source, text_of
 from ..codegen.quadrature import LIMIT, START, error_bound, trapezoid
 from ..codegen.threads import share_out
+from ..codegen.tiers import Loops, Work
 from . import march, runge_kutta as rungekutta, taylor
 from .constants import constants_of, with_constants
 from .problem import AVERAGES, Flow, Problem, chosen, has_averages
-from .tableau import TABLEAUX, print_steps
+from .tableau import ROOM, TABLEAUX, steps_of
 from .taylor_series import has_jets, print_jets
 
 METHODS = ("taylor", *TABLEAUX)
@@ -44,48 +46,13 @@ ROUNDS = 32
 """So many rows in every lane (of 64 at most) are a piece of their own for a thread."""
 
 
-def method_of(system: System, method: str | None, rtol: float) -> str:
-    """Return a method as the text of a stepper depends on it: Taylor's has an order."""
-    smooth = has_jets(system)
-    method = chosen(method, METHODS, "taylor" if smooth else "dop853")
-    if method != "taylor":
-        return method
-    if not smooth:
-        raise ModelError(
-            "The Taylor method takes flows of smooth functions, without averages and "
-            f"given functions, but `{system.name}` is not one. "
-            'Pass method="dop853".'
-        )
-    return f"taylor{order_of(rtol)}"
-
-
 def order_of(rtol: float) -> int:
     """Return the order of the Taylor method at a relative tolerance."""
     return next(order for tol, order in ORDERS.items() if rtol >= tol)
 
 
-@lru_cache(maxsize=64)
-def stepper(system: System, method: str, lanes: int, many: bool = False) -> ModuleType:
-    """Return the generated module of a method and its driver.
-
-    A Runge-Kutta method is one for all systems of so many states and calls the
-    right-hand side. For `many` rows, and Taylor's, the system is compiled with it.
-    """
-    if method in TABLEAUX and not many:
-        return _runge_kutta(method, lanes, len(system.unknowns), len(system.inputs))
-    flow = with_constants(system)[0]
-
-    def source() -> str:
-        if method in TABLEAUX:
-            texts = (print_steps(TABLEAUX[method]()), text_of(rungekutta))
-            first, second = (text.replace(CALLED, "rhs(") for text in texts)
-        else:
-            first = print_jets(flow, int(method.removeprefix("taylor")))
-            second = text_of(taylor)
-        return numba_source(flow, (first, second, march), lanes, ("rhs",))
-
-    return _loaded(flow, _key(flow, method, lanes), source)
-
+WORTH = 1_000
+"""So many rows of one state, in all, are worth it to compile a method's loops."""
 
 CALLED = "call_lanes(slopes, "
 """How a method's text calls a right-hand side that is compiled by itself."""
@@ -95,30 +62,103 @@ MANY = 50_000
 cost more than to compile it together with the method. The numbers are the same."""
 
 
+class RungeKutta(NamedTuple):
+    """A Runge-Kutta pair by name: its loops call the right-hand side of a flow."""
+
+    name: str
+
+    def loops(self, states: int, inputs: int, lanes: int) -> Loops:
+        """Return the loops around all flows of such sizes; Python runs few rows."""
+        files = (steps_of(self.name), rungekutta, march)
+        sizes = {"STATES": states, "INPUTS": inputs}
+        return Loops(files, "march", sizes, WORTH // states, lanes=lanes)
+
+    def printed(self, flow: System, lanes: int) -> str:
+        """Return the source of what the loops call."""
+        return numba_source(flow, (), lanes, ("rhs",))
+
+    def called(self, module: ModuleType) -> tuple[Any, str]:
+        """Return what the loops call, and the kind of its arguments."""
+        return module.rhs, "POINTS"
+
+    def workspace(self, flow: System, lanes: int) -> Any:
+        """Return stages, states to take them at, given functions, a polynomial."""
+        states, (stages, terms) = len(flow.unknowns), ROOM[self.name]
+        shapes = (stages, states), (states,), (len(flow.inputs),), (terms, states)
+        return tuple(np.zeros((*shape, lanes)) for shape in shapes)
+
+
+class Taylor(NamedTuple):
+    """The Taylor method of an order: its loops call the coefficients of a flow."""
+
+    order: int
+
+    @property
+    def name(self) -> str:
+        """The name, with the order."""
+        return f"taylor{self.order}"
+
+    def loops(self, states: int, inputs: int, lanes: int) -> Loops:
+        """Return the loops around all flows of such sizes; Python runs few rows."""
+        sizes = {"STATES": states, "INPUTS": inputs, "ORDER": self.order}
+        return Loops((taylor, march), "march", sizes, WORTH // states, lanes=lanes)
+
+    def printed(self, flow: System, lanes: int) -> str:
+        """Return the source of what the loops call."""
+        text = print_jets(flow, self.order)
+        return driver_source((text,), {"STATES": len(flow.unknowns)}, lanes)
+
+    def called(self, module: ModuleType) -> tuple[Any, str]:
+        """Return what the loops call, and the kind of its arguments."""
+        return module.jets, "JETS"
+
+    def workspace(self, flow: System, lanes: int) -> Any:
+        """Return the coefficients, and behind them what `jets` hands on."""
+        spare = printed_of(flow, self, lanes).SPARE
+        return np.zeros(((self.order + 1) * len(flow.unknowns) + spare) * lanes)
+
+
+Method = RungeKutta | Taylor
+
+
+def method_of(system: System, method: str | None, rtol: float) -> Method:
+    """Return a method by its name: Taylor's has an order."""
+    smooth = has_jets(system)
+    method = chosen(method, METHODS, "taylor" if smooth else "dop853")
+    if method != "taylor":
+        return RungeKutta(method)
+    if not smooth:
+        raise ModelError(
+            "The Taylor method takes flows of smooth functions, without averages and "
+            f"given functions, but `{system.name}` is not one. "
+            'Pass method="dop853".'
+        )
+    return Taylor(order_of(rtol))
+
+
 @lru_cache(maxsize=64)
-def _runge_kutta(method: str, lanes: int, states: int, inputs: int) -> ModuleType:
-    """Return the module of a method, which is one for all systems of such sizes."""
-    code = code_digest("numerics.codegen", "numerics.ode")
+def loops_of(method: Method, states: int, inputs: int, lanes: int) -> Loops:
+    """Return the loops of a method around all flows of such sizes."""
+    return method.loops(states, inputs, lanes)
+
+
+@lru_cache(maxsize=64)
+def printed_of(flow: System, method: Method, lanes: int) -> ModuleType:
+    """Return the module of what a method's loops call of a flow with constants."""
+    key = _key(flow, method.name, lanes)
+    return _loaded(flow, key, lambda: method.printed(flow, lanes))
+
+
+@lru_cache(maxsize=64)
+def whole_of(flow: System, method: RungeKutta, lanes: int) -> ModuleType:
+    """Return a Runge-Kutta method compiled together with a flow, for many rows."""
 
     def source() -> str:
-        steps = (print_steps(TABLEAUX[method]()), rungekutta, march)
-        return driver_source(steps, {"STATES": states, "INPUTS": inputs}, lanes)
+        texts = (steps_of(method.name), text_of(rungekutta))
+        first, second = (text.replace(CALLED, "rhs(") for text in texts)
+        return numba_source(flow, (first, second, march), lanes, ("rhs",))
 
-    key = "\n".join([method, str((lanes, states, inputs)), _versions(), code])
-    return load_source(remembered(key, source), method)
-
-
-@lru_cache(maxsize=64)
-def slopes_of(system: System, method: str, lanes: int) -> int:
-    """Return where the right-hand side's machine code lies, if the method calls it."""
-    if method not in TABLEAUX:
-        return 0
-    from ..codegen.parts import POINTS, address
-
-    flow = with_constants(system)[0]
-    key = _key(flow, "rhs", lanes)
-    module = _loaded(flow, key, lambda: numba_source(flow, (), lanes, ("rhs",)))
-    return address(module.rhs, POINTS)
+    return _loaded(flow, _key(flow, f"whole {method.name}", lanes), source)
 
 
 def _loaded(flow: System, key: str, source: Callable[[], str]) -> ModuleType:
@@ -161,17 +201,17 @@ def solve_lanes(problem: Problem, method: str | None, lanes: int | None = None) 
     first = method_of(problem.system, method, problem.rtol)
     flow = _marched(problem, first, lanes or lanes_of(problem.system))
     lost = np.flatnonzero((flow.status == 1) | (flow.status == 3))
-    if method is not None or first == "dop853" or not lost.size:
+    if method is not None or isinstance(first, RungeKutta) or not lost.size:
         return flow
     part = replace(problem, y0=problem.y0[lost], params=problem.params[lost])
-    again = _marched(part, "dop853", flow.info["lanes"])
+    again = _marched(part, RungeKutta("dop853"), flow.info["lanes"])
     for name in ("y", "status", "n_steps", "n_rejected", "reached"):
         getattr(flow, name)[lost] = getattr(again, name)
     flow.info["by dop853"] = lost.size
     return flow
 
 
-def _marched(problem: Problem, method: str, lanes: int) -> Flow:
+def _marched(problem: Problem, method: Method, lanes: int) -> Flow:
     batch = problem.y0.shape[0]
     shape = (batch, problem.times.size, problem.y0.shape[1])
     y, reached, worst = np.empty(shape), np.empty(batch), np.empty(batch)
@@ -179,9 +219,8 @@ def _marched(problem: Problem, method: str, lanes: int) -> Flow:
     rows = np.arange(batch)
     intervals = START
     while rows.size:
-        safety = SAFETY.get(method, 1.0)
         results = [y, *counts.values(), reached, worst]
-        _march(problem, method, lanes, rows, intervals, safety, results)
+        _march(problem, method, lanes, rows, intervals, results)
         if not has_averages(problem.system):
             break
         rows = rows[error_bound(worst[rows]) > max(AVERAGES * problem.rtol, 2e-15)]
@@ -189,32 +228,30 @@ def _marched(problem: Problem, method: str, lanes: int) -> Flow:
             counts["status"][rows] = np.where(counts["status"][rows], 0, 4)
             break
         intervals *= 2
-    about = {"backend": "numba", "method": method, "lanes": lanes}
+    about = {"backend": "numba", "method": method.name, "lanes": lanes}
     return problem.solved([y, *counts.values(), reached], worst, **about)
 
 
 def _march(
     problem: Problem,
-    method: str,
+    method: Method,
     lanes: int,
     rows: np.ndarray,
     intervals: int,
-    safety: float,
     results: list[np.ndarray],
 ) -> None:
-    """Run the driver over `rows`, in place when they are all of them.
+    """Run the loops over `rows`, in place when they are all of them.
 
     `results` are states, status, steps, rejections, times reached and worst averages.
     """
-    many = lanes > 1 and rows.size >= MANY
-    module = stepper(problem.system, method, lanes, many)
     whole = rows.size == len(results[0])
     pick = slice(None) if whole else rows
     y0, given = problem.y0[pick], problem.params[pick]
-    constants = constants_of(problem.system)
-    params = np.empty((len(with_constants(problem.system)[0].parameters), rows.size))
+    constants, flow = constants_of(problem.system), with_constants(problem.system)[0]
+    params = np.empty((len(flow.parameters), rows.size))
     held = problem.inputs.of_rows(pick)
     part = results if whole else [np.ascontiguousarray(a[pick]) for a in results]
+    safety = SAFETY.get(method.name, 1.0)
     arguments = (
         problem.times,
         y0,
@@ -227,16 +264,39 @@ def _march(
         problem.max_step,
         problem.max_steps,
         *part,
-        slopes_of(problem.system, method, lanes),
     )
     degree = held.coefficients.shape[3]
 
-    def work(first: int, last: int) -> None:
+    def work(loop: Callable[..., None], called: Any, first: int, last: int) -> None:
         params[:, first:last] = constants(given[first:last])
-        space = module.scratch(degree, len(params)), module.workspace()
-        module.march(first, last, *arguments, *space)
+        space = _scratch(flow, degree, lanes), method.workspace(flow, lanes)
+        loop(first, last, *arguments, called[0], *space)
 
-    share_out(rows.size, work, ROUNDS * min(module.LANES, LANES[2]))
+    _run(flow, method, lanes, rows.size, work)
     if not whole:
         for full, piece in zip(results, part, strict=True):
             full[rows] = piece
+
+
+def _run(flow: System, method: Method, lanes: int, rows: int, work: Work) -> None:
+    """Let the loops of a method go through so many rows."""
+    least = ROUNDS * min(lanes, LANES[2])
+    if isinstance(method, RungeKutta) and lanes > 1 and rows >= MANY:
+        loop = whole_of(flow, method, lanes).march
+        share_out(rows, lambda first, last: work(loop, (0,), first, last), least)
+        return
+    called, kind = method.called(printed_of(flow, method, lanes))
+    loops = loops_of(method, len(flow.unknowns), len(flow.inputs), lanes)
+    loops.through(rows, (called,), work, least, kind)
+
+
+def _scratch(flow: System, degree: int, lanes: int) -> tuple[Any, ...]:
+    """Return the arrays of a march; `degree` is that of the given functions."""
+
+    def room(*shape: int) -> np.ndarray:
+        return np.zeros((*shape, lanes))
+
+    states, record = len(flow.unknowns), np.zeros((march.RECORD, lanes), np.int64)
+    pieces = room(), room(), room(len(flow.inputs), degree)
+    rows = room(states), room(states), room(len(flow.parameters))
+    return room(march.CLOCK), record, *rows, pieces

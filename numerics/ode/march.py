@@ -1,12 +1,12 @@
 """The driver of the explicit methods: rows marched side by side, each with its steps.
 
 The text of this file goes into generated modules, after that of a method
-(`rungekutta` or `taylor`), which gives five functions: `workspace` its arrays,
-`prepare` what it knows at the start of a step, `advance` the trial step and its
-verdict, `dense` and `interpolate` the states inside the step. A lane carries one row;
-when the row is done the lane takes the next one. Only arithmetic is shared, so a
-row's numbers do not depend on its neighbours. Times increase. Nothing here allocates
-inside the loop. (Arrays are made by plain Python: numba would compile that too.)
+(`rungekutta` or `taylor`), which gives four functions: `prepare` what it knows at the
+start of a step, `advance` the trial step and its verdict, `dense` and `interpolate` the
+states inside the step. A lane carries one row; when the row is done the lane takes the
+next one. Only arithmetic is shared, so a row's numbers do not depend on its neighbours.
+Times increase. Nothing here allocates inside the loop, and every sum is rounded as it
+is written, so that Python finds the same numbers.
 """
 
 from ..codegen.stubs import (
@@ -14,14 +14,12 @@ from ..codegen.stubs import (
     LANES,
     STATES,
     advance,
-    called_fused,
+    called,
     dense,
-    fused,
     inlined,
-    int64,
     interpolate,
+    optimised,
     prepare,
-    zeros,
 )
 
 OK, STEP_TOO_SMALL, TOO_MANY_STEPS, NOT_FINITE = 0, 1, 2, 3
@@ -95,7 +93,7 @@ def leave(lane, code, clock, record, results):
     clock[H, lane] = clock[PROPOSAL, lane] = 0.0
 
 
-@fused
+@optimised
 def choose(clock, record, longest):
     """Set each step: to the bound if it is near, half way if it is not far."""
     t, h, proposal, bound = clock[T], clock[H], clock[PROPOSAL], clock[BOUND]
@@ -108,7 +106,7 @@ def choose(clock, record, longest):
         h[lane] = step if row[lane] >= 0 else 0.0
 
 
-@fused
+@optimised
 def judge(clock, record, smallest, max_steps):
     """Count the steps; return how many pass an output, and how many need a look."""
     t, h, bound, target = clock[T], clock[H], clock[BOUND], clock[TARGET]
@@ -133,7 +131,7 @@ def judge(clock, record, smallest, max_steps):
     return wanted, events
 
 
-@fused
+@optimised
 def write_passed(times, y_out, clock, record, y, work):
     """Write the outputs that the steps have passed, by their polynomials."""
     for lane in range(LANES):
@@ -148,7 +146,7 @@ def write_passed(times, y_out, clock, record, y, work):
         record[OUTPUT, lane], clock[TARGET, lane] = output, times[output]
 
 
-@fused
+@optimised
 def move(clock, record, y, tried):
     """Go on from where the accepted steps lead."""
     t, at, good = clock[T], clock[AT], record[GOOD]
@@ -199,14 +197,7 @@ def outcome(lane, outputs, limits, clock, record):
     return -1
 
 
-def scratch(degree, parameters):
-    """Return the arrays of a march; `degree` is that of so many given functions."""
-    pieces = (zeros(LANES), zeros(LANES), zeros((INPUTS, degree, LANES)))
-    rows = (zeros((STATES, LANES)), zeros((STATES, LANES)), zeros((parameters, LANES)))
-    return zeros((CLOCK, LANES)), zeros((RECORD, LANES), int64), *rows, pieces
-
-
-@called_fused
+@called
 def march(
     first,
     last,
@@ -233,8 +224,8 @@ def march(
 ):
     """Integrate the rows first, ..., last - 1 over `times`; fill `y_out` to `worst`.
 
-    `slopes` is where the machine code of the right-hand side lies, for a method that
-    calls it; `space` and `work` are what `scratch` and `workspace` return.
+    `slopes` is where the machine code lies that the method calls; `space` are the
+    arrays of a march and `work` those of its method.
     """
     # a length unknown to the compiler keeps it from unrolling the loops on events
     lanes = LANES if max_steps > 0 else 0

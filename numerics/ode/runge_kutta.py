@@ -14,29 +14,21 @@ from ..codegen.stubs import (
     POWER,
     STAGES,
     STATES,
-    TERMS,
     attempt,
     call_lanes,
     exp,
     extra,
-    fused,
     inlined,
     interpolant,
+    optimised,
     rough_log2,
-    zeros,
 )
 from .march import AT, BEFORE, DOUBT, ERR, FACTOR, FRESH, GOOD, PROPOSAL, ROW, H, T
 
 FIRST_ERROR = -13.3  # log2 of the error that the first step is compared with
 
 
-def workspace():
-    """Return stages, the states they are taken at, given functions, a polynomial."""
-    k, poly = zeros((STAGES, STATES, LANES)), zeros((TERMS, STATES, LANES))
-    return k, zeros((STATES, LANES)), zeros((INPUTS, LANES)), poly
-
-
-@fused
+@optimised
 def given(at, pieces, u):
     """Fill `u` with the inputs at the times `at`: Chebyshev sums by Clenshaw."""
     middle, width, c = pieces
@@ -49,7 +41,7 @@ def given(at, pieces, u):
             u[i, lane] = x * one - two + c[i, 0, lane]
 
 
-@fused
+@optimised
 def first_step(lane, y, k0, bounds):
     """Return a first trial step; 0 where state or slope are not finite."""
     rtol, atol, longest = bounds
@@ -83,7 +75,7 @@ def prepare(changed, clock, record, y, work, rule, bounds):
         begin(clock, record, y, k0, bounds)
 
 
-@fused
+@optimised
 def doubted(clock, off):
     """Remember the worst of what the averages may be wrong by."""
     doubt = clock[DOUBT]
@@ -91,7 +83,7 @@ def doubted(clock, off):
         doubt[lane] = off if off > doubt[lane] else doubt[lane]
 
 
-@fused
+@optimised
 def begin(clock, record, y, k0, bounds):
     """Give rows that have just been taken a trial step; 0 if they are not finite."""
     for lane in range(LANES):
@@ -113,7 +105,7 @@ def advance(clock, record, y, tried, work, rule, bounds):
     propose(clock, record)
 
 
-@fused
+@optimised
 def control(clock, record):
     """Accept or reject the steps, and find the factors for the next ones."""
     err, before, factor = clock[ERR], clock[BEFORE], clock[FACTOR]
@@ -133,7 +125,7 @@ def control(clock, record):
         good[lane] = verdict if row[lane] >= 0 else -2
 
 
-@fused
+@optimised
 def propose(clock, record):
     """Propose the next steps; one that a bound cut short says little of them."""
     h, proposal, factor, good = clock[H], clock[PROPOSAL], clock[FACTOR], record[GOOD]

@@ -12,9 +12,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
 
 import numpy as np
 
+from ...files import code_digest
 from ..codegen.cache import remembered
 
 
@@ -77,17 +79,28 @@ by a factor of 1,000."""
 
 TABLEAUX = {"dop853": dop853, "dopri5": dopri5}
 
+ROOM = {"dop853": (16, 7), "dopri5": (7, 4)}
+"""How many stages a method has, with those of its dense output, and terms of that."""
+
+
+@lru_cache(maxsize=4)
+def steps_of(method: str) -> str:
+    """Return the printed functions of a method, remembered: SciPy's import is slow."""
+    key = "\n".join([method, version("scipy"), code_digest("numerics.ode")])
+    return remembered(key, lambda: print_steps(TABLEAUX[method]()))
+
 
 def print_steps(table: Tableau) -> str:
     """Print the four functions of a method for a generated numba module."""
+    stages, terms = ROOM[table.name]
     constants = [
-        f"STAGES = {len(table.b) + 4 * (table.name == 'dop853') + table.fsal}",
+        f"STAGES = {stages}",
         f"POWER = {1 / table.error_order!r}",
         f"BETA = {table.beta!r}",
         f"FSAL = {table.fsal}",
         f"GROWTH = {table.growth!r}",
         f"CAUTION = {table.caution!r}",
-        f"TERMS = {7 if table.name == 'dop853' else 4}",
+        f"TERMS = {terms}",
     ]
     dense = _dense_dop853() if table.name == "dop853" else _dense_dopri5()
     return "\n".join(constants) + "\n\n\n" + _attempt(table) + "\n\n" + dense
@@ -120,7 +133,7 @@ def _views(count: int) -> list[str]:
 
 def _attempt(table: Tableau) -> str:
     s = len(table.b)
-    lines = ["@fused", f"def attempt({_ARGUMENTS}, tried, err, rtol, atol):"]
+    lines = ["@optimised", f"def attempt({_ARGUMENTS}, tried, err, rtol, atol):"]
     lines += [
         '    """Take a trial step from k[0]; fill `tried` and the error `err`."""'
     ]
@@ -207,11 +220,11 @@ def _dense(
     extra: list[str], head: list[str], rows: list[str], values: list[str]
 ) -> str:
     """Print what gives states inside a step, from the parts in which methods differ."""
-    lines = ["@fused", f"def extra({_ARGUMENTS}):", *extra, "", "", "@fused"]
+    lines = ["@optimised", f"def extra({_ARGUMENTS}):", *extra, "", "", "@optimised"]
     lines += ["def interpolant(h, y, tried, k, poly):"]
     lines += ['    """Fill the coefficients of the dense output."""', *head]
     lines += [f"            poly[{p}, i, lane] = {row}" for p, row in enumerate(rows)]
-    lines += ["", "", "@fused", "def interpolate(work, y, i, lane, x):"]
+    lines += ["", "", "@optimised", "def interpolate(work, y, i, lane, x):"]
     lines += ['    """Return the dense output at the fraction x of the step."""']
     lines += ["    poly = work[3]", "    value = 0.0", "    for p in range(TERMS):"]
     return "\n".join([*lines, *values, "    return y[i, lane] + value"]) + "\n"

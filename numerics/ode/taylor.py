@@ -1,7 +1,7 @@
 r"""The Taylor method for `march`: steps from the last coefficients, no trial stages.
 
-The text of this file goes into generated modules, after the printed coefficients of
-`jets`. With the coefficients $y_k$ of a state up to the order $N$, a step is the
+The text of this file goes into the loops of `tiers`, which call the printed `jets` of a
+flow. With the coefficients $y_k$ of a state up to the order $N$, a step is the
 smallest $h$ of
 
 $$
@@ -19,14 +19,12 @@ about $2^{-b}$. No step is refused.
 from ..codegen.stubs import (
     LANES,
     ORDER,
-    SPARE,
     STATES,
-    fused,
+    call_jets,
     inlined,
-    jets,
+    optimised,
     rough_exp2,
     rough_log2,
-    zeros,
 )
 from .march import GOOD, PROPOSAL, ROW, H, T
 
@@ -35,17 +33,12 @@ SIZE, FALL = -4.0, 2.9
 global error is then 15 to 80 times rtol, for rtol from 1e-4 to 1e-13."""
 
 
-def workspace():
-    """Return the coefficients: of power k, state i and a lane at `place(k, i, lane)`.
+@inlined
+def place(k, i, lane):
+    """Return where the coefficient of a power, a state and a lane is kept.
 
     (One axis: with more the compiler does not see that they do not overlap.)
     """
-    return zeros(((ORDER + 1) * STATES + SPARE) * LANES)
-
-
-@inlined
-def place(k, i, lane):
-    """Return where a coefficient is kept."""
     return (k * STATES + i) * LANES + lane
 
 
@@ -55,7 +48,7 @@ def prepare(changed, clock, record, y, work, rule, bounds):
 
     The proposal is 0 where a coefficient is not finite.
     """
-    jets(clock[T], y, rule[1], work)
+    call_jets(rule[4], clock[T], y, rule[1], work)
     proposal = clock[PROPOSAL]
     rtol, atol, longest = bounds
     for lane in range(LANES):
@@ -117,7 +110,7 @@ def dense(clock, y, tried, work, rule):
                 work[place(k, i, lane)] *= power
 
 
-@fused
+@optimised
 def interpolate(work, y, i, lane, x):
     """Return the state at the fraction x of the step."""
     value = 0.0

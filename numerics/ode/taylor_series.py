@@ -75,13 +75,13 @@ def print_jets(system: System, order: int) -> str:
         for k in range(order + 1)
         for i, state in enumerate(chain.states)
     }
-    lines = [f"ORDER, SPARE = {order}, {len(kept)}", "", "", "@fused"]
+    lines = [f"SPARE = {len(kept)}", "", "", "@called_fused"]
     lines += ["def jets(t, y, params, c):"]
     lines += [
         '    """Fill the coefficients: power by power, state by state, lane by lane."""'
     ]
     lines += _loop(first) if kept else []
-    lines += _loop(chain.lines | kept | results)
+    lines += [*_loop(chain.lines | kept | results), "    return 0.0"]
     return "\n".join(lines) + "\n"
 
 

@@ -5,10 +5,19 @@ import pytest
 import sympy as sp
 from dilaton.errors import ModelError, ShapeError, SolveError
 from dilaton.numerics.codegen.quadrature import trapezoid
+from dilaton.numerics.codegen.tiers import Loops
 from dilaton.numerics.ode import lanes as explicit, with_scipy as reference
 from dilaton.numerics.ode.inputs import Inputs
 from dilaton.numerics.ode.integrate import integrate
-from dilaton.numerics.ode.lanes import LANES, SAFETY, _key, lanes_of, method_of, stepper
+from dilaton.numerics.ode.lanes import (
+    LANES,
+    SAFETY,
+    RungeKutta,
+    Taylor,
+    _key,
+    lanes_of,
+    loops_of,
+)
 from dilaton.numerics.ode.problem import AVERAGES
 from dilaton.numerics.ode.with_diffrax import jax_solver
 from dilaton.theory.symbols.gaussian import Average, G
@@ -145,7 +154,7 @@ def test_scipy_agrees_row_by_row():
 
 def test_the_law_of_the_interpolant_is_reached():
     # population: nu at s = 1 is p N(kappa, 1) + (1-p) N(-kappa, 1), moments by hand
-    x, weight = trapezoid(2000)
+    x, weight = trapezoid(240)
     params = {"p": 0.8, "kappa": 1.5}
     found = integrate(
         SAMPLING, init={"nu": x}, params=params, t=[0, 1], rtol=1e-11, atol=1e-11
@@ -215,9 +224,6 @@ def test_dense_output_is_as_good_as_the_steps(method):
     found = integrate(system, **common, t=t, rtol=RTOL, atol=RTOL, method=method)
     assert misfit(found, exact) < PROMISE
     assert found.n_steps.max() < t.size
-    # one row or many, breaks or none: compiled once
-    name = method_of(system, method, RTOL)
-    assert len(stepper(system, name, lanes_of(system)).march.signatures) == 1
 
 
 def test_a_method_takes_its_share_of_the_tolerance(monkeypatch):
@@ -233,14 +239,35 @@ def test_a_method_takes_its_share_of_the_tolerance(monkeypatch):
     assert (more.n_steps < ours.n_steps).all()
 
 
-def test_a_right_hand_side_is_called_or_compiled_in_with_the_same_bits(monkeypatch):
+def same_bits(one, other):
+    for name in ("y", "status", "n_steps", "n_rejected", "reached"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+MARCHED = [("dopri5", RungeKutta("dopri5")), ("dop853", RungeKutta("dop853"))]
+MARCHED += [("taylor", Taylor(12))]
+
+
+@pytest.mark.parametrize(("method", "named"), MARCHED)
+def test_python_and_machine_code_march_with_the_same_bits(method, named, monkeypatch):
     system, common, _ = growing(np.array([0.0, 0.7, 2.0]))
-    common |= {"t": [0, 0.7, 2], "method": "dopri5", "rtol": 1e-8, "atol": 1e-9}
-    called = integrate(system, **common)
-    monkeypatch.setattr(explicit, "MANY", 1)
-    inside = integrate(system, **common)
-    np.testing.assert_array_equal(called.y, inside.y)
-    np.testing.assert_array_equal(called.n_steps, inside.n_steps)
+    if method == "taylor":
+        system, common, _ = carried(np.array([0.0, 2.0]))
+    times = {"t": [0, 0.1, 0.7, 2.0], "rtol": RTOL, "atol": 1e-9, "method": method}
+    found = []
+    for compiled in (False, True):
+        monkeypatch.setattr(Loops, "compiled", lambda loops, rows, is_=compiled: is_)
+        found += [integrate(system, **common, **times)]
+        found += [integrate(system, **common, **times | {"max_step": 0.05})]
+    same_bits(found[0], found[2])
+    same_bits(found[1], found[3])
+    assert found[0].n_steps.max() < found[1].n_steps.min()
+    # one row or many, breaks or none: compiled once
+    loops = loops_of(named, len(system.unknowns), len(system.inputs), lanes_of(system))
+    assert len(loops.by_machine.signatures) == 1
+    if method == "dopri5":  # the right-hand side may be compiled in
+        monkeypatch.setattr(explicit, "MANY", 1)
+        same_bits(found[0], integrate(system, **common, **times))
 
 
 def test_a_flow_says_how_it_was_found():

@@ -28,7 +28,8 @@ def flow(first, second=sp.S.Zero):
 
 def coefficients(text, s, m, q, kappa):
     """Run printed coefficients as plain Python; return m's, then q's."""
-    space = {**vars(math), "arctan": math.atan, "fused": lambda f: f, "LANES": 1}
+    space = {**vars(math), "arctan": math.atan, "LANES": 1}
+    space["called_fused"] = lambda f: f
     exec(text, space)
     c = np.zeros(2 * (ORDER + 1) + space["SPARE"])
     space["jets"](np.array([s]), np.array([[m], [q]]), np.array([[kappa]]), c)
