@@ -129,7 +129,7 @@ class Objective:
         mean = beta * seen_w + b[..., None]
         order = 4 if along else 2
         fields = _Fields(self, mean, alpha**2 * size_w, live, order)
-        hits = fields.means[..., 0] * self.counts
+        hits = fields.means[..., 0]
         tie = alpha**2 / beta if self.network.tied else 0.0
         readout = tie * a if tie else np.linalg.solve(fields.products, hits)
         seen = readout @ self.gram
@@ -138,8 +138,8 @@ class Objective:
         error -= 2 * (seen * hits).sum((-2, -1))
         error += self.ridge_w * np.trace(size_w, axis1=-2, axis2=-1)
         value = self.rho.sum() + self.sigma**2 + error / n
-        push, bend = fields.pull(seen, size_u)
-        bend = alpha**2 * bend + self.ridge_w * np.eye(self.units)
+        own, bend = fields.pull(seen, size_u)
+        push, bend = own[..., 1], alpha**2 * bend + self.ridge_w * np.eye(self.units)
         bend = (bend + tie**2 * fields.products) / n
         slope_a = (beta * push - 2 * tie * hits) @ self.gram / n + 2 * bend @ seen_w
         slope_b = push.sum(-1) / n * live
@@ -147,7 +147,9 @@ class Objective:
         if along is None:
             return found
         moved = _Moves.along(along, alpha, beta, self.gram, seen_w)
-        return replace(found, hessian=self._hessian(fields, moved, found, seen, tie))
+        return replace(
+            found, hessian=self._hessian(fields, moved, found, seen, own, tie)
+        )
 
     def _hessian(
         self,
@@ -155,6 +157,7 @@ class Objective:
         moved: _Moves,
         at: Evaluation,
         seen: np.ndarray,
+        own: np.ndarray,
         tie: float,
     ) -> np.ndarray:
         r"""Return second slopes; with free readouts, along $B = S^{-1}V$.
@@ -162,11 +165,11 @@ class Objective:
         $D = dS\,B - dV$ is how much the best readouts are missed by.
         """
         n, size = self.counts.sum(), len(moved.a)
-        size_u = seen @ at.readout.T
-        bent = fields.bend(seen, size_u)
+        bent = fields.bend(own, seen @ at.readout.T)
         both = moved.fields @ bent @ moved.fields.mT
         seen_a = moved.a @ self.gram
-        turned = np.einsum("jk,pkc,qjc->pq", at.bend, moved.a, seen_a)
+        bent_a = (at.bend @ moved.a).reshape(size, seen.size)
+        turned = bent_a @ seen_a.reshape(size, seen.size).T
         products, hits = fields.changes(moved)
         missed = products @ at.readout - hits
         seen_by = (missed @ self.gram).reshape(size, seen.size)
@@ -252,36 +255,41 @@ class _Moves(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _places(units: int) -> np.ndarray:
-    """Where `_Fields.bend` keeps the averages of products of two of its operators.
+def _places(units: int, orders: int) -> np.ndarray:
+    """Where `_Fields.bend` finds the averages of products of two of its operators.
 
     The operators are those of `_Moves.fields`; of three units there is none (-1).
     """
-    pairs = list(combinations(range(units), 2))
     single = [(j,) for j in range(units)]
     operators = single + list(product(range(units), repeat=2))
     found = np.full((len(operators), len(operators)), -1)
     for x, y in product(range(len(operators)), repeat=2):
         seen = sorted(Counter(operators[x] + operators[y]).items())
+        (j, first), (k, second) = seen[0], seen[-1]
         if len(seen) == 1:
-            ((j, order),) = seen
-            found[x, y] = (order - 2) * units + j
+            found[x, y] = j * orders + first
         elif len(seen) == 2:
-            (j, first), (k, second) = seen
-            place = pairs.index((j, k)) * len(MIXED) + MIXED.index((first, second))
-            found[x, y] = 3 * units + place
+            place = (j * units + k) * orders + first
+            found[x, y] = (units + place) * orders + second
     return found
 
 
-MIXED = ((1, 1), (1, 2), (2, 1), (1, 3), (2, 2), (3, 1))
-"""Orders of the slopes of two units whose products second slopes are made of."""
+@lru_cache(maxsize=2)
+def _leibniz(orders: int) -> np.ndarray:
+    """Factors of products of two slopes in those of a square, (orders^2, orders)."""
+    found = np.zeros((orders, orders, orders))
+    for r in range(orders):
+        for i in range(r + 1):
+            found[i, r - i, r] = comb(r, i)
+    return found.reshape(-1, orders)
 
 
 class _Fields:
-    """Averages of the units over their fields, and the slopes of averages (G2).
+    """Sums over samples of averages of the units, and of their slopes (G2), by class.
 
-    `means` (..., orders) are of slopes of the units, `squares` of those of their
-    squares, by order, and `pairs` (..., orders, orders) of products of slopes of two.
+    `means` (..., units, classes, orders) are of slopes of the units, `squares` of those
+    of their squares, `pairs` (..., units, units, classes, orders, orders) of products
+    of slopes of two; of a unit with itself they are left 0.
     """
 
     def __init__(
@@ -298,29 +306,26 @@ class _Fields:
         std = np.sqrt(np.maximum(var, 0.0))[..., None, None]
         fields = mean[..., None] + std * nodes
         units = np.stack(data.network.slopes(fields, order), axis=-2)
-        still = ~live
-        units[..., still, :, 0, :] = data.network.constant
-        units[..., still, :, 1:, :] = 0.0
-        weighed = units * weights
-        self.means = units @ weights
-        own = weighed @ units.mT
-        self.squares = [
-            sum(comb(r, i) * own[..., i, r - i] for i in range(r + 1))
-            for r in range(order + 1)
-        ]
-        count = data.units
-        sums = (self.squares[0] * data.counts).sum(-1) + data.ridge_u
-        self.products = sums[..., None] * np.eye(count)
-        self.pairs: dict[tuple[int, int], np.ndarray] = {}
+        if not live.all():
+            units[..., ~live, :, 0, :] = data.network.constant
+            units[..., ~live, :, 1:, :] = 0.0
+        weighed, count, orders = units * weights, data.units, order + 1
+        counted = data.counts[:, None]
+        self.means = counted * (units @ weights)
+        own = (weighed @ units.mT).reshape(*self.means.shape[:-1], -1)
+        self.squares = counted * (own @ _leibniz(orders))
+        shape = (*mean.shape[:-2], count, count, len(data.counts), orders, orders)
+        self.pairs = np.zeros(shape)
         for j, k in combinations(range(count), 2):
             if live[j] and live[k]:
                 second = self._given(mean[..., k, :], cov, j, k)
             else:
                 second = units[..., k, :, :, :]  # one of the two does not vary
-            self.pairs[j, k] = found = weighed[..., j, :, :, :] @ second.mT
-            self.pairs[k, j] = found.mT
-            both = (data.counts * found[..., 0, 0]).sum(-1)
-            self.products[..., j, k] = self.products[..., k, j] = both
+            found = counted[..., None] * (weighed[..., j, :, :, :] @ second.mT)
+            self.pairs[..., j, k, :, :, :] = found
+            self.pairs[..., k, j, :, :, :] = found.mT
+        alone = self.squares[..., 0].sum(-1) + data.ridge_u
+        self.products = self.pairs[..., 0, 0].sum(-1) + _diagonal(alone)
 
     def _given(self, mean: np.ndarray, cov: np.ndarray, j: int, k: int) -> np.ndarray:
         """Averages of the slopes of unit `k`, given each node of the field of `j`."""
@@ -332,45 +337,38 @@ class _Fields:
         slopes = self.data.network.slopes(fields, self.order)
         return np.stack([x @ weights for x in slopes], axis=-2)
 
-    def _own(self, r: int, seen: np.ndarray, size: np.ndarray) -> np.ndarray:
-        """Average of the r-th slope of n J in the field of each unit, by class."""
-        own = np.diagonal(size, axis1=-2, axis2=-1)[..., None]
-        found = own * self.squares[r] - 2 * seen * self.means[..., r]
-        for (j, k), averages in self.pairs.items():
-            found[..., j, :] += 2 * size[..., j, k, None] * averages[..., r, 0]
-        return self.data.counts * found
-
     def pull(self, seen: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        r"""Slopes of n J in the means of the fields, and in their covariances.
+        r"""Slopes of n J in the field of each unit, (..., units, classes, orders).
 
-        `seen` is $u_j\cdot\bar x_c/d$, `size` is $u_j\cdot u_k/d$; both are held.
+        And those in the covariances of the fields. `seen` is $u_j\cdot\bar x_c/d$,
+        `size` is $u_j\cdot u_k/d$; both are held.
         """
-        alone = self._own(2, seen, size).sum(-1) / 2
-        bend = alone[..., None] * np.eye(alone.shape[-1])
-        for (j, k), averages in self.pairs.items():
-            cross = (self.data.counts * averages[..., 1, 1]).sum(-1)
-            bend[..., j, k] = size[..., j, k] * cross
-        return self._own(1, seen, size), bend
+        wide = np.diagonal(size, axis1=-2, axis2=-1)[..., None, None]
+        own = wide * self.squares - 2 * seen[..., None] * self.means
+        own += 2 * np.einsum("...jk,...jkcr->...jcr", size, self.pairs[..., 0])
+        cross = size * self.pairs[..., 1, 1].sum(-1)
+        return own, cross + _diagonal(own[..., 2].sum(-1) / 2)
 
-    def bend(self, seen: np.ndarray, size: np.ndarray) -> np.ndarray:
+    def bend(self, own: np.ndarray, size: np.ndarray) -> np.ndarray:
         """Averages of products of two operators on n J, (classes, operators, same)."""
-        rows = [x for r in (2, 3, 4) for x in self._own(r, seen, size)]
-        for j, k in combinations(range(len(size)), 2):
-            held = 2 * size[j, k] * self.data.counts
-            rows += [held * self.pairs[j, k][..., *orders] for orders in MIXED]
-        table = np.array([*rows, np.zeros_like(rows[0])])
-        return np.moveaxis(table[_places(len(size))], -1, 0)
+        units, classes, orders = own.shape
+        pairs = 2 * size[..., None, None, None] * self.pairs
+        rows = [np.moveaxis(x, -y, 0) for x, y in ((own, 2), (pairs, 3))]
+        table = [x.reshape(classes, -1) for x in rows] + [np.zeros((classes, 1))]
+        return np.concatenate(table, axis=1)[:, _places(units, orders)]
 
     def changes(self, moved: _Moves) -> tuple[np.ndarray, np.ndarray]:
         """Changes of `products` and of the units' averages along directions."""
-        n, mean, half = self.data.counts, moved.mean, moved.half
+        mean, half = moved.mean, moved.half
         own = np.diagonal(half, axis1=-2, axis2=-1)[..., None]
-        hits = n * (self.means[..., 1] * mean + self.means[..., 2] * own)
-        alone = (n * (self.squares[1] * mean + self.squares[2] * own)).sum(-1)
-        products = alone[..., None] * np.eye(alone.shape[-1])
-        for (j, k), seen in self.pairs.items():
-            found = seen[..., 1, 0] * mean[:, j] + seen[..., 0, 1] * mean[:, k]
-            found += seen[..., 2, 0] * own[:, j] + seen[..., 0, 2] * own[:, k]
-            found += 2 * seen[..., 1, 1] * half[:, j, k, None]
-            products[:, j, k] = (n * found).sum(-1)
-        return products, hits
+        hits = self.means[..., 1] * mean + self.means[..., 2] * own
+        alone = (self.squares[..., 1] * mean + self.squares[..., 2] * own).sum(-1)
+        one = np.einsum("jkc,pjc->pjk", self.pairs[..., 1, 0], mean)
+        one += own * self.pairs[..., 2, 0].sum(-1)
+        both = one + one.mT + 2 * half * self.pairs[..., 1, 1].sum(-1)
+        return both + _diagonal(alone), hits
+
+
+def _diagonal(values: np.ndarray) -> np.ndarray:
+    """Return matrices with these diagonals."""
+    return values[..., None] * np.eye(values.shape[-1])
