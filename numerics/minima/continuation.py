@@ -129,9 +129,9 @@ class Path:
     def _step(self, branch: FollowedMinimum, s: float) -> Point | None:
         """Follow a branch to a time, in smaller steps if need be, unless it is lost."""
         if s not in branch.known:
-            near = branch.nearest(s)
-            found = self.land.follow(s, branch.known[near])
+            found = self.land.follow(s, branch.known)
             if found is None:
+                near = branch.nearest(s)
                 short = abs(np.log(s / near)) <= FINEST * (1 + 1e-9)
                 if short or not self._step(branch, float(np.sqrt(near * s))):
                     return None
@@ -208,8 +208,8 @@ class Path:
 
     def polished(self, s: float) -> Point:
         """Return the lowest minimum at a time, by the present quadrature rule."""
-        near = self.at(s)
-        return self.land.follow(max(s, FLOOR), near) or near
+        near, at = self.at(s), max(s, FLOOR)
+        return self.land.follow(at, {at: near}) or near
 
 
 # ---------------------------------------------------------------- printed equations

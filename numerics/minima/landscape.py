@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations, permutations
 
 import numpy as np
@@ -19,6 +20,7 @@ from .objective import Directions, Evaluation, Objective, UnitKind
 SCATTERED = 4  # random starting points of a search, beside the decoupled ones
 STATIONARY = 1e-9  # largest slope at which a point counts as stationary
 CLOSE = 0.3  # how far a minimum may move when it is followed to another time
+BEHIND = 4  # points, at most, by which it is told where it has moved
 ALIKE = 1e-7  # objectives that differ by less belong to one minimum, up to symmetry
 MOST, HALVINGS = 100, 30  # Newton steps to a minimum, and halvings of one
 ROUNDING = 1e-14  # relative, of an objective
@@ -153,14 +155,15 @@ class Landscape:
             network=self.network,
         )
         self._free: dict[tuple[bool, ...], Directions] = {}
-        self._levels = make_kernel(phase.levels, "numpy")
-        self._scales = [point[name] for name in self._levels.parameters]
+        kernel = make_kernel(phase.levels, "numpy")
+        scales = [point[name] for name in kernel.parameters]
 
-    def levels(self, s: float) -> tuple[float, float]:
-        """Return the interpolant's coefficients at a time of the phase."""
-        kernel = self._levels
-        (alpha, beta), _ = kernel["values"](s, [], [], self._scales, *kernel.rule)
-        return float(alpha), float(beta)
+        @lru_cache(maxsize=64)
+        def levels(s: float) -> tuple[float, float]:
+            (alpha, beta), _ = kernel["values"](s, [], [], scales, *kernel.rule)
+            return float(alpha), float(beta)
+
+        self.levels = levels  # the interpolant's coefficients at a time of the phase
 
     def slopes(self, s: float, at: Point) -> np.ndarray:
         """Return the slopes of the objective in `at.free`."""
@@ -238,8 +241,20 @@ class Landscape:
                 return moved, there
         return None
 
-    def follow(self, s: float, near: Point) -> Point | None:
-        """Return the minimum that `near`, from another time, has become."""
+    def follow(self, s: float, known: Mapping[float, Point]) -> Point | None:
+        """Return what the minimum that is `known` at other times has become.
+
+        It is looked for where a polynomial in log s through the nearest ones points
+        to, and, if it is not there, from the nearest one.
+        """
+        times = sorted(known, key=lambda t: abs(np.log(t / s)))[:BEHIND]
+        near, logs = known[times[0]], np.log(times)
+        if len(times) > 1:
+            shares = [_share(k, np.log(s), logs) for k in range(len(times))]
+            ahead = np.dot(shares, [known[t].free for t in times])
+            found = self.settle(s, near.moved(ahead), CLOSE)
+            if found and np.abs(found.free - near.free).max(initial=0.0) <= CLOSE:
+                return found
         return self.settle(s, near, CLOSE)
 
     def _sizes(self, s: float, at: Point) -> np.ndarray:
@@ -344,6 +359,12 @@ class Landscape:
         r"""Return $\omega_{jk}$, shape (units, features)."""
         a = at.theta @ self.directions.T
         return a @ self.objective.signs * np.sqrt(self.rho)
+
+
+def _share(k: int, x: float, nodes: np.ndarray) -> float:
+    """Return the weight of node k in the polynomial through the nodes, at x."""
+    others = np.delete(nodes, k)
+    return float(np.prod((x - others) / (nodes[k] - others)))
 
 
 def downhill(slope: np.ndarray, hessian: np.ndarray) -> tuple[np.ndarray, bool]:

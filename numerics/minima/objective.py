@@ -247,10 +247,9 @@ class _Moves(NamedTuple):
         mean = beta * given.a @ gram + given.b[..., None]
         one = given.a @ seen.T
         half = alpha**2 / 2 * (one + one.mT)
-        wide = np.broadcast_to(
-            half.reshape(1, count, units**2), (classes, count, units**2)
-        )
-        fields = np.concatenate([np.moveaxis(mean, -1, 0), wide], axis=-1)
+        fields = np.empty((classes, count, units + units**2))
+        fields[..., :units] = mean.transpose(2, 0, 1)
+        fields[..., units:] = half.reshape(count, units**2)
         return cls(given.a, mean, half, fields)
 
 
@@ -353,7 +352,7 @@ class _Fields:
         """Averages of products of two operators on n J, (classes, operators, same)."""
         units, classes, orders = own.shape
         pairs = 2 * size[..., None, None, None] * self.pairs
-        rows = [np.moveaxis(x, -y, 0) for x, y in ((own, 2), (pairs, 3))]
+        rows = [own.transpose(1, 0, 2), pairs.transpose(2, 0, 1, 3, 4)]
         table = [x.reshape(classes, -1) for x in rows] + [np.zeros((classes, 1))]
         return np.concatenate(table, axis=1)[:, _places(units, orders)]
 
@@ -371,4 +370,7 @@ class _Fields:
 
 def _diagonal(values: np.ndarray) -> np.ndarray:
     """Return matrices with these diagonals."""
-    return values[..., None] * np.eye(values.shape[-1])
+    size = values.shape[-1]
+    found = np.zeros((*values.shape[:-1], size**2))
+    found[..., :: size + 1] = values
+    return found.reshape(*values.shape, size)

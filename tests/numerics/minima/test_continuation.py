@@ -53,8 +53,8 @@ class Land:
     def refine(self, s, at, tol):
         return False
 
-    def follow(self, s, near):
-        return self.spot(near.dip, s)
+    def follow(self, s, known):
+        return self.spot(known[max(known)].dip, s)
 
     def settle(self, s, start):
         heir = self.below.get(start.dip)
