@@ -8,13 +8,14 @@ O(1). The table is printed from the model's norms and from the windows' powers.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import sympy as sp
 
 from ..limit import Limit, Phase
 from ..models.model import D, Model, norm
+from ..naming.by_feature import OWN, J, K, in_norms, mean_norm, norms
 from ..phases.denoiser import HALF
 from ..phases.loss import gain
 from ..symbols.latex import plain_prose, typed
@@ -47,6 +48,43 @@ def definitions(limit: Limit, systems: Iterable[System]) -> list[Definition]:
         Definition(x, value, words, tuple(found[key]))
         for key, (x, value, words) in order.items()
     ]
+
+
+def of_each_feature(found: list[Definition], model: Model) -> list[Definition]:
+    """Return definitions of several features written once, for features `j` and `k`."""
+    sizes = norms(model)
+    if not sizes:
+        return found
+    alike: dict[sp.Symbol, list[tuple[Definition, Definition]]] = {}
+    for old in found:
+        new = _with_letters(old, sizes)
+        alike.setdefault(new.symbol, []).append((old, new))
+    rows: list[Definition] = []
+    for pairs in alike.values():
+        news = [new for _, new in pairs]
+        if len({(x.value, x.meaning) for x in news}) > 1:
+            rows += [old for old, _ in pairs]
+            continue
+        where = dict.fromkeys(phase for x in news for phase in x.phases)
+        rows.append(replace(news[0], phases=tuple(where)))
+    return rows
+
+
+def _with_letters(row: Definition, sizes: Mapping[str, sp.Expr]) -> Definition:
+    r"""Return a definition with $|\mu|$, and letters for features and for a class."""
+    base, numbers = _parsed(str(row.symbol))
+    order = list(dict.fromkeys(map(str, numbers))) if base in OWN else []
+    letters = dict(zip(order, (J, K), strict=False))
+
+    def named(x: sp.Symbol) -> sp.Symbol:
+        name = re.sub(r"_(\d+)", lambda m: f"_{letters.get(m[1], m[1])}", str(x))
+        return sp.Symbol(re.sub(r"_[pm]{2,}$", "_y", name), **x.assumptions0)
+
+    value = row.value
+    if value is not None:
+        value = in_norms(value, sizes)
+        value = value.xreplace({x: named(x) for x in value.free_symbols})
+    return replace(row, symbol=named(row.symbol), value=value)
 
 
 def facts_of(phase: Phase) -> dict[str, dict[str, str]]:
@@ -95,6 +133,8 @@ def _defined(x: sp.Symbol, model: Model, phase: Phase) -> tuple[sp.Expr | None, 
         count = sp.Symbol(f"n{str(x).removeprefix(base)}", positive=True)
         size = sp.sqrt(D) * D**phase.window.alpha_size * sp.sqrt(count)
         return _dot("z", "X") / size, words
+    if str(x) in ("a", "e"):
+        words += ", times its sign"
     rule = _RULES.get(base)
     if rule is None or (base in ("omega", "r", "v") and not phase.features):
         return (_hat(model, phase) if base == "c_hat" else None), words
@@ -107,8 +147,10 @@ def _defined(x: sp.Symbol, model: Model, phase: Phase) -> tuple[sp.Expr | None, 
         "mu": norm(model.target.features[k - 1]),
         "d": sp.sqrt(D),
     }
-    noise = D**phase.window.alpha_size
-    return rule(sizes, noise, number, other), words
+    if number == "_j":
+        sizes |= {"u": mean_norm(J), "mu": mean_norm(J)}
+    value = rule(sizes, D**phase.window.alpha_size, number, other)
+    return (sp.Symbol(f"S{number}") * value if str(x) in ("a", "e") else value), words
 
 
 def _of_modes(name: str, phase: Phase) -> tuple[sp.Expr | None, str]:
@@ -163,9 +205,9 @@ _MEANING = {
     "q": "squared norm of `u`",
     "r": "squared norm of `w`",
     "v": "overlap of `u` with `w`",
-    "a": "overlap of `u` with the noise `z` of a sample (of its class)",
-    "zeta": "overlap of `w` with the noise `z` of a sample (of its class)",
-    "e": "overlap of `u` with a frozen noise draw `x0`, times its sign",
+    "a": "overlap of `u` with the noise `z` of a sample",
+    "zeta": "overlap of `w` with the noise `z` of a sample",
+    "e": "overlap of `u` with a frozen noise draw `x0`",
     "nu": "projection of the sample on a mean, in units of the noise",
     "M": "projection of the sample on a mean, in units of the mean",
     "c_hat": "skip strength in the window",
@@ -179,6 +221,8 @@ _MEANING = {
     "V": "variance of a coordinate orthogonal to the means",
 }
 _OF_TWO = {
+    "m": "overlap of `u` with the mean of another feature",
+    "omega": "overlap of `w` with the mean of another feature",
     "q": "overlap of two `u`",
     "r": "overlap of two `w`",
     "Gamma": "covariance of two `Y` at the start",

@@ -15,7 +15,8 @@ import sympy as sp
 
 from ..limit import Limit, Phase
 from ..models.classes import has_patterns
-from ..models.model import TAU, D, Interpolant, Model, Target, norm, suffix
+from ..models.model import TAU, D, Feature, Interpolant, Model, Target, norm, suffix
+from ..naming.by_feature import Row, norms
 from ..naming.general import (
     ALPHA,
     BETA,
@@ -35,8 +36,8 @@ from ..symbols.system import Equation, System
 from ..windows.dilation import Segment, T
 from ..windows.search import Window, power_law
 from .blocks import Piece, display, head, item, joined, sentence, spans
-from .definitions import Definition, definitions
-from .equations import indexed_blocks, system_blocks, told
+from .definitions import Definition, definitions, of_each_feature
+from .equations import defined_once, indexed_blocks, system_blocks, told
 from .markdown import markdown
 from .tex import fragment, tex
 from .text import text
@@ -144,19 +145,21 @@ def _setting(model: Model) -> list[Piece]:
 def target(record: Target) -> list[Piece]:
     """The target: a sum over features, and the norms of their means."""
     several = len(record.features) > 1
-    found = [
-        sentence(
-            "The target is `x1 = sum_j S_j mu_j + sigma z` with independent signs, "
-            "`P(S_j = +1) = p_j`, orthogonal means `mu_j` and `z ~ N(0, I)`, where"
-            if several
-            else "The target is `x1 = S mu + sigma z` with a sign `S`, "
-            "`P(S = +1) = p`, a mean `mu` and `z ~ N(0, I)`, where"
-        )
-    ]
-    for j, feature in enumerate(record.features, 1):
-        index = f"_{j}" if several else ""
-        found.append(display(f"|mu{index}|^2", norm(feature) ** 2))
-    return found
+    said = (
+        "The target is `x1 = sum_j S_j mu_j + sigma z` with independent signs, "
+        "`P(S_j = +1) = p_j`, orthogonal means `mu_j` and `z ~ N(0, I)`. A formula in "
+        "`j` holds for each feature (of a window), one in `j` and `k` for each two. "
+        "The means have"
+        if several
+        else "The target is `x1 = S mu + sigma z` with a sign `S`, "
+        "`P(S = +1) = p`, a mean `mu` and `z ~ N(0, I)`, where"
+    )
+    sizes = {f"_{j}" if several else "": norm(x) ** 2 for j, x in _numbered(record)}
+    return [sentence(said), *(display(f"|mu{j}|^2", x) for j, x in sizes.items())]
+
+
+def _numbered(record: Target) -> list[tuple[int, Feature]]:
+    return list(enumerate(record.features, 1))
 
 
 def interpolant(record: Interpolant) -> list[Piece]:
@@ -189,14 +192,19 @@ def autoencoder(model: Model) -> list[Piece]:
 
 
 def _over(model: Model) -> str:
-    samples = model.data.samples
-    return "summed over the samples" if samples else "averaged over the target"
+    if not model.data.samples:
+        return "averaged over the target"
+    draws = " and their noise draws" if model.data.frozen_noise else ""
+    return f"a sum over the samples{draws}"
 
 
 def _loss(model: Model) -> Piece:
+    if not model.data.samples:
+        return display("loss", "E|x1 - f(x)|^2", "L1")
     scale = "alpha^2 " if model.interpolant.explodes else ""
-    ridges = f" + ridge_u |u|^2 + ridge_w {scale}|w|^2" if model.data.samples else ""
-    return display("loss", f"E|x1 - f(x)|^2{ridges}", "L1")
+    error = "|x1 - f(x)|^2" if model.data.frozen_noise else "E|x1 - f(x)|^2"
+    ridges = f"ridge_u |u|^2 + ridge_w {scale}|w|^2"
+    return display("loss", f"sum_i {error} + {ridges}", "L1")
 
 
 def _bayes(model: Model, several: bool) -> list[Piece]:
@@ -210,9 +218,9 @@ def _bayes(model: Model, several: bool) -> list[Piece]:
         ),
         display(DELTA_LETTER, bayes.delta),
     ]
-    for i, feature in enumerate(model.target.features, 1):
-        name = sp.Symbol(f"h{suffix(model, i)}", real=True)
-        found.append(display(name, feature.log_odds))
+    every, sizes = _numbered(model.target), norms(model)
+    names = {i: sp.Symbol(f"h{suffix(model, i)}", real=True) for i, _ in every}
+    found += defined_once([Row(names[i], x.log_odds) for i, x in every], sizes)
     posterior = f"mu{j} tanh(k{j} nu{j} + h{j})"
     posterior = f"sum_j {posterior}" if several else posterior
     found += [
@@ -223,9 +231,9 @@ def _bayes(model: Model, several: bool) -> list[Piece]:
         display("E[x1|x]", f"c x + (1 - c beta) {posterior}", "D1"),
         display("c", bayes.skip.subs(bayes.delta, DELTA_LETTER)),
     ]
-    for i, _ in enumerate(model.target.features, 1):
-        slope = bayes.slope(i).subs(bayes.delta, DELTA_LETTER)
-        found.append(display(f"k_{i}" if several else "k", slope))
+    slopes = {i: bayes.slope(i).subs(bayes.delta, DELTA_LETTER) for i, _ in every}
+    names = {i: sp.Symbol(f"k_{i}" if several else "k") for i, _ in every}
+    found += defined_once([Row(names[i], slopes[i]) for i, _ in every], sizes)
     return found + _velocity(model)
 
 
@@ -251,9 +259,12 @@ def _data(model: Model) -> str:
     if has_patterns(model):
         return (
             "`n` samples, counted by the signs of their features (`n_pm` of them have "
-            f"the signs + and -), with {noise}"
+            f"the signs `+` and `-`), with {noise}"
         )
-    return f"`n` samples, `n_plus` of them in the + mode, with {noise}"
+    return (
+        "`n` samples, `n_plus` of them in the `+` mode and `n_minus = n - n_plus` in "
+        f"the `-` mode, with {noise}"
+    )
 
 
 def _rules(model: Model) -> list[Piece]:
@@ -275,9 +286,9 @@ def _rules(model: Model) -> list[Piece]:
             "Vectors that descend a loss of their overlaps, with rate `d/2`, move the "
             "Gram matrix `Q` by"
         ),
-        display("Q'", "-(P Q + Q P^T)/2", "G5"),
+        display("Q'", "-(Pi Q + Q Pi^T)/2", "G5"),
         sentence(
-            "where `P_ij` is the slope of the loss in `Q_ij`, twice that for `i = j`, "
+            "where `Pi_ij` is the slope of the loss in `Q_ij`, twice that for `i = j`, "
             "in the rows of what is trained, and zero in those of the data."
         ),
     ]
@@ -331,6 +342,8 @@ def window_text(phase: Phase) -> str:
         else f"`{window.variable} ~ d^(-{window.exponent})`"
     )
     subjects = list(phase.subjects)
+    if phase.groups is None and len(phase.model.target.features) == 1:
+        subjects = ["the sign `S`"] * len(subjects)
     if len(subjects) > 1 and all(x.startswith("feature ") for x in subjects):
         numbers = [x.removeprefix("feature ") for x in subjects]
         subjects = [f"features {joined(numbers)}"]
@@ -363,14 +376,15 @@ def _dilation(limit: Limit) -> list[Piece]:
 
 
 def _in_t(segment: Segment, i: int, phases: int) -> sp.Expr:
-    return segment.tau(phases * T - i)
+    return segment.shown(phases * T - i)
 
 
 def _table(limit: Limit, systems: tuple[System, ...]) -> list[Piece]:
     """The overlaps of the equations below, defined for this model."""
+    found = of_each_feature(definitions(limit, systems), limit.model)
     several = len(limit.phases) > 1
     rows = [("quantity", "definition", "what it is", *(("phase",) if several else ()))]
-    for alike, names in _alike(definitions(limit, systems)):
+    for alike, names in _alike(found):
         value, meaning, phases = alike
         shown = f"`{typed(value)}`" if value is not None else ""
         where = (", ".join(phases),) if several else ()

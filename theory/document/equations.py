@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 
 import sympy as sp
 
 from ..models.model import Model
 from ..modes.posterior import NORMALS
+from ..naming.by_feature import Row, by_feature, norms
 from ..naming.every_feature import EveryFeature, every_feature
 from ..naming.fields import MARK, alone_of, grouped
 from ..naming.general import Lettering
@@ -19,6 +21,9 @@ from ..symbols.gaussian import G2, G
 from ..symbols.indexed import DIRECTION
 from ..symbols.system import Equation, Step, System
 from .blocks import Piece, display, head, item, joined, sentence, spans
+
+Sizes = Mapping[str, sp.Expr]
+"""Norms of the means of several features, by their numbers."""
 
 
 def system_blocks(
@@ -38,8 +43,9 @@ def system_blocks(
     told_before = set() if letters is None else letters.put_in(sheet)
     if whole := every_feature(sheet, own):
         return [heading, *_of_features(whole, own)]
-    defined = _definitions(sheet, told_before)
-    return [heading, *defined, *_formulas(sheet, own, defined)]
+    sizes = norms(model)
+    defined = _definitions(sheet, told_before, sizes)
+    return [heading, *defined, *_formulas(sheet, own, defined, sizes)]
 
 
 def _of_features(whole: EveryFeature, own: System) -> list[Piece]:
@@ -47,12 +53,12 @@ def _of_features(whole: EveryFeature, own: System) -> list[Piece]:
     every = [eq.label for eq in own.equations]
     found = [
         sentence(
-            "For the features `j`, `k = 1, ..., K` of this window, write the Gaussian "
-            "field, with `g` a standard normal of its own in each and `y_k` the label "
-            "(the signs of a sample, with their weights; `E` averages over both), as"
+            "For the features `j`, `k`, `l` of this window, over which sums are, write "
+            "the Gaussian field, with `g` a standard normal, another in each field, "
+            "and `y_k` the signs of a sample (`E` averages over all of these), as"
         ),
         display("H_j", whole.field),
-        sentence("jointly Gaussian, with"),
+        sentence(PAIRS),
         display("Cov(H_j, H_k)", sp.Symbol("r_j_k")),
         sentence(
             "For `k = j` an overlap is that of one feature, as `m_j`; `q` and `r` are "
@@ -80,17 +86,19 @@ def indexed_blocks(
     if any(value.has(NORMALS[DIRECTION]) for value in sheet.names.values()):
         about = "Write, for a sample of mode `i` and with `g` standard normals,"
     written = [sentence(about), *names] if names else []
-    return [head(title, level), *written, *_formulas(sheet, system, written)]
+    return [head(title, level), *written, *_formulas(sheet, system, written, {})]
 
 
-def _formulas(sheet: Sheet, own: System, defined: list[Piece]) -> list[Piece]:
+def _formulas(
+    sheet: Sheet, own: System, defined: list[Piece], sizes: Sizes
+) -> list[Piece]:
     """The steps and the equations, which are told from definitions before them."""
     at_once = defined and own.kind == "closed" and not own.steps
     return [
         *([sentence("With these,")] if at_once else _steps(sheet, own)),
-        *_equations(sheet, own),
-        *_branches(sheet, own),
-        *_solution(sheet, own),
+        *_equations(sheet, own, sizes),
+        *_branches(sheet, own, sizes),
+        *_solution(sheet, own, sizes),
     ]
 
 
@@ -112,54 +120,65 @@ def told(steps: tuple[Step, ...]) -> list[Piece]:
 # ------------------------------------------------------------------------- definitions
 
 
-def _definitions(sheet: Sheet, told_before: set[sp.Symbol]) -> list[Piece]:
+def _definitions(
+    sheet: Sheet, told_before: set[sp.Symbol], sizes: Sizes
+) -> list[Piece]:
     found: list[Piece] = []
-    fields = _fields(sheet)
+    fields = _fields(sheet, sizes)
     if fields:
         found.append(sentence(_fields_text(sheet)))
         found += fields
     names = [x for x in sheet.names if str(x) != "Delta" and x not in told_before]
     if names:
         found.append(sentence("Write also" if fields else "Write"))
-        found += [display(x, sheet.names[x]) for x in names]
+        found += defined_once([Row(x, sheet.names[x]) for x in names], sizes)
     return found
+
+
+def defined_once(rows: list[Row], sizes: Sizes) -> list[Piece]:
+    """Return definitions, one for all features where they are alike."""
+    return [display(row.lhs, row.rhs) for row in by_feature(rows, sizes)]
 
 
 def _fields_text(sheet: Sheet) -> str:
     alone = alone_of(sheet.fields)
     shown = {x: e for x, e in sheet.fields.items() if x not in alone}
-    normal = "`g` a standard normal" + (" of its own in each" if alone else "")
+    normal = "`g` a standard normal" + (", another in each field," if alone else "")
     if any(G2 in value.free_symbols for value in shown.values()):
         normal = "`g` and `g2` standard normals"
     fields = "fields" if len(grouped(shown)) > 1 else "field"
     if sheet.labelled:
         label = "`y = +-1` the label (the sign of the mode, with its weight"
         if sheet.signs:
-            names = joined([f"`{y}`" for y in sheet.signs])
-            label = f"{names} the label (the signs of a sample, with their weights"
+            seen = set().union(*(e.free_symbols for e in shown.values()))
+            names = joined([f"`{y}`" for y in sheet.signs if y in seen])
+            label = f"{names} the signs of a sample (with their weights"
         return (
             f"Write the Gaussian {fields}, with {normal} and {label}; `E` averages "
             "over both), as"
         )
     most = max(map(len, grouped(shown)))
-    label = {1: "", 2: " and `y` the class of a sample, `y = +-1`"}.get(
-        most, " and `y = (y_1, y_2, ...)` the class of a sample, its signs"
-    )
+    label = {
+        1: "",
+        2: " and `y` the class of a sample, `y = +-1`",
+        4: " and `y = (y_1, y_2)` the class of a sample, its signs",
+    }.get(most, " and `y = (y_1, y_2, ...)` the class of a sample, its signs")
     return f"Write the Gaussian {fields}, with {normal}{label}, as"
 
 
-def _fields(sheet: Sheet) -> list[Piece]:
+def _fields(sheet: Sheet, sizes: Sizes) -> list[Piece]:
     """Return the fields, a family in one formula where its members are alike."""
-    found, alone = [], alone_of(sheet.fields)
+    rows: list[Row] = []
+    alone = alone_of(sheet.fields)
     shown = {x: e for x, e in sheet.fields.items() if x not in alone}
     for group in grouped(shown):
         whole = _family(group, sheet)
-        if whole is not None:
-            found.append(whole)
-        else:
-            found += [display(x, sheet.fields[x]) for x in group]
-    pairs = _covariances(sheet, alone)
-    return found + ([sentence("jointly Gaussian, with"), *pairs] if pairs else [])
+        rows += [Row(x, sheet.fields[x]) for x in group] if whole is None else [whole]
+    found, pairs = defined_once(rows, sizes), _covariances(sheet, alone)
+    return found + ([sentence(PAIRS), *pairs] if pairs else [])
+
+
+PAIRS = "jointly Gaussian given the signs, with"
 
 
 def _covariances(sheet: Sheet, alone: dict[sp.Symbol, sp.Symbol]) -> list[Piece]:
@@ -178,7 +197,7 @@ def _mark(x: sp.Symbol) -> str:
     return str(x).rsplit("_", 1)[-1]
 
 
-def _family(group: list[sp.Symbol], sheet: Sheet) -> Piece | None:
+def _family(group: list[sp.Symbol], sheet: Sheet) -> Row | None:
     by_mark = {_mark(x): sp.expand(sheet.fields[x]) for x in group}
     classes = all(m in ("plus", "minus") or not set(m) - set("pm") for m in by_mark)
     if len(group) < 2 or not classes:
@@ -189,7 +208,7 @@ def _family(group: list[sp.Symbol], sheet: Sheet) -> Piece | None:
         return None
     stem = str(group[0]).removesuffix(f"_{_mark(group[0])}")
     name = stem if sheet.labelled else f"{stem}_either"
-    return display(sp.Symbol(name, real=True), whole)
+    return Row(sp.Symbol(name, real=True), whole)
 
 
 # ------------------------------------------------------------------------------- steps
@@ -237,69 +256,88 @@ def _step(step: Step, i: int, sheet: Sheet) -> list[Piece]:
 # --------------------------------------------------------------------------- equations
 
 
-def _equations(sheet: Sheet, own: System) -> list[Piece]:
+def _equations(sheet: Sheet, own: System, sizes: Sizes) -> list[Piece]:
     if own.kind == "stationary":
-        return _stationarity(sheet, own)
+        return _stationarity(sheet, own, sizes)
     flow = own.kind == "flow"
     found = (
         [sentence(f"The flow, a dot for the derivative in `{own.time}`:")]
         if flow
         else []
     )
-    found += _printed(sheet, "equation", own.equations, "'" if flow else "")
+    found += _printed(sheet, "equation", own.equations, sizes, "'" if flow else "")
     if own.observables:
         found.append(sentence("and with it"))
-    return found + _printed(sheet, "observable", own.observables)
+    return found + _printed(sheet, "observable", own.observables, sizes)
 
 
 def _printed(
-    sheet: Sheet, kind: str, equations: tuple[Equation, ...], dot: str = ""
+    sheet: Sheet,
+    kind: str,
+    equations: tuple[Equation, ...],
+    sizes: Sizes,
+    dot: str = "",
 ) -> list[Piece]:
     """Return formulas; what is zero, or not determined, is told in a sentence."""
-    rows = [(eq, sheet.rows[kind, i]) for i, eq in enumerate(equations)]
-    rows, alike = (rows, []) if dot else _first_of_each(rows)
-    zero = [] if dot else [eq for eq, rhs in rows if rhs == 0]
-    free = [eq for eq, rhs in rows if rhs is sp.nan]
-    found = [
-        display(f"{eq.lhs}{dot}" if dot else eq.lhs, rhs, eq.label)
-        for eq, rhs in rows
-        if eq not in zero and eq not in free
+    every = [
+        Row(eq.lhs, sheet.rows[kind, i], eq.label) for i, eq in enumerate(equations)
     ]
+    rows = by_feature(every, sizes)
+    rows, alike = (rows, []) if dot else _first_of_each(rows)
+    zero = [] if dot else [row for row in rows if row.rhs == 0]
+    free = [row for row in rows if row.rhs is sp.nan]
+    shown = [row for row in rows if row not in zero and row not in free]
+    found = [
+        display(f"{row.lhs}{dot}" if dot else row.lhs, row.rhs, row.label)
+        for row in shown
+    ]
+    found += _of_others(shown)
     for first, others in alike:
-        names = joined([f"`{eq.lhs}`" for eq in others])
-        labels = spans([eq.label for eq in others])
-        found.append(sentence(f"{names} are equal to `{first.lhs}`: {labels}."))
+        found.append(_told_of(others, "is", "are", f"equal to `{first.lhs}`"))
     if zero:
-        names = joined([f"`{eq.lhs}`" for eq in zero])
-        verb = "vanish" if len(zero) > 1 else "vanishes"
-        found.append(sentence(f"{names} {verb}: {spans([eq.label for eq in zero])}."))
+        found.append(_told_of(zero, "vanishes", "vanish"))
     if free:
-        names = joined([f"`{eq.lhs}`" for eq in free])
-        verb = "are" if len(free) > 1 else "is"
-        found.append(
-            sentence(
-                f"{names} {verb} not determined: {spans([e.label for e in free])}."
-            )
-        )
+        found.append(_told_of(free, "is", "are", "not determined"))
     return found
 
 
-Row = tuple[Equation, sp.Expr]
+def _told_of(rows: list[Row], one: str, many: str, rest: str = "") -> Piece:
+    """Return a sentence that says the same of several quantities."""
+    names = joined([f"`{row.lhs}`" for row in rows])
+    verb = " ".join(filter(None, (many if len(rows) > 1 else one, rest)))
+    labels = sorted((x for row in rows for x in row.labels), key=_place)
+    return sentence(f"{names} {verb}: {spans(labels)}.")
 
 
-def _first_of_each(
-    rows: list[Row],
-) -> tuple[list[Row], list[tuple[Equation, list[Equation]]]]:
+def _place(label: str) -> list[int]:
+    return [int(x) for x in label[1:].split(".")]
+
+
+def _of_others(rows: list[Row]) -> list[Piece]:
+    """Say which labels formulas in `j` have for the features after the first."""
+    labels: dict[str, list[str]] = {}
+    for number, label in (x for row in rows for x in row.others):
+        labels.setdefault(number, []).append(label)
+    if not labels:
+        return []
+    (first, own), *rest = labels.items()
+    verb = "these are" if len(own) > 1 else "this is"
+    said = [f"For `j = {first}` {verb} {spans(own)}"]
+    said += [f"for `j = {number}` {spans(x)}" for number, x in rest]
+    return [sentence(f"{joined(said)}.")]
+
+
+def _first_of_each(rows: list[Row]) -> tuple[list[Row], list[tuple[Row, list[Row]]]]:
     """Return one row of those with one formula, and which rows are like it."""
-    groups: dict[sp.Expr, list[Equation]] = {}
-    for eq, rhs in rows:
-        groups.setdefault(rhs, []).append(eq)
+    groups: dict[sp.Expr, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.rhs, []).append(row)
     many = {e: x for e, x in groups.items() if len(x) > 2 and not e.is_Atom}
-    kept = [(eq, e) for eq, e in rows if e not in many or eq is many[e][0]]
+    kept = [x for x in rows if x.rhs not in many or x is many[x.rhs][0]]
     return kept, [(x[0], x[1:]) for x in many.values()]
 
 
-def _stationarity(sheet: Sheet, own: System) -> list[Piece]:
+def _stationarity(sheet: Sheet, own: System, sizes: Sizes) -> list[Piece]:
     unknown = joined([f"`{eq.lhs}`" for eq in own.equations])
     found = [
         sentence(f"What is left, {unknown}, minimises"),
@@ -307,7 +345,7 @@ def _stationarity(sheet: Sheet, own: System) -> list[Piece]:
         *_slopes(own),
     ]
     found.append(sentence("The other overlaps follow:"))
-    return found + _printed(sheet, "observable", own.observables)
+    return found + _printed(sheet, "observable", own.observables, sizes)
 
 
 MANY = 6  # slopes of a minimum from which on they are told, not printed one by one
@@ -322,18 +360,19 @@ def _slopes(own: System) -> list[Piece]:
     return [sentence(f"{start} its slope in each of them vanishes: {which}.")]
 
 
-def _branches(sheet: Sheet, own: System) -> list[Piece]:
+def _branches(sheet: Sheet, own: System, sizes: Sizes) -> list[Piece]:
     found: list[Piece] = []
     for i, branch in enumerate(own.branches):
         found.append(
             sentence(f"A closed minimum competes, in which the unit is {branch.name}:")
         )
         found.append(display(f"J_{branch.name}", sheet.rows["branch objective", i]))
-        found += _printed(sheet, f"branch {i}", branch.equations)
+        found += _printed(sheet, f"branch {i}", branch.equations, sizes)
     return found
 
 
-def _solution(sheet: Sheet, own: System) -> list[Piece]:
+def _solution(sheet: Sheet, own: System, sizes: Sizes) -> list[Piece]:
     if not own.solution:
         return []
-    return [sentence("In closed form,"), *_printed(sheet, "solution", own.solution)]
+    rows = _printed(sheet, "solution", own.solution, sizes)
+    return [sentence("In closed form,"), *rows]

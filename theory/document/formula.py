@@ -16,6 +16,7 @@ LETTERS = {
     "varepsilon": "ε", "epsilon": "ϵ", "zeta": "ζ", "eta": "η", "kappa": "κ",
     "lambda": "λ", "Lambda": "Λ", "mu": "μ", "nu": "ν", "rho": "ρ", "sigma": "σ",
     "tau": "τ", "xi": "ξ", "varphi": "φ", "phi": "ϕ", "Phi": "Φ", "psi": "ψ", "pi": "π",
+    "Pi": "Π",
     "omega": "ω", "Gamma": "Γ", "theta": "θ", "ell": "ℓ", "infty": "∞", "chi": "χ",
 }  # fmt: skip
 SIGNS = {
@@ -32,11 +33,13 @@ FONTS = {"mathbb", "mathcal", "mathrm", "text", "operatorname", "rm", "mathbf"}
 ACCENTS = {"dot": "˙", "hat": "^", "bar": "¯", "tilde": "~", "ddot": "¨"}
 DOUBLE = {"E": "𝔼", "P": "ℙ", "R": "ℝ"}
 SCRIPT = {"L": "ℒ"}
-SIZES = ("left", "right", "bigl", "bigr", "Bigl", "Bigr", "big", "displaystyle")
-OPENING, CLOSING = ("left", "bigl", "Bigl"), ("right", "bigr", "Bigr")
+BRACKETS = ("big", "Big", "bigg", "Bigg")
+OPENING = ("left", *(f"{x}l" for x in BRACKETS))
+CLOSING = ("right", *(f"{x}r" for x in BRACKETS))
+SIZES = (*OPENING, *CLOSING, "big", "displaystyle")
 FENCES = ("open", "close", "fence")
 SPACES = {"\u2009": 0.17, "\u2003": 1, "\u2005": 0.25, " ": 0.25}
-CAPITALS = "ΔΛΦΓ"
+CAPITALS = "ΔΛΦΓΠ"
 TALL = ("frac", "big", "sqrt")
 """Kinds that brackets stretch to; around letters with indices they are plain."""
 RELATIONS = "=<>≤≥∼→("

@@ -15,18 +15,24 @@ from .formula import width
 
 @dataclass(frozen=True)
 class Style:
-    """How a form writes an expression, how wide that is, and how it opens a bracket."""
+    """How a form writes an expression, how wide that is, and brackets around a text."""
 
     show: Callable[[sp.Basic], str]
     width: Callable[[str], float]
-    opens: str
-    closes: str
+    brackets: Callable[[str], tuple[str, str]]
     times: str
     total: str
 
 
-LATEX = Style(latex, width, r"\bigl(", r"\bigr)", " ", r"\sum_{y} ")
-TEXT = Style(typed_plainly, len, "(", ")", "*", "sum_y ")
+def _sized(inside: str) -> tuple[str, str]:
+    """Return brackets as high as what stands in them, on whatever lines."""
+    heights = (("\\sum", "Bigg"), ("\\frac", "bigg"), ("", "big"))
+    size = next(size for mark, size in heights if mark in inside)
+    return rf"\{size}l(", rf"\{size}r)"
+
+
+LATEX = Style(latex, width, _sized, " ", r"\sum_{y} ")
+TEXT = Style(typed_plainly, len, lambda inside: ("(", ")"), "*", "sum_y ")
 
 
 def in_lines(left: str, right: sp.Basic | str, style: Style, limit: float) -> list[str]:
@@ -74,11 +80,13 @@ def _opened(term: sp.Expr, style: Style, limit: float) -> list[str]:
     if isinstance(wide, ClassSum):
         head += style.total
         wide = wide.args[0]
-    inner = pieces(wide, style, limit - 1)
+    room = 1.0 if wide.is_Add else min(style.width(head), limit / 2)
+    inner = pieces(wide, style, limit - room)
     inner[0] = inner[0].removeprefix("+ ")
     if wide.is_Add:
-        head += style.opens
-        inner[-1] = f"{inner[-1]} {style.closes}"
+        opens, closes = style.brackets("".join(inner))
+        head += opens
+        inner[-1] = f"{inner[-1]} {closes}"
     if style.width(f"{head} {inner[0]}") > limit:
         return [_signed(head.rstrip()), *inner]
     return [_signed(f"{head}{' ' if wide.is_Add else ''}{inner[0]}"), *inner[1:]]
@@ -91,7 +99,7 @@ def _head(factors: list[sp.Expr], style: Style) -> str:
         return "" if rest == 1 else "- "
     shown = style.show(rest)
     if rest.is_Add or isinstance(rest, ClassSum):
-        shown = f"{style.opens}{shown}{style.closes}"
+        shown = shown.join(style.brackets(shown))
     return f"{shown}{style.times}"
 
 

@@ -106,7 +106,7 @@ def dilation_latex(dilation: Dilation) -> str:
         low, high = (latex(sp.Rational(k, count)) for k in (i, i + 1))
         where = rf"{low} \le t \le {high}\ \text{{({segment.name})}}"
         room = WIDE - LATEX.width(where)
-        first, *rest = in_lines(TAU, segment.tau(count * T - i), LATEX, room)
+        first, *rest = in_lines(TAU, segment.shown(count * T - i), LATEX, room)
         rows += [rf"\displaystyle {first} & {where}"]
         rows += [rf"\displaystyle \quad {line}" for line in rest]
     table = " \\\\\n".join(rows)

@@ -84,14 +84,14 @@ def _formula(block: Piece, limit: float) -> list[str]:
 
 def _table(block: Piece) -> list[str]:
     count = len(block.rows[0])
-    widths = [0.29, 0.17] if count > 3 else [0.5]
+    widths = [0.36, 0.17] if count > 3 else [0.5]
     cells = "".join(
         rf">{{\raggedright\arraybackslash}}p{{{x}\linewidth}}" for x in widths
     )
     lines = [rf"\begin{{longtable}}{{@{{}}ll{cells}@{{}}}}"]
     for i, row in enumerate(block.rows):
         lines.append(" & ".join(map(_prose, row)) + r" \\")
-        lines += [r"\hline"] if i == 0 else []
+        lines += [r"\hline\endhead"] if i == 0 else []
     return [*lines, r"\end{longtable}"]
 
 

@@ -21,7 +21,7 @@ from ..symbols.indexed import (
 )
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, System, numbered, said
-from ..windows.search import S_PHASE, Window
+from ..windows.search import S_PHASE, Window, drops_at_once
 from .posterior import (
     DELTA,
     LOADING,
@@ -117,11 +117,13 @@ def bayes_error(model: Model, window: Window, moment: str) -> System:
     over the directions of exponent 0, the only ones whose means are of order d.
     `moment` says where the window is to theirs: ``before`` it nothing is known of the
     mode, ``after`` it all. `mse_jump` is the drop at $\tau = 0^+$ of the undilated
-    error, $\mathbb E|L_k|^2 - |\mathbb E L_k|^2$.
+    error, $\mathbb E|L_k|^2 - |\mathbb E L_k|^2$, or 0 where the first window is not
+    at small $\tau$.
     """
     sigma2, one = model.target.sigma**2, sp.S.One
-    jump = second_moment(one) - mean_square(one)
-    value = {"before": sigma2 + jump, "after": sigma2}.get(moment)
+    spread = second_moment(one) - mean_square(one)
+    jump = spread if drops_at_once(model) else sp.S.Zero
+    value = {"before": sigma2 + spread, "after": sigma2}.get(moment)
     if value is None:
         scales = window_scales(model, window)
         value = sigma2 + second_moment(one) - sharpness(scales, window.alpha, one)

@@ -22,11 +22,15 @@ SYMMETRIC = ("q", "r")
 Mean = tuple[tuple[str, ...], tuple[tuple[int, str], ...]]
 
 
+class FeatureSum(sp.Sum):
+    """The sum over the features of a window, whose limits are not printed."""
+
+
 @dataclass(frozen=True)
 class Quantities:
-    """Overlaps, averages and sums of `size` units, whose indices are letters."""
+    """Overlaps, averages and sums of `units`, whose indices are letters."""
 
-    size: int
+    units: tuple[str, ...]
     beta: sp.Expr
     named: dict[sp.Symbol, sp.Expr] = field(default_factory=dict)
 
@@ -46,7 +50,7 @@ class Quantities:
 
     def total(self, term: Callable[[str], sp.Expr], index: str = L) -> sp.Expr:
         """Return the sum over all features."""
-        return sp.Sum(term(index), (sp.Symbol(index), 1, sp.Symbol("K")))
+        return FeatureSum(term(index), (sp.Symbol(index), 1, len(self.units)))
 
     def name(self, letter: str, index: str, value: sp.Expr) -> sp.Expr:
         """Return the name of a value that several rows have."""
@@ -74,7 +78,7 @@ class Numbered(Quantities):
 
     def total(self, term: Callable[[str], sp.Expr], index: str = L) -> sp.Expr:
         """Return the sum written out."""
-        return sp.Add(*(term(str(i + 1)) for i in range(self.size)))
+        return sp.Add(*map(term, self.units))
 
     def name(self, letter: str, index: str, value: sp.Expr) -> sp.Expr:
         """Return the value."""
@@ -175,13 +179,9 @@ def every_feature(sheet: Sheet, system: System) -> EveryFeature | None:
     Each row of the system is compared with what the indexed rates say of it, in exact
     arithmetic.
     """
-    if (
-        len(sheet.signs) < 2
-        or sp.Symbol("H_1", real=True) not in sheet.fields
-        or system.kind != "flow"
-    ):
-        return None
     numbers = units_of(sheet)
+    if numbers is None or system.kind != "flow":
+        return None
     flow = PairFlow(numbers)
     for i, eq in enumerate(system.equations):
         name, *index = str(eq.lhs).split("_")
@@ -190,8 +190,8 @@ def every_feature(sheet: Sheet, system: System) -> EveryFeature | None:
         said = flow.rate(name, index[0], index[-1])
         if not same_value(said, sheet.plain(sheet.rows["equation", i])):
             return None
-    letters = Quantities(numbers.size, numbers.beta)
-    biased = any(str(x) == "b_1" for x in system.unknowns)
+    letters = Quantities(numbers.units, numbers.beta)
+    biased = symbol(f"b_{numbers.units[0]}") in system.unknowns
     names = {"m": K, "q": K, "omega": K, "r": K} | ({"b": ""} if biased else {})
     flow = PairFlow(letters)
     rates = {letters.of(x, J, *k): flow.rate(x, J, K) for x, k in names.items()}
@@ -203,12 +203,16 @@ def every_feature(sheet: Sheet, system: System) -> EveryFeature | None:
     return EveryFeature(whole, flow.named(), rates)
 
 
-def units_of(sheet: Sheet) -> Numbered:
-    """Return the quantities of the units of a sheet."""
-    field = sp.expand(sheet.fields[sp.Symbol("H_1", real=True)])
-    seen = field.coeff(min(sheet.signs, key=str))
-    beta = seen / symbol("omega_1") / sp.sqrt(symbol("rho_1"))
-    return Numbered(len(sheet.signs), beta, means=_means(sheet))
+def units_of(sheet: Sheet) -> Numbered | None:
+    """Return the quantities of the units of a sheet, if it has several."""
+    fields = {y: sp.Symbol(f"H{str(y)[1:]}", real=True) for y in sheet.signs}
+    mine = [y for y, field in fields.items() if field in sheet.fields]
+    if len(mine) < 2:
+        return None
+    units = tuple(str(y)[2:] for y in mine)
+    seen = sp.expand(sheet.fields[fields[mine[0]]]).coeff(mine[0])
+    beta = seen / symbol(f"omega_{units[0]}") / sp.sqrt(symbol(f"rho_{units[0]}"))
+    return Numbered(units, beta, means=_means(sheet))
 
 
 def same_value(one: sp.Expr, other: sp.Expr) -> bool:

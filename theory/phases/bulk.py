@@ -451,7 +451,7 @@ def frozen(model: Model, window: Window) -> System:
         "With frozen noise the rows `S_ij x0`, with `S_ij` the sign of row `i` in "
         "feature `j`, are orthogonal: `w_j = (chi/sqrt(d)) sum_i S_ij x0`, with any "
         "number `chi`, gives every training row a field `chi S_ij` at ridge cost "
-        "`ridge_w n chi^2/d -> 0`, so the labels are fitted and every unit saturates "
+        "`ridge_w N chi^2/d -> 0`, so the labels are fitted and every unit saturates "
         "on the training rows. The field of a fresh `X` is `O(chi/sqrt(d))`: the "
         "weights are not learned and the biases are undetermined."
     )

@@ -71,7 +71,7 @@ def correction(model: Model, window: Window, learned: System) -> System:
         time=S_PHASE,
         equations=equations,
         parameters=tuple(dict.fromkeys((*learned.parameters, *others, *unknowns))),
-        steps=_steps(moved, rate, unknowns),
+        steps=_steps(moved, rate, unknowns, bool(model.data.samples)),
     ).check()
 
 
@@ -164,15 +164,22 @@ def _zeroth(expr: sp.Expr) -> sp.Expr:
     return to_averages(expr.subs(SMALL, 0))
 
 
+OTHERS = {
+    False: "the skip's share of the loss is of order `1/d`.",
+    True: "the skip's share of the loss is of order `1/d`, and the overlaps of the "
+    "samples' noises with one another, of order `d^(-1/2)`, vanish on average.",
+}
+
+
 def _steps(
-    moved: Window, rate: sp.Expr, unknowns: tuple[sp.Symbol, ...]
+    moved: Window, rate: sp.Expr, unknowns: tuple[sp.Symbol, ...], sampled: bool
 ) -> tuple[Step, ...]:
-    small = sp.Symbol("delta", positive=True)
+    small = symbol("eps")
     shown = {SMALL: small}
     size = f"d^({-rate})"
     found = [
         Step(
-            f"Keep the schedule to first order in `delta = {size}`: in units of their "
+            f"Keep the schedule to first order in `eps = {size}`: in units of their "
             "leading powers,",
             sp.Eq(sp.Symbol("alpha"), moved.alpha.xreplace(shown), evaluate=False),
         ),
@@ -180,17 +187,15 @@ def _steps(
             "and", sp.Eq(sp.Symbol("beta"), moved.beta.xreplace(shown), evaluate=False)
         ),
         Step(
-            "Nothing else enters at this order: the skip's share of the loss is of "
-            "order `1/d`, and the overlaps of the samples' noises with one another, of "
-            "order `d^(-1/2)`, vanish on average. Write `x + delta*x_shift` for an "
-            "overlap with the limit `x`."
+            f"Nothing else enters at this order: {OTHERS[sampled]} The value of an "
+            "overlap is its limit, as `m`, and `eps` times a correction, as `m_shift`."
         ),
     ]
     if unknowns:
         found.append(
             Step(
                 "The minimum moves by linear response: differentiate the stationarity "
-                "equations with respect to `delta` and solve; every overlap follows "
+                "equations with respect to `eps` and solve; every overlap follows "
                 "by the chain rule."
             )
         )

@@ -371,7 +371,7 @@ TESTED = (
     "A solution tests what it has found, by the curvature in the directions that split "
     "a class and by states in which one sample has left its class, and says so."
 )
-UNTESTED = "The curvature in directions that split a class is told with what is found."
+UNTESTED = "A solution says what the curvature is in the directions that split a class."
 LARGE_NOISE = (
     "The noise is of order `sqrt(d)` here, and (L1) weighs `w` for an input in units "
     "of it, by `alpha^2 |w|^2`. What is learned then knows of the schedule "
@@ -400,8 +400,9 @@ def _steps(parts: Stationary) -> list[Step]:
     found = [
         Step(
             "The samples form classes by the signs of their features, `n_pm` of them "
-            "with signs + and -. Insert the window into the loss (L1) and let `d` "
-            "grow. The skip's share is of higher order, so the units see",
+            "with signs `+` and `-`. Insert the window into the loss (L1) and let `d` "
+            "grow. The skip's share is of higher order: per sample and dimension, the "
+            "units see",
             to_averages(total),
             "L2",
         ),
@@ -422,7 +423,8 @@ def _steps_alone(parts: Stationary) -> list[Step]:
     return [
         Step(
             "Insert the window into the loss (L1) and let `d` grow. The skip's share "
-            "of the loss is of higher order, so the hidden unit sees",
+            "of the loss is of higher order: per sample and dimension, the hidden "
+            "unit sees",
             to_averages(parts.total),
             "L2",
         ),
@@ -454,13 +456,13 @@ def _readout_steps(parts: Stationary) -> list[Step]:
 
 
 _WEIGHTS = {
-    True: "The loss sees `w` through the fields alone. With `R_jk` the slopes in the "
-    "overlaps `r` and `C_jy` those in the means of the fields, stationarity reads "
-    "`sum_k R_jk w_k = -sum_y C_jy xbar_y`, and that of the bias `sum_y C_jy = 0`. So "
-    "`w_j = sum_y B_jy xbar_y` with `sum_y B_jy = 0`, that is, for each unit (here the "
-    "first)",
+    True: "The loss sees `w` through the fields alone. With `Pi_jk` its slopes in the "
+    "overlaps `r`, as in (G5), and `C_jy` those in the means of the fields, a minimum "
+    "has `sum_k Pi_jk w_k = -sum_y C_jy xbar_y`, and its bias `sum_y C_jy = 0`. So "
+    "`w_j = sum_y theta_jy xbar_y` with `sum_y theta_jy = 0`, that is, for each unit "
+    "(here the first)",
     False: "The loss sees `w` through its overlaps with the samples and with other "
-    "`w`, so that at a minimum `w_j = sum_y B_jy xbar_y`: any combination of the class "
-    "means, since no bias sets the sum of `B_jy` to zero where there is none, or where "
-    "`u` is tied. For each unit (here the first)",
+    "`w`, so that at a minimum `w_j = sum_y theta_jy xbar_y`: any combination of the "
+    "class means, since no bias sets the sum of `theta_jy` to zero where there is "
+    "none, or where `u` is tied. For each unit (here the first)",
 }

@@ -12,7 +12,7 @@ from ..models.model import D, Feature, Model, named
 from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, System, numbered, said
-from ..windows.search import S_PHASE, Window
+from ..windows.search import S_PHASE, Window, drops_at_once
 from .denoiser import Denoiser, parameters_of, posterior_sharpness
 from .loss import ALPHA, BETA, gain, in_window, window_parameters
 
@@ -78,11 +78,12 @@ def mse(model: Model, window: Window, decided: tuple[int, ...]) -> System:
        \Lambda_j = \rho_j\beta^2/\alpha^2 ; $$
 
     a decided feature has $\Lambda = \infty$. `mse_jump` is the drop at
-    $\tau = 0^+$ of the undilated error, $\sum 4\rho_j p_j(1-p_j)$.
+    $\tau = 0^+$ of the undilated error, $\sum 4\rho_j p_j(1-p_j)$, or 0 where the
+    first window is not at small $\tau$.
     """
     value, jump = model.target.sigma**2, sp.S.Zero
     for j, feature in enumerate(model.target.features, 1):
-        if feature.exponent == 0:
+        if feature.exponent == 0 and drops_at_once(model):
             jump += 4 * feature.rho * feature.p * (1 - feature.p)
         if feature.exponent == 0 and j not in decided:
             snr = feature.rho * window.beta**2 / window.alpha**2

@@ -50,6 +50,11 @@ class Printer(LatexPrinter):
         term = rf"\left({term}\right)" if expr.args[0].is_Add else term
         return rf"\sum_{{y}} {term}"
 
+    def _print_FeatureSum(self, expr: sp.Sum) -> str:
+        term = self._print(expr.args[0])
+        term = rf"\left({term}\right)" if expr.args[0].is_Add else term
+        return rf"\sum_{{{self._print(expr.args[1][0])}}} {term}"
+
     def _print_Mul(self, expr: sp.Mul) -> str:
         sums = [x for x in expr.args if type(x).__name__ == "ClassSum"]
         if len(sums) != 1:
@@ -156,18 +161,21 @@ def left_side(lhs: sp.Basic | str) -> str:
         return latex(lhs)
     if indexed := re.fullmatch(r"(\w+)\[([\w, ]+)\]('?)", lhs):
         name = latex_name(indexed[1])
-        name = rf"\dot{{{name}}}" if indexed[3] else name
+        name = _dotted(name) if indexed[3] else name
         return f"{name}_{{{indexed[2].replace(', ', ' ')}}}"
     if lhs.endswith("'"):
-        name = latex_name(lhs[:-1])
-        if indexed := re.fullmatch(r"(\\?[A-Za-z]+)_\{([\w ]+)\}", name):
-            return rf"\dot{{{indexed[1]}}}_{{{indexed[2]}}}"
-        return rf"\dot{{{name}}}"
+        return _dotted(latex_name(lhs[:-1]))
     if lhs.startswith("dJ/d"):
         return rf"\partial J/\partial {latex_name(lhs[4:])}"
     if re.fullmatch(r"J_[a-z]+", lhs):
         return rf"J_{{\mathrm{{{lhs[2:]}}}}}"
     return latex_name(lhs) if re.fullmatch(r"\w+", lhs) else inline(lhs)
+
+
+def _dotted(name: str) -> str:
+    """A time derivative: the dot stands on the letter, not on its indices."""
+    letter, mark, index = name.partition("_")
+    return rf"\dot{{{letter}}}{mark}{index}"
 
 
 def prose(
@@ -219,6 +227,7 @@ _SIGNS = (
     ("+-", r"\pm"),
     ("~", r"\sim"),
     ("*", r"\,"),
+    ("...", r"\ldots"),
 )
 _MARKED = re.compile(r"(_\d+)+(_[pm]+)?|_[pm]{2,}|_(plus|minus)(_\d+)?")
 """Indices of a feature, of two, of a class of samples by its signs, or of a mode."""
@@ -240,7 +249,10 @@ _TYPED = {
     "softmax": r"\mathrm{softmax}",
 } | {
     x: f"\\{x}"
-    for x in ("sum", "tanh", "log", "mu", "Lambda", "alpha", "beta", "chi", "delta")
+    for x in (
+        *("sum", "tanh", "log", "mu", "Lambda", "alpha", "beta", "chi", "delta"),
+        *("Pi", "theta"),
+    )
 }
 
 
@@ -255,13 +267,13 @@ def _word(match: re.Match[str]) -> str:
     else:
         shown = _TYPED.get(base) or (TABLE[base].latex if base in TABLE else base)
         shown += f"_{{{_index(index)}}}" if index else ""
-    return rf"\dot{{{shown}}}" if match[0] != word else shown
+    return _dotted(shown) if match[0] != word else shown
 
 
 def _index(index: str) -> str:
     """An index as in formulas: ``1_2`` is ``1 2``, and a class ``pm`` has signs."""
     marks = index.split("_")
-    if not all(re.fullmatch(r"\d+|[pm]{2,}|plus|minus", x) for x in marks):
+    if not all(re.fullmatch(r"\d+|[jkly]|[pm]{2,}|plus|minus", x) for x in marks):
         return index
     signs = str.maketrans("pm", "+-")
     return " ".join(_MARKS.get(x) or x.translate(signs) for x in marks)

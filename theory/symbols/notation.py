@@ -29,14 +29,14 @@ TABLE: dict[str, Quantity] = {
     "train_time": Quantity(r"t_{\rm train}", "training time", "O(1)", "positive"),
     # sizes
     "d": Quantity("d", "dimension", "to infinity", "positive"),
-    "eps": Quantity(r"\varepsilon", "d^(-1/2)", "to 0", "positive"),
+    "eps": Quantity(r"\varepsilon", "power of d a limit drops", "to 0", "positive"),
     # the target and the data
     "p": Quantity("p", "P(S = +1), weight of the + mode", "(0, 1)", "positive"),
     "sigma": Quantity(r"\sigma", "spread of a mode", "O(1)", "positive"),
     "rho": Quantity(r"\rho", "|mu|^2 = rho d^(1 - 2 delta)", "O(1)", "positive"),
     "kappa": Quantity(r"\kappa", "scale of a dilated window", "O(1)", "positive"),
     "n": Quantity("n", "number of training samples", "O(1)", "positive"),
-    "n_plus": Quantity("n_+", "samples with s = +1", "O(1)", "positive"),
+    "n_plus": Quantity("n_+", "samples with S = +1", "O(1)", "positive"),
     "noise_draws": Quantity(
         "n_0", "noise draws for each sample and time", "O(1)", "positive"
     ),
@@ -76,8 +76,8 @@ TABLE: dict[str, Quantity] = {
     "a_plus": Quantity("a_+", "u.z/d, z noise of a + sample"),
     "a_minus": Quantity("a_-", "u.z/d, z noise of a - sample"),
     "zeta": Quantity(r"\zeta", "w.z/d, z noise of a sample of a class"),
-    "a": Quantity("a", "s u.z/d, z noise of any sample (saturated)"),
-    "e": Quantity("e", "s u.x0/d, x0 a frozen noise draw"),
+    "a": Quantity("a", "S u.z/d, z noise of any sample (saturated)"),
+    "e": Quantity("e", "S u.x0/d, x0 a frozen noise draw"),
     # the sampled trajectory
     "nu": Quantity(r"\nu", "mu.X/sqrt(d) in a feature window"),
     "g_plus": Quantity("g_+", "sum of z.X/sqrt(d n_+) over + samples"),

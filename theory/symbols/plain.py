@@ -22,6 +22,9 @@ def _ends_in_sum(term: sp.Expr) -> bool:
     return any(type(x).__name__ == "ClassSum" for x in sp.Mul.make_args(term))
 
 
+SUMS = ("ClassSum", "Sum", "FeatureSum")
+
+
 class Plain(StrPrinter):
     """Typed formulas; a sum over classes stands last in its product."""
 
@@ -44,7 +47,7 @@ class Plain(StrPrinter):
         return f"sum_{index} ({shown})" if term.is_Add else f"sum_{index} {shown}"
 
     def _print_Mul(self, expr: sp.Mul) -> str:
-        sums = [x for x in expr.args if type(x).__name__ in ("ClassSum", "Sum")]
+        sums = [x for x in expr.args if type(x).__name__ in SUMS]
         if len(sums) != 1:
             return str(super()._print_Mul(expr))
         index = str(sums[0].args[1][0]) if isinstance(sums[0], sp.Sum) else "y"

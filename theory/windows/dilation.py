@@ -31,6 +31,12 @@ class Segment(Answering):
         """``tau`` at the time `s` in [0, 1] inside the segment."""
         return self.start + (self.stop - self.start) * s
 
+    def shown(self, s: sp.Expr) -> sp.Expr:
+        """The same for print: a layer at the end is counted from its end."""
+        size = self.stop - self.start
+        layer = self.start != 0 and not size.is_Add
+        return self.stop - sp.factor_terms(size * (1 - s)) if layer else self.tau(s)
+
 
 @dataclass(frozen=True)
 class Dilation(Answering):
@@ -108,7 +114,7 @@ class Dilation(Answering):
     def __str__(self) -> str:
         count = len(self.segments)
         return "\n".join(
-            f"tau = {sp.sstr(g.tau(count * T - i))}"
+            f"tau = {sp.sstr(g.shown(count * T - i))}"
             f"   for {sp.Rational(i, count)} <= t <= {sp.Rational(i + 1, count)}"
             f"   ({g.name})"
             for i, g in enumerate(self.segments)

@@ -216,6 +216,11 @@ def _window(
     )
 
 
+def drops_at_once(model: Model) -> bool:
+    r"""Whether the first window is at $\tau \to 0$: without dilation it is a point."""
+    return find_windows(model)[0].end == "0"
+
+
 def leading_rate(model: Model, window: Window) -> sp.Expr:
     """The power of ``1/d`` that bounds what the limit of a window drops.
 

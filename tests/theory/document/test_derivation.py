@@ -179,7 +179,7 @@ def test_latex_compiles(name, tmp_path):
 
 def test_exploding_variance_prints_its_own_windows():
     text = render(derived(Model(two_modes(), VARIANCE_EXPLODING)), "text")
-    assert "feature 1 is decided at tau = O(1)" in text
+    assert "the sign S is decided at tau = O(1)" in text
     assert "the bulk variance is set at 1-tau ~ d^(-1/2)" in text
 
 
