@@ -6,13 +6,14 @@ is known. The starts are scrambled Sobol points, so that the error is a standard
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from ...errors import SolveError
 from ..codegen.kernel import make_kernel
 from ..codegen.parameters import Solver, closed_values, params_of
 from ..codegen.snapshot import SATURATED, Printed, PrintedPhase
@@ -70,7 +71,13 @@ def carried_starts(
     span: tuple[float, float],
     solver: Solver,
 ) -> np.ndarray:
-    """Follow a flow from `starts`, (points, states), over a span of time to its end."""
+    """Follow a flow from `starts`, (points, states), over a span of time to its end.
+
+    Raises
+    ------
+    SolveError
+        The flow stops before its end, or its slopes are not finite there.
+    """
     params = params_of(flow, point)
     if solver.backend == "scipy":
         return _together(flow, starts, inputs, params, span, solver)
@@ -98,8 +105,6 @@ def _together(
     solver: Solver,
 ) -> np.ndarray:
     """Follow all starts with the same steps of SciPy's DOP853, piece by piece."""
-    from scipy.integrate import solve_ivp
-
     kernel = make_kernel(flow, "numpy")
     given = [params[name] for name in kernel.parameters]
     shape = starts.T.shape
@@ -114,9 +119,30 @@ def _together(
             state = list(y.reshape(shape))
             return kernel["rhs"](s, state, at(s), given, *kernel.rule)[0].ravel()
 
-        tight = {"rtol": solver.rtol, "atol": solver.atol}
-        x = solve_ivp(rates, (low, high), x, method="DOP853", **tight).y[:, -1]
+        x = _carried(rates, (low, high), x, solver)
     return x.reshape(shape).T
+
+
+def _carried(
+    rates: Callable[[float, np.ndarray], np.ndarray],
+    span: tuple[float, float],
+    x: np.ndarray,
+    solver: Solver,
+) -> np.ndarray:
+    """Return where SciPy carries `x`; it would never return from nan as a slope."""
+    from scipy.integrate import solve_ivp
+
+    reached, why = span[0], "Its slopes are not finite."
+    if np.isfinite(rates(span[0], x)).all():
+        tight = {"rtol": solver.rtol, "atol": solver.atol}
+        found = solve_ivp(rates, span, x, method="DOP853", **tight)
+        if found.success:
+            return found.y[:, -1]
+        reached, why = found.t[-1], found.message
+    raise SolveError(
+        f"The sampling flow must be followed to s = {span[1]:g}, but stopped at s = "
+        f"{reached:.4g}: {why} Change the ridges slightly, or report the parameters."
+    )
 
 
 def _functions(inputs: Inputs | None, names: tuple[str, ...], piece: int) -> Any:

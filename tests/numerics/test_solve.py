@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import xarray as xr
 from dilaton import Autoencoder, Data, Interpolant, Model, solve
-from dilaton.errors import ModelError
+from dilaton.errors import ModelError, SolveError
 from dilaton.numerics.codegen.parameters import Solver
-from dilaton.numerics.codegen.snapshot import printed_limit
+from dilaton.numerics.codegen.snapshot import printed, printed_limit
 from dilaton.numerics.share import (
     sampled_starts as starts,
     several_features as classshares,
 )
 from dilaton.theory.models.model import TAU, VARIANCE_EXPLODING, D, product, two_modes
+from dilaton.theory.symbols.notation import symbol
+from dilaton.theory.symbols.system import Equation, System
 from scipy.stats import norm
 from sympy import Rational, sqrt
 
@@ -292,6 +294,20 @@ def test_the_metadata_say_what_found_counted_minima_and_their_share(monkeypatch)
     found = solve(limit, s=[1.0], **COMPILED, backend="numba", **values)
     by = json.loads(found.attrs["json"])["solver"]["computed_by"]["weights"]
     assert (asked, by) == (["numba"], {"learned": "scipy", "share": "numba"})
+
+
+@pytest.mark.parametrize(
+    ("start", "why"),
+    [(np.nan, "at s = 0: Its slopes are not finite"), (2.0, r"at s = 0\.5: Required")],
+)
+def test_a_flow_that_stops_is_not_followed_for_ever(start, why):
+    """From 2 the flow dnu/ds = nu^2 is infinite at s = 1/2."""
+    nu, s = symbol("nu"), symbol("s")
+    flow = System("blow-up", "flow", s, (Equation("T1", nu, nu**2),), ())
+    given = printed(flow), np.full((2, 1), start), None, {}, (0.0, 1.0)
+    solver = Solver("scipy", LISTED, LISTED)
+    with np.errstate(all="ignore"), pytest.raises(SolveError, match=why):
+        starts.carried_starts(*given, solver)
 
 
 NUMBA = pytest.param("numba", marks=pytest.mark.slow)
