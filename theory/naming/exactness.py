@@ -7,25 +7,18 @@ that agree at random points to eleven digits are taken for equal.
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from ..symbols.gaussian import Average
 
 POINTS = ((0.37, 0.81), (1.13, -0.59), (0.71, 1.43))
-
-
-def sampled(node: Average) -> sp.Expr:
-    """Return a linear, even functional of the integrand in place of its average."""
-    found = []
-    for point in POINTS:
-        for sign in (1, -1):
-            values = (sign * x for x in point)
-            at = dict(zip(node.variables, values, strict=False))
-            found.append(node.integrand.xreplace(at))
-    return sp.Add(*found)
 
 
 def random_point(symbols: Iterable[sp.Symbol], seed: int) -> dict[sp.Symbol, float]:
@@ -43,13 +36,49 @@ def random_point(symbols: Iterable[sp.Symbol], seed: int) -> dict[sp.Symbol, flo
     return point
 
 
+class _Values(dict[sp.Basic, Any]):
+    """Numbers of expressions, each found once; arrays over `POINTS` in an average."""
+
+    def __init__(self, known: Mapping[sp.Basic, Any]) -> None:
+        super().__init__(known)
+        self._known, self._inside = known, {}
+
+    def __missing__(self, node: sp.Basic) -> Any:
+        self[node] = found = self._found(node)
+        return found
+
+    def _found(self, node: sp.Basic) -> Any:
+        if isinstance(node, Average):
+            inside = self._integrands(node.variables)[node.integrand]
+            return complex(np.broadcast_to(inside, 2 * len(POINTS)).sum())
+        if not node.args:
+            return complex(node)
+        values = [self[x] for x in node.args]
+        if node.is_Add:
+            return sum(values)
+        if node.is_Mul:
+            return math.prod(values)
+        if node.is_Pow:
+            return values[0] ** values[1]
+        return _function(node.func, len(values))(*values)
+
+    def _integrands(self, variables: tuple[sp.Symbol, ...]) -> _Values:
+        if variables not in self._inside:
+            at = np.array([*POINTS, *(-np.array(POINTS))], complex).T
+            known = self._known | dict(zip(variables, at, strict=False))
+            self._inside[variables] = _Values(known)
+        return self._inside[variables]
+
+
+@lru_cache(maxsize=64)
+def _function(kind: type[sp.Function], arguments: int) -> Callable[..., Any]:
+    names = sp.symbols(f"x:{arguments}")
+    return sp.lambdify(names, kind(*names), modules=["scipy", "numpy"])
+
+
 def value_at(expr: sp.Expr, point: Mapping[sp.Symbol, float]) -> complex:
-    """Return the number `expr` is at `point`, averages replaced by `sampled`."""
-    nodes = expr.atoms(Average)
-    plain = expr.xreplace({node: sampled(node) for node in nodes})
-    names = sorted(plain.free_symbols, key=str)
-    function = sp.lambdify(names, plain, modules=["scipy", "numpy"], cse=True)
-    return complex(function(*(complex(point[x]) for x in names)))
+    r"""Return the number `expr` is at `point`, its averages replaced by sums."""
+    return complex(_Values({x: complex(value) for x, value in point.items()})[expr])
 
 
 def fingerprint(expr: sp.Expr) -> complex:
