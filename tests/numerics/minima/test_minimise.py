@@ -26,6 +26,8 @@ LIKE_SCIPY = 3e-5  # BFGS stops where its differences are rounding, over curvatu
 FLAT = 1e-7  # of a central difference with steps of 1e-4: their square times slopes
 ROUNDING = 1e-10  # of a gradient: sums of some hundred terms of order one
 CURVED = 1e-4  # of a second difference with steps of 1e-3, relative
+# what one test alone compiles
+COMPILED, JAX = (pytest.param(x, marks=pytest.mark.slow) for x in ("numba", "jax"))
 
 
 def saturated(n, n_plus, sigma, ridge_u, **_):
@@ -439,7 +441,7 @@ def test_a_tied_network_agrees_with_direct_minimisation(tied):
     assert np.isposinf(found["b"][0, :2]).all()
 
 
-@pytest.mark.parametrize("backend", ["numba", "scipy"])
+@pytest.mark.parametrize("backend", [COMPILED, "scipy"])
 def test_a_bias_on_its_way_to_infinity_does_not_make_a_minimum_flat(tied, backend):
     """Just after the switch rounding moves the bias by .01 and nothing else."""
     row = {"p": 0.8, "sigma": 1.0, "kappa": 3.0, "n": 64.0, "n_plus": 48.0}
@@ -546,10 +548,7 @@ def population(**auto):
     return derive(model).phases[0].learned
 
 
-COMPILED = [pytest.param(x, marks=pytest.mark.slow) for x in ("numba", "jax")]
-
-
-@pytest.mark.parametrize("backend", ["scipy", *COMPILED])
+@pytest.mark.parametrize("backend", ["scipy", COMPILED, JAX])
 def test_a_sign_unit_has_the_threshold_of_the_heavier_mode(backend):
     """It is h/(kappa s), until it is out of sight: the unit saturates near s = 0."""
     p, times = np.array([[0.8], [0.2]]), np.array([0.0, 0.1, 0.75])
@@ -576,9 +575,6 @@ def test_scipy_finds_a_silent_unit_below_the_switch():
     np.testing.assert_allclose(found["omega"][0], [0.0, 1.5], rtol=1e-8)
     assert found["m"][0, 1] == pytest.approx(1.0, rel=1e-8)
     assert found.objective[0, 0] == 1.0
-
-
-COMPILED = pytest.param("numba", marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize("backend", [COMPILED, "scipy"])

@@ -161,8 +161,9 @@ def test_the_judge_has_teeth(limit):
     assert lowest(0.02, row | {"ridge_w": 6e-3}) > height + 1e4 * LOWEST
 
 
-def test_answers_do_not_depend_on_the_times_that_are_asked(limit):
-    columns = drawn(40, seed=7) | {"p": np.full(40, 0.5)}
+@pytest.mark.parametrize("rows", [10, pytest.param(40, marks=pytest.mark.slow)])
+def test_answers_do_not_depend_on_the_times_that_are_asked(limit, rows):
+    columns = drawn(rows, seed=7) | {"p": np.full(rows, 0.5)}
     few = solve_rows(limit, columns, [1.0])
     many = solve_rows(limit, columns, [0.0, 0.003, 0.02, 0.3, 1.0])
     np.testing.assert_array_equal(few["status"], many["status"])
