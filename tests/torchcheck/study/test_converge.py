@@ -31,6 +31,7 @@ from ...oracles import check_row, measured
 
 SPEC = dilaton.default_spec().replace(n=16, n_plus=13, ridge_u=0.1, ridge_w=0.1)
 DIMS = (300, 1000, 3000, 10_000)
+SEEDS = 6
 CRITERION = Criterion(level=1e-3, powers=True, slack=0.0, converged=True)
 CLOSE = 2e-2  # the distance from the limit that is asked for at d = 10^4
 
@@ -104,7 +105,7 @@ def curves():
     }
 
 
-PLAN = Plan(DIMS, 8, tolerance=3e-6, paths=8000, cells=12)
+PLAN = Plan(DIMS, SEEDS, tolerance=3e-6, paths=16_000, cells=12)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_the_table_is_the_statistics_of_the_cells(study, cells, curves):
         assert row["z"] is not None
         assert ("binomial" in row) == (row["quantity"] == "share_plus")
         if "binomial" in row:
-            spread = x.mean() * (1 - x.mean()) / (8 * PLAN.paths)
+            spread = x.mean() * (1 - x.mean()) / (SEEDS * PLAN.paths)
             assert row["binomial"] == pytest.approx(spread**0.5)
 
 
@@ -272,10 +273,28 @@ def only_png(figure, stem):
     stem.with_suffix(".png").write_bytes(plots.rendered(figure, "png"))
 
 
-def test_the_folder_has_what_is_promised(tmp_path, curves, monkeypatch):
-    monkeypatch.setattr("dilaton.show.plots.save", only_png)
-    found = tiny(curves, tmp_path)
-    answer = json.loads((tmp_path / "converge.json").read_text())
+def stop_after_two(jobs):
+    yield from list(jobs)[:2]
+    raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory, curves):
+    """A study that was interrupted after two cells; their files; its end."""
+    out = tmp_path_factory.mktemp("study") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dilaton.show.plots.save", only_png)
+        with pytest.raises(KeyboardInterrupt):
+            tiny(curves, out, progress=stop_after_two)
+        assert not (out / "converge.json").exists()
+        cells = sorted((out / "cells").glob("*/*.npz"))
+        times = {cell: cell.stat().st_mtime_ns for cell in cells}
+        return out, times, tiny(curves, out)
+
+
+def test_the_folder_has_what_is_promised(curves, resumed):
+    out, _, found = resumed
+    answer = json.loads((out / "converge.json").read_text())
     row = {"phase", "s", "quantity", "d", "mean", "stderr", "limit", "z"}
     fit = {"quantity", "phase", "slope", "slope_low", "slope_high", "extrapolated"}
     fit |= {"resolution", "rate"}
@@ -285,38 +304,26 @@ def test_the_folder_has_what_is_promised(tmp_path, curves, monkeypatch):
     assert "resolution" in answer
     assert {"dims", "seeds", "tolerance", "seed"} <= set(answer["plan"])
     for stem in ("overlaps", "convergence"):
-        assert (tmp_path / f"{stem}.png").stat().st_size > 1000
+        assert (out / f"{stem}.png").stat().st_size > 1000
     # another run's folder is refused and left as it is
-    before = (tmp_path / "converge.json").read_bytes()
+    before = (out / "converge.json").read_bytes()
     with pytest.raises(StoreError, match="study with other settings"):
-        converge(
-            SPEC.replace(sigma=1.5), (300, 500, 800), 3, curves=curves, output=tmp_path
-        )
-    assert (tmp_path / "converge.json").read_bytes() == before
+        converge(SPEC.replace(sigma=1.5), (300, 500, 800), 3, curves=curves, output=out)
+    assert (out / "converge.json").read_bytes() == before
 
 
-def test_an_interrupted_study_goes_on(tmp_path, curves, monkeypatch):
+def test_an_interrupted_study_goes_on(curves, resumed, monkeypatch):
     monkeypatch.setattr("dilaton.torchcheck.study.converge.draw_study", lambda *_: None)
-    out = tmp_path / "out"
-
-    def stop_after_two(jobs):
-        yield from list(jobs)[:2]
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        tiny(curves, out, progress=stop_after_two)
-    cells = sorted((out / "cells").glob("*/*.npz"))
-    times = [cell.stat().st_mtime_ns for cell in cells]
-    assert len(cells) == 2
-    assert not (out / "converge.json").exists()
-    whole = tiny(curves, out)
-    assert [cell.stat().st_mtime_ns for cell in cells] == times
+    out, times, whole = resumed
+    assert len(times) == 2
+    assert {cell: cell.stat().st_mtime_ns for cell in times} == times
     fresh = tiny(curves, None)
     assert whole.rows == fresh.rows
     # a damaged file is noticed and redone
-    cells[0].write_bytes(cells[0].read_bytes()[:-100])
+    cell = min(times)
+    cell.write_bytes(cell.read_bytes()[:-100])
     assert tiny(curves, out).rows == fresh.rows
-    assert cells[0].stat().st_mtime_ns > times[0]
+    assert cell.stat().st_mtime_ns > times[cell]
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path, curves):
