@@ -72,7 +72,7 @@ def _share(trained: Trained, grid: Grid, j: int, end: int, seed: int) -> Boundar
         return x @ axis
 
     points = _normals(small.network.width - 1, seed, axis)
-    shares = torch.stack([_beyond(reached, others).mean() for others in points])
+    shares = _beyond(reached, points.flatten(0, 1)).reshape(points.shape[:2]).mean(1)
     error = float(shares.std()) / len(shares) ** 0.5 if len(shares) > 1 else 0.0
     return BoundaryShare(float(shares.mean()), error)
 
@@ -95,17 +95,17 @@ def _reduced(trained: Trained, j: int, end: int) -> Trained:
     return replace(trained, network=small, data=data)
 
 
-def _normals(count: int, seed: int, like: Tensor) -> list[Tensor]:
-    """Replicates of quasi-random normal points, (_POINTS, count) each."""
+def _normals(count: int, seed: int, like: Tensor) -> Tensor:
+    """Replicates of quasi-random normal points, (_REPLICATES, _POINTS, count)."""
     if not count:
-        return [like.new_zeros(1, 0)]
+        return like.new_zeros(1, 1, 0)
     engines = (
         torch.quasirandom.SobolEngine(count, scramble=True, seed=_REPLICATES * seed + i)
         for i in range(_REPLICATES)
     )
     tiny = 2.0**-40
-    uniform = [x.draw(_POINTS, dtype=torch.float64) for x in engines]
-    return [torch.special.ndtri(x.clamp(tiny, 1 - tiny)).to(like) for x in uniform]
+    uniform = torch.stack([x.draw(_POINTS, dtype=torch.float64) for x in engines])
+    return torch.special.ndtri(uniform.clamp(tiny, 1 - tiny)).to(like)
 
 
 def _beyond(reached: Reached, others: Tensor) -> Tensor:
