@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import dilaton
 import numpy as np
+from dilaton.show import plots
 
 TEXT = dilaton.default_spec().text
 POPULATION = TEXT[: TEXT.index("n = 128")] + 'n = "inf"\n'
@@ -95,6 +96,15 @@ def limit_of(name):
 def derived(model):
     """Derive a model once in a test run."""
     return dilaton.derive(model)
+
+
+def only(form):
+    """Return a `plots.save` that writes figures in one form alone."""
+
+    def save(figure, stem):
+        stem.with_suffix(f".{form}").write_bytes(plots.rendered(figure, form))
+
+    return save
 
 
 def gauss(f, half_width=9.0, points=721):

@@ -24,7 +24,7 @@ from dilaton.torchcheck.study.figures import distances
 from dilaton.torchcheck.study.law import decided_laws, histogram
 from scipy.stats import kstest
 
-from ..cases import PRODUCT, THREE_MODES
+from ..cases import PRODUCT, THREE_MODES, only
 from ..oracles import mixture, mixture_share
 
 QUADRATURE = 1e-9  # the report solves at rtol 1e-9
@@ -213,14 +213,10 @@ def written(spec, folder, digits=False):
     """
     effort = Effort(True, 0, "cpu", digits)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "save", only_svg)
+        patch.setattr(plots, "save", only("svg"))
         page_file = report.write_report(spec, folder / "report", effort, force=False)
     record = json.loads((folder / "report" / "run.json").read_text())
     return page_file.read_text(), record
-
-
-def only_svg(figure, stem):
-    stem.with_suffix(".svg").write_bytes(plots.rendered(figure, "svg"))
 
 
 def rows_of(text):

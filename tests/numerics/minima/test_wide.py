@@ -125,7 +125,7 @@ def noisy(rows, seed):
 
 
 def test_the_lowest_minimum_is_found_on_rows_drawn_widely(limit):
-    wrong, status = judged(limit, 12, seed=5)
+    wrong, status = judged(limit, 8, seed=5)
     assert wrong == []
     assert (status != "lost").all()
 

@@ -434,7 +434,7 @@ def test_one_kappa_serves_every_window():
 
 def test_a_flow_that_has_to_be_followed_is_followed_row_by_row(monkeypatch):
     """A sign unit's threshold is h/(kappa s); no reduced flow gives its share."""
-    monkeypatch.setattr(sampled_starts, "POINTS", 256)
+    monkeypatch.setattr(sampled_starts, "POINTS", 128)
     limit = derive(Model(two_modes(), autoencoder=Autoencoder("sign")))
     given = {"p": [0.8, 0.6], "sigma": 1.5, "kappa": 2.0}
     found = solve_rows(limit, given, [0.25, 1.0], backend="scipy")

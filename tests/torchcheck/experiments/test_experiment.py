@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from dilaton.errors import ModelError, StoreError
+from dilaton.show import plots
 from dilaton.torchcheck.experiments import experiment
 from dilaton.torchcheck.experiments.datasets import Mixture, load_digits
 from dilaton.torchcheck.experiments.experiment import (
@@ -36,6 +37,8 @@ from dilaton.torchcheck.experiments.unet import (
 )
 from dilaton.torchcheck.real_data.training_times import TrainingTimes
 from scipy.optimize import isotonic_regression
+
+from ...cases import only
 
 SIGMAS = 5.0
 
@@ -317,12 +320,14 @@ def write_mnist(folder):
 def test_mnist_files_and_the_report_end_to_end(tmp_path, monkeypatch):
     from dilaton.face.windows_report import write_windows_report
 
-    quick = partial(train_classifier, steps=120)
+    quick = partial(train_classifier, steps=60)
     monkeypatch.setattr("dilaton.torchcheck.experiments.unet.train_classifier", quick)
+    monkeypatch.setattr(plots, "save", only("svg"))
     write_mnist(tmp_path / "mnist")
     plan = image_plan("mnist", seeds=(0,), folder=str(tmp_path / "mnist"), quick=True)
+    sizes = SMALL | {"budgets": (10, 20), "verdict_budget": 20, "pilot_steps": 60}
     plan = replace(
-        plan, **SMALL, samples=200, turned=100, turn_steps=5, generated=40, batch=32
+        plan, **sizes, samples=100, turned=60, turn_steps=3, generated=40, batch=32
     )
     plan = replace(plan, arms=("uniform", "window", "posterior:0.75"))
     numbers = write_windows_report([plan], tmp_path / "out")
@@ -337,16 +342,14 @@ def test_mnist_files_and_the_report_end_to_end(tmp_path, monkeypatch):
     assert f"{own['lo']:.3g} to {own['hi']:.3g}" in text
     assert set(numbers["arms"]) == {"window", "posterior:0.75"}
     for name in ("uturn", "window", "samples", "errors"):
-        assert (tmp_path / "out" / "figures" / f"{name}.png").stat().st_size > 1000
+        assert (tmp_path / "out" / "figures" / f"{name}.svg").stat().st_size > 1000
 
 
-def test_several_d_show_their_growth(tmp_path):
+def test_several_d_show_their_growth(tmp_path, monkeypatch):
     from dilaton.face.windows_report import write_windows_report
 
-    plans = [
-        small_mixture(d=d, network="shared", pilot_steps=300, seeds=(0,))
-        for d in (128, 256)
-    ]
+    monkeypatch.setattr(plots, "save", only("svg"))
+    plans = [small_mixture(d=d, network="shared", seeds=(0,)) for d in (128, 256)]
     numbers = write_windows_report(plans, tmp_path / "out")
     assert [row["d"] for row in numbers["growth"]] == [128, 256]
     assert (tmp_path / "out" / "figures" / "growth.svg").exists()
@@ -388,6 +391,7 @@ def test_the_command_writes_every_number(tmp_path, monkeypatch, capsys):
     from dilaton.torchcheck.experiments import settings
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plots, "rendered", lambda *_: b"<svg/>")
     monkeypatch.setattr(settings, "mixture_plan", lambda **_: small_mixture())
     words = ["windows", "mixture", "--d", "128", "-o", "out", "--json", "all.json"]
     monkeypatch.setattr("sys.argv", ["dilaton", *words])

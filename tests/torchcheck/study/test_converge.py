@@ -7,7 +7,6 @@ import dilaton
 import numpy as np
 import pytest
 from dilaton.errors import ModelError, StoreError
-from dilaton.show import plots
 from dilaton.theory.models.spec import parse_spec
 from dilaton.torchcheck.study.cells import Trial, sample_cell
 from dilaton.torchcheck.study.compare import compare
@@ -26,7 +25,7 @@ from dilaton.torchcheck.study.verdict import (
 )
 from scipy import optimize
 
-from ...cases import POPULATION
+from ...cases import POPULATION, only
 from ...oracles import check_row, measured
 
 SPEC = dilaton.default_spec().replace(n=16, n_plus=13, ridge_u=0.1, ridge_w=0.1)
@@ -269,10 +268,6 @@ def tiny(curves, output, **more):
     )
 
 
-def only_png(figure, stem):
-    stem.with_suffix(".png").write_bytes(plots.rendered(figure, "png"))
-
-
 def stop_after_two(jobs):
     yield from list(jobs)[:2]
     raise KeyboardInterrupt
@@ -283,7 +278,7 @@ def resumed(tmp_path_factory, curves):
     """A study that was interrupted after two cells; their files; its end."""
     out = tmp_path_factory.mktemp("study") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dilaton.show.plots.save", only_png)
+        patch.setattr("dilaton.show.plots.save", only("png"))
         with pytest.raises(KeyboardInterrupt):
             tiny(curves, out, progress=stop_after_two)
         assert not (out / "converge.json").exists()

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from dilaton.face import cli
-from dilaton.show import plots
 from dilaton.torchcheck.networks.train import train
 from dilaton.torchcheck.networks.training_set import draw_training_set
 from dilaton.torchcheck.study import schedules
@@ -22,6 +21,7 @@ from dilaton.torchcheck.study.schedules import (
     run_schedule,
 )
 
+from ...cases import only
 from ...oracles import two_mode_minimum
 
 FILE = Path(dilaton.theory.models.__file__).with_name("published.toml")
@@ -94,10 +94,6 @@ def test_weight_decay_is_this_ridge(averaged):
     assert ((wrong / noise).abs() > 5).any()
 
 
-def only_png(figure, stem):
-    stem.with_suffix(".png").write_bytes(plots.rendered(figure, "png"))
-
-
 def called(words, monkeypatch, capsys):
     """What a command prints, run in this process."""
     monkeypatch.setattr(sys, "argv", ["dilaton", *map(str, words)])
@@ -110,7 +106,7 @@ def called(words, monkeypatch, capsys):
 
 def test_reduced_experiment_follows_its_limit(tmp_path, monkeypatch, capsys):
     """By its command, which does the work once for both of its forms."""
-    monkeypatch.setattr("dilaton.show.plots.save", only_png)
+    monkeypatch.setattr("dilaton.show.plots.save", only("png"))
     (tmp_path / "my.toml").write_text(SMALL.text)
     words = ["schedules", tmp_path / "my.toml", "-o", tmp_path, "--d", 2000]
     words += ["--times", 16, "--dims", "100,200", "--paths", 2000]
