@@ -41,7 +41,8 @@ class _Values(dict[sp.Basic, Any]):
 
     def __init__(self, known: Mapping[sp.Basic, Any]) -> None:
         super().__init__(known)
-        self._known, self._inside = known, {}
+        self._known = dict(known)
+        self._inside: dict[tuple[sp.Symbol, ...], _Values] = {}
 
     def __missing__(self, node: sp.Basic) -> Any:
         self[node] = found = self._found(node)
