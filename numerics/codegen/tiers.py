@@ -38,7 +38,8 @@ class Loops:
     ) -> None:
         """Take files, the function that goes through rows, and sizes of its arrays.
 
-        They are compiled from `worth` rows on, the files of `sums` in any case.
+        They are compiled from `worth` rows on, the files of `sums` in any case; where
+        rows go side by side, so many lanes full of them count as one.
         """
         self.main, self.worth, self.seen = main, worth, 0
         self._files, self._sizes = files, sizes
@@ -91,7 +92,7 @@ class Loops:
     def compiled(self, rows: int) -> bool:
         """Whether machine code is there, or worth its time after so many rows more."""
         if self.seen <= self.worth:
-            self.seen += rows
+            self.seen += -(-rows // max(self._lanes, 1))
             if is_compiled(self._source, self._title, self.main):
                 self.seen += self.worth
         return self.seen > self.worth

@@ -51,8 +51,9 @@ def order_of(rtol: float) -> int:
     return next(order for tol, order in ORDERS.items() if rtol >= tol)
 
 
-WORTH = 1_000
-"""So many rows of one state, in all, are worth it to compile a method's loops."""
+WORTH = 100
+"""So many lanes full of rows, in all, are worth it to compile a method's loops: Python
+takes 10 to 100 ms for each."""
 
 CALLED = "call_lanes(slopes, "
 """How a method's text calls a right-hand side that is compiled by itself."""
@@ -71,7 +72,7 @@ class RungeKutta(NamedTuple):
         """Return the loops around all flows of such sizes; Python runs few rows."""
         files = (steps_of(self.name), rungekutta, march)
         sizes = {"STATES": states, "INPUTS": inputs}
-        return Loops(files, "march", sizes, WORTH // states, lanes=lanes)
+        return Loops(files, "march", sizes, WORTH, lanes=lanes)
 
     def printed(self, flow: System, lanes: int) -> str:
         """Return the source of what the loops call."""
@@ -101,7 +102,7 @@ class Taylor(NamedTuple):
     def loops(self, states: int, inputs: int, lanes: int) -> Loops:
         """Return the loops around all flows of such sizes; Python runs few rows."""
         sizes = {"STATES": states, "INPUTS": inputs, "ORDER": self.order}
-        return Loops((taylor, march), "march", sizes, WORTH // states, lanes=lanes)
+        return Loops((taylor, march), "march", sizes, WORTH, lanes=lanes)
 
     def printed(self, flow: System, lanes: int) -> str:
         """Return the source of what the loops call."""

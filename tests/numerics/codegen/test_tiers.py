@@ -58,6 +58,13 @@ def test_loops_are_compiled_when_they_are_worth_it(loops):
     assert loops.compiled(1)
 
 
+def test_lanes_full_of_rows_count_as_one():
+    loops = tiers.Loops((), "march", {"SIZE": 1}, WORTH, lanes=128)
+    assert not loops.compiled(128 * (WORTH - 1))
+    assert not loops.compiled(1)
+    assert loops.compiled(1)
+
+
 def test_loops_that_are_compiled_already_are_taken(loops, monkeypatch):
     monkeypatch.setattr(tiers, "is_compiled", lambda *what: True)
     assert loops.compiled(1)

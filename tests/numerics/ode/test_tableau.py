@@ -34,7 +34,7 @@ def plain(function):
 
 def printed(table, slopes=rhs):
     """The printed text as a namespace of Python functions."""
-    tools = {"compiled": plain, "fused": plain, "sqrt": np.sqrt}
+    tools = {"compiled": plain, "optimised": plain, "sqrt": np.sqrt}
     tools["call_lanes"] = lambda place, *given: slopes(*given)
     tools |= {"LANES": 2, "STATES": 2, "given": lambda at, pieces, u: None}
     exec(print_steps(table), tools)
