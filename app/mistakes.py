@@ -50,6 +50,8 @@ def _names(record: Any) -> list[str]:
 def _place(record: Any, name: str, kind: str) -> str:
     """Return where a name is found, as a remedy: in a part, a function, or `solve`."""
     me = kind.lower()
+    if (me, name) in OTHERS:
+        return f". Write `{OTHERS[me, name]}`."
     if name in _quantities(record):
         return f'. Write `{me}["{name}"]`.'
     for key, part in vars(record).items():
@@ -63,6 +65,18 @@ def _place(record: Any, name: str, kind: str) -> str:
         return f". Write `dilaton.{name}({me}, ...)`."
     return f". {GIVEN.format(name)}" if bounds_of(name) else ""
 
+
+PRINTS = "dilaton derive SPEC --format latex"
+OTHERS = {
+    ("limit", "latex"): PRINTS,
+    ("limit", "to_latex"): PRINTS,
+    ("limit", "plot"): "dilaton.solve(limit, ...).dilaton.plot()",
+    ("spec", "plot"): "dilaton.solve(spec, ...).dilaton.plot()",
+    ("system", "lambdify"): 'dilaton.make_kernel(system, "numpy")',
+    ("system", "rhs"): "system[system.names[0]]",
+    ("system", "subs"): "system[system.names[0]].subs(...)",
+}
+"""What is looked for by another name, by the record and the name."""
 
 WHOLE = ("model", "limit", "spec")
 

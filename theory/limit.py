@@ -39,6 +39,16 @@ class Phase(Typeset):
     def __repr__(self) -> str:
         return f"Phase({self.name})"
 
+    def __getitem__(self, role: str) -> System:
+        """Return the system of a role."""
+        found = {x.name.partition("/")[2]: x for x in self.systems}
+        if role not in found:
+            raise ModelError(
+                f"Phase `{self.name}` has the systems {', '.join(found)}, but `{role}` "
+                f"was asked for{did_you_mean(role, found)}"
+            )
+        return found[role]
+
     @property
     def features(self) -> tuple[int, ...]:
         """The features decided here, counted from 1."""
@@ -218,6 +228,9 @@ class Limit(Typeset):
 
     def __iter__(self) -> Iterator[Phase]:
         return iter(self.phases)
+
+    def __len__(self) -> int:
+        return len(self.phases)
 
     @cached_property
     def exact(self) -> Lazy:

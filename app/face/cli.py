@@ -13,10 +13,12 @@ from functools import cache
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from .. import __version__
-from ..errors import DilatonError, printable
+from ..errors import DilatonError, ModelError, printable
 from ..files import at_home
+from ..numbers import bounds_of
 from .commands.equations import cite, derive, where
 from .commands.grid import grid
 from .commands.local import doctor, explore
@@ -48,7 +50,36 @@ COMMANDS = (
     doctor,
 )
 INTERRUPTED, TERMINATED = 130, 143  # exit codes of Ctrl-C and SIGTERM
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands; a spec, or a number of one, in the wrong place is told where."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that `args` begin with."""
+        if args and args[0].endswith(".toml"):
+            raise ModelError(
+                f"A command must come first, but `{args[0]}` does. Write it as in "
+                f"`dilaton derive {args[0]}`."
+            )
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            name = str(getattr(error, "option_name", "")).lstrip("-")
+            if name == "d" or not bounds_of(name):
+                raise
+            raise ModelError(
+                f"The numbers of a model must be in its spec, but `--{name}` is given. "
+                f"Write `{name}` there; `dilaton sweep` takes several by `--over`."
+            ) from None
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -60,13 +60,23 @@ def find_label(limit: Limit, label: str) -> list[Place]:
     ]
     found = found or list(_rules(wanted))
     if not found:
-        labels = {str(r.label) for s in limit.systems for r in labelled(s)}
-        known = sorted(labels, key=lambda x: (x[0], len(x), x))
-        raise ModelError(
-            f"A label must be one of the model's ({', '.join(known)}) or a rule's, but "
-            f"`{wanted}` is neither{did_you_mean(wanted, known)}"
-        )
+        raise _unknown(limit, wanted)
     return found
+
+
+def _unknown(limit: Limit, wanted: str) -> ModelError:
+    """Return the error for a label that is none; a quantity has some."""
+    every = [record for _, record in _printed(limit, wanted)]
+    labels = {str(record.label) for record in every}
+    known = sorted(labels, key=lambda x: (x[0], len(x), x))
+    own = [x.label for x in every if str(getattr(x, "lhs", "")) == wanted]
+    remedy = did_you_mean(wanted, known)
+    if own:
+        remedy = f". As a quantity it has {', '.join(dict.fromkeys(map(str, own)))}."
+    return ModelError(
+        f"A label must be one of the model's ({', '.join(known)}) or a rule's, but "
+        f"`{wanted}` is neither{remedy}"
+    )
 
 
 def labelled(system: System) -> Iterator[Equation | Step]:
@@ -142,7 +152,9 @@ def _formula(system: System, record: Equation | Step) -> str:
     from ..theory.symbols.system import Equation
 
     if not isinstance(record, Equation):
-        return str(record.formula)
+        formula: Any = record.formula
+        is_equation = type(formula).__name__ == "Equality"
+        return f"{formula.lhs} = {formula.rhs}" if is_equation else str(formula)
     own = record in system.equations
     if own and system.kind == "stationary":
         return f"dJ/d{record.lhs} = 0"

@@ -136,6 +136,9 @@ BAD = [  # (arguments, with SPEC for a good spec file; what the message says)
     (["grid", "SPEC"], "`--grid` must be given for a verdict"),
     (["grid", "SPEC", "--grid", "shft:3"], "did you mean `shift`"),
     (["nothing"], "No such command"),
+    (["SPEC"], "A command must come first"),
+    (["solve", "SPEC", "--kappa", "3"], "Write `kappa` there; `dilaton sweep` takes"),
+    (["solve", "SPEC", "--kapa", "3"], "No such option: --kapa"),
 ]
 
 

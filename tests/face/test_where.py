@@ -100,6 +100,8 @@ def test_rules_are_found_by_their_docstrings(label, function):
 def test_an_unknown_label_is_refused_with_those_there_are():
     with pytest.raises(ModelError, match=r"must be one of .*W1.* but `X9` is neither"):
         find_label(derived(MODELS["population"]), "X9")
+    with pytest.raises(ModelError, match=r"`omega` is neither. As a quantity .* W4"):
+        find_label(derived(MODELS["population"]), "omega")
 
 
 @pytest.fixture

@@ -31,6 +31,9 @@ SAID = {
     ),
     "times as `at`": (lambda: solve(LIMIT, **POINT, at=[0]), "did you mean `s`"),
     "no time": (lambda: dilaton.mse(dilaton.default_spec()), "`phase` is missing"),
+    "exponents in a list": (lambda: dilaton.product([0, 0]), '`product(0, "1/4")`'),
+    "d of a dilation": (lambda: LIMIT.dilation.at(1000), 'at({"d": 1e4, "kappa"'),
+    "a misspelled role": (lambda: LIMIT["weights"]["learnt"], "did you mean `learned`"),
     "a new symbol": (
         lambda: LEARNED.replaced("omega", 2 * sp.Symbol("gamma")),
         "for `omega` uses `gamma`. Use one of those",
@@ -49,6 +52,8 @@ def test_a_natural_mistake_is_answered(mistake):
 def test_a_phase_asked_for_as_an_attribute():
     assert LIMIT["weights"] is LIMIT.phases["weights"] is LIMIT.phase("weights")
     assert [x.name for x in LIMIT] == ["weights", "variance"]
+    assert len(LIMIT) == 2
+    assert LIMIT["weights"]["learned"] is LEARNED
     with pytest.raises(ModelError, match="weights, variance, but `weight` was asked"):
         _ = LIMIT.phases["weight"]
     with pytest.raises(ModelError, match="sampling, mse, tied, but `train` was asked"):
@@ -69,6 +74,9 @@ LOST = {
     'phase.learned["omega"]': lambda: LIMIT.phase("weights").omega,
     'system["omega"]': lambda: LEARNED.omega,
     "did you mean `parameters`": lambda: LEARNED.params,
+    "derive SPEC --format latex": lambda: LIMIT.to_latex(),
+    "solve(limit, ...).dilaton.plot()": lambda: LIMIT.plot(),
+    'dilaton.make_kernel(system, "numpy")': lambda: LEARNED.lambdify(),
     "did you mean `LINEAR`": lambda: dilaton.linear,
     "names are in `dir(dilaton)`": lambda: dilaton.TANH,
 }

@@ -204,7 +204,8 @@ def _exponent(value: sp.Rational | int | str | float, j: int) -> sp.Rational:
     except (ValueError, ZeroDivisionError):
         raise ModelError(
             '`exponent` must be a number or a fraction such as "1/3", but that of '
-            f"feature {j} is {shown(value)}. Write it in digits."
+            f"feature {j} is {shown(value)}. Write it in digits, as in "
+            '`product(0, "1/4")`.'
         ) from None
     _check_exponent(exact, f"feature {j}")
     return sp.Rational(exact)

@@ -184,7 +184,8 @@ def parse_spec(text: str, source: str = "the spec") -> Spec:
         reason = "too deeply nested" if deep else printable(str(error))
         raise ModelError(
             f"A spec must be TOML, but {source} is not: {reason}. Put text "
-            "in quotes and write numbers as 0.8; the README has an example."
+            "in quotes, numbers as 0.8 and `true` without a capital; the README has an "
+            "example."
         ) from None
     return Spec(text, checked_tables(raw))
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import sympy as sp
 
-from ...errors import ModelError
+from ...errors import ModelError, shown
 from ...mistakes import Answering
 from ..models.model import TAU, D
 from ..symbols.notation import symbol
@@ -89,6 +89,11 @@ class Dilation(Answering):
 
     def knots(self, values: Mapping[str, float]) -> list[float]:
         """The ends of the segments in ``tau`` at finite `d`, increasing from 0 to 1."""
+        if not isinstance(values, Mapping):
+            raise ModelError(
+                f"A dilation must have values by name, but is given {shown(values)}. "
+                'Write them as in `at({"d": 1e4, "kappa": 2.0})`, a function of t.'
+            )
         missing = [str(x) for x in self.parameters if str(x) not in values]
         if missing:
             raise ModelError(
