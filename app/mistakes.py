@@ -76,7 +76,7 @@ OTHERS = {
     ("system", "rhs"): "system[system.names[0]]",
     ("system", "subs"): "system[system.names[0]].subs(...)",
 }
-"""What is looked for by another name, by the record and the name."""
+"""Remedies for names of other libraries, by the record and the name."""
 
 WHOLE = ("model", "limit", "spec")
 

@@ -53,7 +53,7 @@ INTERRUPTED, TERMINATED = 130, 143  # exit codes of Ctrl-C and SIGTERM
 
 
 class Commands(typer.core.TyperGroup):
-    """The commands; a spec, or a number of one, in the wrong place is told where."""
+    """The commands, which say where a misplaced spec or a number of one belongs."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that `args` begin with."""
