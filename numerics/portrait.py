@@ -26,7 +26,7 @@ from .codegen.snapshot import PrintedLimit, PrintedPhase, printed_limit
 from .minima.landscape import counted
 from .minima.result import Minima, alone
 from .modes.evaluate import by_entry, families, solve_modes, weights_of
-from .modes.scrambled import as_normals, scrambled
+from .modes.normal_averages import as_normals, scrambled
 from .modes.tree_shares import Placed
 from .ode.rk4 import rk4_step
 from .share.euler import follow_samples, step_states

@@ -16,13 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import log_ndtr, ndtr
 
-from .scrambled import as_normals, scrambled
+from .normal_averages import FLAT, as_normals, differences, scrambled
 
 REACH = 9.0  # standard deviations; a normal leaves 2e-19 outside
 NODES = 16  # Gauss-Legendre nodes of a panel
 TOLERANCE = 1e-11  # of a matrix by quadrature; panels are halved until it is met
 HALVINGS = 5
-FLAT = 1e-9  # of the largest: directions in which points differ less are dropped
 ROUNDING = 4e-16  # error of a closed entry, for each mode
 
 SCRAMBLES = 32  # so that a standard error is itself known to an eighth
@@ -67,14 +66,6 @@ def confusion(points: np.ndarray) -> Confusion:
 def span_coordinates(points: np.ndarray) -> np.ndarray:
     """Coordinates of points in the span of their differences, largest spread first."""
     return (points - points.mean(0)) @ differences(points)
-
-
-def differences(points: np.ndarray) -> np.ndarray:
-    """An orthonormal basis of the differences of points, (directions, rank)."""
-    centred = points - points.mean(0)
-    _, sizes, rows = np.linalg.svd(centred, full_matrices=False)
-    rank = max(1, int(np.sum(sizes > FLAT * sizes[0])))
-    return rows[:rank].T
 
 
 def right_angles(points: np.ndarray) -> np.ndarray | None:

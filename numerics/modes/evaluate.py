@@ -10,7 +10,7 @@ import numpy as np
 
 from ..codegen.indexed import indexed_functions
 from ..codegen.snapshot import Printed, PrintedLimit, PrintedPhase
-from .averages import TOLERANCE, normal_average, scalar
+from .normal_averages import TOLERANCE, normal_average, scalar
 from .tree_shares import ModeShares, Placed, tree_shares
 
 Rows = dict[str, np.ndarray]

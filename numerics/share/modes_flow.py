@@ -14,7 +14,7 @@ import numpy as np
 from ..codegen.indexed import indexed_functions
 from ..codegen.snapshot import printed, printed_limit
 from ..modes.evaluate import exponents_of, families, weights_of
-from ..modes.scrambled import as_normals, scrambled
+from ..modes.normal_averages import as_normals, scrambled
 from ..modes.tree_shares import Placed, spread
 from .rules import ExactFlow
 

@@ -165,6 +165,18 @@ def follows_p(values: Mapping[str, float], axes: Sequence[Axis]) -> bool:
     return "n" in values and "p" in names and "n_plus" not in names
 
 
+def shared_out(columns: Columns, axes: Sequence[Axis]) -> dict[str, np.ndarray]:
+    """Let the weights that are not swept share what is left, in their proportions."""
+    swept = {axis.name for axis in axes}
+    names = [k for k in columns if k.startswith("p_")]
+    kept = [k for k in names if k not in swept]
+    if not kept or len(kept) == len(names):
+        return dict(columns)
+    left = 1 - sum(columns[k] for k in names if k in swept)
+    whole = sum(columns[k] for k in kept)
+    return dict(columns) | {k: left * columns[k] / whole for k in kept}
+
+
 def check_axes(spec: Spec, axes: Sequence[Axis]) -> None:
     """Raise `ModelError` unless each axis is a number of the spec, named once."""
     names = [axis.name for axis in axes]

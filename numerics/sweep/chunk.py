@@ -21,8 +21,7 @@ from ...files import code_digest
 from ...theory.models.spec import Spec
 from ..batch import SHARES
 from ..codegen.threads import one_thread
-from .axes import Axis, follows_p, inadmissible
-from .modes_rows import shared_out
+from .axes import Axis, follows_p, inadmissible, shared_out
 
 Columns = Mapping[str, np.ndarray]
 RowFunction = Callable[[Spec, Columns, Mapping[str, Any]], dict[str, np.ndarray]]

@@ -18,11 +18,10 @@ from ...errors import ModelError, SolveError
 from ...theory.models.model import TAU, Model
 from ...theory.modes.shared import weights_training
 from ..codegen.indexed import indexed_functions
-from ..modes.averages import REACH, product_rule
 from ..modes.confusion import differences
 from ..modes.evaluate import families, weights_of
 from ..modes.loops import looped
-from ..modes.scrambled import as_normals, scrambled
+from ..modes.normal_averages import REACH, as_normals, product_rule, scrambled
 from .flow import Speed, integrate_flow
 from .nodes import TimeNodes, curve
 from .training_mean import contributing_times, flow_under

@@ -25,9 +25,8 @@ from ..codegen.indexed import indexed_functions
 from ..codegen.kernel import make_kernel
 from ..codegen.parameters import closed_values
 from ..codegen.snapshot import printed, printed_limit
-from ..modes.averages import scalar
 from ..modes.evaluate import exponents_of, families, mse_modes, weights_of
-from ..modes.scrambled import as_normals, scrambled
+from ..modes.normal_averages import as_normals, scalar, scrambled
 from ..modes.tree_shares import Placed
 from .evaluate import Curve, evaluate, evaluate_inverse
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -29,24 +29,9 @@ LEARNED_WITHIN = 0.02
 """Distance from p at which a weight counts as learned, in what theory predicts."""
 
 
-class Subject(Protocol):
-    """The interface of data and network that an experiment needs."""
-
-    def prepare(self) -> None:
-        """Load the data and find the device, or say what is wrong with them."""
-
-    @property
-    def steps(self) -> int:
-        """Training steps that `assess` reports to `moved`."""
-
-    def find(self) -> dict[str, Any]:
-        """The window, its curves and pictures."""
-
-    def assess(self, times: TrainingTimes, seed: int) -> list[dict[str, Any]]:
-        """Train from scratch at `times` and judge, once for each budget."""
-
-
-def make_subject(plan: ExperimentSettings, moved: Moved) -> Subject:
+def make_subject(
+    plan: ExperimentSettings, moved: Moved
+) -> MixtureSubject | ImageSubject:
     """Return what the plan studies; `MissingExtra` without torch.
 
     `moved` is told of training steps as they are done.

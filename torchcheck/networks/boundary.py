@@ -40,20 +40,9 @@ def boundary_shares(
 ) -> tuple[BoundaryShare, ...]:
     r"""Share of samples with $\nu_j > 0$ at the end of the phase that decides it.
 
-    Parameters
-    ----------
-    trained
-        Networks at exactly ``grid.times``.
-    grid
-        From `dilated_grid` or `uniform_grid`.
-    seed
-        Of the quasi-random points of the other coordinates.
-
-    Returns
-    -------
-    tuple of BoundaryShare
-        One for each feature. A boundary that is crossed twice between two nodes is
-        not seen there.
+    One for each feature, by networks at exactly ``grid.times``. `seed` is that of the
+    quasi-random points of the other coordinates. A boundary that is crossed twice
+    between two nodes is not seen there.
     """
     check_samplable(trained, grid)
     ends = decided_edges(trained.model, grid)

@@ -91,22 +91,12 @@ def dilated_grid(
 ) -> Grid:
     r"""Divide every phase of the model's dilation into equally many cells.
 
-    Parameters
-    ----------
-    model
-        The phases are found from its interpolant and target.
-    values
-        Must hold the window scale `kappa` (``kappa_1``, ... when there are several).
-    d
-        The dimension.
-    steps
-        Number of cells; a multiple of the number of phases.
-    rule
-        Where in a cell the network is asked.
-    grading
-        Inside every phase the k-th of K edges lies at $(k/K)^{\rm grading}$; above 1
-        the cells are finer where a phase begins. A phase in which the noise shrinks
-        with d to nothing is graded from its end instead.
+    `values` must hold the window scale `kappa` (``kappa_1``, ... when there are
+    several), and `steps`, the number of cells, is a multiple of the number of phases;
+    `rule` says where in a cell the network is asked. Inside every phase the k-th of K
+    edges lies at $(k/K)^{\rm grading}$: above 1 the cells are finer where a phase
+    begins. A phase in which the noise shrinks with d to nothing is graded from its end
+    instead.
     """
     windows = find_windows(model)
     names = window_names(windows)

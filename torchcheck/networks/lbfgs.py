@@ -11,6 +11,7 @@ from torch import Tensor
 RowObjective = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From points (T, K) to values (T,) and gradients (T, K), row by row."""
 
+_MEMORY = 20  # curvature pairs that are kept
 _ARMIJO = 1e-4  # share of the linear decrease that a step must bring
 _ROUNDING = 1e-14  # relative size below which two values count as equal
 _HALVINGS = 30  # a step shorter than 2^-30 of the full one is no step
@@ -54,7 +55,6 @@ def minimise_rows(
     *,
     tolerance: float,
     max_iterations: int,
-    memory: int = 20,
     longest: float = float("inf"),
 ) -> Minimum:
     r"""Minimise every row of `start` by L-BFGS until its gradient norm is small.
@@ -73,8 +73,6 @@ def minimise_rows(
         The gradient norm asked for.
     max_iterations
         Steps at most; the norms reached are returned either way.
-    memory
-        Number of curvature pairs kept.
     longest
         Longest first try of a step: where the function is nearly flat, curvature
         pairs would send a row out of all bounds.
@@ -104,7 +102,7 @@ def minimise_rows(
         )
         misled = live & (length < _SHORT)
         known = _forget(pairs, misled)
-        bowl = _remember(pairs, new - x, new_grad - grad, memory, ~misled)
+        bowl = _remember(pairs, new - x, new_grad - grad, ~misled)
         # where the function bends down no step is long enough: stride out
         stride = torch.where(bowl | misled, 1.0, _STRIDE * stride)
         x, value, grad = new, new_value, new_grad
@@ -151,7 +149,6 @@ def _remember(
     pairs: list[tuple[Tensor, Tensor, Tensor]],
     step: Tensor,
     change: Tensor,
-    memory: int,
     rows: Tensor,
 ) -> Tensor:
     """Append a pair for `rows` with positive curvature; return which those are."""
@@ -160,7 +157,7 @@ def _remember(
     good = rows & (product > floor)
     rho = torch.where(good, 1 / torch.where(good, product, torch.ones_like(product)), 0)
     pairs.append((step, change, rho))
-    if len(pairs) > memory:
+    if len(pairs) > _MEMORY:
         del pairs[0]
     return good
 

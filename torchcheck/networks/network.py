@@ -95,13 +95,6 @@ class Network:
         """Parameters at the time `i`: (), (K, k), (K, k), (K,)."""
         return self.c[i], self.u[i], self.w[i], self.b[i]
 
-    def at(self, i: int) -> Network:
-        """The network of the single time `i`, with T = 1."""
-        pick = slice(i, i + 1)
-        return replace(
-            self, c=self.c[pick], u=self.u[pick], w=self.w[pick], b=self.b[pick]
-        )
-
     def overlaps(self, data: TrainingSet) -> Overlaps:
         r"""Measure the overlaps of unit j with feature k, as arrays over times.
 

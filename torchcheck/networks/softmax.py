@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ...errors import DerivationError
-from ...numerics.modes.scrambled import as_normals, scrambled
+from ...numerics.modes.normal_averages import as_normals, scrambled
 from ...theory.models.model import Model, Modes
 from .grid import coefficients
 from .lbfgs import minimise_rows, only_new_rows

@@ -25,7 +25,6 @@ from torch import Tensor
 from ...errors import ModelError, ShapeError, shown
 from ...numerics.codegen.parameters import whole_number
 from .arrays import floats, on_cpu
-from .denoisers import default_times
 from .interpolants import (
     LINEAR_PATH,
     NumericInterpolant,
@@ -33,7 +32,7 @@ from .interpolants import (
     check_times,
 )
 from .training_times import Times
-from .uturn import BATCH, Curve, turning_points
+from .uturn import BATCH, Curve, times_for, turning_points
 
 LEAST_NOISE = 1e-6
 """The noise for which time 1 is taken: all weight is on the nearest sample."""
@@ -159,10 +158,7 @@ class EmpiricalLaw:
             given, len(x1), "labels" if turned is None else "turned_labels"
         )
         column = _columns(own, self._classes(labels)[0])
-        if times is None:
-            level, d = float(x1.square().mean()), x1[0].numel()
-            times = default_times(d, self.path, level=level)
-        t = check_times(times)
+        t = times_for(times, x1, self.path, float(x1.square().mean()))
         changed = np.zeros((len(t), len(x1)))
         for i, part, x in turning_points(x1, t, self.path, generator, batch):
             kept = self.class_posterior(x, float(t[i]), labels).cpu().numpy()

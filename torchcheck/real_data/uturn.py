@@ -187,7 +187,7 @@ def uturn(
     threshold = _check_cuts(threshold)
     denoiser, feature, data, path = _prepared(denoiser, feature, data, path, look)
     level = _level(data)
-    t = _times(times, data, path, level)
+    t = times_for(times, data, path, level)
     labels = _features(feature, data, threshold)
     _check_feature(feature, data, threshold, labels)
     curve = Curve(t, np.zeros((len(t), len(labels)), dtype=bool), labels, path)
@@ -235,7 +235,7 @@ def _level(data: Any) -> float:
     return float(np.square(rows_of(data), dtype=float).mean())
 
 
-def _times(
+def times_for(
     times: Times | None, data: Any, path: NumericInterpolant, level: float
 ) -> np.ndarray:
     """The times that were asked for, or the default ones for these data."""
@@ -401,7 +401,7 @@ def mse_curve(
             f"`data` has shape {tuple(data.shape)}. Give more."
         )
     level, d = _level(data), math.prod(data.shape[1:])
-    t = _times(times, data, path, level)
+    t = times_for(times, data, path, level)
     errors = np.zeros((len(t), len(data)))
     for k in range(0, len(data), batch):
         part = slice(k, k + batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,15 +95,16 @@ def compare(
     overlaps = [*learned_series(seen, offsets or {}), *sampled_series(seen)]
     laws = list(law_series(seen))
     norm = max(float(cell["gradient_norm"].max()) for cell in cells.values())
-    criteria = _criteria(spec, parts, sum(len(x.limit) for x in overlaps + laws))
+    level = FALSE_ALARM / sum(len(x.limit) for x in overlaps + laws)  # shared by all
+    converged, dims = norm <= 10 * plan.tolerance, np.array(plan.dims, float)
+    of_phase = {x.name: x for x in parts}
     fits = []
     for series in overlaps + laws:
-        criterion = replace(
-            criteria[series.phase],
-            slack=series.slack,
-            converged=norm <= 10 * plan.tolerance,
-        )
-        fits.append(fit_of(series, np.array(plan.dims, float), criterion, plan.seed))
+        part = of_phase[series.phase]
+        power = float(leading_rate(spec.model, part.window))
+        powers = _in_powers(spec, part)
+        criterion = Criterion(level, powers, series.slack, converged, power)
+        fits.append(fit_of(series, dims, criterion, plan.seed))
     return Study(
         rows=[row for x in overlaps for row in series_rows(x, plan, spec.population)],
         fits=fits,
@@ -116,20 +117,13 @@ def compare(
     )
 
 
-def _criteria(spec: Spec, parts: list[StudyPhase], tests: int) -> dict[str, Criterion]:
-    """By phase, what decides its verdicts; `tests` share the false alarms."""
-    return {
-        part.name: Criterion(
-            level=FALSE_ALARM / tests,
-            # with frozen noise the hidden unit saturates in every phase
-            powers=spec.kind == "modes"
-            or (part.name.startswith("weights") and not spec.frozen_noise),
-            slack=0.0,
-            converged=True,
-            power=float(leading_rate(spec.model, part.window)),
-        )
-        for part in parts
-    }
+def _in_powers(spec: Spec, part: StudyPhase) -> bool:
+    """Whether corrections are pure powers: a unit that saturates brings logarithms.
+
+    With frozen noise the hidden unit saturates in every phase.
+    """
+    learned = part.name.startswith("weights") and not spec.frozen_noise
+    return spec.kind == "modes" or learned
 
 
 def _notes(spec: Spec, parts: list[StudyPhase]) -> tuple[str, ...]:

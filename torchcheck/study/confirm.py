@@ -233,10 +233,11 @@ class _Work:
         from .plan import Plan
 
         settings, even = self.settings, len(self.names) * self.settings.cells
-        plan = Plan(
-            settings.dims, settings.seeds, tolerance=PROCEDURES["modes"].tolerance
-        )
-        plan = replace(plan, paths=settings.paths)
+        own: dict[str, Any] = {
+            "tolerance": PROCEDURES["modes"].tolerance,
+            "paths": settings.paths,
+        }
+        plan = Plan(settings.dims, settings.seeds, **own)
         trial = Trial(self.spec, plan, d, self.seed)
         whole = np.linspace(0.0, 1.0, even + 1)
         runs: tuple[tuple[str, StepRule, np.ndarray], ...] = (
@@ -257,20 +258,12 @@ class _Work:
         """Train and sample one schedule, and note its rows; return the samples."""
         from .schedules import Training, run_schedule
 
-        training = Training(device=self.device)
-        most = PROCEDURES[self.spec.kind].sampled
-        training = replace(training, steps=min(training.steps, most))
+        most = min(Training.steps, PROCEDURES[self.spec.kind].sampled)
+        training = Training(steps=most, device=self.device)
         made = run_schedule(
-            self.spec,
-            d,
-            schedule,
-            self.settings.paths,
-            self.seed,
-            training,
+            self.spec, d, schedule, self.settings.paths, self.seed, training
         )
-        named = schedule.name
-        if named == "undilated":
-            named = f"{named}, {schedule.rule}"
+        named = schedule.name + ("" if schedule.dilated else f", {schedule.rule}")
         self.note(made.trained, named, d)
         self.found.shares += made.rows
         self.tick(f"d = {d}, {named}")
@@ -312,7 +305,7 @@ class _Work:
         )
         self.tick(f"d = {d}, sampled noise")
         self.note(made.trained, "dilated", d)
-        row = made.row | {"schedule": "dilated, sampled noise"}
+        row = made.rows[0] | {"schedule": "dilated, sampled noise"}
         self.found.shares.append(row)
         self.found.sampled += self.beside(made, d)
         self.tick(f"d = {d}, the same samples, exact average")

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...numerics.codegen.parameters import Solver, complete
 from ...numerics.codegen.snapshot import limit_of
-from ...numerics.modes.scrambled import as_normals, scrambled
+from ...numerics.modes.normal_averages import as_normals, scrambled
 from ...theory.windows.search import S_PHASE, Window, find_windows
 from ..networks.grid import fades
 

@@ -27,9 +27,6 @@ from .plan import suffixes
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
 
-D, TIMES = 5000, 80
-"""Dimension and number of times of the published experiment."""
-
 SEEN = 1e-3
 """Part of an even step after which several units are trained in place of tau = 0."""
 
@@ -99,11 +96,6 @@ class Outcome:
     features: tuple[Samples, ...]
 
     @property
-    def row(self) -> dict[str, Any]:
-        """One row of a table or of the figure `plots.shares`."""
-        return self.rows[0]
-
-    @property
     def rows(self) -> list[dict[str, Any]]:
         """A row for each feature, which it names where there are several."""
         rows = [self._row(x) for x in self.features]
@@ -139,16 +131,7 @@ def run_schedule(
 ) -> Outcome:
     """Train at the times of one schedule, measure, and generate `paths` samples.
 
-    Parameters
-    ----------
-    spec
-        The experiment; its ridges are used as they are.
-    d, schedule
-        Dimension, and the times of the networks.
-    paths, seed
-        Number of generated samples; seed of every random number.
-    training
-        How to train.
+    The ridges of the spec are used as they are; `seed` is that of every random number.
     """
     grid = schedule.grid(spec, d)
     trained = train(spec.model, spec.values, grid.times, d, seed, **vars(training))
@@ -178,17 +161,20 @@ def compare_schedules(
         for rule in rules
     ]
     return [
-        run_schedule(spec, d, schedule, paths, seed, Training()).row
+        run_schedule(spec, d, schedule, paths, seed, Training()).rows[0]
         for d, schedule in progress(jobs)
     ]
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """The size of an experiment: one schedule at `d`, and both at each of `dims`."""
+    """The size of an experiment: one schedule at `d`, and both at each of `dims`.
 
-    d: int = D
-    times: int = TIMES
+    What is not given is as published.
+    """
+
+    d: int = 5000
+    times: int = 80
     dims: tuple[int, ...] = (500, 5000, 50_000, 500_000)
     paths: int = 20_000
     seed: int = 0
@@ -216,7 +202,7 @@ def write_experiment(
         "versions": package_versions(),
         "settings": made.trained.settings,
         "seed": seed,
-        "experiment": made.row,
+        "experiment": made.rows[0],
         "limit": limit,
         "times": made.grid.times,
         "overlaps": made.overlaps,

@@ -179,7 +179,8 @@ def _row(series: Series, i: int, j: int, d: int, scatters: bool) -> dict[str, An
     values, limit = series.values[i, :, j], float(series.limit[j])
     mean, variance = float(values.mean()), float(values.var(ddof=1))
     stderr = (variance / len(values)) ** 0.5
-    predicted = series.predicted(d)
+    moved = series.predicted(d)
+    shift = float(moved[j]) if moved is not None and np.isfinite(moved[j]) else None
     row = {
         "phase": series.phase,
         "s": float(series.times[j]),
@@ -190,16 +191,12 @@ def _row(series: Series, i: int, j: int, d: int, scatters: bool) -> dict[str, An
         "variance": variance,
         "limit": limit,
         "z": (mean - limit) / stderr if stderr > 0 and scatters else None,
-        "correction": None if predicted is None else _finite(predicted[j]),
+        "correction": shift,
     }
     if series.draws:
         share = min(max(mean, 0.0), 1.0)
         row["binomial"] = (share * (1 - share) / (series.draws * len(values))) ** 0.5
     return row
-
-
-def _finite(x: float) -> float | None:
-    return float(x) if np.isfinite(x) else None
 
 
 def fit_of(

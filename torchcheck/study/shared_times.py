@@ -19,6 +19,7 @@ from ..device import need_torch
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
     from ...theory.times.densities import Density
+    from ..networks.shared import SharedRun
 
 FALSE_ALARM = 0.001
 """Chance that a study of a true flow is called inconsistent by chance."""
@@ -29,9 +30,10 @@ ORDER = 2.0
 DECISIVE = 0.01
 """Largest standard error with which networks that agree are called consistent."""
 
-
 BLURRED = 0.1
 """Largest standard error of the noise's factor with which a fit decides."""
+
+TOLERANCES = {"rtol": 1e-6, "atol": 1e-8}  # of the flow
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,22 @@ class SharedNetworks:
     loss: str
     init: Mapping[str, float]
     times: tuple[float, ...]
-    rate: float
-    batch: int
-    repeats: int
-    common_rate: bool
-    momentum: float
+    run: SharedRun
     names: tuple[str, ...]
     measured: Mapping[int, np.ndarray]
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the flow of the overlaps is told of the training."""
+        noise = ("rate", "batch", "repeats", "common_rate", "momentum")
+        about = {name: getattr(self.run, name) for name in noise}
+        about |= {"density": self.density, "loss": self.loss}
+        return about | {"init": self.init, "times": self.times, **TOLERANCES}
+
+    @property
+    def pace(self) -> float:
+        """The rate at which a lasting slope moves the vectors, momentum included."""
+        return self.run.rate / (1 - self.run.momentum)
 
 
 @dataclass(frozen=True)
@@ -81,29 +92,16 @@ def train_networks(
     need_torch()
     from ..networks.shared import SharedRun, SharedTask, overlap_names, train_shared
 
+    runs = {size: SharedRun(d=size, **run) for size in d}
     measured = {
         size: train_shared(
-            SharedTask(**_task(spec, size, density, loss)),
-            SharedRun(d=size, **run),
-            init,
-            times,
+            SharedTask(**_task(spec, size, density, loss)), runs[size], init, times
         )
         for size in d
     }
-    return SharedNetworks(
-        spec=spec,
-        density=density,
-        loss=loss,
-        init=init,
-        times=tuple(times),
-        rate=run["rate"],
-        batch=run["batch"],
-        repeats=run.get("repeats", 1),
-        common_rate=run.get("common_rate", False),
-        momentum=run.get("momentum", 0.0),
-        names=overlap_names(len(spec.model.target.features)),
-        measured=measured,
-    )
+    names = overlap_names(len(spec.model.target.features))
+    first, when = next(iter(runs.values())), tuple(times)
+    return SharedNetworks(spec, density, loss, init, when, first, names, measured)
 
 
 def compare_with_flow(nets: SharedNetworks, **told: Any) -> SharedStudy:
@@ -114,16 +112,13 @@ def compare_with_flow(nets: SharedNetworks, **told: Any) -> SharedStudy:
     ``"consistent"``, ``"inconsistent"``, or ``"undecided"`` where the networks scatter
     too much to tell.
     """
-    known: dict[str, Any] = {"density": nets.density, "loss": nets.loss}
-    known |= {"rate": nets.rate, "batch": nets.batch, "repeats": nets.repeats}
-    known |= {"common_rate": nets.common_rate, "momentum": nets.momentum} | told
+    known = nets.told | told
     plain = not known["common_rate"] and known["repeats"] == 1
     known["exact_noise"] = plain and len(nets.spec.model.target.features) == 1
     rows = []
     for d, values in nets.measured.items():
-        known |= {"init": nets.init, "times": nets.times}
-        flow = shared_flow(nets.spec, d, **known, rtol=1e-6, atol=1e-8)
-        size = 1 + nets.rate / (1 - nets.momentum)
+        flow = shared_flow(nets.spec, d, **known)
+        size = 1 + nets.pace
         if not known["exact_noise"]:
             size += nets.spec.values["sigma"] ** 2
         rows += _rows(d, nets, values, flow, ORDER * size / d)
@@ -236,14 +231,14 @@ def converge_in_rate(nets: Sequence[SharedNetworks], **told: Any) -> RateStudy:
     """
     from scipy.stats import t
 
-    rates = {n.rate / (1 - n.momentum) for n in nets}
+    rates = {n.pace for n in nets}
     sizes = {d for n in nets for d in n.measured}
     if len(rates) < 2 or len(sizes) < 2:
         raise ModelError(
             "A fit in the rate and in d needs two rates and two dimensions, but there "
             f"are {len(rates)} and {len(sizes)}. Train more networks."
         )
-    if any(n.common_rate or n.repeats > 1 or "q" not in n.names for n in nets):
+    if any(n.run.common_rate or n.run.repeats > 1 or "q" not in n.names for n in nets):
         raise ModelError(
             "A fit in the rate and in d is of networks of one unit with a rate of its "
             "own for the bias and fresh pairs, but some have several units, one common "
@@ -264,16 +259,14 @@ def converge_in_rate(nets: Sequence[SharedNetworks], **told: Any) -> RateStudy:
     return RateStudy(fits, "consistent" if sharp else "undecided")
 
 
-def _cells(nets: SharedNetworks, told: Mapping[str, Any]) -> list[tuple]:
+def _cells(nets: SharedNetworks, told: dict[str, Any]) -> list[tuple]:
     """For each d: networks, the flow without noise, and what noise adds to it."""
-    known: dict[str, Any] = {"density": nets.density, "loss": nets.loss}
-    known |= {"init": nets.init, "times": nets.times, "rtol": 1e-6, "atol": 1e-8}
-    known |= told
-    noise = {"rate": nets.rate, "batch": nets.batch, "momentum": nets.momentum, **told}
+    known = nets.told | told
+    still_known = known | {"rate": None, "batch": None, "momentum": 0.0}
     cells = []
     for d, values in nets.measured.items():
-        flow = shared_flow(nets.spec, d, **{**known, "rate": None, "batch": None})
-        noisy = shared_flow(nets.spec, d, **{**known, **noise, "exact_noise": True})
+        flow = shared_flow(nets.spec, d, **still_known)
+        noisy = shared_flow(nets.spec, d, **known, exact_noise=True)
         still, moved = (np.array([f[x] for x in nets.names]).T for f in (flow, noisy))
         cells.append((d, values, still, moved - still))
     return cells

@@ -92,16 +92,8 @@ def extrapolate(
 ) -> Extrapolation:
     r"""Extrapolate `values` (dims, seeds) to $d = \infty$, seed by seed.
 
-    Parameters
-    ----------
-    dims
-        At least three, increasing.
-    values
-        Shape (D, K).
-    limit
-        Only its size matters, for the floor.
-    criterion
-        How wide the interval must be.
+    At least three dimensions, increasing. Of `limit` only the size matters, for the
+    floor; `criterion` says how wide the interval must be.
     """
     from scipy.stats import t as student
 
@@ -159,19 +151,9 @@ def fit_slope(
     with its square too, widened by the effect of the last term: the rate is a
     statement about large d, where these terms die.
 
-    Parameters
-    ----------
-    dims
-        Shape (D,).
-    errors
-        Distances from the limit, shape (D, K, S): dimension, seed, time.
-    seed
-        Of the bootstrap.
-
-    Returns
-    -------
-    slope, low, high
-        All nan when the distance is within the floor at some dimension.
+    `errors` are distances from the limit, shape (D, K, S): dimension, seed, time;
+    `seed` is that of the bootstrap. All three are nan when the distance is within the
+    floor at some dimension.
     """
     squares = (errors**2).mean(2)
     size = np.sqrt(squares.mean(1))

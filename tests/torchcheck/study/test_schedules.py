@@ -168,4 +168,4 @@ def test_sampled_training_runs_the_same_experiment():
     schedule = Schedule(True, "midpoint", 4)
     made = run_schedule(SMALL, 200, schedule, 100, 0, Training("sampled", 5))
     assert made.trained.data.full
-    assert made.row["gradient_norm"] > 1e-3  # five steps: said, not hidden
+    assert made.rows[0]["gradient_norm"] > 1e-3  # five steps: said, not hidden

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-
-from .confusion import differences
-from .scrambled import as_normals, scrambled
+from scipy.special import ndtri
 
 REACH = 8.0  # standard deviations: 1e-15 is left outside
 TOLERANCE = 1e-11
+FLAT = 1e-9  # of the largest: directions in which points differ less are dropped
+LEAST = 1e-15  # of a uniform number, so that its normal is finite
 RELATIVE = 1e-6  # of an average of scrambled points
 BLOCK = 2**21  # entries of an array (modes, modes, nodes)
 MOST = {1: 2**15, 2: 2**10, 3: 2**7}  # intervals of the finest rule by dimension
@@ -95,3 +95,23 @@ def _sobol(
 def scalar(value: Any) -> float:
     """Return the one number of an array of any shape."""
     return float(np.ravel(value)[0])
+
+
+def differences(points: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of the differences of points, (directions, rank)."""
+    centred = points - points.mean(0)
+    _, sizes, rows = np.linalg.svd(centred, full_matrices=False)
+    rank = max(1, int(np.sum(sizes > FLAT * sizes[0])))
+    return rows[:rank].T
+
+
+def scrambled(count: int, width: int, seed: int) -> np.ndarray:
+    """Return one scrambling of a Sobol sequence in [0, 1), shape (count, width)."""
+    from scipy.stats import qmc  # takes longer to import than most uses of grids
+
+    return qmc.Sobol(width, seed=seed).random(count)
+
+
+def as_normals(unit: np.ndarray) -> np.ndarray:
+    """Return the standard normals with these probabilities below them."""
+    return ndtri(np.clip(unit, LEAST, 1 - LEAST))
