@@ -74,11 +74,11 @@ if TYPE_CHECKING:
         default_spec as default_spec,
         load_spec as load_spec,
     )
+    from .torchcheck.real_data.data_dilation import dilate as dilate
+    from .torchcheck.real_data.decision_window import find_window as find_window
     from .torchcheck.real_data.denoisers import generate as generate
-    from .torchcheck.real_data.dilation import dilate as dilate
     from .torchcheck.real_data.training_times import TrainingTimes as TrainingTimes
     from .torchcheck.real_data.uturn import mse_curve as mse_curve, uturn as uturn
-    from .torchcheck.real_data.windows import find_window as find_window
     from .torchcheck.study.converge import converge as converge
 
 register()
@@ -112,10 +112,10 @@ _HOME = {
     "theory.models.schedule": "parse_schedule",
     "theory.models.spec": "Spec default_spec load_spec",
     "torchcheck.real_data.denoisers": "generate",
-    "torchcheck.real_data.dilation": "dilate",
+    "torchcheck.real_data.data_dilation": "dilate",
     "torchcheck.real_data.training_times": "TrainingTimes",
     "torchcheck.real_data.uturn": "mse_curve uturn",
-    "torchcheck.real_data.windows": "find_window",
+    "torchcheck.real_data.decision_window": "find_window",
     "torchcheck.study.converge": "converge",
 }
 LISTED = "Its names are in `dir(dilaton)`"

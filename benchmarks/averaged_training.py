@@ -15,7 +15,7 @@ import time
 import dilaton
 import numpy as np
 import torch
-from dilaton.torchcheck.networks.grid import phase_times
+from dilaton.torchcheck.networks.step_grid import phase_times
 from dilaton.torchcheck.networks.train import train
 from dilaton.torchcheck.networks.training_set import draw_training_set, in_span
 

@@ -1,8 +1,8 @@
 """Networks of several units that tests share, and a perturbed loss to reject."""
 
 import torch
-from dilaton.torchcheck.networks.loss import NetworkLoss
 from dilaton.torchcheck.networks.network import Network
+from dilaton.torchcheck.networks.network_loss import NetworkLoss
 
 
 def random_point(loss, seed, own=0.6, along=0.5):

@@ -13,15 +13,15 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "theory.phases.weights": ("Aranguri2024", "Cui2023"),
     "theory.phases.stationary": ("Aranguri2024", "Cui2023", "Price1958"),
     "theory.phases.sampling": ("Aranguri2024",),
-    "theory.phases.training": ("Price1958",),
+    "theory.phases.training_flow": ("Price1958",),
     "theory.phases.finite_d": (),
     "theory.phases.bulk": ("Aranguri2024", "Cui2023"),
     "theory.phases.denoiser": ("Aranguri2025",),
     "theory.phases.tied_score": ("Klinger2026",),
     "theory.modes.posterior": (),
     "theory.modes.systems": (),
-    "theory.modes.bulk": ("Cui2023",),
-    "theory.modes.shared": (),
+    "theory.modes.modes_bulk": ("Cui2023",),
+    "theory.modes.shared_softmax": (),
 }
 """Papers by the module that an equation's `source` names; the rest is derived here."""
 

@@ -16,7 +16,7 @@ _HOME = {
     "study.compare": "Study",
     "experiments.datasets": "Images Mixture load_digits load_mnist read_idx",
     "networks.training_set": "TrainingSet draw_training_set in_span",
-    "networks.grid": "Grid dilated_grid phase_times uniform_grid",
+    "networks.step_grid": "Grid dilated_grid phase_times uniform_grid",
     "networks.network": "Network",
     "study.plan": "Plan",
     "networks.sample": "Samples",
@@ -26,10 +26,12 @@ _HOME = {
     "real_data.interpolants": "LINEAR_PATH VARIANCE_PRESERVING_PATH NumericInterpolant",
     "networks.train": "Trained",
     "real_data.adapters": "from_ddpm from_edm from_noise from_score from_velocity",
-    "real_data.dilation": "DataDilation dilate",
+    "real_data.data_dilation": "DataDilation dilate",
     "real_data.denoisers": "default_times denoise generate snr_times",
     "real_data.uturn": "Curve MseCurve mse_curve",
-    "real_data.windows": "DecisionInterval agreement find_mse_window find_window",
+    "real_data.decision_window": (
+        "DecisionInterval agreement find_mse_window find_window"
+    ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 

@@ -5,11 +5,11 @@ import torch
 from dilaton.show import plots
 from dilaton.torchcheck.experiments.datasets import load_digits
 from dilaton.torchcheck.experiments.unet import train_classifier, train_images
+from dilaton.torchcheck.real_data.decision_window import find_window
 from dilaton.torchcheck.real_data.denoisers import denoise
 from dilaton.torchcheck.real_data.interpolants import LINEAR_PATH
 from dilaton.torchcheck.real_data.training_times import TrainingTimes
 from dilaton.torchcheck.real_data.uturn import uturn
-from dilaton.torchcheck.real_data.windows import find_window
 
 SHOWN = (0.1, 0.25, 0.4, 0.6, 0.8)
 

@@ -3,7 +3,7 @@
 import dilaton
 import numpy as np
 from dilaton.numerics.share.euler import euler
-from dilaton.numerics.times.grid import make_grid
+from dilaton.numerics.times.time_grid import make_grid
 from dilaton.show import plots
 
 P, KAPPA, STEPS = 0.8, 3.0, 40

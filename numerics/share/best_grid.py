@@ -21,7 +21,7 @@ from ...theory.models.spec import Spec
 from ..codegen.double import in_double
 from ..codegen.kernel import make_kernel
 from ..codegen.parameters import complete, dimension, whole_number
-from ..times.grid import make_grid
+from ..times.time_grid import make_grid
 from .euler import KEEP_SHARE, KEEP_SPREAD, REACH, follow_samples, sign_changes
 from .rules import ExactFlow, euler_steps
 

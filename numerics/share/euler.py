@@ -20,7 +20,7 @@ from ...theory.models.model import Model, Modes
 from ...theory.models.spec import Spec
 from ..asked import Asked, asked
 from ..codegen.parameters import check_choice, complete, dimension
-from ..times.grid import TimeGrid, make_grid
+from ..times.time_grid import TimeGrid, make_grid
 from .modes_flow import ModesFlow
 from .rules import RULES, ExactFlow, Times
 

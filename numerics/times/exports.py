@@ -16,8 +16,8 @@ import sympy as sp
 
 from ...errors import MissingExtra, ModelError
 from ...theory.times.maps import shift
-from .evaluate import evaluate_inverse
-from .grid import TimeGrid
+from .map_curves import evaluate_inverse
+from .time_grid import TimeGrid
 
 OWN_LEVELS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 

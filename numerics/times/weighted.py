@@ -28,7 +28,7 @@ from ..codegen.snapshot import printed, printed_limit
 from ..modes.evaluate import exponents_of, families, mse_modes, weights_of
 from ..modes.normal_averages import as_normals, scalar, scrambled
 from ..modes.tree_shares import Placed
-from .evaluate import Curve, evaluate, evaluate_inverse
+from .map_curves import Curve, evaluate, evaluate_inverse
 
 Made = tuple[Curve, Curve, float, float]
 """The curve, its inverse, and its ends: what makes a grid."""

@@ -60,7 +60,7 @@ class Verdict:
 def judge_grid(limit: Limit, text: str) -> tuple[Verdict, ...]:
     """Return what the grid described by `text` keeps of each phase of a limit.
 
-    The text is that of `dilaton.numerics.times.grid.make_grid`. What cannot be
+    The text is that of `dilaton.numerics.times.time_grid.make_grid`. What cannot be
     resolved has the reason in place of a share; a text that is no grid raises
     `ModelError`.
     """

@@ -13,8 +13,8 @@ from ..models.model import Model, Modes
 from ..models.modes import Level, Parting
 from ..phases.bulk import mse as bulk_mse
 from ..symbols.system import System
-from . import bulk, systems
-from .shared import weights_training
+from . import modes_bulk, systems
+from .shared_softmax import weights_training
 from .story import Chapters, chapters, parting_text
 
 
@@ -47,9 +47,9 @@ class ModesPhase(Phase):
     def learned(self) -> System:
         """The learned overlaps: closed."""
         if not self.features:
-            return self._named(bulk.bulk_learned(self.model, self.window))
+            return self._named(modes_bulk.bulk_learned(self.model, self.window))
         if self.model.data.samples:
-            return self._named(bulk.not_derived(self.name))
+            return self._named(modes_bulk.not_derived(self.name))
         return self._named(systems.learned(self.model, self.window))
 
     @cached_property
@@ -60,7 +60,7 @@ class ModesPhase(Phase):
             flow = systems.sampling(self.model, self.window) if known else None
         else:
             every = len(self.decided) == len(self.model.target.decisions)
-            flow = bulk.bulk_sampling(self.model, self.window) if every else None
+            flow = modes_bulk.bulk_sampling(self.model, self.window) if every else None
         return flow and self._named(flow)
 
     projected = training = correction = None

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import sympy as sp
 
 from ..models.model import TAU, Model
-from ..modes.bulk import A, B, unexplained
+from ..modes.modes_bulk import A, B, unexplained
 from ..modes.posterior import FIELD, NORMALS, POSTERIOR, Y
 from ..symbols.indexed import DIRECTION, MODE, OTHER, NormalAverage, Softmax
 from ..symbols.system import System

@@ -13,7 +13,7 @@ from ..models.cases import Case, case_of
 from ..models.model import Model
 from ..symbols.system import System
 from ..windows.search import Window
-from . import bulk, finite_d, sampling, stationary, training, weights
+from . import bulk, finite_d, sampling, stationary, training_flow, weights
 
 Derivation = Callable[[Model, Window], System]
 Following = Callable[[Model, Window, System], System]
@@ -38,21 +38,21 @@ TABLE = {
         weights.bayes_learned,
         sampling.population,
         None,
-        training.training,
+        training_flow.training,
         finite_d.correction,
     ),
     Case.POPULATION: Roles(
         stationary.learned,
         sampling.population,
         None,
-        training.training,
+        training_flow.training,
         finite_d.correction,
     ),
     Case.TWO_MODES: Roles(
         stationary.learned,
         sampling.samples,
         sampling.projected,
-        training.training,
+        training_flow.training,
         finite_d.correction,
     ),
     Case.CLASSES: Roles(stationary.learned, sampling.samples, sampling.projected),

@@ -18,7 +18,7 @@ from ..symbols.gaussian import FieldAverage, H, to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System, numbered, said
 from .noise import BATCH, RATE, shared_noise
-from .shared import Form, flow_equations, shared_training, square_norm
+from .shared_flow import Form, flow_equations, shared_training, square_norm
 
 
 def bias_noise(model: Model) -> sp.Expr:

@@ -17,7 +17,7 @@ from ..phases.denoiser import exact_denoiser, parameters_of
 from ..symbols.gaussian import FieldAverage, H, to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, System, said
-from .shared import check_trainable, gram_of, shared_loss, square_norm
+from .shared_flow import check_trainable, gram_of, shared_loss, square_norm
 
 
 def weight_training(model: Model, j: int, weight: sp.Expr) -> System:

@@ -145,7 +145,7 @@ def _form(expr: sp.Expr | None, text: str, what: str) -> sp.Expr:
     if expr is None:
         raise DerivationError(
             f"A map's formula is given where it has one, but `{what}` of `{text}` has "
-            "none in closed form. Evaluate it with `dilaton.numerics.times.evaluate`."
+            "none in closed form. Evaluate it with `dilaton.numerics.times.map_curves`."
         )
     return expr
 
@@ -380,7 +380,7 @@ def _one(part: str, model: Model | None) -> TimeMap:
     if name not in OF_A_MODEL:
         raise DerivationError(
             f"`parse_map` reads maps that have a formula, but `{name}` is known as "
-            "numbers only. Make it with `dilaton.numerics.times.grid.make_grid`."
+            "numbers only. Make it with `dilaton.numerics.times.time_grid.make_grid`."
         )
     if model is None:
         raise ModelError(

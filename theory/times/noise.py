@@ -25,7 +25,14 @@ from ..symbols.gaussian import H2, FieldAverage, H, phi, to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, Step, System
 from ..windows.search import Window
-from .shared import Form, by_pattern, gram_of, overlaps_of, shared_training, square_norm
+from .shared_flow import (
+    Form,
+    by_pattern,
+    gram_of,
+    overlaps_of,
+    shared_training,
+    square_norm,
+)
 
 RATE, BATCH = symbol("rate"), symbol("batch")
 

@@ -11,10 +11,15 @@ import numpy as np
 
 from ...errors import ModelError
 from ..device import check_device, need_torch
+from ..real_data.decision_window import (
+    agreement,
+    find_mse_window,
+    find_window,
+    mixture_window,
+)
 from ..real_data.denoisers import default_times, denoise, generate
 from ..real_data.training_times import TrainingTimes
 from ..real_data.uturn import Curve, MseCurve, mse_curve, uturn
-from ..real_data.windows import agreement, find_mse_window, find_window, mixture_window
 from .datasets import Images, Mixture, check_images, load_digits, load_mnist
 from .settings import ExperimentSettings
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .grid import Grid, coefficients
 from .sample import check_samplable, decided_edges, first_alpha, take_cell
+from .step_grid import Grid, coefficients
 from .train import Trained
 
 Reached = Callable[[Tensor, Tensor], Tensor]

@@ -16,8 +16,8 @@ from torch import Tensor
 from ...errors import ModelError, ShapeError
 from ...theory.models.model import Model
 from ...theory.windows.search import find_windows, window_names
-from .grid import Grid, VelocityCoefficients, coefficients
 from .network import activation
+from .step_grid import Grid, VelocityCoefficients, coefficients
 from .train import Trained
 from .training_set import TrainingSet, generator
 

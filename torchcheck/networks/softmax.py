@@ -19,8 +19,8 @@ from torch import Tensor
 from ...errors import DerivationError
 from ...numerics.modes.normal_averages import as_normals, scrambled
 from ...theory.models.model import Model, Modes
-from .grid import coefficients
 from .lbfgs import minimise_rows, only_new_rows
+from .step_grid import coefficients
 
 START, SPREAD = 0.5, 0.3  # of the Bayes slope; of a random part
 

@@ -9,7 +9,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from .loss import NetworkLoss
+from .network_loss import NetworkLoss
 from .training_set import generator
 
 START_FIELD = 4.0

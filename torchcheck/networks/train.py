@@ -17,11 +17,11 @@ from torch import Tensor
 
 from ...errors import ModelError, ShapeError
 from ...theory.models.model import Model, suffix
-from .grid import coefficients
 from .lbfgs import RowObjective, minimise_rows, only_new_rows
-from .loss import SATURATED_BIAS, NetworkLoss
 from .network import Network, check_activation
+from .network_loss import SATURATED_BIAS, NetworkLoss
 from .start import lowest_choice, starts
+from .step_grid import coefficients
 from .training_set import (
     Embedding,
     TrainingSet,

@@ -11,10 +11,10 @@ import numpy as np
 
 from ...theory.models.spec import parse_spec
 from ..networks.boundary import boundary_shares
-from ..networks.grid import Grid, dilated_grid, fades, phase_times
 from ..networks.network import Overlaps, check_activation
 from ..networks.sample import bulk_curve, sample_features
 from ..networks.softmax import modes_of
+from ..networks.step_grid import Grid, dilated_grid, fades, phase_times
 from ..networks.train import Trained, train
 from ..networks.training_set import draw_training_set
 from .law import distance

@@ -22,8 +22,8 @@ from .plan import PROCEDURES, phases
 if TYPE_CHECKING:
     from ...theory.derive import Limit
     from ...theory.models.spec import Spec
-    from ..networks.grid import StepRule
     from ..networks.sample import Samples
+    from ..networks.step_grid import StepRule
     from .schedules import Schedule
 
 Row = dict[str, Any]
@@ -229,7 +229,7 @@ class _Work:
     def generate_modes(self, d: int) -> None:
         """The same for modes, whose samples are counted to the nearest mean."""
         from .cells import Trial
-        from .modes import carried_shares, window_edges
+        from .modes_cell import carried_shares, window_edges
         from .plan import Plan
 
         settings, even = self.settings, len(self.names) * self.settings.cells

@@ -36,7 +36,7 @@ from .cells import (
 from .compare import Study, compare, package_versions
 from .figures import Line, draw_study
 from .law import law_time, limit_law
-from .modes import DRAWS, modes_cell
+from .modes_cell import DRAWS, modes_cell
 from .plan import (
     PROCEDURES,
     SAMPLED,

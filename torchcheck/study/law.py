@@ -16,7 +16,7 @@ from ...numerics.codegen.parameters import Solver, complete
 from ...numerics.codegen.snapshot import limit_of
 from ...numerics.modes.normal_averages import as_normals, scrambled
 from ...theory.windows.search import S_PHASE, Window, find_windows
-from ..networks.grid import fades
+from ..networks.step_grid import fades
 
 if TYPE_CHECKING:
     from ...numerics.codegen.snapshot import PrintedPhase

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from ...files import at_home
-from ..networks.grid import Grid, StepRule, dilated_grid, uniform_grid
 from ..networks.sample import Samples, sample_features
+from ..networks.step_grid import Grid, StepRule, dilated_grid, uniform_grid
 from ..networks.train import Method, Trained, train
 from .cells import kappas
 from .compare import package_versions

@@ -19,7 +19,7 @@ from ..device import need_torch
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
     from ...theory.times.densities import Density
-    from ..networks.shared import SharedRun
+    from ..networks.shared_training import SharedRun
 
 FALSE_ALARM = 0.001
 """Chance that a study of a true flow is called inconsistent by chance."""
@@ -87,10 +87,15 @@ def train_networks(
     """Train networks at each `d`, at times drawn from a density.
 
     `run` holds `rate`, `batch`, `networks`, `seed` and the other fields of
-    `networks.shared.SharedRun`.
+    `networks.shared_training.SharedRun`.
     """
     need_torch()
-    from ..networks.shared import SharedRun, SharedTask, overlap_names, train_shared
+    from ..networks.shared_training import (
+        SharedRun,
+        SharedTask,
+        overlap_names,
+        train_shared,
+    )
 
     runs = {size: SharedRun(d=size, **run) for size in d}
     measured = {

@@ -7,7 +7,7 @@ import pytest
 from dilaton.numerics.codegen.parameters import complete
 from dilaton.numerics.share.euler import TRIED, smallest_steps, steps
 from dilaton.numerics.share.rules import RULES, ExactFlow
-from dilaton.numerics.times.grid import make_grid
+from dilaton.numerics.times.time_grid import make_grid
 from dilaton.theory.derive import derive
 from dilaton.theory.models.spec import parse_spec
 from scipy.stats import norm

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dilaton.errors import ModelError
 from dilaton.numerics.codegen.parameters import complete
-from dilaton.numerics.times.grid import make_grid
+from dilaton.numerics.times.time_grid import make_grid
 from dilaton.theory.derive import derive
 from dilaton.theory.models.spec import parse_spec
 from scipy.integrate import quad

@@ -9,7 +9,7 @@ from dilaton import derive
 from dilaton.errors import ModelError
 from dilaton.numerics.codegen.parameters import complete
 from dilaton.numerics.times import exports
-from dilaton.numerics.times.grid import make_grid
+from dilaton.numerics.times.time_grid import make_grid
 from dilaton.theory.models.spec import parse_spec
 
 from ...cases import POPULATION

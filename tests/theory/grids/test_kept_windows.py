@@ -13,7 +13,7 @@ from dilaton import (
 )
 from dilaton.errors import DerivationError, ModelError
 from dilaton.numerics.codegen.parameters import complete
-from dilaton.numerics.times.grid import make_grid
+from dilaton.numerics.times.time_grid import make_grid
 from dilaton.theory.grids.asymptotics import leading
 from dilaton.theory.grids.kept_windows import judge_grid, size_text
 from dilaton.theory.models.model import D

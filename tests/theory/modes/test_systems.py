@@ -16,7 +16,7 @@ from dilaton.theory.models.model import (
     modes,
     two_modes,
 )
-from dilaton.theory.modes.bulk import mode_minimum, unexplained
+from dilaton.theory.modes.modes_bulk import mode_minimum, unexplained
 from dilaton.theory.symbols.indexed import Softmax
 from dilaton.theory.symbols.notation import symbol
 

@@ -19,10 +19,10 @@ from dilaton.theory.models.model import (
     Model,
     product,
 )
-from dilaton.torchcheck.networks.grid import coefficients, dilated_grid
-from dilaton.torchcheck.networks.loss import NetworkLoss
 from dilaton.torchcheck.networks.network import Network
+from dilaton.torchcheck.networks.network_loss import NetworkLoss
 from dilaton.torchcheck.networks.sample import sample_features
+from dilaton.torchcheck.networks.step_grid import coefficients, dilated_grid
 from dilaton.torchcheck.networks.train import make_loss, train
 from dilaton.torchcheck.networks.training_set import draw_training_set
 from scipy import optimize, stats
@@ -174,7 +174,7 @@ def test_split_undoes_join_and_chunks_change_nothing(monkeypatch):
         for x, y in zip(loss.split(point), (w, b), strict=True)
     )
     whole = loss.reduced(point)
-    monkeypatch.setattr("dilaton.torchcheck.networks.loss._CHUNK", 1)
+    monkeypatch.setattr("dilaton.torchcheck.networks.network_loss._CHUNK", 1)
     assert len(loss.parts()) == 3
     for x, y in zip(loss.reduced(point), whole, strict=True):
         assert torch.allclose(x, y, rtol=1e-10, atol=1e-14)

@@ -16,9 +16,9 @@ from dilaton.numerics.codegen.snapshot import limit_of
 from dilaton.numerics.minima.continuation import minimise_classes
 from dilaton.theory.models.model import Autoencoder, Data, Model, product, two_modes
 from dilaton.theory.models.spec import parse_spec
-from dilaton.torchcheck.networks.grid import dilated_grid
 from dilaton.torchcheck.networks.lbfgs import only_new_rows
 from dilaton.torchcheck.networks.sample import _one_mode, sample_features
+from dilaton.torchcheck.networks.step_grid import dilated_grid
 from dilaton.torchcheck.networks.train import make_loss, train
 from dilaton.torchcheck.networks.training_set import draw_training_set, in_span
 from dilaton.torchcheck.study.compare import compare

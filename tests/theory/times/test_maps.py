@@ -14,7 +14,7 @@ from dilaton import (
     two_modes,
 )
 from dilaton.errors import DerivationError, ModelError
-from dilaton.numerics.times.evaluate import evaluate, evaluate_inverse
+from dilaton.numerics.times.map_curves import evaluate, evaluate_inverse
 from dilaton.theory.models.model import TAU, D
 from dilaton.theory.symbols.notation import symbol
 from dilaton.theory.times.maps import T, TimeMap, parse_map, shift

@@ -8,7 +8,7 @@ from dilaton.errors import DerivationError
 from dilaton.theory.models.model import Autoencoder, Data, modes, product, two_modes
 from dilaton.theory.times.held import bulk_training, weight_training
 from dilaton.theory.times.noise import shared_sgd
-from dilaton.theory.times.shared import shared_training
+from dilaton.theory.times.shared_flow import shared_training
 
 from ...oracles import value
 

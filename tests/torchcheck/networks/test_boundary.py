@@ -8,9 +8,9 @@ import torch
 from dilaton.errors import ShapeError
 from dilaton.theory.models.model import Data, Model, product, two_modes
 from dilaton.torchcheck.networks.boundary import boundary_shares
-from dilaton.torchcheck.networks.grid import dilated_grid, uniform_grid
 from dilaton.torchcheck.networks.network import Network
 from dilaton.torchcheck.networks.sample import sample_features
+from dilaton.torchcheck.networks.step_grid import dilated_grid, uniform_grid
 from dilaton.torchcheck.networks.train import train
 from dilaton.torchcheck.networks.training_set import draw_training_set
 from scipy.stats import norm

@@ -11,8 +11,12 @@ from dilaton.theory.models.model import (
     Model,
     two_modes,
 )
-from dilaton.torchcheck.networks.grid import coefficients, dilated_grid, uniform_grid
 from dilaton.torchcheck.networks.sample import sample_features
+from dilaton.torchcheck.networks.step_grid import (
+    coefficients,
+    dilated_grid,
+    uniform_grid,
+)
 from dilaton.torchcheck.networks.train import train
 from dilaton.torchcheck.networks.training_set import draw_training_set, in_span
 from scipy import stats

@@ -15,13 +15,13 @@ from dilaton.theory.models.model import (
     product,
     two_modes,
 )
-from dilaton.torchcheck.networks.grid import (
+from dilaton.torchcheck.networks.lbfgs import minimise_rows
+from dilaton.torchcheck.networks.network import Network
+from dilaton.torchcheck.networks.step_grid import (
     dilated_grid,
     phase_times,
     uniform_grid,
 )
-from dilaton.torchcheck.networks.lbfgs import minimise_rows
-from dilaton.torchcheck.networks.network import Network
 from dilaton.torchcheck.networks.train import make_loss, train
 from dilaton.torchcheck.networks.training_set import (
     draw_training_set,
@@ -373,7 +373,7 @@ def test_seeds_repeat_and_purposes_are_independent():
 def test_chunks_over_times_change_nothing(monkeypatch):
     times = np.linspace(0.01, 0.5, 7)
     whole = train(SAMPLES, VALUES, times, 400, 0)
-    monkeypatch.setattr("dilaton.torchcheck.networks.loss._CHUNK", 1)
+    monkeypatch.setattr("dilaton.torchcheck.networks.network_loss._CHUNK", 1)
     parts = train(SAMPLES, VALUES, times, 400, 0)
     assert np.allclose(whole.loss, parts.loss, rtol=1e-13)
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from dilaton.errors import ShapeError
 from dilaton.torchcheck.experiments.datasets import load_digits
+from dilaton.torchcheck.real_data.decision_window import find_window
 from dilaton.torchcheck.real_data.denoisers import LAST_RATIO, denoise
 from dilaton.torchcheck.real_data.empirical import EmpiricalLaw
 from dilaton.torchcheck.real_data.interpolants import (
@@ -12,7 +13,6 @@ from dilaton.torchcheck.real_data.interpolants import (
     VARIANCE_PRESERVING_PATH,
 )
 from dilaton.torchcheck.real_data.uturn import uturn
-from dilaton.torchcheck.real_data.windows import find_window
 from scipy.special import logsumexp
 
 SIGMAS = 5.0

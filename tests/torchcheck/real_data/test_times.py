@@ -7,6 +7,7 @@ import torch
 from dilaton.errors import ModelError, ShapeError
 from dilaton.theory.models.model import TRIGONOMETRIC, VARIANCE_EXPLODING
 from dilaton.torchcheck.real_data.ddpm_steps import StepDistribution
+from dilaton.torchcheck.real_data.decision_window import DecisionInterval
 from dilaton.torchcheck.real_data.interpolants import (
     LINEAR_PATH,
     VARIANCE_PRESERVING_PATH,
@@ -14,7 +15,6 @@ from dilaton.torchcheck.real_data.interpolants import (
     check_times,
 )
 from dilaton.torchcheck.real_data.training_times import TrainingTimes
-from dilaton.torchcheck.real_data.windows import DecisionInterval
 
 ROUNDING = 1e-12  # piecewise linear functions: a few ulps
 TABLE = 2e-3  # 1200 intervals over 12 standard deviations, or over the SNR range

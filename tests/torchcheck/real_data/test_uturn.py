@@ -17,6 +17,7 @@ from dilaton.torchcheck.real_data.adapters import (
     from_score,
     from_velocity,
 )
+from dilaton.torchcheck.real_data.decision_window import mixture_change
 from dilaton.torchcheck.real_data.denoisers import default_times, denoise, generate
 from dilaton.torchcheck.real_data.empirical import EmpiricalLaw
 from dilaton.torchcheck.real_data.interpolants import (
@@ -25,7 +26,6 @@ from dilaton.torchcheck.real_data.interpolants import (
     NumericInterpolant,
 )
 from dilaton.torchcheck.real_data.uturn import mse_curve, uturn
-from dilaton.torchcheck.real_data.windows import mixture_change
 
 ROUNDING = 1e-10  # double precision, divided by alpha or beta of 0.1 and more
 SIGMAS = 5.0

@@ -7,10 +7,7 @@ import pytest
 import torch
 from dilaton.errors import ModelError
 from dilaton.torchcheck.experiments.datasets import Mixture
-from dilaton.torchcheck.real_data.denoisers import snr_times
-from dilaton.torchcheck.real_data.interpolants import VARIANCE_PRESERVING_PATH
-from dilaton.torchcheck.real_data.uturn import Curve, MseCurve, mse_curve, uturn
-from dilaton.torchcheck.real_data.windows import (
+from dilaton.torchcheck.real_data.decision_window import (
     DecisionInterval,
     agreement,
     find_mse_window,
@@ -18,6 +15,9 @@ from dilaton.torchcheck.real_data.windows import (
     mixture_change,
     mixture_window,
 )
+from dilaton.torchcheck.real_data.denoisers import snr_times
+from dilaton.torchcheck.real_data.interpolants import VARIANCE_PRESERVING_PATH
+from dilaton.torchcheck.real_data.uturn import Curve, MseCurve, mse_curve, uturn
 
 SAMPLES = 500
 SLACK = 0.15  # of Lambda: 24 denoising steps, 10 times

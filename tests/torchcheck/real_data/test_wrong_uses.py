@@ -20,9 +20,16 @@ from dilaton.torchcheck.real_data.adapters import (
     from_score,
     from_velocity,
 )
+from dilaton.torchcheck.real_data.data_dilation import dilate
 from dilaton.torchcheck.real_data.ddpm_steps import StepDistribution
+from dilaton.torchcheck.real_data.decision_window import (
+    DecisionInterval,
+    agreement,
+    find_mse_window,
+    find_window,
+    mixture_window,
+)
 from dilaton.torchcheck.real_data.denoisers import default_times, denoise, generate
-from dilaton.torchcheck.real_data.dilation import dilate
 from dilaton.torchcheck.real_data.empirical import EmpiricalLaw
 from dilaton.torchcheck.real_data.interpolants import (
     LINEAR_PATH,
@@ -30,13 +37,6 @@ from dilaton.torchcheck.real_data.interpolants import (
 )
 from dilaton.torchcheck.real_data.training_times import TrainingTimes
 from dilaton.torchcheck.real_data.uturn import Curve, MseCurve, mse_curve, uturn
-from dilaton.torchcheck.real_data.windows import (
-    DecisionInterval,
-    agreement,
-    find_mse_window,
-    find_window,
-    mixture_window,
-)
 
 rng = np.random.default_rng(3)
 KINDS = np.sign(rng.standard_normal((2, 1, 4, 4)))

@@ -12,7 +12,7 @@ from ...theory.limit import Limit
 from ...theory.times.grammar import INVERSE, read_map, split_maps
 from ...theory.times.maps import has_formula, parse_map
 from . import weighted
-from .evaluate import Curve, evaluate, evaluate_inverse
+from .map_curves import Curve, evaluate, evaluate_inverse
 
 SPOKEN = {"undilated": "uniform"}
 """Other names of maps, as the option `--schedule` has them."""

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from ...numerics.modes.evaluate import by_entry
-from ..networks.grid import StepRule, coefficients, phase_times
 from ..networks.softmax import SoftmaxNetworks, draw, modes_of, train_softmax
+from ..networks.step_grid import StepRule, coefficients, phase_times
 from .cells import Trial, kappas
 from .plan import StudyPhase, phases
 

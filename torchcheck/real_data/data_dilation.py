@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ...errors import ModelError
-from ...numerics.times.grid import TimeGrid
+from ...numerics.times.time_grid import TimeGrid
+from .decision_window import DecisionInterval, check_kind, find_window
 from .interpolants import LINEAR_PATH, NumericInterpolant, same_interpolant
 from .training_times import Interval, TrainingTimes
 from .uturn import Curve, MseCurve
-from .windows import DecisionInterval, check_kind, find_window
 
 STANDARD = (0.0, 1.0)
 """Mean and spread of the logit of the usual logit-normal training times."""
