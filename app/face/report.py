@@ -262,11 +262,9 @@ def _record(run: Run) -> dict[str, Any]:
     }
 
 
-SAMPLE = ("share_plus", "share_plus_error", "shares", "shares_error", "mode_mean")
-
-
 def _sample(curves: Dataset) -> dict[str, Any]:
-    names = (*SAMPLE, "bulk_variance")
+    names = ["share_plus", "share_plus_error", "shares", "shares_error"]
+    names += ["mode_mean", "bulk_variance"]
     return {name: plain(curves[name].values) for name in names if name in curves}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -366,8 +367,6 @@ def digits_section(out: Path, *, quick: bool, device: str = "cpu") -> dict[str, 
 
     Raises `MissingExtra` without scikit-learn.
     """
-    from dataclasses import replace
-
     from ..torchcheck.experiments.settings import image_plan
     from ..torchcheck.experiments.subjects import make_subject
 

@@ -2,7 +2,8 @@
 
 import dilaton
 import numpy as np
-from dilaton.numerics.share.euler import euler
+from dilaton.numerics.share.euler import follow_samples
+from dilaton.numerics.share.rules import ExactFlow
 from dilaton.numerics.times.time_grid import make_grid
 from dilaton.show import plots
 
@@ -38,4 +39,4 @@ def figure(quick=False):
 def share(limit, d, count, schedule, rule):
     point = {"p": P, "sigma": 1.0, "kappa": KAPPA, "d": d}
     grid = make_grid(schedule, limit, point).times(count, rule)
-    return euler(limit, point, grid)["share_plus"]
+    return follow_samples(ExactFlow(limit, point), grid, "left")["share_plus"]

@@ -7,7 +7,7 @@ and the sign changes of its result are located by bisection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +129,6 @@ def _prepared(
     made = [make_grid(text, limit, point) for text in texts]
     kind = ModesFlow if isinstance(limit.model.target, Modes) else ExactFlow
     return kind(limit, point), [(g.text, g) for g in made]
-
-
-def euler(limit: Limit, point: Mapping[str, float], times: Times) -> dict[str, Any]:
-    """Follow every projection and the bulk through the Euler steps of `times`."""
-    return follow_samples(ExactFlow(limit, point), times, "left")
 
 
 def follow_samples(

@@ -19,6 +19,7 @@ from ..codegen.parameters import Solver, closed_values, params_of
 from ..codegen.snapshot import SATURATED, Printed, PrintedPhase
 from ..minima.minimise import minimise
 from ..minima.result import alone
+from ..modes.normal_averages import as_normals, scrambled
 from ..ode.inputs import Inputs
 
 POINTS, SCRAMBLES = 1024, 8  # points and scramblings of the starts
@@ -50,11 +51,8 @@ def followed_shares(
 
 def normals(width: int, points: int) -> np.ndarray:
     """Return scrambled Sobol points as normal variables, (points, width)."""
-    from scipy.special import ndtri
-    from scipy.stats import qmc
-
-    units = [qmc.Sobol(width, seed=k).random(points) for k in range(SCRAMBLES)]
-    return ndtri(np.clip(np.concatenate(units), 1e-12, 1 - 1e-12))
+    units = [scrambled(points, width, seed) for seed in range(SCRAMBLES)]
+    return as_normals(np.concatenate(units))
 
 
 def share_of(plus: np.ndarray) -> tuple[float, float]:

@@ -23,14 +23,10 @@ OWN_LEVELS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 
 
 def applied_shift(config: Mapping[str, Any], mu: float | None) -> float:
-    r"""Return the factor by which a flow-matching scheduler shifts what it is given.
+    """Return the factor by which a flow-matching scheduler shifts what it is given.
 
-    Parameters
-    ----------
-    config
-        The scheduler's configuration, as in ``scheduler.config`` of diffusers.
-    mu
-        What is passed to ``set_timesteps(mu=...)`` where the shift is dynamic.
+    `config` is that of diffusers' ``scheduler.config``, `mu` what is passed to
+    ``set_timesteps(mu=...)`` where the shift is dynamic.
     """
     if not config.get("use_dynamic_shifting"):
         return float(config.get("shift", 1.0))
@@ -50,22 +46,9 @@ def scheduler_sigmas(
 
     With ``set_timesteps(sigmas=..., mu=mu)`` the scheduler applies its own shift and
     stretch, and appends 0; it then steps on $1 - \tau$ of the grid. Where it ends on a
-    terminal level of its own, that level takes the place of the grid's last one.
-
-    Parameters
-    ----------
-    grid, count
-        The grid and its number of steps.
-    config
-        The scheduler's configuration, as in ``scheduler.config``.
-    mu
-        The dynamic shift, where the scheduler asks for one.
-
-    Raises
-    ------
-    ModelError
-        Where the scheduler replaces the levels, or its terminal level is not the
-        lowest.
+    terminal level of its own, that level takes the place of the grid's last one. The
+    arguments are those of `applied_shift`. Raises `ModelError` where the scheduler
+    replaces the levels, or its terminal level is not the lowest.
     """
     for key in OWN_LEVELS:
         if config.get(key):

@@ -21,19 +21,8 @@ from .walk import headed, remarks, renamed, title, wrapped
 SIZE_OF = {MODE: "K", DIRECTION: "R"}
 """Sizes of families, by index; whole numbers, all other parameters are floats."""
 
-RESERVED = {
-    "pi",
-    "im",
-    "end",
-    "in",
-    "function",
-    "let",
-    "do",
-    "if",
-    "for",
-    "u",
-    "params",
-}
+RESERVED = {"pi", "im", "end", "in", "function", "let", "do", "if", "for"}
+RESERVED |= {"u", "params"}
 """Names of Julia, and of arguments, that quantities do not take."""
 
 HEAD = """\

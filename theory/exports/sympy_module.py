@@ -10,6 +10,8 @@ from keyword import iskeyword
 import sympy as sp
 
 from ..limit import Limit
+from ..symbols.gaussian import Average
+from ..symbols.indexed import NormalAverage, Softmax
 from ..symbols.system import Branch, Equation, Step, System
 from .expressions import CONSTANTS, CONSTRUCTORS, Writer
 from .walk import (
@@ -24,15 +26,8 @@ from .walk import (
     wrapped,
 )
 
-HOMES = {
-    "Average": "dilaton.theory.symbols.gaussian",
-    "NormalAverage": "dilaton.theory.symbols.indexed",
-    "Softmax": "dilaton.theory.symbols.indexed",
-    "Branch": "dilaton.theory.symbols.system",
-    "Equation": "dilaton.theory.symbols.system",
-    "Step": "dilaton.theory.symbols.system",
-    "System": "dilaton.theory.symbols.system",
-}
+OURS = (Average, NormalAverage, Softmax, Branch, Equation, Step, System)
+HOMES = {x.__name__: x.__module__ for x in OURS}
 """Modules of the names that are this project's own; all others are sympy's."""
 
 LEAVES = ("Symbol", "Integer", "Rational", "Float", "sqrt", "IndexedBase")

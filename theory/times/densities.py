@@ -205,10 +205,10 @@ def _formula_map(text: str, model: Model) -> TimeMap:
     for name in names:
         if name in ARGUMENTS and name not in known:
             raise ModelError(
-                f"A density of times must have a formula, but the map `{name}` is known "
-                "as numbers only, others at each d. Write its times at one d to a file, "
-                "as `dilaton.numerics.times.time_grid.make_grid` has them, and give "
-                "`table:FILE`."
+                "A density of times must have a formula, but the map "
+                f"`{name}` is known as numbers only, others at each d. Write its times "
+                "at one d to a file, as made by "
+                "`dilaton.numerics.times.time_grid.make_grid`, and give `table:FILE`."
             )
     return parse_map(text, model)
 

@@ -119,16 +119,6 @@ def pattern_loss(model: Model, hit: Sequence[sp.Expr], gram: sp.Matrix) -> sp.Ex
     return bayes.residual_gain**2 * total
 
 
-def pattern_slopes(
-    model: Model, hit: Sequence[sp.Symbol], gram: sp.Matrix
-) -> dict[sp.Symbol, sp.Expr]:
-    """Slopes of the loss given the signs, in `hit`, the norms and the biases."""
-    units, loss = range(len(hit)), pattern_loss(model, hit, gram)
-    free = [gram[j, k] for j in units for k in units if j <= k]
-    free += [named(model, "b", j + 1) for j in units]
-    return {x: sp.diff(loss, x) for x in (*hit, *free)}
-
-
 Parts = dict[sp.Symbol, sp.Expr]
 Means = dict[sp.Symbol, FieldAverage]
 
@@ -160,7 +150,11 @@ def loss_slopes(model: Model, gram: sp.Matrix) -> tuple[Parts, Means]:
     """Slopes of (R1) in the Gram entries and biases, and the averages in them."""
     count = len(model.target.features)
     hit = sp.symbols(f"hit_:{count}", cls=sp.Dummy)
-    slopes = pattern_slopes(model, hit, gram)
+    pairs = product(range(count), range(count))
+    free = [gram[j, k] for j, k in pairs if j <= k]  # norms, then biases
+    free += [named(model, "b", j) for j in range(1, count + 1)]
+    loss = pattern_loss(model, hit, gram)
+    slopes = {x: sp.diff(loss, x) for x in (*hit, *free)}
     rows, averages = by_pattern(model, hit, gram, slopes)
     total = dict.fromkeys((*overlaps_of(model, gram), *slopes), sp.S.Zero)
     for signs, parts in rows:

@@ -61,21 +61,9 @@ def minimise_rows(
 
     Rows are independent problems: each has its own curvature pairs and its own step
     length, so a hard row never slows an easy one. A row stops at $|\nabla| \le$
-    `tolerance`, or when no step decreases it any more (then its norm says so).
-
-    Parameters
-    ----------
-    objective
-        Values (T,) and gradients (T, K) of all the rows at points (T, K).
-    start
-        Starting points, shape (T, K).
-    tolerance
-        The gradient norm asked for.
-    max_iterations
-        Steps at most; the norms reached are returned either way.
-    longest
-        Longest first try of a step: where the function is nearly flat, curvature
-        pairs would send a row out of all bounds.
+    `tolerance`, or when no step decreases it any more (then its norm says so). The
+    first try of a step is at most `longest`: where the function is nearly flat,
+    curvature pairs would send a row out of all bounds.
 
     References
     ----------

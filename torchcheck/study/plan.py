@@ -33,17 +33,12 @@ TIMES = (0.25, 0.5, 0.75, 1.0)
 class Procedure(NamedTuple):
     """How networks of one kind of target are trained.
 
-    Attributes
-    ----------
-    tolerance
-        Gradient norm that training stops at; with a unit a feature the minimum of a
-        population is flat where its features are nearly decided, or not yet seen.
-    measured, sampled
-        Most steps where overlaps are measured, and on a sampling grid: where all of
-        several units are nearly constant, or saturated, what they still could learn
-        changes no path.
-    grading
-        Cells of a sampling grid are finer where a phase begins, by this power.
+    `tolerance` is the gradient norm that training stops at: with a unit a feature the
+    minimum of a population is flat where its features are nearly decided, or not yet
+    seen. `measured` and `sampled` are the most steps where overlaps are measured, and
+    on a sampling grid: where all of several units are nearly constant, or saturated,
+    what they still could learn changes no path. Cells of that grid are finer where a
+    phase begins, by the power `grading`.
     """
 
     tolerance: float

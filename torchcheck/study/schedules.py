@@ -35,16 +35,9 @@ SEEN = 1e-3
 class Schedule:
     """At which times networks are trained, one each, and how a step uses them.
 
-    Attributes
-    ----------
-    dilated
-        Whether the phases share the times equally, or they are equally spaced in tau.
-    rule
-        ``"left"`` or ``"midpoint"``.
-    times
-        Number of times; with a dilation a multiple of the number of phases.
-    grading
-        See `dilated_grid`.
+    `dilated` says whether the phases share the times equally, or they are equally
+    spaced in tau; with a dilation the number of `times` is a multiple of that of the
+    phases. `rule` and `grading` are those of `dilated_grid`.
     """
 
     dilated: bool

@@ -39,19 +39,11 @@ _SLOWEST = 0.8  # ratio of two terms of a series that is still summed
 class Criterion:
     r"""The criterion of a verdict.
 
-    Attributes
-    ----------
-    level
-        Probability that noise alone leaves an interval.
-    powers
-        Whether corrections are expected in pure powers of $d^{-\rm power}$.
-    slack
-        Added to the half-width: what a finite time step may leave.
-    converged
-        Whether every gradient norm met its tolerance.
-    power
-        Corrections are a series in $d^{-\rm power}$: 1/2, or less in the window of a
-        feature whose mean grows more slowly than $\sqrt d$.
+    `level` is the probability that noise alone leaves an interval, `slack` what a
+    finite time step may leave, added to the half-width; `converged` says whether every
+    gradient norm met its tolerance. Corrections are a series in $d^{-\rm power}$, 1/2,
+    or less in the window of a feature whose mean grows more slowly than $\sqrt d$;
+    `powers` says whether they are expected to be pure powers.
     """
 
     level: float

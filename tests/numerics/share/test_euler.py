@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from dilaton.errors import ModelError
 from dilaton.numerics.codegen.parameters import complete
-from dilaton.numerics.share.euler import euler, positive_share, steps
+from dilaton.numerics.share.euler import follow_samples, positive_share, steps
+from dilaton.numerics.share.rules import ExactFlow
 from dilaton.theory.derive import derive
 from dilaton.theory.models.spec import parse_spec
 from scipy.stats import norm
@@ -142,7 +143,8 @@ def test_the_two_segment_map_loses_the_second_weight_as_d_grows():
     limit, gaps = derive(TWO.model), []
     for d in (1e4, 1e6, 1e8, 1e12):
         grid = times(180, [0, 4 / np.sqrt(d), 1], "midpoint")
-        first, second = euler(limit, point_of(limit, TWO, d), grid)["share_plus"]
+        flow = ExactFlow(limit, point_of(limit, TWO, d))
+        first, second = follow_samples(flow, grid, "left")["share_plus"]
         start = np.random.default_rng(0).normal(size=PATHS // 5)
         plus = simulate(start, np.sqrt(2) * d**0.25, 0.3, grid) > 0
         error = max(plus.std(), 0.01) / np.sqrt(PATHS // 5)

@@ -7,7 +7,7 @@ import pytest
 import sympy as sp
 from dilaton import Autoencoder, Data, Model
 from dilaton.theory.models.model import VARIANCE_EXPLODING, product, two_modes
-from dilaton.theory.phases import training as flows
+from dilaton.theory.phases import training_flow as flows
 from dilaton.theory.phases.tied_score import tied_loss, tied_training
 from dilaton.theory.symbols.gaussian import Average
 from dilaton.theory.symbols.notation import symbol

@@ -7,7 +7,7 @@ from dilaton.errors import DerivationError, ModelError, StoreError
 from dilaton.show import plots
 from dilaton.theory.models.spec import parse_spec
 from dilaton.torchcheck.networks.softmax import draw, modes_of, readout, train_softmax
-from dilaton.torchcheck.study import modes
+from dilaton.torchcheck.study import modes_cell
 from dilaton.torchcheck.study.cells import Trial
 from dilaton.torchcheck.study.compare import compare
 from dilaton.torchcheck.study.converge import converge, limit_curves, train_cells
@@ -101,7 +101,7 @@ def test_a_quick_study_of_three_modes(cells):
 def test_the_bulk_is_measured_at_its_own_time():
     """Where tau = O(1) a population's networks are the limit's at any d: tau = s."""
     plan = Plan((100, 200, 300), 3, times=(0.5, 0.75), paths=0, tolerance=TOLERANCE)
-    cell = modes.modes_cell(Trial(THREE, plan, 100, 0), 2**8)
+    cell = modes_cell.modes_cell(Trial(THREE, plan, 100, 0), 2**8)
     limit = limit_curves(THREE, plan)["variance"]
     for name in ("c", "m_1_1"):  # up to modes 10 widths apart
         np.testing.assert_allclose(cell[f"variance/{name}"], limit[name], rtol=1e-5)

@@ -13,8 +13,7 @@ from dilaton.torchcheck.networks.train import train
 from dilaton.torchcheck.networks.training_set import draw_training_set
 from dilaton.torchcheck.study import schedules
 from dilaton.torchcheck.study.schedules import (
-    TIMES,
-    D,
+    Experiment,
     Schedule,
     Training,
     compare_schedules,
@@ -46,7 +45,7 @@ def ridge_from_weight_decay(decay, *, d, times, samples=1):
 
 
 def test_the_spec_is_the_published_experiment():
-    ridge = ridge_from_weight_decay(DECAY, d=D, times=TIMES)
+    ridge = ridge_from_weight_decay(DECAY, d=Experiment.d, times=Experiment.times)
     assert SPEC.values == {
         "p": 0.8,
         "sigma": 1.0,
