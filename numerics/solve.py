@@ -193,7 +193,6 @@ NO_SHARES = (
     "have no quadrature with a known error. The variance phase is."
 )
 
-
 PARTED = (
     "All samples of a class should be treated alike, for the equations assume it, but "
     "a network that parts them has a lower loss. Do not use these overlaps and shares; "

@@ -19,11 +19,7 @@ from .. import __version__
 from ..errors import MissingExtra, StoreError
 from ..files import at_home, write_netcdf
 from ..show.answers import plain, to_json
-from ..torchcheck.study.confirm import (
-    confirm,
-    settings_for,
-    untrainable,
-)
+from ..torchcheck.study.confirm import confirm, settings_for, untrainable
 from ..torchcheck.study.law import compared_laws
 from . import page
 from .report_run import Effort, Run, built_with
@@ -39,11 +35,7 @@ FINE = 60  # cells of the curves in each phase
 
 
 def write_report(
-    spec: Spec,
-    output: str | Path,
-    effort: Effort,
-    *,
-    force: bool,
+    spec: Spec, output: str | Path, effort: Effort, *, force: bool
 ) -> Path:
     """Derive, solve, train and write ``index.html`` with its files into `output`.
 
@@ -154,11 +146,7 @@ def _work(spec: Spec, effort: Effort) -> Run:
         if plan and run.found.generated:
             with _timed(seconds, "laws"):
                 run.laws = compared_laws(
-                    spec,
-                    run.limit,
-                    effort.seed,
-                    plan.dims[-1],
-                    run.found.generated,
+                    spec, run.limit, effort.seed, plan.dims[-1], run.found.generated
                 )
         tick("writing")
     return run

@@ -15,7 +15,6 @@ from .training_mean import flow_under, time_mean
 
 POINTS = 24  # nodes of the integral over the bias; it is analytic in log |p - P|
 
-
 LEAST = 1e-10
 """The shortest distance from p at which a weight is learned: less is rounding."""
 

@@ -387,10 +387,7 @@ def _assumptions(parts: Stationary) -> tuple[Step, ...]:
     tested = parts.data.closed and parts.model.autoencoder.activation != "sign"
     more = TESTED if tested and parts.alone else UNTESTED
     grows = parts.window.alpha_size > 0
-    return (
-        Step(ALIKE + more),
-        *((Step(LARGE_NOISE),) if grows else ()),
-    )
+    return (Step(ALIKE + more), *((Step(LARGE_NOISE),) if grows else ()))
 
 
 def _steps(parts: Stationary) -> list[Step]:

@@ -103,7 +103,6 @@ TABLE: dict[str, Quantity] = {
     "share_plus": Quantity(r"p^\kappa", "P(nu > 0) after the window", "[0, 1]"),
 }
 
-
 SHIFT = "_shift"
 """Ends the name of a quantity's leading correction: ``m_shift`` is m^(1)."""
 

@@ -138,10 +138,7 @@ def _adam(
     """Yield, `steps` times, a function that takes a loss and makes one step."""
     for x in (*vectors, *others):
         x.requires_grad_()
-    groups = [
-        {"params": vectors, "lr": VECTOR_RATE},
-        {"params": others, "lr": rate},
-    ]
+    groups = [{"params": vectors, "lr": VECTOR_RATE}, {"params": others, "lr": rate}]
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=SMALLEST)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
 

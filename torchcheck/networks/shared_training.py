@@ -80,10 +80,7 @@ def overlap_names(units: int) -> tuple[str, ...]:
 
 
 def train_shared(
-    task: SharedTask,
-    run: SharedRun,
-    init: Mapping[str, float],
-    times: Sequence[float],
+    task: SharedTask, run: SharedRun, init: Mapping[str, float], times: Sequence[float]
 ) -> np.ndarray:
     """Return the overlaps at training times: shape (times, overlaps, networks).
 

@@ -94,10 +94,7 @@ class DataDilation:
 
 
 def dilate(
-    features: Mapping[str, Interval | Curve],
-    error: MseCurve,
-    *,
-    mass: float,
+    features: Mapping[str, Interval | Curve], error: MseCurve, *, mass: float
 ) -> DataDilation:
     r"""Return the dilation that the windows of some features ask for.
 

@@ -209,10 +209,7 @@ def check_kind(given: Any, kind: type, name: str, maker: str) -> None:
 
 
 def _with_intervals(
-    window: Iterable[float],
-    drawn: Iterable[Iterable[float]],
-    level: float,
-    rule: str,
+    window: Iterable[float], drawn: Iterable[Iterable[float]], level: float, rule: str
 ) -> DecisionInterval:
     """A window with the percentiles of the bootstrap's windows around its ends."""
     lo, hi = map(float, window)
@@ -299,9 +296,7 @@ class Agreement:
 
 
 def agreement(
-    one: DecisionInterval,
-    two: DecisionInterval,
-    path: NumericInterpolant | None = None,
+    one: DecisionInterval, two: DecisionInterval, path: NumericInterpolant | None = None
 ) -> Agreement:
     r"""Compare two windows: length of their intersection over that of their union.
 

@@ -15,22 +15,11 @@ import numpy as np
 from ...errors import ModelError, ShapeError, shown
 from ...numerics.codegen.parameters import whole_number
 from .adapters import Denoiser, answer
-from .arrays import (
-    is_torch,
-    no_grad,
-    normal_like,
-    rows_of,
-)
-from .interpolants import (
-    LINEAR_PATH,
-    NumericInterpolant,
-    check_times,
-    interpolant_of,
-)
+from .arrays import is_torch, no_grad, normal_like, rows_of
+from .interpolants import LINEAR_PATH, NumericInterpolant, check_times, interpolant_of
 from .training_times import Times
 
 Sampler = Literal["sde", "ode"]
-
 
 FIRST_SNR = 1e-3
 """d times the SNR below which a sample is taken for pure noise."""
@@ -62,10 +51,7 @@ def snr_times(path: NumericInterpolant, lo: float, hi: float, count: int) -> np.
 
 
 def default_times(
-    d: int,
-    path: NumericInterpolant = LINEAR_PATH,
-    count: int = 33,
-    level: float = 1.0,
+    d: int, path: NumericInterpolant = LINEAR_PATH, count: int = 33, level: float = 1.0
 ) -> np.ndarray:
     r"""Times even in log SNR, from $d \cdot$ SNR $= 0.01$ to SNR $= 100$.
 

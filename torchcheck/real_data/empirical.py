@@ -25,12 +25,7 @@ from torch import Tensor
 from ...errors import ModelError, ShapeError, shown
 from ...numerics.codegen.parameters import whole_number
 from .arrays import floats, on_cpu
-from .interpolants import (
-    LINEAR_PATH,
-    NumericInterpolant,
-    as_interpolant,
-    check_times,
-)
+from .interpolants import LINEAR_PATH, NumericInterpolant, as_interpolant, check_times
 from .training_times import Times
 from .uturn import BATCH, Curve, times_for, turning_points
 

@@ -18,29 +18,9 @@ import numpy as np
 from ...errors import ModelError, ShapeError, shown
 from ...numerics.codegen.parameters import whole_number
 from .adapters import Denoiser
-from .arrays import (
-    copy_of,
-    floats,
-    no_grad,
-    normal_like,
-    on_cpu,
-    rows_of,
-    speaking,
-)
-from .denoisers import (
-    Sampler,
-    ask,
-    check_denoiser,
-    check_mode,
-    default_times,
-    denoise,
-)
-from .interpolants import (
-    LINEAR_PATH,
-    NumericInterpolant,
-    check_times,
-    interpolant_of,
-)
+from .arrays import copy_of, floats, no_grad, normal_like, on_cpu, rows_of, speaking
+from .denoisers import Sampler, ask, check_denoiser, check_mode, default_times, denoise
+from .interpolants import LINEAR_PATH, NumericInterpolant, check_times, interpolant_of
 from .training_times import Times
 
 BATCH = 1024

@@ -11,15 +11,7 @@ import numpy as np
 
 from ...show.answers import plain
 from ...theory.windows.search import leading_rate
-from .plan import (
-    Cell,
-    Curves,
-    Offsets,
-    Plan,
-    StudyPhase,
-    degenerate,
-    phases,
-)
+from .plan import Cell, Curves, Offsets, Plan, StudyPhase, degenerate, phases
 from .series import (
     Evidence,
     fit_of,

@@ -60,16 +60,13 @@ QUICK = ReportSettings(
     (1000, 3000, 10_000), 3, EIGHTHS[1::2], 6, 10_000, (150, 300), 200, 3
 )
 
-
 UNITS_FULL = replace(
     FULL, dims=(1000, 3000, 10_000, 30_000), seeds=4, cells=8, sampled_dims=()
 )
 UNITS_QUICK = ReportSettings((1000, 3000, 10_000), 3, (0.5, 1.0), 8, 10_000, (), 0, 0)
 
-
 MOST_STRETCH = 1.5
 """Largest power of the usual dimensions: up to a d of a million."""
-
 
 STRICT = 1e-11
 """Gradient norm of networks with a unit a feature: at 1e-9 what is left of the descent

@@ -26,13 +26,7 @@ from ...numerics.corrections import correction_of, shifts
 from ...numerics.modes.evaluate import by_entry
 from ...numerics.sweep.store import Damaged, Store
 from ...show.answers import to_json
-from .cells import (
-    Trial,
-    cell_counts,
-    check_network_training,
-    measure_cell,
-    sample_cell,
-)
+from .cells import Trial, cell_counts, check_network_training, measure_cell, sample_cell
 from .compare import Study, compare, package_versions
 from .figures import Line, draw_study
 from .law import law_time, limit_law

@@ -92,10 +92,7 @@ def decided_laws(spec: Spec) -> list[np.ndarray]:
 
 
 def _inputs(
-    phase: PrintedPhase,
-    values: Mapping[str, float],
-    activation: str,
-    backend: str,
+    phase: PrintedPhase, values: Mapping[str, float], activation: str, backend: str
 ) -> Inputs:
     """The learned overlaps as functions of `s`."""
     from ...numerics.minima.continuation import minimise_classes

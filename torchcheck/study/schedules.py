@@ -115,12 +115,7 @@ class Outcome:
 
 
 def run_schedule(
-    spec: Spec,
-    d: int,
-    schedule: Schedule,
-    paths: int,
-    seed: int,
-    training: Training,
+    spec: Spec, d: int, schedule: Schedule, paths: int, seed: int, training: Training
 ) -> Outcome:
     """Train at the times of one schedule, measure, and generate `paths` samples.
 

@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .law import LEVELS, ks_row, law_time, shares_below
-from .plan import (
-    SAMPLED,
-    Cell,
-    Curves,
-    Offsets,
-    Plan,
-    StudyPhase,
-    degenerate,
-    suffixes,
-)
+from .plan import SAMPLED, Cell, Curves, Offsets, Plan, StudyPhase, degenerate, suffixes
 from .verdict import (
     Criterion,
     Extrapolation,

@@ -15,8 +15,7 @@ from .options import Json, SpecFile
 def derive(
     spec: SpecFile,
     form: Annotated[
-        Format,
-        Option("--format", help="The format of the derivation."),
+        Format, Option("--format", help="The format of the derivation.")
     ] = "text",
     fragment: Annotated[
         bool,

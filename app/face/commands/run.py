@@ -21,11 +21,7 @@ def run(
         Option("-o", "--output", help="The folder to write to, which must be new."),
     ] = Path("report"),
     quick: Annotated[
-        bool,
-        Option(
-            "--quick",
-            help="Train fewer networks: under a minute.",
-        ),
+        bool, Option("--quick", help="Train fewer networks: under a minute.")
     ] = False,
     force: Annotated[
         bool, Option("--force", help="Replace the run that the folder holds.")

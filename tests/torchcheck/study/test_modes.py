@@ -154,7 +154,7 @@ def test_a_study_of_modes_goes_on_from_its_cells(tmp_path, monkeypatch):
         patch.setattr("dilaton.torchcheck.study.converge.draw_study", lambda *_: None)
         first = converge(THREE, (50, 70, 100), 3, **asked)
     (tmp_path / "study" / "converge.json").unlink()
-    monkeypatch.setattr(modes, "train_softmax", None)
+    monkeypatch.setattr(modes_cell, "train_softmax", None)
     monkeypatch.setattr(plots, "rendered", lambda *_: b"")
     again = converge(THREE, (50, 70, 100), 3, **asked)
     assert again.rows == first.rows
