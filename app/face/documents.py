@@ -31,13 +31,16 @@ def _derived(spec: Spec, form: Form) -> str:
     from ..theory.derive import derive
     from ..theory.document.derivation import blocks, render
     from ..theory.document.html import body
-    from ..theory.exports.languages import LANGUAGES
+    from ..theory.exports.julia import julia
+    from ..theory.exports.mathematica import mathematica
+    from ..theory.exports.sympy_module import sympy_module
 
     limit = derive(spec.model)
     if form == "bibtex":
         return limit.citations()
-    if form in LANGUAGES:
-        return LANGUAGES[form](limit)
+    languages = {"sympy": sympy_module, "mathematica": mathematica, "julia": julia}
+    if form in languages:
+        return languages[form](limit)
     if form == "html":
         every = ("",)  # heading is open
         return page("A derivation", ["<h1>Derivation</h1>", body(blocks(limit), every)])

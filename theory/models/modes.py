@@ -211,13 +211,3 @@ def factored(where: str, gram: Rows) -> list[list[float]]:
             "its entries: |C_kl| <= sqrt(C_kk C_ll) is needed, among others."
         )
     return [[column[k] for column in columns] or [0.0] for k in range(size)]
-
-
-def check_signs(kind: str, what: str) -> None:
-    """Refuse modes where a function knows targets of independent signs only."""
-    if kind == "modes":
-        raise ModelError(
-            f"{what} takes two modes or a product mixture, whose features are signs, "
-            "but the target is of kind `modes`. Use `derive`, `solve`, `mse`, `steps` "
-            "or `sweep`."
-        )

@@ -46,7 +46,6 @@ class Minimum(NamedTuple):
     point: Tensor
     value: Tensor
     gradient_norm: Tensor
-    iterations: int
 
 
 def minimise_rows(
@@ -74,9 +73,9 @@ def minimise_rows(
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
     live = grad.norm(dim=1) > tolerance
     stride = torch.ones_like(value)
-    iteration = 0
-    while live.any() and iteration < max_iterations:
-        iteration += 1
+    for _ in range(max_iterations):
+        if not live.any():
+            break
         direction = -_two_loops(grad, pairs)
         slope = (direction * grad).sum(1)
         bad = ~(slope < 0)
@@ -95,7 +94,7 @@ def minimise_rows(
         stride = torch.where(bowl | misled, 1.0, _STRIDE * stride)
         x, value, grad = new, new_value, new_grad
         live &= ((length > 0) | known) & (grad.norm(dim=1) > tolerance)
-    return Minimum(x, value, grad.norm(dim=1), iteration)
+    return Minimum(x, value, grad.norm(dim=1))
 
 
 def _two_loops(grad: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:

@@ -19,7 +19,6 @@ from torch import Tensor
 from ...errors import ModelError, did_you_mean
 from ...theory.models.classes import classes_of, every_pattern, has_patterns, mark
 from ...theory.models.model import Model, Modes, suffix
-from ...theory.models.modes import check_signs
 
 Embedding = Literal["span", "full"]
 Values = Mapping[str, float]
@@ -204,7 +203,12 @@ def draw_training_set(
     ----------
     Bartlett, Proc. R. Soc. Edinburgh 53, 260 (1934).
     """
-    check_signs("modes" if isinstance(model.target, Modes) else "", "Training")
+    if isinstance(model.target, Modes):
+        raise ModelError(
+            "Training takes two modes or a product mixture, whose features are signs, "
+            "but the target is of kind `modes`. Use `derive`, `solve`, `mse`, `steps` "
+            "or `sweep`."
+        )
     _check_size(values, d)
     signs, weights = (_samples if model.data.samples else _modes)(model, values)
     size = Size(
