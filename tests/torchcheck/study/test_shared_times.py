@@ -86,8 +86,9 @@ def test_a_wrong_density_or_half_the_noise_is_found_out(rates, told):
 def test_a_fit_needs_two_rates_and_two_dimensions(rates):
     with pytest.raises(ModelError, match="needs two rates and two dimensions"):
         converge_in_rate(rates[:1])
+    common = replace(rates[1].run, common_rate=True)
     with pytest.raises(ModelError, match="one common rate or repeated pairs"):
-        converge_in_rate([rates[0], replace(rates[1], common_rate=True)])
+        converge_in_rate([rates[0], replace(rates[1], run=common)])
 
 
 @pytest.mark.slow
