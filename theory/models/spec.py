@@ -165,11 +165,6 @@ def default_spec() -> Spec:
     return load_spec(Path(__file__).with_name("default.toml"))
 
 
-def published_spec() -> Spec:
-    """Return the published experiment: d = 5000, 80 times, kappa = 6."""
-    return load_spec(Path(__file__).with_name("published.toml"))
-
-
 def parse_spec(text: str, source: str = "the spec") -> Spec:
     """Check the text of a spec file; see `load_spec`."""
     if len(text) > LARGEST_FILE:

@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from ..formats import Format
-from .options import Json, SpecFile
+from .options import Json, SpecFile, read_spec
 
 
 def derive(
@@ -35,7 +35,6 @@ def derive(
       dilaton derive my.toml --format julia > derivation.jl
     """
     from ...errors import ModelError
-    from ...theory.models.spec import load_spec
     from ..documents import document
 
     if fragment and form != "latex":
@@ -43,7 +42,7 @@ def derive(
             f"`--fragment` is for LaTeX, but `--format` is {form}. Add "
             "`--format latex`."
         )
-    print(document(load_spec(spec), "fragment" if fragment else form))
+    print(document(read_spec(spec), "fragment" if fragment else form))
 
 
 def cite(spec: SpecFile) -> None:
@@ -53,10 +52,9 @@ def cite(spec: SpecFile) -> None:
     Example:
       dilaton cite my.toml > references.bib
     """
-    from ...theory.models.spec import load_spec
     from ..documents import document
 
-    print(document(load_spec(spec), "bibtex"), end="")
+    print(document(read_spec(spec), "bibtex"), end="")
 
 
 def where(
@@ -80,8 +78,6 @@ def where(
     """
     from ...show.where import as_rows, as_text, find_label
     from ...theory.derive import derive
-    from ...theory.models.spec import default_spec, load_spec
 
-    chosen = default_spec() if spec is None else load_spec(spec)
-    found = find_label(derive(chosen.model), label)
+    found = find_label(derive(read_spec(spec).model), label)
     print(codec.dumps(as_rows(found), indent=2) if json else as_text(found))

@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 from ...show import answers
 from ..arguments import check_range, needed, unused, whole_option
-from .options import Json
+from .options import Json, read_spec
 
 
 def grid(
@@ -82,9 +82,8 @@ def _judged(
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     from ...theory.derive import derive
     from ...theory.grids.even import ratio_size
-    from ...theory.models.spec import load_spec
 
-    limit = derive(load_spec(spec or Path()).model)
+    limit = derive(read_spec(spec).model)
     rows = [row for text in grid.split(",") for row in _rows(limit, text.strip())]
     powers = {p.name: -ratio_size(p) for p in limit.phases}
     return rows, {k: "1" if x == 0 else f"(m/n)**({x})" for k, x in powers.items()}
@@ -110,7 +109,6 @@ def _rows(limit: Any, text: str) -> list[dict[str, Any]]:
 
 
 def _table(rows: list[dict[str, Any]], laws: dict[str, str]) -> str:
-
     words = {True: "yes", False: "no", None: None}
     columns: dict[str, list[Any]] = {k: [row[k] for row in rows] for k in rows[0]}
     columns["kept"] = [words[x] for x in columns["kept"]]
@@ -120,14 +118,12 @@ def _table(rows: list[dict[str, Any]], laws: dict[str, str]) -> str:
 
 def _best(spec: Any, d: Any, steps: int, grid: str | None) -> dict[str, Any]:
     from ...numerics.share.best_grid import COMPARED, best_grid
-    from ...theory.models.spec import load_spec
 
     compared = COMPARED if grid is None else [x.strip() for x in grid.split(",")]
-    return best_grid(load_spec(spec), d, steps, compared)
+    return best_grid(read_spec(spec), d, steps, compared)
 
 
 def _best_text(found: dict[str, Any]) -> str:
-
     here = {"grid": "best", **{k: found[k] for k in ("share_plus", "bulk_std")}}
     rows = [here | {"gain": 1.0}, *found["compared"]]
     table = answers.table({k: [row[k] for row in rows] for k in rows[0]})
@@ -140,9 +136,8 @@ def _checked(
     from ...numerics.times.checker import check_config, read_config
     from ...theory.derive import derive
     from ...theory.models.model import Model, two_modes
-    from ...theory.models.spec import load_spec
 
     check_range("--tokens", tokens, 1.0)
-    model = Model(two_modes()) if spec is None else load_spec(spec).model
+    model = Model(two_modes()) if spec is None else read_spec(spec).model
     trained = None if train is None else read_config(train)
     return check_config(read_config(check), derive(model), trained, tokens)

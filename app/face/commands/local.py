@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Option
 
 from ...show import answers
-from .options import Json, Paper
+from .options import Json, Paper, read_spec
 
 
 def explore(
@@ -31,9 +31,7 @@ def explore(
       dilaton explore my.toml
       dilaton explore --port 8123 --no-browser
     """
-    from ...theory.models.spec import load_spec
-
-    chosen = None if spec is None else load_spec(spec)
+    chosen = None if spec is None else read_spec(spec)
     from ..explore import explore as serve
 
     serve(chosen, port, browser, lambda text: print(text, file=sys.stderr, flush=True))

@@ -10,7 +10,7 @@ from typer import Option
 from ...show import answers
 from ...torchcheck.device import check_device, need_torch
 from ..arguments import numbers, read_unit_times, seeds_from, whole_option
-from .options import Device, Json, Paper, Seed, SpecFile
+from .options import Device, Json, Paper, Seed, SpecFile, read_spec
 
 SCHEDULE_SEEDS = 1  # one seed serves every training
 
@@ -64,10 +64,8 @@ def converge(
     Example:
       dilaton converge my.toml --dims 1000,3000,10000,30000 --seeds 8 -o study/ --json
     """
-    from ...theory.models.spec import load_spec
-
     seeds_from(seed, seeds, "--seed")
-    chosen = load_spec(spec)
+    chosen = read_spec(spec)
     sizes = [whole_option(x, "--dims") for x in numbers(dims, "--dims")]
     times = tuple(read_unit_times(at, "--at"))
     need_torch()
@@ -134,10 +132,8 @@ def schedules(
       dilaton schedules -o published/
       dilaton schedules my.toml --d 2000 --times 16 --dims 500,50000
     """
-    from ...theory.models.spec import load_spec, published_spec
-
     seeds_from(seed, SCHEDULE_SEEDS, "--seed")
-    chosen = published_spec() if spec is None else load_spec(spec)
+    chosen = read_spec(spec, "published.toml")
     sizes = tuple(whole_option(x, "--dims") for x in numbers(dims, "--dims"))
     need_torch()
     check_device(device)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
+
+if TYPE_CHECKING:
+    from ...theory.models.spec import Spec
 
 SpecFile = Annotated[
     Path, Argument(metavar="SPEC", help="The spec file (TOML).", show_default=False)
@@ -23,3 +26,10 @@ Backend = Annotated[
 ]
 Device = Annotated[Literal["cpu", "cuda"], Option(help="The device to train on.")]
 Seed = Annotated[int, Option(help="The seed of all random numbers.", min=0)]
+
+
+def read_spec(path: Path | None, instead: str = "default.toml") -> Spec:
+    """Return the spec in a file, or a shipped one where no file is named."""
+    from ...theory.models import spec
+
+    return spec.load_spec(path or Path(spec.__file__).with_name(instead))

@@ -9,7 +9,7 @@ from typer import Option
 
 from ...torchcheck.device import check_device
 from ..arguments import seeds_from
-from .options import Device, Paper, Seed
+from .options import Device, Paper, Seed, read_spec
 
 RUN_SEEDS = 1_000_000  # more than a run takes from its first one on
 
@@ -42,10 +42,8 @@ def run(
       dilaton run -o report/
       dilaton run my.toml -o my-report/ --quick
     """
-    from ...theory.models.spec import default_spec, load_spec
-
     seeds_from(seed, RUN_SEEDS, "--seed")
-    chosen = default_spec() if spec is None else load_spec(spec)
+    chosen = read_spec(spec)
     check_device(device)
 
     from ..report import write_report

@@ -11,7 +11,7 @@ from ...errors import StoreError
 from ...files import write_netcdf
 from ...show import answers
 from ..arguments import read_unit_times, unused
-from .options import Backend, Json, SpecFile
+from .options import Backend, Json, SpecFile, read_spec
 
 
 def solve(
@@ -39,10 +39,8 @@ def solve(
     Example:
       dilaton solve my.toml --at 0.25,0.5,1 --json
     """
-    from ...theory.models.spec import load_spec
-
     times = read_unit_times(at, "--at")
-    chosen = load_spec(spec)
+    chosen = read_spec(spec)
     if output is not None:
         check_output_file(output, spec)
 

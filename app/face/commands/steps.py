@@ -8,7 +8,7 @@ from typer import Option
 
 from ...show import answers
 from ..arguments import check_range, needed, numbers, unused, whole_option
-from .options import Json, SpecFile
+from .options import Json, SpecFile, read_spec
 
 Rules = Literal["left", "midpoint", "heun", "exponential", "dpm++2m"]
 
@@ -47,8 +47,6 @@ def steps(
     Example:
       dilaton steps my.toml --d 1e6 --steps 20,50 --grid "shift:d**(1/4),dilated" --json
     """
-    from ...theory.models.spec import load_spec
-
     check_range("--d", d, 2.0)
     if grid is not None:
         unused({"--schedule": schedule}, "grids that are named by --grid")
@@ -58,7 +56,7 @@ def steps(
         needed({"--steps": steps}, "a given number of steps")
     grids = grid.split(",") if grid is not None else schedule or "dilated"
     counts = [whole_option(x, "--steps") for x in numbers(steps or "1", "--steps")]
-    chosen = load_spec(spec)
+    chosen = read_spec(spec)
 
     from ...numerics.share import euler
 

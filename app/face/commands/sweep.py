@@ -9,7 +9,7 @@ from typer import Option
 
 from ...show import answers
 from ..arguments import read_unit_times
-from .options import Backend, Json, SpecFile
+from .options import Backend, Json, SpecFile, read_spec
 
 
 def sweep(
@@ -60,10 +60,8 @@ def sweep(
       sbatch --array=0-63 --wrap 'dilaton sweep my.toml --over p=0.5:0.95:64 \\
         --rows-per-chunk 1 --chunk-index $SLURM_ARRAY_TASK_ID -o store/'
     """
-    from ...theory.models.spec import load_spec
-
     times = read_unit_times(at, "--at")
-    chosen = load_spec(spec)
+    chosen = read_spec(spec)
 
     from ...numerics.sweep import collect, job
 

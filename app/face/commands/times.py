@@ -8,7 +8,7 @@ from typer import Option
 
 from ...show import answers
 from ..arguments import check_range, needed, numbers, only, pairs, unused, words
-from .options import Json, SpecFile
+from .options import Json, SpecFile, read_spec
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
@@ -78,13 +78,11 @@ def times(
       dilaton times my.toml --d 400 --density dilated --init m=0.3,q=1,b=0 \\
         --times 3,6,9,12 --rate 2 --batch 4 --json
     """
-    from ...theory.models.spec import load_spec
-
     densities, losses = words(density, "--density"), words(loss, "--loss")
     dims = None if d is None else numbers(d, "--d")
     for size in dims or ():
         check_range("--d", size, 2.0)
-    chosen = load_spec(spec)
+    chosen = read_spec(spec)
     if init is None:
         flows = {"--times": times, "--rate": rate, "--batch": batch}
         flows |= {"--common-rate": common_rate or None, "--momentum": momentum}

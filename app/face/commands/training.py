@@ -8,7 +8,7 @@ from typer import Option
 
 from ...show import answers
 from ..arguments import check_range, needed, numbers, pairs, read_unit_times, unused
-from .options import Json, SpecFile
+from .options import Json, SpecFile, read_spec
 
 
 def learn(
@@ -56,8 +56,6 @@ def learn(
       dilaton learn my.toml --network tied --d 256 --tau 0.1 \\
         --init c=-1,m=0.1,q=0.1,b=0 --times 5,20 --json
     """
-    from ...theory.models.spec import load_spec
-
     if network == "tied":
         needed({"--d": d, "--tau": tau}, "--network tied")
         noise = {"--rate": rate, "--batch": batch}
@@ -69,7 +67,7 @@ def learn(
     check_range("--s", s, 0.0, 1.0)
     check_range("--tau", tau, 0.0, 1.0)
     start, when = pairs(init, "--init"), numbers(times, "--times")
-    chosen = load_spec(spec)
+    chosen = read_spec(spec)
 
     from ...numerics.learn import learn as learn_overlaps
 
@@ -114,8 +112,6 @@ def mse(
       dilaton mse my.toml --phase weights --s 0,0.5,1 --json
       dilaton mse my.toml --d 1000 --tau 0.01,0.1,0.5 --json
     """
-    from ...theory.models.spec import load_spec
-
     if d is None and tau is None:
         needed({"--phase": phase, "--s": s}, "the limit")
     else:
@@ -124,7 +120,7 @@ def mse(
     check_range("--d", d, 2.0)
     at_s = None if s is None else read_unit_times(s, "--s")
     at_tau = None if tau is None else read_unit_times(tau, "--tau")
-    chosen = load_spec(spec)
+    chosen = read_spec(spec)
 
     from ...numerics.learn import mse as mean_squared_error
 
