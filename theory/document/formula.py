@@ -215,11 +215,10 @@ def _width(node: Node) -> float:
 # --------------------------------------------------------------------------- MathML
 
 
-def mathml(latex: str, display: bool = False) -> str:
+def mathml(latex: str) -> str:
     """Return a formula as presentation MathML."""
     space = "http://www.w3.org/1998/Math/MathML"
-    style = ' display="block"' if display else ""
-    return f'<math xmlns="{space}"{style}>{_element(parse(latex))}</math>'
+    return f'<math xmlns="{space}">{_element(parse(latex))}</math>'
 
 
 def mathml_pieces(latex: str, room: float, goes_on: bool = False) -> list[str]:

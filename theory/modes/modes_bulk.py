@@ -9,7 +9,7 @@ from __future__ import annotations
 import sympy as sp
 
 from ..models.model import D, Model
-from ..phases.bulk import regular
+from ..phases.bulk import draws, regular
 from ..phases.loss import at_large_d
 from ..symbols.indexed import DIRECTION, MODE, family, over_directions, over_modes
 from ..symbols.notation import symbol
@@ -19,11 +19,6 @@ from .posterior import LOADING, SIZES
 
 ALPHA, BETA, A, B, SKIP = sp.symbols("alpha beta A B c", positive=True)
 COUNT = family("n")
-
-
-def draws(model: Model) -> sp.Expr:
-    """Rows of a sample: its noise draws, 1 where fresh noise is averaged over."""
-    return symbol("noise_draws") if model.data.frozen_noise else sp.S.One
 
 
 def ridge_of(model: Model) -> sp.Expr:

@@ -33,6 +33,11 @@ SILENT = (
 )
 
 
+def draws(model: Model) -> sp.Expr:
+    """Rows of a sample: its noise draws, 1 where fresh noise is averaged over."""
+    return symbol("noise_draws") if model.data.frozen_noise else sp.S.One
+
+
 def silent(model: Model) -> bool:
     r"""Whether ridges silence the unit: tied, $|w|^2 = (\beta/\alpha^2)^2 d\,|u|^2$.
 
@@ -95,12 +100,6 @@ class Regression:
         """Numbers of the units, one for each feature."""
         return range(1, len(self.model.target.features) + 1)
 
-    @property
-    def draws(self) -> sp.Expr:
-        """Rows of a sample: its noise draws, 1 where fresh noise is averaged over."""
-        frozen = self.model.data.frozen_noise
-        return symbol("noise_draws") if frozen else sp.S.One
-
     @cached_property
     def unexplained(self) -> tuple[sp.Expr, sp.Expr]:
         r"""The variances of $x_1$ and $x_0$ left by the signs, per coordinate. (L7)
@@ -117,7 +116,7 @@ class Regression:
         n, agree = self.agree[0, 0], self.agree
         rho = sp.diag(*(self.data.rho(j) for j in self.units))
         seen = (self.inverse * (agree * rho * agree + sigma2 * agree)).trace()
-        a, b = self.data.norm2 - self.draws * seen / n, sp.S.One
+        a, b = self.data.norm2 - draws(self.model) * seen / n, sp.S.One
         if self.model.data.frozen_noise:
             b = 1 - (self.inverse * agree).trace() / n
         a, b = self.summed(a), self.summed(b)
@@ -160,15 +159,15 @@ class Regression:
         if self.counted:
             found = _overlaps_of_classes(self, self.counted, given)
             return {x: self.known(e) for x, e in found.items()}
-        rows, inverse = self.draws * self.agree[0, 0], self.inverse[0, 0]
+        n, n_0, inverse = self.agree[0, 0], draws(self.model), self.inverse[0, 0]
         m = given.residual_gain * self.share[0, 0]
-        a = given.residual_gain * self.draws * self.model.target.sigma * inverse
+        a = given.residual_gain * n_0 * self.model.target.sigma * inverse
         e = -given.lean * inverse if self.model.data.frozen_noise else sp.S.Zero
-        q = m**2 + rows / self.draws * a**2 + rows * e**2
+        q = m**2 + n * a**2 + n * n_0 * e**2
         values = {"m": m, "q": q, "a": a, "e": e}
         if self.lettered:
             m, a, e = (symbol(x) if values[x] != 0 else sp.S.Zero for x in "mae")
-            q = m**2 + rows / self.draws * a**2 + rows * e**2
+            q = m**2 + n * a**2 + n * n_0 * e**2
             return {symbol(x): self.summed(v) for x, v in (values | {"q": q}).items()}
         return {symbol(x): sp.factor(self.summed(v)) for x, v in values.items()}
 
@@ -211,14 +210,14 @@ def _overlaps_of_classes(
         * fit.summed(fit.share[j - 1, k - 1])
         for j, k in product(data.units, repeat=2)
     }
-    scales = {"a": given.residual_gain * fit.draws * data.sigma}
+    scales = {"a": given.residual_gain * draws(fit.model) * data.sigma}
     if data.model.data.frozen_noise:
         scales["e"] = -given.lean
     for name, scale in scales.items():
         for j, x in product(data.units, data.patterns):
             seen = sum(fit.inverse[j - 1, k - 1] * x[k - 1] for k in data.units)
             found[data.own(name, j, x)] = scale * fit.summed(seen)
-    return found | _norms(data, found, fit.draws)
+    return found | _norms(data, found, draws(fit.model))
 
 
 def _norms(
