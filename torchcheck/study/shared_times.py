@@ -51,7 +51,7 @@ class SharedNetworks:
 
     @property
     def told(self) -> dict[str, Any]:
-        """What the flow of the overlaps is told of the training."""
+        """Arguments of the overlaps' flow that the training decides."""
         noise = ("rate", "batch", "repeats", "common_rate", "momentum")
         about = {name: getattr(self.run, name) for name in noise}
         about |= {"density": self.density, "loss": self.loss}
