@@ -19,20 +19,20 @@ SHARP = 1e-9  # relative; how well a crossing is known
 
 
 @compiled
-def both(at, x, y, shut, closed, given, levels, tol, out, other):
+def both(at, x, y, shut, given, levels, out, other):
     """Settle two branches; return their codes, the height of the second, the levels."""
-    code, level = settle_well(at, x, ROUGH_STEP, given, levels[0], tol, out)
+    code, level = settle_well(at, x, ROUGH_STEP, given, levels[0], out)
     if shut:
-        return code, FOUND, rival(at, closed, given), (level, levels[1])
-    code_y, level_y = settle_well(at, y, ROUGH_STEP, given, levels[1], tol, other)
+        return code, FOUND, rival(at, given), (level, levels[1])
+    code_y, level_y = settle_well(at, y, ROUGH_STEP, given, levels[1], other)
     return code, code_y, other[0], (level, level_y)
 
 
 @compiled
-def left(at, x, above, given, levels, tol):
+def left(at, x, above, given, levels):
     """Whether `x`, followed to a time, is not the minimum there; return the levels."""
     y, out = x.copy(), empty(1 + STATES + STATES * STATES)
-    code, level = settle_well(at, y, ROUGH_STEP, given, levels[1], tol, out)
+    code, level = settle_well(at, y, ROUGH_STEP, given, levels[1], out)
     stays = code == FOUND and same(at, y, above, given, levels[0])
     return not stays, (levels[0], level)
 
@@ -53,7 +53,7 @@ def secant(span, high, one, step):
 
 
 @compiled
-def crossing(span, above, below, shut, closed, given, level, tol):
+def crossing(span, above, below, shut, given, level):
     """Find where one branch takes over from another; return a code.
 
     `span` holds the two times, the later first, and is narrowed; `above` is the
@@ -66,13 +66,13 @@ def crossing(span, above, below, shut, closed, given, level, tol):
     point(span[0], above, given, level, out)
     high, low, following = 0.0, 0.0, sqrt(span[0] * span[1])  # gaps; 0 is not known
     if shut:
-        high = min(out[0] - rival(span[0], closed, given), -1e-300)
+        high = min(out[0] - rival(span[0], given), -1e-300)
     before, gap_before = span[0], high
     for step in range(120):
         put(above, x)
         put(below, y)
         code, code_y, there, levels = both(
-            following, x, y, shut, closed, given, levels, tol, out, other
+            following, x, y, shut, given, levels, out, other
         )
         if code != FOUND and code_y != FOUND:
             return GONE
@@ -84,7 +84,7 @@ def crossing(span, above, below, shut, closed, given, level, tol):
                 gap = 0.0  # merged with the closed branch
             if not shut and same(following, x, y, given, levels[0]):
                 gap = 0.0  # one has fallen to the other
-                moves_low, levels = left(span[0], x, above, given, levels, tol)
+                moves_low, levels = left(span[0], x, above, given, levels)
                 put(x, y)
         last = following
         if moves_low:
@@ -103,24 +103,24 @@ def crossing(span, above, below, shut, closed, given, level, tol):
             following = last * (1.0 + SHARP if moves_low else 1.0 - SHARP)
             if not span[1] < following < span[0]:
                 following = sqrt(span[0] * span[1])
-    return met(span, above, below, shut, closed, given, levels[0], tol)
+    return met(span, above, below, shut, given, levels[0])
 
 
 @compiled
-def met(span, above, below, shut, closed, given, level, tol):
+def met(span, above, below, shut, given, level):
     """Tell whether two branches meet where a crossing was looked for."""
     size = 1 + STATES + STATES * STATES
     x, out, other = empty(STATES), empty(size), empty(size)
     put(above, x)
-    settle_well(span[0], x, ROUGH_STEP, given, level, tol, out)
+    settle_well(span[0], x, ROUGH_STEP, given, level, out)
     if shut:
-        there = rival(span[0], closed, given)
+        there = rival(span[0], given)
     else:
         put(below, x)
-        settle_well(span[1], x, ROUGH_STEP, given, level, tol, other)
+        settle_well(span[1], x, ROUGH_STEP, given, level, other)
         there = other[0]
         put(below, x)
-        code, level = settle_well(span[0], x, ROUGH_STEP, given, level, tol, other)
+        code, level = settle_well(span[0], x, ROUGH_STEP, given, level, other)
         if code == FOUND and same(span[0], x, above, given, level):
             return SAME
     if abs(out[0] - there) <= CONTINUOUS * (1.0 + abs(there)):
@@ -129,8 +129,8 @@ def met(span, above, below, shut, closed, given, level, tol):
 
 
 @compiled
-def goes_back(s, x, t, before, given, level, tol):
+def goes_back(s, x, t, before, given, level):
     """Whether a minimum at s, followed to t, is the one that was there before."""
     y, out = x.copy(), empty(1 + STATES + STATES * STATES)
-    code, level = settle_well(t, y, ROUGH_STEP, given, level, tol, out)
+    code, level = settle_well(t, y, ROUGH_STEP, given, level, out)
     return code == FOUND and same(t, y, before, given, level)

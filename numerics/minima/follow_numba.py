@@ -22,6 +22,7 @@ from .crossing_numba import BROKEN, CROSSED, SAME, crossing, goes_back
 from .newton_numba import (
     ALIKE,
     BLUR,
+    CLOSED,
     ESCAPED,
     FOUND,
     HIGHER,
@@ -59,6 +60,7 @@ PARTS = 40  # pieces that these are cut into, at most
 SLOW = 0.35  # a piece is cut where the minimum moves more between rungs
 PIECES = 6  # branches that may be the lowest, one after another
 RUNGS = 120
+EVERY = 8  # every so many points of a piece it is told how flat it is
 EARLY, BRIEF = 1e-3, 3e-3
 """Times before which a unit that falls silent is not told to be flat, and before which
 others count as if they lasted as long: rounding that moves them loses them there."""
@@ -69,21 +71,22 @@ TRIES = 24  # times that a crossing is looked for again, closer
 
 
 @compiled
-def competing(at, closed, wide, shapes, given, rough, level, tol, found):
+def competing(at, wide, given, chart, level, found):
     """Add what a survey finds to the minima at a time, `found`; a close one if `wide`.
 
     Otherwise a thin one, where none lies below the closed branch. Return how many there
     are, whether the closed branch is the lowest, and the level.
     """
     seen, new, many = found
+    shapes, rough = chart
     if shapes[0].size and wide:
         close = (shapes[0], shapes[1])
-        many, level = surveyed(at, close, given, rough, level, tol, seen, new, many)
-    top = rival(at, closed, given)
+        many, level = surveyed(at, close, given, rough, level, seen, new, many)
+    top = rival(at, given)
     shut = many == 0 or new[lowest(new, many)] >= top - ALIKE
     if shut and shapes[0].size and not wide:
         thin = (shapes[2], shapes[3])
-        many, level = surveyed(at, thin, given, rough, level, tol, seen, new, many)
+        many, level = surveyed(at, thin, given, rough, level, seen, new, many)
         shut = many == 0 or new[lowest(new, many)] >= top - ALIKE
     return many, shut, level
 
@@ -100,7 +103,7 @@ def noted(t, x, piece, number, known):
 
 
 @compiled
-def climbed(floor, closed, noisy, shapes, given, rough, level, tol, start, plan):
+def climbed(floor, noisy, given, chart, level, start, plan):
     """Go down the ladder; fill edges and ends of the pieces; return code, their number.
 
     `start` is (minima, objectives, number) at s = 1; `plan` is (edges, tops, bottoms,
@@ -121,29 +124,27 @@ def climbed(floor, closed, noisy, shapes, given, rough, level, tol, start, plan)
         if t <= floor:
             break
         kept, many, level = carried(
-            following, best, closed, given, level, tol, old, count, seen, new
+            following, best, given, level, old, count, seen, new
         )
         if following < CLOSE * t and not (kept and moved(x, seen[0]) <= FAST):
             following = sqrt(t * following)
             continue
         wide, found = noisy or tries > 0, (seen, new, many)
-        many, shut, level = competing(
-            following, closed, wide, shapes, given, rough, level, tol, found
-        )
-        if shut and not closed:
+        many, shut, level = competing(following, wide, given, chart, level, found)
+        if shut and not given[CLOSED]:
             return LOST, piece, number, level
         pick = 0 if many == 0 else lowest(new, many)
         stays = kept and pick == 0 and not shut
         if stays and noisy:
-            stays = goes_back(following, seen[0], t, x, given, level, tol)
+            stays = goes_back(following, seen[0], t, x, given, level)
         if not stays:
             span[0], span[1] = t, following
             put(seen[pick], y)
             put(x, bottoms[piece])
-            code = crossing(span, bottoms[piece], y, shut, closed, given, level, tol)
+            code = crossing(span, bottoms[piece], y, shut, given, level)
             if code > SAME:
                 tries += 1
-                if tries > TRIES or not shapes[0].size:
+                if tries > TRIES or not chart[0][0].size:
                     return LOST, piece, number, level
                 # a third branch is the lowest there, or both have to be followed closer
                 following = span[1] if code == BROKEN else sqrt(t * following)
@@ -200,7 +201,7 @@ def divided(plan, pieces, number, finer):
 
 
 @compiled
-def descend(ends, grid, known, closed, given, level, tol, out, states, smooth):
+def descend(ends, grid, known, given, level, out, states, smooth):
     """Follow a piece at Chebyshev points; return a code, the level and its flatness.
 
     `ends` is (upper time, lower time, minimum there, minimum here). Between the points
@@ -216,18 +217,18 @@ def descend(ends, grid, known, closed, given, level, tol, out, states, smooth):
     for k in range(grid.size):
         at = high * exp(0.5 * (1.0 - grid[k]) * depth)
         extrapolated(k, grid, states, x)
-        code, level = settle_well(at, x, LAST_STEP, given, level, tol, out)
+        code, level = settle_well(at, x, LAST_STEP, given, level, out)
         if code != FOUND and k > 0:
             put(states[k - 1], x)
-            code, level = settle_well(at, x, LAST_STEP, given, level, tol, out)
+            code, level = settle_well(at, x, LAST_STEP, given, level, out)
         if number > 0:
             put(met_there[nearest(at, rungs, number)], y)
-            code_y, level = settle_well(at, y, LAST_STEP, given, level, tol, other)
+            code_y, level = settle_well(at, y, LAST_STEP, given, level, other)
             if code_y == FOUND and (code != FOUND or other[0] < out[0]):
                 put(y, x)
                 put(other, out)
                 code = FOUND
-        closed_at = rival(at, closed, given)
+        closed_at = rival(at, given)
         slack = HIGHER * (1.0 + abs(out[0]))
         if code != FOUND or out[0] > closed_at + slack:
             return LOST, level, flat
@@ -236,9 +237,11 @@ def descend(ends, grid, known, closed, given, level, tol, out, states, smooth):
         before = out[0]
         put(x, states[k])
         record(at, x, given, level, smooth[k])
-        if k % 8 == 0:
-            lasting = max(at, BRIEF) if closed != 2 else at if at > EARLY else 0.0
-            flat = max(flat, lasting * steepness(at, x, closed, given, level, other))
+        if k % EVERY == 0:
+            lasting = (
+                max(at, BRIEF) if given[CLOSED] != 2 else at if at > EARLY else 0.0
+            )
+            flat = max(flat, lasting * steepness(at, x, given, level, other))
     if number == 0 and not alike(x, bottom):
         point(low, bottom, given, level, other)
         if abs(other[0] - before) > HIGHER * (1.0 + abs(before)):
@@ -258,14 +261,14 @@ def nearest(at, rungs, number):
 
 
 @compiled
-def steepness(at, x, closed, given, level, out):
+def steepness(at, x, given, level, out):
     """Return how far the minimum may be from `x`, by slope over curvature.
 
     The slope is at least what rounding leaves of it, and not what it happens to leave.
     A bias on its way to infinity does not count: it moves nothing else.
     """
     point(at, x, given, level, out)
-    if closed == 1 and abs(x[STATES - 1]) > REMOTE:
+    if given[CLOSED] == 1 and abs(x[STATES - 1]) > REMOTE:
         out[STATES + STATES * STATES] += 1.0
     slope = max(steepest(out), BLUR * (1.0 + abs(out[0])))
     curve = smallest_eigenvalue(out)
@@ -273,7 +276,7 @@ def steepness(at, x, closed, given, level, out):
 
 
 @compiled
-def report(times, edges, pieces, closed, grid, states, given, level, tol, results):
+def report(times, edges, pieces, grid, states, given, level, results):
     """Settle at the times of the pieces, from between the Chebyshev points.
 
     A time at which Newton's method fails keeps what is interpolated there, and its
@@ -289,14 +292,9 @@ def report(times, edges, pieces, closed, grid, states, given, level, tol, result
         if times[j] < last and codes[j] == ESCAPED:
             continue
         at, piece = max(times[j], last), 0
-        if times[j] < last:  # too early to tell anything: the theory decides
-            if closed == 2:
-                saturate(times[j], closed, given, values[j], facts[j], codes[j : j + 1])
-                continue
-            put(states[pieces - 1, grid.size - 1], x)
-            codes[j] = FOUND
-            check(times[j], x, given, level, out, facts[j])
-            record(times[j], x, given, level, values[j])
+        early = times[j] < last  # too early to tell anything: the theory decides
+        if early and given[CLOSED] == 2:
+            saturate(times[j], given, values[j], facts[j], codes[j : j + 1])
             continue
         while piece < pieces - 1 and at < edges[piece + 1]:
             piece += 1
@@ -304,7 +302,9 @@ def report(times, edges, pieces, closed, grid, states, given, level, tol, result
         z = 1.0 if depth == 0.0 else 1.0 - 2.0 * log(at / edges[piece]) / depth
         interpolated(z, grid, states[piece], x)
         put(x, y)
-        code, level = settle_well(times[j], x, LAST_STEP, given, level, tol, out)
+        code = LOST
+        if not early:
+            code, level = settle_well(times[j], x, LAST_STEP, given, level, out)
         if code != FOUND:
             put(y, x)
         codes[j] = FOUND
@@ -314,16 +314,16 @@ def report(times, edges, pieces, closed, grid, states, given, level, tol, result
 
 
 @compiled
-def saturated(times, edge, closed, given, results):
+def saturated(times, edge, given, results):
     """Fill the closed branch at the times before an edge."""
     values, facts, codes = results[:3]
     for j in range(times.size):
         if times[j] < edge:
-            saturate(times[j], closed, given, values[j], facts[j], codes[j : j + 1])
+            saturate(times[j], given, values[j], facts[j], codes[j : j + 1])
 
 
 @compiled
-def descended(ends, grid, known, closed, given, level, tol, states, smooth):
+def descended(ends, grid, known, given, level, states, smooth):
     """Follow a piece; once more, with the `known` minima of the row, if it is lost."""
     rungs, met_there, number = known
     out = empty(1 + STATES + STATES * STATES)
@@ -332,15 +332,13 @@ def descended(ends, grid, known, closed, given, level, tol, states, smooth):
         if fate == LOST:
             before = (rungs, met_there, number if attempt == 1 else 0)
             fate, level, flat = descend(
-                ends, grid, before, closed, given, level, tol, out, states, smooth
+                ends, grid, before, given, level, out, states, smooth
             )
     return fate, level, flat
 
 
 @compiled
-def follow_row(
-    times, grid, floor, closed, guesses, shapes, how, given, rough, tol, results
-):
+def follow_row(times, grid, floor, guesses, how, given, chart, results):
     """Follow one row: every minimum, then the lowest at Chebyshev points and `times`.
 
     A piece from s_0 down to s_1 is known at points z from 1 to -1 of
@@ -353,33 +351,23 @@ def follow_row(
     seen, heights = empty((MANY, STATES)), empty(MANY)
     r_index, cuts = how
     noisy = noise_share(given, r_index) > NOISY
-    count, level = at_the_end(
-        guesses, closed, shapes, given, rough, noisy, tol, seen, heights
-    )
-    top = rival(1.0, closed, given)
+    count, level = at_the_end(guesses, given, chart, noisy, seen, heights)
+    top = rival(1.0, given)
     summary[0], summary[1], summary[2] = 0.0, count, second(heights, count)
     summary[4] = 0.0
     edges[0] = 1.0
     codes[:] = ESCAPED
     on_branch(1.0, given, below)
     if count == 0 or heights[lowest(heights, count)] >= top:
-        summary[3] = ESCAPED if closed else LOST
-        saturated(times, 1e300, closed, given, results)
+        summary[3] = ESCAPED if given[CLOSED] else LOST
+        saturated(times, 1e300, given, results)
         return
     rungs, met_there, whose = empty(RUNGS), empty((RUNGS, STATES)), zeros(RUNGS)
     tops, bottoms = empty((PIECES, STATES)), empty((PIECES, STATES))
     plan = (edges, tops, bottoms, rungs, met_there, whose)
+    start = seen, heights, count
     code, pieces, number, level = climbed(
-        floor,
-        closed,
-        noisy,
-        shapes,
-        given,
-        rough,
-        level,
-        tol,
-        (seen, heights, count),
-        plan,
+        floor, noisy, given, chart, level, start, plan
     )
     if cuts and code != LOST:
         finer = (empty(PARTS + 1), empty((PARTS, STATES)), empty((PARTS, STATES)))
@@ -393,21 +381,12 @@ def follow_row(
         summary[3] = AGAIN
     else:
         known = (rungs, met_there, number)
-        on_pieces(
-            times,
-            grid,
-            floor,
-            (code, pieces, tops, bottoms, known),
-            closed,
-            given,
-            level,
-            tol,
-            results,
-        )
+        ends = code, pieces, tops, bottoms, known
+        on_pieces(times, grid, floor, ends, given, level, results)
 
 
 @compiled
-def on_pieces(times, grid, floor, found, closed, given, level, tol, results):
+def on_pieces(times, grid, floor, found, given, level, results):
     """Fill the results of a row from the pieces that were `found`."""
     code, pieces, tops, bottoms, known = found
     codes, smooth, edges, below, summary = results[2:]
@@ -417,7 +396,7 @@ def on_pieces(times, grid, floor, found, closed, given, level, tol, results):
     for k in range(pieces):
         ends = (edges[k], edges[k + 1], tops[k], bottoms[k])
         fate, level, flat = descended(
-            ends, grid, known, closed, given, level, tol, states[k], smooth[k]
+            ends, grid, known, given, level, states[k], smooth[k]
         )
         summary[4] = max(summary[4], flat)
         if fate != FOUND:
@@ -425,11 +404,11 @@ def on_pieces(times, grid, floor, found, closed, given, level, tol, results):
             codes[:] = LOST
             return
     if code == ESCAPED:
-        saturated(times, edges[pieces], closed, given, results)
+        saturated(times, edges[pieces], given, results)
     if code == FOUND:
         codes[:] = LOST
     summary[3] = FOUND
-    report(times, edges, pieces, closed, grid, states, given, level, tol, results[:3])
+    report(times, edges, pieces, grid, states, given, level, results[:3])
 
 
 @called
@@ -439,18 +418,9 @@ def follow(
     """Follow every row of a batch; see `follow_row`."""
     values, facts, codes, smooth, edges, below, summary = results
     nodes, weights, starts, functions, short, share = rules
-    rough = (short, share)
+    chart = (shapes, (short, share))
     for row in range(columns.shape[0]):
-        given = (columns[row], nodes, weights, starts, functions)
-        own = (
-            values[row],
-            facts[row],
-            codes[row],
-            smooth[row],
-            edges[row],
-            below[row],
-            summary[row],
-        )
-        follow_row(
-            times, grid, floor, closed, guesses, shapes, how, given, rough, tol, own
-        )
+        given = (columns[row], nodes, weights, starts, functions, closed, tol)
+        points = (values[row], facts[row], codes[row])
+        own = (*points, smooth[row], edges[row], below[row], summary[row])
+        follow_row(times, grid, floor, guesses, how, given, chart, own)

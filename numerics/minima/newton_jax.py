@@ -19,18 +19,17 @@ from ..codegen.double import in_double
 from ..codegen.kernel import make_kernel
 from ..codegen.quadrature import START, chebyshev, trapezoid
 from ..codegen.snapshot import Printed
-from .follow_numba import BRIEF, EARLY, PIECES
+from .follow_numba import PIECES
 from .newton_numba import (
     ALIKE,
-    BLUR,
     FAR,
     LAST_STEP,
     MOST,
     RATIO,
-    REMOTE,
     ROUGH_STEP,
     ROUNDING,
 )
+from .newton_scipy import flatness
 from .result import FLOOR, LEVELS, guesses
 
 BISECTIONS = 40  # of the switch, in log s
@@ -54,35 +53,11 @@ def follow_jax(
     edges = np.full((rows, PIECES + 1), np.nan)
     edges[:, 0] = 1.0
     edges[inside, 1] = summary[inside, 0]
-    flat = np.where(inside, _flatness(system, columns, smooth, summary[:, 0]), 0.0)
+    ends, rule = (np.ones(rows), summary[:, 0]), trapezoid(START * 2**level)
+    flat = np.where(inside, flatness(system, columns, smooth, ends, rule), 0.0)
     summary[:, 0] = inside
     summary = np.column_stack([summary, flat])
     return values, facts, codes, smooth[:, None], edges, below, summary
-
-
-def _flatness(
-    system: Printed, columns: np.ndarray, smooth: np.ndarray, switch: np.ndarray
-) -> np.ndarray:
-    """Return the largest ratio of slope and curvature at some points of each row."""
-    kernel, size = make_kernel(system, "numpy"), len(system.unknowns)
-    z = chebyshev(smooth.shape[1])[:: smooth.shape[1] // 5 or 1]
-    x = np.moveaxis(smooth[:, :: smooth.shape[1] // 5 or 1, :size], -1, 0)
-    at = switch[:, None] ** ((1 - z) / 2)
-    params = [p[:, None] for p in columns.T]
-    with np.errstate(all="ignore"):
-        out, _ = kernel["newton"](at, x, [], params, *trapezoid(START * 4))
-    known = np.isfinite(out).all(axis=0)
-    hessian = np.where(known, out[1 + size :], np.eye(size).reshape(-1, 1, 1))
-    square = np.moveaxis(hessian, 0, -1).reshape(*at.shape, size, size)
-    if "saturated" in system.branches:
-        square[..., -1, -1] += np.abs(x[-1]) > REMOTE
-    curve = np.linalg.eigvalsh(square)[..., 0]
-    slope = np.abs(np.where(known, out[1 : 1 + size], 0.0)).max(axis=0)
-    slope = np.maximum(slope, BLUR * (1 + np.abs(np.where(known, out[0], 0.0))))
-    apart = np.where(curve > 0, slope / np.where(curve > 0, curve, 1), np.inf)
-    if system.branches and "saturated" not in system.branches:
-        return np.where(at > EARLY, at * apart, 0.0).max(1)
-    return (np.maximum(at, BRIEF) * apart).max(1)
 
 
 @lru_cache(maxsize=16)

@@ -6,9 +6,9 @@ closed branch every unit saturates, its bias, the last unknown, being infinite; 
 a bias w = 0.
 
 Facts of a point are (objective, residual, smallest eigenvalue, quadrature bound).
-`given` is (params, nodes, weights, starts, functions): a row's parameters, nested
-quadrature rules one after another, rule k from starts[k] on, and what the system
-prints.
+`given` is (params, nodes, weights, starts, functions, closed, tol): a row's parameters,
+nested quadrature rules one after another, rule k from starts[k] on, what the system
+prints, which branch is closed, and the largest bound on the error of averages.
 """
 
 from math import sqrt
@@ -18,6 +18,7 @@ from numpy import empty, zeros
 from ..codegen.stubs import EVEN, NAMES, STATES, call, compiled
 
 NEWTON, BRANCH, OBSERVABLES, OBJECTIVE, FIELDS = 0, 1, 2, 3, 4
+CLOSED, TOL = 5, 6
 FOUND, ESCAPED, LOST = 0, 1, 2
 ALIKE = 1e-12  # objectives this close belong to branches that have merged
 HIGHER = 1e-9  # relative; an objective this much above another is not the lowest
@@ -161,7 +162,7 @@ def smallest_eigenvalue(out):
 @compiled
 def system(function, at, x, given, level, out):
     """Fill what a function of the system gives at `x`, with the rule `level`."""
-    params, nodes, weights, starts, _functions = given
+    params, nodes, weights, starts = given[:4]
     a, b = starts[level], starts[level + 1]
     return call(function, at, x, params, nodes, weights, a, b, out)
 
@@ -245,7 +246,7 @@ def settle(at, x, goal, given, level, out):
 
 
 @compiled
-def settle_well(at, x, goal, given, level, tol, out):
+def settle_well(at, x, goal, given, level, out):
     """Settle with a rule whose error bound meets `tol`; return code and level.
 
     A rule too coarse can lose a minimum, or send the search away from it: a search
@@ -254,7 +255,7 @@ def settle_well(at, x, goal, given, level, tol, out):
     top, first = given[3].size - 2, x.copy()
     while True:
         code, off = settle(at, x, goal, given, level, out)
-        if off <= tol or level == top:
+        if off <= given[TOL] or level == top:
             break
         level += 1
         if code != FOUND:
@@ -289,9 +290,9 @@ def on_branch(at, given, values):
 
 
 @compiled
-def rival(at, closed, given):
+def rival(at, given):
     """Return the objective of the closed branch, infinite where there is none."""
-    if not closed:
+    if not given[CLOSED]:
         return 1e300
     return on_branch(at, given, empty(NAMES))
 
@@ -340,11 +341,11 @@ def record(at, x, given, level, values):
 
 
 @compiled
-def saturate(at, closed, given, values, facts, codes):
+def saturate(at, given, values, facts, codes):
     """Fill the closed branch at a time, with code 1; nan if there is none."""
     on_branch(at, given, values)
-    if closed == 1:
+    if given[CLOSED] == 1:
         values[STATES - 1] = 1e300 * 1e300
-    facts[0] = rival(at, closed, given)
+    facts[0] = rival(at, given)
     facts[1:] = 0.0
-    codes[0] = ESCAPED if closed else LOST
+    codes[0] = ESCAPED if given[CLOSED] else LOST

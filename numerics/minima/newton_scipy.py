@@ -7,12 +7,14 @@ a ladder and from every minimum that is known; crossings come from Brent's metho
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ..codegen.kernel import Kernel, make_kernel
-from ..codegen.quadrature import START, chebyshev, trapezoid
+from ..codegen.quadrature import START, Rule, chebyshev, trapezoid
 from ..codegen.snapshot import Printed
-from .follow_numba import BRIEF, EARLY, NOISY, PIECES
+from .follow_numba import BRIEF, EARLY, EVERY, NOISY, PIECES
 from .newton_numba import ALIKE, BLUR, FAR, REMOTE
 from .result import FLOOR, LEVELS, charted, guesses
 
@@ -188,15 +190,6 @@ class _Row:
         steep = np.abs(self.slope(at, x)).max()
         return [values[0], steep, np.linalg.eigvalsh(self.hessian(at, x))[0], off]
 
-    def steepness(self, at: float, x: np.ndarray) -> float:
-        """Return how far the minimum may be from `x`, as `follow_numba` does."""
-        height, steep, _curve, _off = self.facts(at, x)
-        hessian = self.hessian(at, x).copy()
-        if self.saturates and abs(x[-1]) > REMOTE:
-            hessian[-1, -1] += 1.0
-        curve = np.linalg.eigvalsh(hessian)[0]
-        return max(steep, BLUR * (1 + abs(height))) / curve if curve > 0 else np.inf
-
 
 class _Branch:
     """A minimum that is followed in time."""
@@ -357,6 +350,40 @@ def follow_scipy(
     return tuple(np.stack(part) for part in zip(*rows, strict=True))
 
 
+def flatness(
+    system: Printed,
+    columns: np.ndarray,
+    smooth: np.ndarray,
+    ends: Iterable[np.ndarray],
+    rule: Rule,
+) -> np.ndarray:
+    """Return how far the minima of a piece of each row may be from where they are.
+
+    That is the largest ratio of slope and curvature at some points, as `follow_numba`
+    has it; `smooth` is (rows, points, names), and `ends` the times from and to.
+    """
+    kernel, size = make_kernel(system, "numpy"), len(system.unknowns)
+    z = chebyshev(smooth.shape[1])[::EVERY]
+    x = np.moveaxis(smooth[:, ::EVERY, :size], -1, 0)
+    high, low = (np.asarray(s)[:, None] for s in ends)
+    at = high * (low / high) ** ((1 - z) / 2)
+    params = [p[:, None] for p in columns.T]
+    with np.errstate(all="ignore"):
+        out, _ = kernel["newton"](at, x, [], params, *rule)
+    known = np.isfinite(out).all(axis=0)
+    hessian = np.where(known, out[1 + size :], np.eye(size).reshape(-1, 1, 1))
+    square = np.moveaxis(hessian, 0, -1).reshape(*at.shape, size, size)
+    if "saturated" in system.branches:
+        square[..., -1, -1] += np.abs(x[-1]) > REMOTE
+    curve = np.linalg.eigvalsh(square)[..., 0]
+    slope = np.abs(np.where(known, out[1 : 1 + size], 0.0)).max(axis=0)
+    slope = np.maximum(slope, BLUR * (1 + np.abs(np.where(known, out[0], 0.0))))
+    apart = np.where(curve > 0, slope / np.where(curve > 0, curve, 1), np.inf)
+    if system.branches and "saturated" not in system.branches:
+        return np.where(at > EARLY, at * apart, 0.0).max(1)
+    return (np.maximum(at, BRIEF) * apart).max(1)
+
+
 def _follow_row(row: _Row, system: Printed, times: np.ndarray, points: int) -> list:
     atlas = _Atlas(row)
     pieces = len(atlas.held)
@@ -367,12 +394,13 @@ def _follow_row(row: _Row, system: Printed, times: np.ndarray, points: int) -> l
     z, flat = chebyshev(points), 0.0
     for k, held in enumerate(atlas.held if not atlas.lost else []):
         high, low = atlas.edges[k : k + 2]
+        rules = []
         for i, s in enumerate(high * (low / high) ** ((1 - z) / 2)):
-            x = _found(held, s)
-            smooth[k, i] = row.record(s, x)
-            lasting = s if row.closes and not row.saturates else max(s, BRIEF)
-            if i % 8 == 0 and lasting > EARLY:
-                flat = max(flat, lasting * row.steepness(s, x))
+            smooth[k, i] = row.record(s, _found(held, s))
+            rules.append(row.rule)
+        ends, rule = np.array([[high], [low]]), max(rules, key=lambda x: x.nodes.size)
+        piece = smooth[k : k + 1]
+        flat = max(flat, *flatness(system, row.params[None], piece, ends, rule))
     state = 2 if atlas.lost else (0 if pieces else (1 if row.closes else 2))
     values, facts, codes = _at_times(atlas, times)
     below = row.closed(1.0)

@@ -132,7 +132,7 @@ def field_widths(at, given, rough):
 
 
 @compiled
-def surveyed(at, shape, given, rough, level, tol, seen, heights, count):
+def surveyed(at, shape, given, rough, level, seen, heights, count):
     """Add the minima below the dips of a grid of the landscape; return their number.
 
     `shape` holds the sizes of the fields and the places of the bias; `rough` is a
@@ -163,7 +163,7 @@ def surveyed(at, shape, given, rough, level, tol, seen, heights, count):
         for j in range(1, places.size - 1):
             if dips(table, i, j):
                 x[0], x[1] = sizes[i] / unit, biases[i, j]
-                code, _fine = settle_well(at, x, ROUGH_STEP, given, level, tol, out)
+                code, _fine = settle_well(at, x, ROUGH_STEP, given, level, out)
                 if code == FOUND:
                     count = added(x, out[0], seen, heights, count)
     return count, level
@@ -180,35 +180,33 @@ def dips(table, i, j):
 
 
 @compiled
-def guessed(guesses, given, level, tol, seen, heights, count):
+def guessed(guesses, given, level, seen, heights, count):
     """Add the minima at s = 1 that are found from every guess; return their number."""
     x, out = empty(STATES), empty(1 + STATES + STATES * STATES)
     for g in range(guesses.shape[0]):
         put(guesses[g], x)
-        code, _fine = settle_well(1.0, x, ROUGH_STEP, given, level, tol, out)
+        code, _fine = settle_well(1.0, x, ROUGH_STEP, given, level, out)
         if code == FOUND:
             count = added(x, out[0], seen, heights, count)
     return count
 
 
 @compiled
-def at_the_end(guesses, closed, shapes, given, rough, noisy, tol, seen, heights):
+def at_the_end(guesses, given, chart, noisy, seen, heights):
     """Find the minima at s = 1; return their number and the level of their rule.
 
     From the grid; where nothing on it lies below the closed branch, from guesses, and
     with finer rules, which a flat objective (large `kappa` and `n`) needs.
     """
-    level, top = given[3][0], rival(1.0, closed, given)  # 0, as no literal
-    count = level
+    level, top = given[3][0], rival(1.0, given)  # 0, as no literal
+    count, (shapes, rough) = level, chart
     if shapes[0].size:
         shape = (shapes[0], shapes[1]) if noisy else (shapes[2], shapes[3])
-        count, level = surveyed(
-            1.0, shape, given, rough, level, tol, seen, heights, count
-        )
+        count, level = surveyed(1.0, shape, given, rough, level, seen, heights, count)
     for first in range(0, min(3, given[3].size - 1), 2):
         if count > 0 and heights[lowest(heights, count)] < top:
             break
-        count = guessed(guesses, given, first, tol, seen, heights, count)
+        count = guessed(guesses, given, first, seen, heights, count)
         level = first
     return count, level
 
@@ -225,7 +223,7 @@ def noise_share(given, r_index):
 
 
 @compiled
-def carried(at, first, closed, given, level, tol, old, count, seen, heights):
+def carried(at, first, given, level, old, count, seen, heights):
     """Fill what the minima of another time have become, the `first` one first.
 
     Return whether that one is still there, their number and the level.
@@ -235,7 +233,7 @@ def carried(at, first, closed, given, level, tol, old, count, seen, heights):
     for k in range(count):
         pick = first if k == 0 else (0 if k == first else k)
         put(old[pick], x)
-        code, new = settle_well(at, x, ROUGH_STEP, given, level, tol, out)
+        code, new = settle_well(at, x, ROUGH_STEP, given, level, out)
         if k == 0:
             level = new
             kept = code == FOUND

@@ -53,25 +53,24 @@ def probed(gamma, path, before, x):
 
 
 @compiled
-def crossed(
-    shoot, inputs, below, edges, gamma, params, tables, scheme, rule, tol, table, x
-):
+def crossed(row, how, shoot, table, x):
     """Find steps that are fine enough, and leave the inputs of their stages.
 
-    Return their number, their level and what the landings may be wrong by.
+    Return the path that takes them, their level and what the landings may be wrong by.
     """
-    matrices, _sparse, starts = tables
-    stages, before = scheme[1].size, zeros(3)
-    off, steps, level = 0.0, 0, 0
+    inputs, below, edges, gamma, params = row
+    (matrices, _sparse, starts), scheme, rule, _grid, tol = how
+    off, steps, level, before = 0.0, 0, 0, zeros(3)
+    path = (shoot, (edges, table, below, steps, params, scheme, rule))
     for level in range(starts.size - 1):
-        steps = tabulated(matrices, level, inputs, starts, stages, table)
+        steps = tabulated(matrices, level, inputs, starts, scheme[1].size, table)
         path = (shoot, (edges, table, below, steps, params, scheme, rule))
         off = probed(gamma, path, before, x)
         if edges.size == 1:
-            return steps, level, 0.0
+            return path, level, 0.0
         if level > 0 and off <= tol:
             break
-    return steps, level, off
+    return path, level, off
 
 
 @compiled
@@ -135,20 +134,18 @@ def interpolation(ends, gamma, spread, path, tables, level, inputs, grid, found,
 
 
 @compiled
-def share_row(
-    inputs, below, edges, gamma, params, tables, scheme, rule, grid, tol, shoot, out
-):
+def share_row(row, how, shoot, out):
     """Fill out = (share, error bound, Y(0) of the separatrix) of one row.
 
-    `tables` interpolate the inputs at the stages of 2^k times the fewest steps, from
-    all points and, sparse, from every fourth and every second one; block k starts at
-    the k-th of its starts.
+    `row` is (inputs, below, edges, gamma, params), `how` (tables, scheme, rule, grid,
+    tol), where `tables` interpolate the inputs at the stages of 2^k times the fewest
+    steps, from all points and, sparse, from every fourth and every second one; block k
+    starts at the k-th of its starts.
     """
+    inputs, _below, edges, gamma, _params = row
+    tables, _scheme, rule, grid, tol = how
     x, table = empty(STATES), empty((edges.size - 1, tables[2][-1], INPUTS))
-    steps, level, off = crossed(
-        shoot, inputs, below, edges, gamma, params, tables, scheme, rule, tol, table, x
-    )
-    path = (shoot, (edges, table, below, steps, params, scheme, rule))
+    path, level, off = crossed(row, how, shoot, table, x)
     y = centre(gamma, path, x)
     out[2] = x[0]
     spread = sqrt(max(1.0 - 1.0 / gamma, 0.0))
@@ -157,8 +154,7 @@ def share_row(
     high = y + reach(y, 1.0, gamma, width, path, x)
     ends, found = (low, high), empty((grid.size, 2))
     if spread <= NARROW:
-        out[0] = normal(-out[2] / sqrt(gamma))
-        apart = 0.4 * spread
+        out[0], apart = normal(-out[2] / sqrt(gamma)), 0.4 * spread
         land(ends, True, (grid.size - 1) // 8, gamma, path, grid, found, x)
     else:
         out[0], apart = share_between(
@@ -172,34 +168,10 @@ def share_row(
 
 
 @called
-def share_rows(
-    inputs,
-    below,
-    edges,
-    pieces,
-    gamma,
-    params,
-    tables,
-    scheme,
-    rule,
-    grid,
-    tol,
-    shoot,
-    out,
-):
+def share_rows(rows, how, shoot, out):
     """Fill `out` for every row of a batch; see `share_row`."""
-    for row in range(params.shape[0]):
-        share_row(
-            inputs[row],
-            below[row],
-            edges[row, : pieces[row] + 1],
-            gamma[row],
-            params[row],
-            tables,
-            scheme,
-            rule,
-            grid,
-            tol,
-            shoot,
-            out[row],
-        )
+    inputs, below, edges, pieces, gamma, params = rows
+    for k in range(params.shape[0]):
+        known = edges[k, : pieces[k] + 1]
+        row = (inputs[k], below[k], known, gamma[k], params[k])
+        share_row(row, how, shoot, out[k])

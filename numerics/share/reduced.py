@@ -184,7 +184,7 @@ def _compiled(
 ) -> np.ndarray:
     """Run the compiled loops on threads; shape (rows, 3)."""
     rule = trapezoid(intervals)
-    common = (
+    how = (
         _matrices(rows[0].shape[2]),
         method_853(),
         (np.array(rule.nodes), np.array(rule.weights)),
@@ -195,8 +195,8 @@ def _compiled(
     loops = _loops(len(flow.unknowns), len(flow.inputs))
 
     def work(share_rows: Any, shoot: Any, first: int, last: int) -> None:
-        part = (x[first:last] for x in rows)
-        share_rows(*part, *common, shoot[0], found[first:last])
+        part = tuple(x[first:last] for x in rows)
+        share_rows(part, how, shoot[0], found[first:last])
 
     loops.through(len(found), (_shoot(flow),), work, LEAST, kind="SHOT")
     return found

@@ -126,7 +126,16 @@ class Land:
 
 
 PARAMS, NODES = np.zeros(1), np.linspace(-1, 1, 14)
-GIVEN = (PARAMS, NODES, np.ones(14) / 14, np.array([0, 2, 6, 14]), PRINTED)
+NO_CHART = (np.zeros(0),) * 4
+
+
+def given(closed=1, tol=1.0):
+    """What every function takes: a row, rules, functions, and how it is followed."""
+    rules = NODES, np.ones(14) / 14, np.array([0, 2, 6, 14])
+    return PARAMS, *rules, PRINTED, closed, tol
+
+
+GIVEN, ROUGH = given(), (NODES, NODES)
 
 
 def out(states=2):
@@ -212,10 +221,10 @@ def test_a_rule_too_coarse_is_replaced():
     run = loops(land)
     for tol, level in ((1e-5, 1), (1e-8, 2), (1e-12, 2)):
         x = np.array([1.2, 0.9])  # the coarse rule sends it away, from here
-        code, fine = run.settle_well(0.5, x, 1e-6, GIVEN, 0, tol, out())
+        code, fine = run.settle_well(0.5, x, 1e-6, given(tol=tol), 0, out())
         assert (code, fine) == (run.FOUND, level)
         np.testing.assert_allclose(x, Land().at(0.5), rtol=1e-10)
-    assert run.settle_well(0.5, np.array([1.2, 0.9]), 1e-6, GIVEN, 0, 1.0, out()) == (
+    assert run.settle_well(0.5, np.array([1.2, 0.9]), 1e-6, GIVEN, 0, out()) == (
         run.ESCAPED,
         0,
     )
@@ -241,9 +250,9 @@ def test_what_is_told_of_a_point():
     np.testing.assert_allclose(fact, wanted, rtol=EXACT)
     run.record(0.5, x, GIVEN, 0, told)
     assert told.tolist() == [1.5, -0.5, 1.5 - 5.0 + 0.5]
-    away = run.steepness(0.5, np.array([1.5, 0.9]), 1, GIVEN, 0, out())
+    away = run.steepness(0.5, np.array([1.5, 0.9]), GIVEN, 0, out())
     assert away == pytest.approx(1.0 / min(2.0, 3 * 0.81 - 1), rel=EXACT)
-    assert run.steepness(0.5, x, 1, GIVEN, 0, out()) == 1e300
+    assert run.steepness(0.5, x, GIVEN, 0, out()) == 1e300
 
 
 @pytest.mark.parametrize(("y", "closed", "more"), [(6, 1, 1), (6, 2, 0), (4.9, 1, 0)])
@@ -251,7 +260,7 @@ def test_a_bias_beyond_five_counts_only_where_it_ends(y, closed, more):
     a = 3 * y**2 - 0.1  # its curvature is 0.1
     run, x = loops(Land(a=a)), np.array([1.5, y])
     slope = abs(y**3 - a * y - 0.1)
-    found = run.steepness(0.5, x, closed, GIVEN, 0, out())
+    found = run.steepness(0.5, x, given(closed), 0, out())
     assert found == pytest.approx(slope / (0.1 + more), rel=1e-9)
 
 
@@ -259,7 +268,7 @@ def test_the_closed_branch_is_told_as_such():
     run = loops(Land(shut=lambda s: 5.0 + s))
     for closed, bias, code in ((1, np.inf, 1), (2, 9.0, 1), (0, 9.0, 2)):
         values, facts, codes = np.zeros(3), np.ones(4), np.zeros(1)
-        run.saturate(0.5, closed, GIVEN, values, facts, codes)
+        run.saturate(0.5, given(closed), values, facts, codes)
         assert values.tolist() == [0.0, bias, 7.0]
         assert codes.tolist() == [code]
         assert facts.tolist() == [5.5 if closed else 1e300, 0.0, 0.0, 0.0]
@@ -338,16 +347,16 @@ def test_biases_reach_from_one_constant_to_the_other(means):
 
 def test_the_widths_of_the_fields_are_those_at_size_one():
     run = loops(Land(wide=(-3.0, 2.0, -0.5)))
-    assert run.field_widths(0.5, GIVEN, (NODES, NODES)) == (-3.0, 2.0, 0.5)
+    assert run.field_widths(0.5, GIVEN, ROUGH) == (-3.0, 2.0, 0.5)
 
 
 def test_a_landscape_is_searched_below_its_dips():
     """Minima on the edge of the grid are not looked into."""
     land = Land(h=-0.02, wide=(-1.0, 1.0, 0.3))
-    run, rough = loops(land), (NODES, NODES)
+    run = loops(land)
     sizes, places = np.geomspace(0.1, 8, 18), np.linspace(-1, 1, 41)
     seen, heights = np.empty((run.MANY, 2)), np.empty(run.MANY)
-    args = GIVEN, rough, 0, 1.0, seen, heights, 0
+    args = GIVEN, ROUGH, 0, seen, heights, 0
     count, level = run.surveyed(0.5, (sizes, places), *args)
     assert (count, level) == (2, 0)
     order = np.argsort(heights[:2])
@@ -374,22 +383,21 @@ def test_a_dip_is_no_higher_than_all_around():
 
 def test_minima_at_the_end_are_found_from_guesses_where_no_grid_helps():
     """Without a grid, or where nothing on it lies below the closed branch."""
-    none = (np.zeros(0),) * 4
     guesses = np.array([[1.0, 1.5], [1.0, -1.5], [0.5, 1.5]])
     found = np.empty((8, 2)), np.empty(8)
     run = loops(Land(h=-0.02, shut=1e3))
-    args = none, GIVEN, (NODES, NODES), False, 1.0, *found
-    assert run.at_the_end(guesses, 1, *args) == (2, 0)
+    args = (NO_CHART, ROUGH), False, *found
+    assert run.at_the_end(guesses, GIVEN, *args) == (2, 0)
     np.testing.assert_allclose(found[0][0], Land(h=-0.02).at(1.0), rtol=1e-6)
     low = loops(Land(h=-0.02, shut=-1e3))  # nothing is below: finer rules are tried
-    assert low.at_the_end(guesses, 1, *args) == (2, 2)
-    assert low.at_the_end(guesses, 0, *args) == (2, 0)
+    assert low.at_the_end(guesses, GIVEN, *args) == (2, 2)
+    assert low.at_the_end(guesses, given(closed=0), *args) == (2, 0)
     grid = np.geomspace(0.1, 8, 18), np.linspace(-1, 1, 41)
     thin = np.geomspace(0.1, 0.9, 4), np.linspace(-1, 1, 5)
-    args = (*grid, *thin), GIVEN, (NODES, NODES)
+    chart = (*grid, *thin), ROUGH
     at = loops(Land(h=-0.02, wide=(-1.0, 1.0, 0.1)))
-    assert at.at_the_end(guesses[:1], 1, *args, True, 1.0, *found) == (2, 0)
-    assert at.at_the_end(guesses[:1], 1, *args, False, 1.0, *found) == (1, 0)
+    assert at.at_the_end(guesses[:1], GIVEN, chart, True, *found) == (2, 0)
+    assert at.at_the_end(guesses[:1], GIVEN, chart, False, *found) == (1, 0)
 
 
 def test_the_noise_of_the_samples_is_a_share_of_the_weights_size():
@@ -404,7 +412,7 @@ def test_minima_are_carried_to_another_time():
     run = loops(land)
     old = np.array([land.at(0.9, -1), land.at(0.9, 1)])
     seen, heights = np.empty((8, 2)), np.empty(8)
-    args = 1, GIVEN, 0, 1.0, old, 2, seen, heights
+    args = GIVEN, 0, old, 2, seen, heights
     for first, sides in ((0, (-1, 1)), (1, (1, -1))):
         kept, count, level = run.carried(0.7, first, *args)
         assert (kept, count, level) == (True, 2, 0)
@@ -427,7 +435,7 @@ def crossed(land, high, low, ends, shut=False, closed=1):
     """What `crossing` says of a span, and the span that it leaves."""
     run, span = loops(land), np.array([high, low])
     above, below = (np.array(x, float) for x in ends)
-    code = run.crossing(span, above, below, shut, closed, GIVEN, 0, 1.0)
+    code = run.crossing(span, above, below, shut, given(closed), 0)
     return code, span, above, below
 
 
@@ -486,17 +494,17 @@ def test_a_minimum_is_followed_back_to_where_it_was():
     land = Land(x=lambda s: 1 + s, **TILTED)
     run = loops(land)
     for side, wanted in ((1, True), (-1, False)):
-        args = land.at(0.25, side), 0.4, land.at(0.4, 1), GIVEN, 0, 1.0
+        args = land.at(0.25, side), 0.4, land.at(0.4, 1), GIVEN, 0
         assert run.goes_back(0.25, *args) == wanted
         away, levels = run.left(0.25, land.at(0.4, side), land.at(0.25, 1), *ARGS)
         assert away != wanted
         assert levels == (0, 0)
     land.a = lambda s: np.nan
-    assert not run.goes_back(0.25, np.ones(2), 0.4, np.ones(2), GIVEN, 0, 1.0)
+    assert not run.goes_back(0.25, np.ones(2), 0.4, np.ones(2), GIVEN, 0)
     assert run.left(0.25, np.ones(2), np.ones(2), *ARGS)[0]
 
 
-ARGS = GIVEN, (0, 0), 1.0
+ARGS = GIVEN, (0, 0)
 
 
 def test_a_crossing_is_looked_for_by_the_secant_of_logarithms():
@@ -520,7 +528,6 @@ CHART = (
     np.geomspace(0.1, 8, 9),
     np.linspace(-1, 1, 11),
 )
-NO_CHART = (np.zeros(0),) * 4
 GUESSES = np.array([[1.0, 1.5], [1.0, -1.5]])
 
 
@@ -537,10 +544,9 @@ def followed(land, closed=0, guesses=GUESSES, shapes=NO_CHART, room=1, cuts=0):
         "below": np.full(names, np.nan),
         "summary": np.full(5, np.nan),
     }
-    how, rough = (2, cuts), (NODES, np.ones(14) / 14)
-    results = tuple(told.values())
-    head = TIMES, GRID, FLOOR, closed, guesses, shapes, how
-    run.follow_row(*head, GIVEN, rough, 1.0, results)
+    row, chart = given(closed), (shapes, (NODES, np.ones(14) / 14))
+    how, results = (2, cuts), tuple(told.values())
+    run.follow_row(TIMES, GRID, FLOOR, guesses, how, row, chart, results)
     return SimpleNamespace(**told, run=run)
 
 
@@ -689,7 +695,7 @@ def test_a_batch_is_its_rows():
     told = [np.stack([getattr(one, k)] * 2) * np.nan for k in names]
     told[2] = np.full((2, TIMES.size), 2)
     told.append(np.full((2, 5), np.nan))
-    rules = (*GIVEN[1:], NODES, NODES)
+    rules = (*GIVEN[1:5], NODES, NODES)
     head = TIMES, GRID, FLOOR, 0, GUESSES[:1], NO_CHART, (2, 0)
     run.follow(*head, np.zeros((2, 1)), rules, 1.0, tuple(told))
     for name, both in zip((*names, "summary"), told, strict=True):
@@ -722,7 +728,7 @@ def test_a_piece_lies_below_the_closed_branch_and_does_not_fall():
         end = land.at(0.1) if bottom is None else bottom
         ends = 1.0, 0.1, land.at(1.0), end
         known = np.zeros(1), np.zeros((1, 2)), 0
-        args = known, closed, GIVEN, 0, 1.0, states, smooth
+        args = known, given(closed), 0, states, smooth
         assert run.descended(ends, GRID, *args)[0] == fate
 
 
@@ -732,6 +738,6 @@ def test_of_a_piece_and_a_known_minimum_the_lower_is_kept(h):
     states, smooth = np.empty((GRID.size, 2)), np.empty((GRID.size, 3))
     known = np.array([0.3]), np.array([land.at(0.3, -1)]), 1
     ends = 1.0, 0.1, land.at(1.0), land.at(0.1)
-    args = known, 1, GIVEN, 0, 1.0, np.empty(7), states, smooth
+    args = known, GIVEN, 0, np.empty(7), states, smooth
     assert loops(land).descend(ends, GRID, *args)[0] == 0
     np.testing.assert_allclose(states[-1], land.at(0.1, side), rtol=1e-6)
