@@ -96,7 +96,7 @@ def test_branches_have_equal_losses_where_the_one_takes_over(solved):
 
 def test_the_share_is_the_one_that_a_linear_schedule_ends_with(limits, solved):
     given = {k: np.array([v]) for k, v in (ROW | {"kappa": 2.0}).items()}
-    solver = Solver("scipy", 1e-8)
+    solver = Solver("numba", 1e-8)
     batch = Batch(limits[1], given, solver)
     (part, _) = solved_phases(batch, np.ones(1))
     last = final_shares(batch, part)
