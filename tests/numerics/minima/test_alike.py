@@ -81,7 +81,7 @@ def sides_of(row, rng, random):
 def examined(limit, row, s):
     """The objective of samples alike at `s`, the test of it, and its path."""
     phase = limit.phases[0]
-    found = minimise(phase.learned, [s], row, backend="scipy")
+    found = minimise(phase.learned, [s], row)
     given = {k: np.array(v) for k, v in row.items()}
     path = _Path(phase, "tanh", found, row, 0)
     return (
@@ -154,7 +154,7 @@ def test_states_are_searched_for_where_they_may_be_lower(limit):
 def test_rows_without_a_minimum_bend_by_their_ridge_or_not_at_all(limit):
     phase = limit.phases[0]
     given = {k: np.array(v) for k, v in ORDINARY.items()}
-    found = minimise(phase.learned, [1.0], ORDINARY, backend="scipy", points=3)
+    found = minimise(phase.learned, [1.0], ORDINARY)
     lost = replace(found, status=np.array(["lost"]))
     told = samples_alike(phase, "tanh", lost, given)
     assert np.isnan(told.bend[0])
