@@ -193,9 +193,7 @@ def test_grids_of_modes_are_those_of_signs_where_both_exist(text, apart):
 
 
 def test_more_modes_have_grids_and_verdicts():
-    spec = parse_spec(THREE_MODES)
-    limit = derive(spec.model)
-    point = complete(limit, spec.values) | {"d": 1e4}
+    limit = derive(parse_spec(THREE_MODES).model)
     for text in ("dilated", *OWN_GRIDS):
         judged = judge_grid(limit, text)
         assert all(v.kept is not None for v in judged)
@@ -203,5 +201,9 @@ def test_more_modes_have_grids_and_verdicts():
         assert lost == {"entropic": ["1/d"], "mse-log-snr": ["1/log(d)"] * 2}.get(
             text, []
         )
+    line = THREE_MODES.replace("[[1, 0, 0], [0, 1, 0], [0, 0, 1]]", "[[1], [0], [-1]]")
+    spec = parse_spec(line.replace("exponents = [0, 0, 0]", "exponents = [0]"))
+    limit = derive(spec.model)
+    point = complete(limit, spec.values) | {"d": 1e4}
     curve = make_grid("mse-decrements", limit, point).curve(np.linspace(0, 1, 9))
     assert np.all(np.diff(curve) > 0)
