@@ -13,6 +13,7 @@ from ..limit import Limit, Phase
 from ..models.model import Interpolant, Model, Modes, Target
 from ..modes.story import setting as modes_setting, tree
 from ..naming.general import Lettering
+from ..naming.letters import Letters
 from ..symbols.latex import latex
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, System
@@ -124,7 +125,7 @@ def system_latex(system: System) -> str:
     else:
         time = system.time if system.time is not None else symbol("s")
         plain = Lettering(sp.S.One, sp.S.One, time)
-        found = system_blocks(own, own, plain, None, head(""))
+        found = system_blocks(system, own, plain, None, head(""), Letters())
     shown = {block.label for block in found}
     told_of = [eq for eq in every if eq.label not in shown]
     whole = aligned([*found, *(display(eq.lhs, eq.rhs, eq.label) for eq in told_of)])

@@ -40,7 +40,7 @@ class Names:
     def add(self, value: sp.Expr, letter: str = "") -> sp.Symbol:
         """Return the name of `value`, a new one unless it has one."""
         for x, known in self.defined.items():
-            if known == value:
+            if known == value or _same_polynomial(known, value):
                 return x
         name = sp.Symbol(self._free(letter or _letter(value)), real=True)
         self.defined[name] = value
@@ -54,6 +54,13 @@ class Names:
         letter = "K" if letter in ("Delta", "n") else letter
         numbers = (f"{letter}_{i}" for i in range(1, 10_000))
         return next(x for x in numbers if x not in self.taken)
+
+
+def _same_polynomial(one: sp.Expr, other: sp.Expr) -> bool:
+    """Whether two short sums are one, written in two ways."""
+    if not (one.is_Add and other.is_Add and one.free_symbols == other.free_symbols):
+        return False
+    return max(map(sp.count_ops, (one, other))) < 30 and sp.expand(one - other) == 0
 
 
 def is_average(x: sp.Basic) -> bool:

@@ -9,6 +9,7 @@ from dilaton.theory.derive import derive
 from dilaton.theory.document.formula import width
 from dilaton.theory.document.markdown import WIDE
 from dilaton.theory.models.model import Data, Model, modes, product, two_modes
+from dilaton.theory.naming.sums import Names
 from dilaton.theory.symbols.latex import latex
 from dilaton.theory.windows.dilation import T
 
@@ -115,6 +116,19 @@ def test_equations_too_long_for_a_cell_are_summed_up(monkeypatch):
             shown = flow._repr_latex_()
         assert "weights/sampling, flow: (S1), (Q1)." in shown
         assert "too long for a cell" in shown
+
+
+def test_names_are_those_of_the_document():
+    data = Data(samples=True)
+    learned = derive(Model(two_modes(), data=data)).phase("weights").learned
+    text = learned._repr_latex_()
+    assert "H_{y} &= b + " in text
+    assert "H_{12}" not in text
+    names = Names()
+    s = sp.Symbol("s", positive=True)
+    first = names.add((1 - s) ** 2 + s)
+    assert names.add(1 - s + s**2) == first
+    assert names.add(1 + s + s**2) != first
 
 
 def test_a_field_is_turned_only_where_no_sign_comes_out():
