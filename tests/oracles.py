@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import sympy as sp
+from dilaton.theory.naming.exactness import random_point, value_at
 from dilaton.theory.symbols.gaussian import Average, to_averages
 from scipy.optimize import minimize
 from scipy.special import erf, ndtr
@@ -124,6 +125,24 @@ def _average(node, numbers):
     values = np.broadcast_to(values, (len(g),) * count)
     total = values @ weights if count == 1 else weights @ values @ weights
     return sp.Float(float(total))
+
+
+DIGITS = 1e-10  # relative; rounding explains it, and a wrong term is far above
+
+
+def equal_values(left, right, points=2):
+    """Whether two expressions have the same values at random points."""
+    left, right = map(sp.sympify, (left, right))
+    if left == right:
+        return True
+    symbols = left.free_symbols | right.free_symbols
+    symbols |= set().union(*(n.atoms(sp.Symbol) for n in (left, right)))
+    for seed in range(points):
+        point = random_point(symbols, seed)
+        a, b = value_at(left, point), value_at(right, point)
+        if not abs(a - b) <= DIGITS * (1 + abs(a) + abs(b)):
+            return False
+    return True
 
 
 def is_zero(expr):

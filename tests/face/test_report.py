@@ -320,7 +320,8 @@ def test_networks_with_a_unit_a_feature_generate_both_shares(monkeypatch):
     assert shares["undilated", "left", 1] > 0.8 + COARSE
 
 
-def test_what_was_not_trained_is_said_first(tmp_path, population):
+def test_what_was_not_trained_is_said_first(tmp_path, population, monkeypatch):
+    monkeypatch.setattr(plots, "rendered", lambda *_: b"<svg/>")
     tied = parse_spec(population.text.replace("tied = false", "tied = true"))
     text, record = written(tied, tmp_path)
     assert "untied" in record["not_trained"]
@@ -337,6 +338,7 @@ def test_digits_are_there_when_asked_for(tmp_path, population, monkeypatch):
     tied = parse_spec(population.text.replace("tied = false", "tied = true"))
     said = {"numbers": {"window": [0, 1]}, "pictures": [], "text": "8x8"}
     monkeypatch.setattr(report, "_digits", lambda *_: said)
+    monkeypatch.setattr(plots, "rendered", lambda *_: b"<svg/>")
     text, record = written(tied, tmp_path, digits=True)
     assert record["digits"] == {"window": [0, 1]}
     assert "Real images" in text

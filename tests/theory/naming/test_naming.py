@@ -23,7 +23,7 @@ from dilaton.theory.document.derivation import blocks
 from dilaton.theory.document.formula import mathml, parse, width
 from dilaton.theory.document.markdown import WIDE, equation
 from dilaton.theory.document.text import text
-from dilaton.theory.naming.exactness import random_point, value_at
+from dilaton.theory.naming.exactness import random_point
 from dilaton.theory.naming.general import (
     general_exact,
     general_phase,
@@ -37,6 +37,7 @@ from dilaton.theory.symbols.gaussian import Average
 from dilaton.theory.symbols.notation import symbol
 
 from ...cases import derived
+from ...oracles import equal_values
 
 ROLES = ("learned", "sampling", "projected", "training", "mse")
 SLACK = 1.25  # a term that cannot be broken may stand out by a quarter
@@ -61,22 +62,6 @@ CASES = [
     name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
     for name in MODELS
 ]
-
-DIGITS = 1e-10  # relative; rounding explains it, and a wrong term is far above
-
-
-def equal_values(left: sp.Expr, right: sp.Expr, points: int = 2) -> bool:
-    """Whether two expressions have the same values at random points."""
-    if left == right:
-        return True
-    symbols = left.free_symbols | right.free_symbols
-    symbols |= set().union(*(n.atoms(sp.Symbol) for n in (left, right)))
-    for seed in range(points):
-        point = random_point(symbols, seed)
-        a, b = value_at(left, point), value_at(right, point)
-        if not abs(a - b) <= DIGITS * (1 + abs(a) + abs(b)):
-            return False
-    return True
 
 
 @lru_cache(maxsize=len(CASES))
