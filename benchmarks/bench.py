@@ -370,7 +370,7 @@ print(time.time() - begin)
 FIRST = """
 import time, sys
 import dilaton
-from dilaton.numerics.ode.integrate import integrate
+from dilaton.numerics import integrate
 limit = dilaton.derive(dilaton.Model(dilaton.two_modes()))
 flow = integrate(limit.phase("weights").sampling, init={"nu": 0.1},
                  params={"p": 0.8, "kappa": 2.0, "sigma": 1.0},
@@ -381,7 +381,7 @@ print(time.time() - float(sys.argv[1]))
 MILLION = """
 import resource, sys
 from benchmarks.bench import sampling_flow, sampling_rows
-from dilaton.numerics.ode.integrate import integrate
+from dilaton.numerics import integrate
 rows = sampling_rows(int(sys.argv[1]))
 params = {k: v for k, v in rows.items() if k != "nu"}
 integrate(sampling_flow(), init={"nu": rows["nu"]}, t=[0, 0.5, 1],

@@ -497,7 +497,7 @@ def dilation(**changes):
 
 
 def preserving():
-    from dilaton.torchcheck.real_data.interpolants import VARIANCE_PRESERVING_PATH
+    from dilaton.torchcheck import VARIANCE_PRESERVING_PATH
 
     return VARIANCE_PRESERVING_PATH
 

@@ -44,6 +44,15 @@ def test_public_names_load_and_are_listed():
         dilaton.modle
 
 
+def test_public_names_of_the_numerics_load():
+    from dilaton import numerics
+
+    for name in numerics.__all__:
+        assert getattr(numerics, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'modle'"):
+        numerics.modle
+
+
 def test_what_users_need_is_there():
     needed = "derive solve sweep converge integrate learn steps mse plot make_kernel"
     data = "TrainingTimes uturn find_window mse_curve generate"

@@ -8,11 +8,11 @@ import torch
 from dilaton import dilate
 from dilaton.errors import ModelError
 from dilaton.numerics.times.exports import diffusion_timesteps, scheduler_sigmas
+from dilaton.torchcheck import EmpiricalLaw, MseCurve, mse_curve
 from dilaton.torchcheck.experiments.datasets import load_digits
 from dilaton.torchcheck.real_data.decision_window import DecisionInterval
-from dilaton.torchcheck.real_data.empirical import EmpiricalLaw
 from dilaton.torchcheck.real_data.interpolants import VARIANCE_PRESERVING_PATH
-from dilaton.torchcheck.real_data.uturn import Curve, MseCurve, mse_curve, uturn
+from dilaton.torchcheck.real_data.uturn import Curve, uturn
 
 SAME = 1e-12  # two ways to a number by a few operations
 T = np.linspace(0.02, 0.98, 25)
