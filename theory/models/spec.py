@@ -27,7 +27,7 @@ from ...mistakes import Answering
 from .tables import checked_tables, count_name, placed
 
 if TYPE_CHECKING:
-    from .model import Model, Modes
+    from .model import Model
 
 LARGEST_FILE = 65_536  # bytes; a spec has a few hundred
 MOST_PARTS = 32  # of a dotted key: tomllib takes a time quadratic in them
@@ -327,36 +327,19 @@ def spec_of(model: Model, values: Mapping[str, Any]) -> Spec:
     Raises `ModelError` for a value that a spec refuses, and for a model that no spec
     describes, as one with symbols of its own.
     """
-    from .model import Modes, two_modes
-
-    if not hasattr(model.target, "features"):
-        raise _no_spec()
-    two, counts = model.target == two_modes(), _counted(values)
-    features = [
-        {"p": values.get(f"p_{j}"), "scale": values.get(f"rho_{j}")}
-        | {"exponent": str(feature.exponent)}
-        for j, feature in enumerate(model.target.features, 1)
-    ]
     kappas = [values[k] for k in sorted(values) if k.startswith("kappa_")]
     data = {k: values[k] for k in ("n", "n_plus", "ridge_u", "ridge_w") if k in values}
     data["noise_draws"] = values.get("noise_draws", "inf")
-    unit = model.autoencoder
-    tables: dict[str, dict[str, Any]] = {
-        "target": {"kind": "two-modes", "p": values.get("p")}
-        if two
-        else {"kind": "product", "features": features},
+    unit, counts = model.autoencoder, _counted(model.target, values)
+    tables = {
+        "target": _target_table(model.target, values) | {"sigma": values.get("sigma")},
         "interpolant": {
-            "alpha": str(model.interpolant.alpha),
-            "beta": str(model.interpolant.beta),
+            x: str(getattr(model.interpolant, x)) for x in ("alpha", "beta")
         },
         "dilation": {"kappa": values.get("kappa", kappas)},
         "data": data | counts if model.data.samples else {"n": "inf"},
-        "network": {"activation": unit.activation, "tied": unit.tied},
+        "network": {x: getattr(unit, x) for x in ("activation", "tied", "bias")},
     }
-    tables["target"]["sigma"] = values.get("sigma")
-    tables["network"]["bias"] = unit.bias
-    if isinstance(model.target, Modes):
-        tables |= _tables_of_modes(model.target, values)
     found = Spec("", checked_tables(_plain_tables(tables)))
     found = Spec(to_toml(found.tables), found.tables)
     if found.model != model or any(found.values.get(k) != values[k] for k in values):
@@ -372,26 +355,35 @@ def _no_spec() -> ModelError:
     )
 
 
-def _tables_of_modes(target: Modes, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the target, and the data of samples, as a spec has them."""
-    modes = range(1, len(target.loadings) + 1)
-    own: dict[str, Any] = {
-        "kind": "modes",
-        "weights": [values.get(f"p_{k}") for k in modes],
-        "loadings": [list(row) for row in target.loadings],
-        "exponents": [str(e) for e in target.exponents],
-        "sigma": values.get("sigma"),
-    }
-    if "n_1" not in values:
-        return {"target": own}
-    counts = [values.get(f"n_{k}", 0) for k in modes]
-    data = {k: values[k] for k in ("ridge_u", "ridge_w") if k in values}
-    data["noise_draws"] = values.get("noise_draws", "inf")
-    return {"target": own, "data": data | {"n": sum(counts), "counts": counts}}
+def _target_table(target: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the target as a spec has it, without its `sigma`."""
+    from .model import Modes, two_modes
+
+    if isinstance(target, Modes):
+        return {
+            "kind": "modes",
+            "weights": [values.get(f"p_{k}") for k, _ in enumerate(target.loadings, 1)],
+            "loadings": [list(row) for row in target.loadings],
+            "exponents": [str(e) for e in target.exponents],
+        }
+    if target == two_modes():
+        return {"kind": "two-modes", "p": values.get("p")}
+    if not hasattr(target, "features"):
+        raise _no_spec()
+    features = [
+        {"p": values.get(f"p_{j}"), "scale": values.get(f"rho_{j}")}
+        | {"exponent": str(feature.exponent)}
+        for j, feature in enumerate(target.features, 1)
+    ]
+    return {"kind": "product", "features": features}
 
 
-def _counted(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the table of counts by sign, with their sum, if there are any."""
+def _counted(target: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the counts by mode or by signs, with their sum, if there are any."""
+    counts: Any
+    if "n_1" in values and hasattr(target, "loadings"):
+        counts = [values.get(f"n_{k}", 0) for k, _ in enumerate(target.loadings, 1)]
+        return {"n": sum(counts), "counts": counts}
     names = [k for k in values if re.fullmatch("n_[pm]+", k)]
     if not names:
         return {}
