@@ -19,17 +19,20 @@ DEAREST = (
     "face/test_where.py",
     "ode/test_integrate.py",
     "house/test_options.py",
+    "share/test_share.py",
     "study/test_converge.py",
     "face/test_report.py",
     "phases/test_sampled.py",
-    "numerics/test_solve.py",
-    "minima/test_wide.py",
-    "minima/test_ordinary.py",
-    "study/test_modes.py",
     "house/test_gallery.py",
-    "minima/test_alike.py",
+    "codegen/test_kernel.py",
+    "study/test_shared_times.py",
+    "phases/test_units_samples.py",
+    "grids/test_kept_windows.py",
+    "times/test_coupled_flow.py",
+    "house/test_properties.py",
+    "experiments/test_experiment.py",
     "phases/test_finite_d.py",
-    "share/test_best_grid.py",
+    "minima/test_ordinary.py",
     "minima/test_processors.py",
 )
 # They print the same models, so one worker derives and writes these for all of them.
@@ -86,8 +89,9 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     """Look for cycles of objects less often: a sixth of the compiling went into that.
 
-    (All that the libraries hold is searched each time, in vain.)
+    (All that the libraries hold was searched each time, in vain; now it is left out.)
     """
+    gc.freeze()
     gc.set_threshold(50_000, 20, 20)
 
 

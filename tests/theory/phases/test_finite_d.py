@@ -50,7 +50,7 @@ def phase(samples, path=LINEAR, auto=TANH):
 def sample_shifts():
     """Overlaps and their corrections at `POINT`, from the derived systems."""
     here = phase(True)
-    found = minimise(here.learned, [S], POINT, backend="scipy", points=5)
+    found = minimise(here.learned, [S], POINT)
     limits = {name: float(found[name][0, 0]) for name in found.names}
     values = closed_values(here.correction, np.array([S]), POINT | limits)
     return limits, {k.removesuffix("_shift"): float(v[0]) for k, v in values.items()}
