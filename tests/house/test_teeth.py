@@ -67,7 +67,7 @@ def integrand_of(node):
 
 @lru_cache(maxsize=4096)
 def compiled(expr):
-    nodes = sorted(expr.atoms(Average), key=str)
+    nodes = list(expr.atoms(Average))
     values = [sp.Symbol(f"average_{i}") for i in range(len(nodes))]
     flat = expr.xreplace(dict(zip(nodes, values, strict=True)))
     names = sorted(flat.free_symbols - set(values), key=str)
