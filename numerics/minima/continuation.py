@@ -181,9 +181,10 @@ class Path:
         from scipy.optimize import brentq
 
         def gap(s: float) -> float:
-            heights = [self._height(self.branches[i], s) for i in (before, after)]
-            known = np.isfinite(heights).any()  # if not, the second one has taken over
-            return float(np.clip(heights[0] - heights[1], -1, 1)) if known else 1.0
+            height = self._height(self.branches[before], s)
+            if height == np.inf:  # the second one has taken over
+                return 1.0
+            return max(height - self._height(self.branches[after], s), -1.0)
 
         if not gap(high) < 0 < gap(low):
             return high

@@ -75,20 +75,20 @@ def competing(at, wide, given, chart, level, found):
     """Add what a survey finds to the minima at a time, `found`; a close one if `wide`.
 
     Otherwise a thin one, where none lies below the closed branch. Return how many there
-    are, whether the closed branch is the lowest, and the level.
+    are, and whether the closed branch is the lowest.
     """
     seen, new, many = found
     shapes, rough = chart
     if shapes[0].size and wide:
         close = (shapes[0], shapes[1])
-        many, level = surveyed(at, close, given, rough, level, seen, new, many)
+        many = surveyed(at, close, given, rough, level, seen, new, many)
     top = rival(at, given)
     shut = many == 0 or new[lowest(new, many)] >= top - ALIKE
     if shut and shapes[0].size and not wide:
         thin = (shapes[2], shapes[3])
-        many, level = surveyed(at, thin, given, rough, level, seen, new, many)
+        many = surveyed(at, thin, given, rough, level, seen, new, many)
         shut = many == 0 or new[lowest(new, many)] >= top - ALIKE
-    return many, shut, level
+    return many, shut
 
 
 @compiled
@@ -130,7 +130,7 @@ def climbed(floor, noisy, given, chart, level, start, plan):
             following = sqrt(t * following)
             continue
         wide, found = noisy or tries > 0, (seen, new, many)
-        many, shut, level = competing(following, wide, given, chart, level, found)
+        many, shut = competing(following, wide, given, chart, level, found)
         if shut and not given[CLOSED]:
             return LOST, piece, number, level
         pick = 0 if many == 0 else lowest(new, many)

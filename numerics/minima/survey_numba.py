@@ -143,7 +143,7 @@ def surveyed(at, shape, given, rough, level, seen, heights, count):
     low, high, wide = field_widths(at, given, rough)
     unit = max(max(-low, high), wide)
     if not 0.0 < unit < 1e300:
-        return count, level
+        return count
     x = zeros(STATES)
     table, biases = empty((sizes.size, places.size)), empty((sizes.size, places.size))
     out = empty(1 + STATES + STATES * STATES)
@@ -166,7 +166,7 @@ def surveyed(at, shape, given, rough, level, seen, heights, count):
                 code, _fine = settle_well(at, x, ROUGH_STEP, given, level, out)
                 if code == FOUND:
                     count = added(x, out[0], seen, heights, count)
-    return count, level
+    return count
 
 
 @compiled
@@ -202,7 +202,7 @@ def at_the_end(guesses, given, chart, noisy, seen, heights):
     count, (shapes, rough) = level, chart
     if shapes[0].size:
         shape = (shapes[0], shapes[1]) if noisy else (shapes[2], shapes[3])
-        count, level = surveyed(1.0, shape, given, rough, level, seen, heights, count)
+        count = surveyed(1.0, shape, given, rough, level, seen, heights, count)
     for first in range(0, min(3, given[3].size - 1), 2):
         if count > 0 and heights[lowest(heights, count)] < top:
             break
