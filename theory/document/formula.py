@@ -31,6 +31,7 @@ FUNCTIONS = {
 }  # fmt: skip
 FONTS = {"mathbb", "mathcal", "mathrm", "text", "operatorname", "rm", "mathbf"}
 ACCENTS = {"dot": "˙", "hat": "^", "bar": "¯", "tilde": "~", "ddot": "¨"}
+DOTS = "˙¨"
 DOUBLE = {"E": "𝔼", "P": "ℙ", "R": "ℝ"}
 SCRIPT = {"L": "ℒ"}
 BRACKETS = ("big", "Big", "bigg", "Bigg")
@@ -296,7 +297,8 @@ def _element(node: Node) -> str:
     if node.kind == "sqrt":
         return f"<msqrt>{parts[0]}</msqrt>"
     if node.kind == "accent":
-        return f'<mover accent="true">{parts[0]}<mo>{node.text}</mo></mover>'
+        how = "" if node.text in DOTS else ' accent="true"'  # browsers shift that dot
+        return f"<mover{how}>{parts[0]}<mo>{node.text}</mo></mover>"
     if node.kind in ("sup", "sub", "subsup"):
         big = node.parts[0].kind == "big"
         tag = {"sub": "munder", "subsup": "munderover"}.get(node.kind, "msup")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from ..naming.every_feature import FeatureSum
 from ..naming.labels import ClassSum
 from ..symbols.latex import inline, latex
 from ..symbols.plain import as_read, typed_plainly
@@ -31,8 +32,8 @@ def _sized(inside: str) -> tuple[str, str]:
     return rf"\{size}l(", rf"\{size}r)"
 
 
-LATEX = Style(latex, width, _sized, " ", r"\sum_{y} ")
-TEXT = Style(typed_plainly, len, lambda inside: ("(", ")"), "*", "sum_y ")
+LATEX = Style(latex, width, _sized, " ", r"\sum_{{{}}} ")
+TEXT = Style(typed_plainly, len, lambda inside: ("(", ")"), "*", "sum_{} ")
 
 
 def in_lines(left: str, right: sp.Basic | str, style: Style, limit: float) -> list[str]:
@@ -65,6 +66,14 @@ def pieces(expr: sp.Expr, style: Style, limit: float) -> list[str]:
     return found
 
 
+SUMS = (ClassSum, FeatureSum)
+
+
+def _index(total: sp.Expr) -> sp.Basic | str:
+    """Return the letter that a sum is over."""
+    return total.args[1][0] if isinstance(total, FeatureSum) else "y"
+
+
 def _signed(text: str) -> str:
     return f"- {text[1:].lstrip()}" if text.startswith("-") else f"+ {text}"
 
@@ -72,13 +81,13 @@ def _signed(text: str) -> str:
 def _opened(term: sp.Expr, style: Style, limit: float) -> list[str]:
     """Return a product in pieces: its widest sum is broken between brackets."""
     factors = list(sp.Mul.make_args(term))
-    sums = [f for f in factors if f.is_Add or isinstance(f, ClassSum)]
+    sums = [f for f in factors if f.is_Add or isinstance(f, SUMS)]
     wide = max(sums, key=lambda f: style.width(style.show(f)), default=None)
     if wide is None:
         return _by_factor(term, style, limit)
     head = _head([f for f in factors if f is not wide], style)
-    if isinstance(wide, ClassSum):
-        head += style.total
+    if isinstance(wide, SUMS):
+        head += style.total.format(_index(wide))
         wide = wide.args[0]
     room = 1.0 if wide.is_Add else min(style.width(head), limit / 2)
     inner = pieces(wide, style, limit - room)
@@ -98,7 +107,7 @@ def _head(factors: list[sp.Expr], style: Style) -> str:
     if rest in (1, -1):
         return "" if rest == 1 else "- "
     shown = style.show(rest)
-    if rest.is_Add or isinstance(rest, ClassSum):
+    if rest.is_Add or isinstance(rest, SUMS):
         shown = shown.join(style.brackets(shown))
     return f"{shown}{style.times}"
 

@@ -10,6 +10,7 @@ from dilaton import Autoencoder, Data, Model, two_modes
 from dilaton.theory.document.derivation import render
 from dilaton.theory.document.lines import LATEX, TEXT, in_lines
 from dilaton.theory.models.spec import parse_spec
+from dilaton.theory.naming.every_feature import FeatureSum
 from dilaton.theory.naming.general import general_phase, phase_schedule
 from dilaton.theory.naming.labels import ClassSum, expanded
 from dilaton.theory.naming.letters import Letters
@@ -121,6 +122,17 @@ def test_a_broken_product_keeps_its_brackets_and_its_signs():
     assert sp.expand(back - long) == 0
     rows = in_lines("x", total * sp.Add(*letters) / d, TEXT, 30)
     assert not re.search(r"[\w)]sum_y", " ".join(rows))
+
+
+def test_a_sum_over_features_is_broken_in_its_bracket():
+    a, b, rho = sp.symbols("E[y_l*phi(H_j)] E[phi(H_j)*phi(H_l)] rho_l")
+    total = FeatureSum(rho * (a - b), (sp.Symbol("l"), 1, 2))
+    first, last = in_lines("x", 2 * total, LATEX, 14.0)
+    assert first.count(r"\sum_{l}") == first.count(r"\bigl(") == 1
+    assert last.startswith("- ")
+    assert last.endswith(r"\bigr)")
+    high = in_lines("x", 2 * sp.Symbol("z") * (a / rho - b), LATEX, 9.0)
+    assert r"\biggl(" in "".join(high)
 
 
 def test_a_product_without_sums_is_broken_between_factors():
