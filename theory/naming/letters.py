@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
+from ..symbols.latex import is_average
 from .sheet import NUMBERED, Sheet
-from .sums import is_average
 
 Meaning = tuple[sp.Expr, frozenset[tuple[sp.Symbol, sp.Expr]]]
 

@@ -17,6 +17,7 @@ from typing import Any
 import sympy as sp
 
 from ..symbols.gaussian import OpenUnit
+from ..symbols.latex import is_average
 from ..symbols.notation import symbol
 from .general import ALPHA, BETA
 
@@ -61,11 +62,6 @@ def _same_polynomial(one: sp.Expr, other: sp.Expr) -> bool:
     if not (one.is_Add and other.is_Add and one.free_symbols == other.free_symbols):
         return False
     return max(map(sp.count_ops, (one, other))) < 30 and sp.expand(one - other) == 0
-
-
-def is_average(x: sp.Basic) -> bool:
-    """Whether a symbol stands for an average."""
-    return x.is_Symbol and str(x).startswith("E[")
 
 
 def _letter(value: sp.Expr) -> str:

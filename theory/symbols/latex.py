@@ -69,7 +69,7 @@ class Printer(LatexPrinter):
     def _averages_last(self, expr: sp.Mul) -> str:
         """Print a product with its averages behind its other factors."""
         top, bottom = sp.fraction(expr)
-        last = [x for x in sp.Mul.make_args(top) if _is_average(x)]
+        last = [x for x in sp.Mul.make_args(top) if is_average(x)]
         rest = sp.Mul(*(x for x in sp.Mul.make_args(top) if x not in last))
         if not last or rest == 1 or bottom.has(*last):
             return super()._print_Mul(expr)
@@ -93,8 +93,8 @@ class Printer(LatexPrinter):
         return super()._print_Pow(expr)
 
 
-def _is_average(x: sp.Basic) -> bool:
-    """Whether a factor is the name of an average; a sum of them needs its brackets."""
+def is_average(x: sp.Basic) -> bool:
+    """Whether a symbol is the name of an average; a sum of them needs its brackets."""
     return x.is_Symbol and str(x).startswith("E[")
 
 
