@@ -11,7 +11,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
-from dilaton.numerics.minima.landscape import downhill
+from dilaton.numerics.minima.landscape import Landscape, Point, downhill
 from dilaton.numerics.minima.objective import Directions, Objective, UnitKind
 from scipy.special import erf
 
@@ -177,3 +177,32 @@ def test_a_step_goes_downhill_at_most_one_far():
     np.testing.assert_allclose(flat, [-1, 0], atol=1e-12)
     far = downhill(3 * slope, 0.1 * np.eye(2))[0]
     np.testing.assert_allclose(far, -slope / np.linalg.norm(slope), atol=1e-12)
+
+
+def test_a_minimum_is_looked_for_where_a_cubic_in_log_time_leads_then_at_the_nearest():
+    """One that is found further from the nearest than it may move is another one."""
+
+    def spot(s):
+        u = np.log(s)
+        at = np.array([[0.1 * u**3 - u, 2 - u**2]])
+        return Point(at, np.array([u]), (True,), KINDS["tanh"])
+
+    class Table(Landscape):
+        def __init__(self, found):
+            self.found, self.starts = found, []
+
+        def settle(self, s, start, within=np.inf):
+            self.starts.append(start.free)
+            return self.found(s, start)
+
+    known = {s: spot(s) for s in (1.0, 0.7, 0.6, 0.5, 0.45)}
+    lands = [Table(found) for found in (lambda s, x: x, lambda s, x: None)]
+    lands.append(Table(lambda s, x: spot(0.01)))
+    for land, tries in zip(lands, (1, 2, 2), strict=True):
+        land.follow(0.4, known)
+        np.testing.assert_allclose(land.starts[0], spot(0.4).free, atol=1e-12)
+        assert len(land.starts) == tries
+        assert land.starts[1:] == [] or (land.starts[1] == spot(0.45).free).all()
+    alone = Table(lambda s, x: x)
+    assert alone.follow(0.4, {1.0: known[1.0]}).free.tolist() == spot(1.0).free.tolist()
+    assert len(alone.starts) == 1
