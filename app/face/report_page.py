@@ -397,8 +397,8 @@ def _sampling(run: Run) -> list[str]:
 
 COUNTED = (
     "The error of a share of networks is that of counting samples: what steps of "
-    "finite length leave is not in it. `dilaton converge` tells that, by networks on "
-    "half as many cells."
+    "finite length leave is not in it. The command dilaton converge tells that, by "
+    "networks on half as many cells."
 )
 
 

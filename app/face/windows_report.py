@@ -388,6 +388,6 @@ def _section_text(numbers: Numbers) -> str:
     return (
         "Handwritten zeros (80 %) and ones (20 %), 8 x 8 pixels, a small U-Net. "
         f"Whether an image is a zero or a one is decided between t = {lo:.2f} (95 %: "
-        f"{a:.2f} to {b:.2f}) and t = {hi:.2f} ({c:.2f} to {d:.2f}). Run `dilaton "
-        "windows digits` to compare training there with training at uniform times."
+        f"{a:.2f} to {b:.2f}) and t = {hi:.2f} ({c:.2f} to {d:.2f}). The command "
+        "dilaton windows digits compares training there with training at uniform times."
     )

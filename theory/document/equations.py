@@ -266,9 +266,10 @@ def _equations(sheet: Sheet, own: System, sizes: Sizes) -> list[Piece]:
         else []
     )
     found += _printed(sheet, "equation", own.equations, sizes, "'" if flow else "")
-    if own.observables:
+    more = _printed(sheet, "observable", own.observables, sizes)
+    if more and more[0].kind == "formula":
         found.append(sentence("and with it"))
-    return found + _printed(sheet, "observable", own.observables, sizes)
+    return found + more
 
 
 def _printed(

@@ -399,8 +399,8 @@ def _growth(sheet: Sheet) -> None:
         )
         if not (value.is_Add and half.is_Add and squares):
             continue
-        named = [k for k, e in sheet.names.items() if e == half]
-        swap = {k: GROWTH * x for k in named}
+        named = [k for k, e in sheet.names.items() if e in (half, -half)]
+        swap = {k: GROWTH * x * (sheet.names[k] / half) for k in named}
         rows = {
             k: written(e.xreplace(swap), half, GROWTH * x)
             for k, e in sheet.rows.items()
