@@ -19,17 +19,11 @@ from ..symbols.notation import symbol
 from ..symbols.system import Equation, System
 from ..windows.dilation import Dilation, T
 from .blocks import Piece, display, head, spans
-from .derivation import (
-    TITLES,
-    autoencoder,
-    interpolant,
-    phase_pieces,
-    target,
-    window_text,
-)
+from .derivation import TITLES, phase_pieces, window_text
 from .equations import indexed_blocks, system_blocks, told
 from .lines import LATEX, in_lines
 from .markdown import WIDE, aligned, markdown_body
+from .setting import autoencoder, interpolant, target
 
 TAU = r"\tau"
 LONGEST = 50_000  # characters of LaTeX that a notebook typesets
