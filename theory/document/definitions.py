@@ -15,7 +15,7 @@ import sympy as sp
 
 from ..limit import Limit, Phase
 from ..models.model import D, Model, norm
-from ..naming.by_feature import OWN, J, K, in_norms, mean_norm, norms
+from ..naming.by_feature import OWN, J, K, mean_norm, norms, with_norms
 from ..phases.denoiser import HALF
 from ..phases.loss import gain
 from ..symbols.latex import plain_prose, typed
@@ -82,7 +82,7 @@ def _with_letters(row: Definition, sizes: Mapping[str, sp.Expr]) -> Definition:
 
     value = row.value
     if value is not None:
-        value = in_norms(value, sizes)
+        value = with_norms(value, sizes)
         value = value.xreplace({x: named(x) for x in value.free_symbols})
     return replace(row, symbol=named(row.symbol), value=value)
 

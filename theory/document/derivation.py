@@ -32,7 +32,7 @@ from .blocks import Piece, display, head, item, joined, sentence, spans
 from .definitions import Definition, definitions, of_each_feature
 from .equations import indexed_blocks, system_blocks, told
 from .markdown import markdown
-from .setting import loss, over, rules, setting, velocity
+from .setting import loss, over, rule_pieces, setting_pieces, velocity
 from .tex import fragment, tex
 from .text import text
 
@@ -63,7 +63,10 @@ def blocks(limit: Limit) -> list[Piece]:
 def _blocks(limit: Limit, systems: tuple[System, ...]) -> list[Piece]:
     if limit.story:  # modes of any means: their systems are in indexed form
         return [*_indexed(limit), *_status(systems)]
-    found, letters = [*setting(limit.model), *rules(limit.model)], Letters()
+    found, letters = (
+        [*setting_pieces(limit.model), *rule_pieces(limit.model)],
+        Letters(),
+    )
     for name in limit.own_exact:
         letters.new_chapter()
         found += exact_blocks(limit, name, letters)

@@ -15,7 +15,7 @@ from .blocks import Piece, display, head, sentence
 from .equations import defined_once
 
 
-def setting(model: Model) -> list[Piece]:
+def setting_pieces(model: Model) -> list[Piece]:
     """The chapter of the model: target, interpolant, network, Bayes denoiser."""
     return [
         head("Setting"),
@@ -154,7 +154,7 @@ def _data(model: Model) -> str:
     )
 
 
-def rules(model: Model) -> list[Piece]:
+def rule_pieces(model: Model) -> list[Piece]:
     """The rules that equations are derived by, labelled."""
     return [
         head("Rules"),

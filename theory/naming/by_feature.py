@@ -103,11 +103,11 @@ def _side(
     other = {x: K for x in numbers - {number}} if len(numbers) == 2 else {}
     letters = {number: J} | other
     means = {mean_norm(x): mean_norm(letters.get(x, x)) for x in sizes}
-    rhs = in_norms(sp.sympify(row.rhs), sizes).xreplace(means)
+    rhs = with_norms(sp.sympify(row.rhs), sizes).xreplace(means)
     return lettered(row.lhs, letters), lettered(rhs, letters)
 
 
-def in_norms(expr: sp.Expr, sizes: Mapping[str, sp.Expr]) -> sp.Expr:
+def with_norms(expr: sp.Expr, sizes: Mapping[str, sp.Expr]) -> sp.Expr:
     r"""Return `expr` with $|\mu_j|^2$ over its powers of `d` for every $\rho_j$."""
     rho = {x: symbol(f"rho_{x}") for x in sizes}
     powers = {x: size**2 / rho[x] for x, size in sizes.items()}
