@@ -68,10 +68,14 @@ def density_of(chosen: str | Density, model: Model) -> Density:
     if isinstance(chosen, Density):
         return chosen
     name, _, path = chosen.strip().partition(":")
-    return tabulated(chosen, path) if name == "table" else parse_density(chosen, model)
+    return (
+        density_of_table(chosen, path)
+        if name == "table"
+        else parse_density(chosen, model)
+    )
 
 
-def tabulated(text: str, path: str) -> Density:
+def density_of_table(text: str, path: str) -> Density:
     """Return the density of the times in a file, of constant height between them."""
     from .weighted import read_times
 
