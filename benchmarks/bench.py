@@ -27,6 +27,9 @@ ROUNDS = 25
 ENOUGH = 4.0
 """Seconds after which a method that had a few rounds is not measured again."""
 
+TURN = 0.05
+"""A method that is done sooner is called again in its turn."""
+
 SEED = 20241
 
 
@@ -62,11 +65,8 @@ def measured(workload: str, methods: list[Method], rounds: int) -> list[Row]:
     for _ in range(rounds):
         for method in methods:
             spent = seconds[method.name]
-            if len(spent) >= 3 and sum(spent) > ENOUGH:
-                continue
-            start = time.perf_counter()
-            method.run()
-            spent.append(time.perf_counter() - start)
+            if len(spent) < 3 or sum(spent) < ENOUGH:
+                spent += turn(method.run)
     rows = []
     for method in methods:
         best, middle = min(seconds[method.name]), median(seconds[method.name])
@@ -75,6 +75,16 @@ def measured(workload: str, methods: list[Method], rounds: int) -> list[Row]:
             Row(workload, method.name, float(rate), errors[method.name], float(spread))
         )
     return rows
+
+
+def turn(run: Callable[[], Any]) -> list[float]:
+    """Return the seconds of the calls in one turn: the first finds caches cold."""
+    spent: list[float] = []
+    while not spent or sum(spent) < TURN:
+        start = time.perf_counter()
+        run()
+        spent.append(time.perf_counter() - start)
+    return spent
 
 
 def say(text: str) -> None:
@@ -379,14 +389,16 @@ print(time.time() - float(sys.argv[1]))
 """
 
 MILLION = """
-import resource, sys
+import sys
+from pathlib import Path
 from benchmarks.bench import sampling_flow, sampling_rows
 from dilaton.numerics import integrate
 rows = sampling_rows(int(sys.argv[1]))
 params = {k: v for k, v in rows.items() if k != "nu"}
 integrate(sampling_flow(), init={"nu": rows["nu"]}, t=[0, 0.5, 1],
           params=params, rtol=1e-8, atol=1e-8)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+peak = Path("/proc/self/status").read_text().split("VmHWM:")[1]  # of this program alone
+print(int(peak.split()[0]) / 2**20)
 """
 
 
@@ -495,7 +507,7 @@ def targets(rows: list[Row]) -> list[str]:
     ]
     floors = [v for k, v in rate.items() if k.startswith("C, lanes")]
     if floors:
-        lines.append(f"of the C floor: {ours / max(floors):.2f} (to reach: 0.6)")
+        lines.append(f"of the C floor: {ours / max(floors):.2f} (to reach: 0.8)")
     return lines
 
 

@@ -71,9 +71,22 @@ def test_the_stationary_rival_finds_the_known_minimum():
     np.testing.assert_allclose(found[0, 0], [1.11736, 0.69352], atol=2e-5)
 
 
-def test_methods_take_turns_and_every_row_is_reported():
+def test_what_is_done_sooner_is_called_again_in_its_turn(monkeypatch):
+    from benchmarks import bench
+
+    clock = iter(range(100))
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(bench, "TURN", 2.5)
+    assert bench.turn(lambda: None) == [1.0] * 3
+    monkeypatch.setattr(bench, "TURN", 0.5)
+    assert bench.turn(lambda: None) == [1.0]
+
+
+def test_methods_take_turns_and_every_row_is_reported(monkeypatch):
+    from benchmarks import bench
     from benchmarks.bench import Method, measured, table
 
+    monkeypatch.setattr(bench, "TURN", 0.0)
     calls = []
     methods = [
         Method(name, 10, lambda n=name: calls.append(n), lambda _: 2.0)
