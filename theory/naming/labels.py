@@ -18,7 +18,7 @@ from sympy.printing.precedence import PRECEDENCE
 
 from ..models.classes import labels
 from .fields import MARK
-from .sums import cost, is_average, tidy
+from .sums import N, cost, is_average, tidy
 
 Y = "y"
 SLACK = 1.6  # how much longer equations may be before they are collected
@@ -127,6 +127,8 @@ class ClassSum(sp.Expr):
                 inside *= factor
             else:
                 outside *= factor
+        if str(inside) == "n_either":  # every sample is of a class
+            return outside * N
         return outside * sp.Expr.__new__(cls, inside, *marks)
 
     @property

@@ -110,7 +110,7 @@ def _fewer_squares(expr: sp.Expr) -> sp.Expr:
     def split(node: sp.Expr) -> sp.Expr:
         flat = sp.expand(node)
         if not flat.has(N_PLUS**2):
-            return node
+            return node if flat.is_Add else flat
         product = sp.expand(flat.xreplace({N_PLUS**2: N_PLUS * (N - N_MINUS)}))
         return product if cost(product) < cost(flat) else node
 
@@ -242,8 +242,23 @@ def named_sums(rows: Mapping[Any, sp.Expr], names: Names) -> dict[Any, sp.Expr]:
     found = recurring(found, names, 3)
     found = {key: tidy(value, key) for key, value in found.items()}
     found = below_bars(found, names)
-    names.defined = {x: tidy(value) for x, value in names.defined.items()}
-    return recurring(found, names, 2)
+    return recurring(_settled(found, names), names, 2)
+
+
+def _settled(rows: dict[Any, sp.Expr], names: Names) -> dict[Any, sp.Expr]:
+    """Tidy the definitions; a product needs none, and no sum is all negative."""
+    swap: dict[sp.Symbol, sp.Expr] = {}
+    defined = {}
+    for x, value in names.defined.items():
+        short = tidy(value.xreplace(swap))
+        if short.is_Mul and not short.has(sp.Add):
+            swap[x] = short
+        elif short.is_Add and all(t.could_extract_minus_sign() for t in short.args):
+            swap[x], defined[x] = -x, sp.Add(*(-t for t in short.args))
+        else:
+            defined[x] = short
+    names.defined = defined
+    return {key: row.xreplace(swap) for key, row in rows.items()}
 
 
 def recurring(
@@ -345,12 +360,12 @@ def _take_out(
 
     Of ``2*Delta*c + 2`` the name is for ``Delta*c + 1``.
     """
-    whole, value = value, value.as_content_primitive()[1]
+    whole, (content, value) = value, value.as_content_primitive()
     name = names.add(value, letter)
 
     def swap(expr: sp.Expr) -> sp.Expr:
         found = written(expr, value, name)
-        return found if whole == value else written(found, whole, whole / value * name)
+        return found if whole == value else written(found, whole, content * name)
 
     for x, known in names.defined.items():
         if x != name:
