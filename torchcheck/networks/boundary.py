@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,22 +21,12 @@ from .train import Trained
 Reached = Callable[[Tensor, Tensor], Tensor]
 """From first coordinates (N,) and the others (N, k - 1) to where a path ends, (N,)."""
 
-_REPLICATES = 8  # of the quasi-random points, for the error
-_POINTS = 128  # of the other coordinates in each
+_REPLICATES, _POINTS = 8, 128  # of the quasi-random points, each scrambled anew
 _NODES = 13  # from -6 to 6: where a change of sign is looked for
 _HALVINGS = 10  # of an interval of one; then a straight line
 
 
-class BoundaryShare(NamedTuple):
-    """A share of generated samples and its standard error."""
-
-    value: float
-    error: float
-
-
-def boundary_shares(
-    trained: Trained, grid: Grid, seed: int
-) -> tuple[BoundaryShare, ...]:
+def boundary_shares(trained: Trained, grid: Grid, seed: int) -> tuple[float, ...]:
     r"""Share of samples with $\nu_j > 0$ at the end of the phase that decides it.
 
     One for each feature, by networks at exactly ``grid.times``. `seed` is that of the
@@ -49,7 +38,7 @@ def boundary_shares(
     return tuple(_share(trained, grid, j, end, seed) for j, end in enumerate(ends))
 
 
-def _share(trained: Trained, grid: Grid, j: int, end: int, seed: int) -> BoundaryShare:
+def _share(trained: Trained, grid: Grid, j: int, end: int, seed: int) -> float:
     small = _reduced(trained, j, end)
     at = coefficients(trained.model.interpolant, grid.times, trained.network.d)
     scale, axis = first_alpha(trained), small.data.axes[j]
@@ -60,10 +49,7 @@ def _share(trained: Trained, grid: Grid, j: int, end: int, seed: int) -> Boundar
             x = take_cell(small, grid, at, i, x)
         return x @ axis
 
-    points = _normals(small.network.width - 1, seed, axis)
-    shares = _beyond(reached, points.flatten(0, 1)).reshape(points.shape[:2]).mean(1)
-    error = float(shares.std()) / len(shares) ** 0.5 if len(shares) > 1 else 0.0
-    return BoundaryShare(float(shares.mean()), error)
+    return float(_beyond(reached, _normals(small.network.width - 1, seed, axis)).mean())
 
 
 def _reduced(trained: Trained, j: int, end: int) -> Trained:
@@ -85,15 +71,15 @@ def _reduced(trained: Trained, j: int, end: int) -> Trained:
 
 
 def _normals(count: int, seed: int, like: Tensor) -> Tensor:
-    """Replicates of quasi-random normal points, (_REPLICATES, _POINTS, count)."""
+    """Quasi-random normal points, (_REPLICATES * _POINTS, count)."""
     if not count:
-        return like.new_zeros(1, 1, 0)
+        return like.new_zeros(1, 0)
     engines = (
         torch.quasirandom.SobolEngine(count, scramble=True, seed=_REPLICATES * seed + i)
         for i in range(_REPLICATES)
     )
     tiny = 2.0**-40
-    uniform = torch.stack([x.draw(_POINTS, dtype=torch.float64) for x in engines])
+    uniform = torch.cat([x.draw(_POINTS, dtype=torch.float64) for x in engines])
     return torch.special.ndtri(uniform.clamp(tiny, 1 - tiny)).to(like)
 
 

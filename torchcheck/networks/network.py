@@ -91,10 +91,6 @@ class Network:
         phi = activation(self.activation, fields)
         return self.c[:, None, None] * x + phi @ self.u
 
-    def unit(self, i: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Parameters at the time `i`: (), (K, k), (K, k), (K,)."""
-        return self.c[i], self.u[i], self.w[i], self.b[i]
-
     def overlaps(self, data: TrainingSet) -> Overlaps:
         r"""Measure the overlaps of unit j with feature k, as arrays over times.
 

@@ -22,9 +22,8 @@ Status: exact at every d.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -69,14 +68,53 @@ class NetworkLoss:
     live: Tensor
 
     @property
-    def descent(self) -> Descent:
-        """The settings of a descent of this loss."""
-        return SEVERAL if self.data.numbered else ONE
+    def natural(self) -> Tensor:
+        r"""Natural unit of $\hat w_k$, inverted, (T, K): the field of a unit weight.
+
+        That is $\sqrt{\alpha^2 + d\beta^2}$ for a unit alone; for several around each
+        feature, times the size of the feature, so that a small one is learned as
+        precisely as a large one.
+        """
+        data = self.data
+        if not data.numbered:
+            return torch.sqrt(self.alpha**2 + data.d * self.beta**2)[:, None]
+        field = self.noise[:, None] + (self.beta[:, None] * data.reach) ** 2
+        return field.sqrt() * data.sizes
 
     @property
-    def natural(self) -> Tensor:
-        r"""Natural unit of $\hat w_k$, inverted: shape (T, K)."""
-        return self.descent.natural(self)
+    def most_nodes(self) -> int:
+        """Bound on the nodes of a quadrature: `near` keeps several units gentle."""
+        return 256 if self.data.numbered else 1024
+
+    @property
+    def longest(self) -> float:
+        """The longest step of a descent: a few units of the smallest field."""
+        return float(self.data.sizes.min()) if self.data.numbered else math.inf
+
+    @property
+    def may_be_constant(self) -> bool:
+        """Whether minima with constant units are looked for beside the others.
+
+        A tied unit alone, or one without a bias, saturates by itself if at all.
+        """
+        free = self.data.numbered or (self.bias and not self.tied)
+        return self.data.samples and free
+
+    def near(self, w: Tensor) -> Tensor:
+        r"""Rows (T,) in the region that a descent of several units does not leave.
+
+        No field is far steeper than the data's own, $\sqrt{\Lambda_k}$: a unit that
+        sees no signal could otherwise turn into a step between two nodes, which would
+        not notice. No two units are much alike: their series has to converge.
+        """
+        if not self.data.numbered or self.data.x0 is not None:  # nothing to miss
+            return torch.ones_like(self.alpha, dtype=torch.bool)
+        norms, spread = w.detach().norm(dim=2), self.noise.sqrt()[:, None]
+        own = self.beta[:, None] * self.data.reach / spread
+        steep = spread * norms > _STEEPEST * (1 + own)
+        cosines = (w @ w.mT).detach() / (norms[:, None] * norms[:, :, None])
+        alike = torch.triu(cosines.abs(), 1).flatten(1) > _MOST_ALIKE
+        return ~(steep.any(1) | alike.any(1))
 
     @property
     def noise(self) -> Tensor:
@@ -129,32 +167,23 @@ class NetworkLoss:
 
     def _fresh(self, w: Tensor, b: Tensor) -> Moments:
         """Units and times as rows of one table: its products are the quick ones."""
-        data, root, (times, count, width) = self.data, self.data.d**0.5, w.shape
+        data, root, (times, count, _) = self.data, self.data.d**0.5, w.shape
         centres, rows, levels = data.x1 / root, w.flatten(0, 1), b.flatten()
         beta, noise = (
             x.repeat_interleave(count)[:, None] for x in (self.beta, self.noise)
         )
         mean = beta * root * (rows @ centres.T) + levels[:, None]
         variance = noise[:, 0] * (rows * rows).sum(1)
-        averages = unit_averages(self.phi, mean, variance, self.nodes)
-        first, slope, second = averages
+        first, slope, second = unit_averages(self.phi, mean, variance, self.nodes)
         on_centres = (data.weights * first) @ centres
         stein = (slope @ data.weights / root)[:, None] * rows
         with_data = on_centres + data.spread**2 * beta * stein
         with_input = beta * on_centres + noise * stein
-        squares = (second @ data.weights).view(times, count)
-        return (
-            with_data.view(times, count, width),
-            with_input.view(times, count, width),
-            self._alone_or_paired(mean.view(times, count, -1), w, squares),
-        )
-
-    def _alone_or_paired(self, mean: Tensor, w: Tensor, squares: Tensor) -> Tensor:
-        """The matrix Q; a unit alone has its square and no series."""
-        if w.shape[1] == 1:
-            return squares[:, :, None]
-        cov = self.noise[:, None, None] * (w @ w.transpose(1, 2))
-        return self._products(mean, cov, squares)
+        products = (second @ data.weights).view(times, count, 1)
+        if count > 1:  # a unit alone has its square and no series
+            cov = self.noise[:, None, None] * (w @ w.mT)
+            products = self._products(mean.view(times, count, -1), cov, products)
+        return with_data.view(w.shape), with_input.view(w.shape), products
 
     def _frozen(self, w: Tensor, b: Tensor) -> Moments:
         data, root = self.data, self.data.d**0.5
@@ -169,7 +198,8 @@ class NetworkLoss:
         tiny = torch.finfo(cov.dtype).tiny ** 0.5  # saturated units have none
         std = (torch.diagonal(cov, dim1=1, dim2=2) + tiny).sqrt()
         modes = hermite_modes(self.phi, mean, std, self.nodes)
-        rows = [list(row.unbind(1)) for row in torch.diag_embed(squares).unbind(1)]
+        square = torch.diag_embed(squares[:, :, 0])
+        rows = [list(row.unbind(1)) for row in square.unbind(1)]
         for k in range(count):
             for j in range(k):
                 rho = cov[:, j, k] / (std[:, j] * std[:, k])
@@ -231,8 +261,7 @@ class NetworkLoss:
             w, b = part.split(x)
             _, _, total = part.best(w, b)
             (grad,) = torch.autograd.grad(total.sum(), x)
-            far = ~part.descent.near(part, w)
-            values.append(total.detach().masked_fill(far, torch.inf))
+            values.append(total.detach().masked_fill(~part.near(w), torch.inf))
             grads.append(grad)
         return torch.cat(values), torch.cat(grads)
 
@@ -276,85 +305,6 @@ class NetworkLoss:
             grads = torch.autograd.grad(total, free[:2] if part.tied else free)
             norms.append(sum((g.reshape(len(g), -1) ** 2).sum(1) for g in grads).sqrt())
         return torch.cat(norms)
-
-
-class Descent(NamedTuple):
-    """The settings of a descent of one unit, or of one unit for each feature.
-
-    `most_nodes` bounds the nodes of a quadrature, `longest` the length of a step,
-    `near` the rows in the region that a descent does not leave; `natural` is the
-    inverse of the unit in which a weight is of order one; `constants` says whether
-    minima with constant units are looked for beside the others.
-    """
-
-    most_nodes: int
-    longest: Callable[[NetworkLoss], float]
-    natural: Callable[[NetworkLoss], Tensor]
-    near: Callable[[NetworkLoss, Tensor], Tensor]
-    constants: Callable[[NetworkLoss], bool]
-
-
-def _field_scale(loss: NetworkLoss) -> Tensor:
-    r"""The size of the field that a unit weight makes, $\sqrt{\alpha^2 + d\beta^2}$."""
-    return torch.sqrt(loss.alpha**2 + loss.data.d * loss.beta**2)[:, None]
-
-
-def _feature_scale(loss: NetworkLoss) -> Tensor:
-    """The same around each feature, times the size of the feature.
-
-    A small feature is then learned as precisely as a large one.
-    """
-    data = loss.data
-    field = loss.noise[:, None] + (loss.beta[:, None] * data.reach) ** 2
-    return field.sqrt() * data.sizes
-
-
-def _everywhere(loss: NetworkLoss, w: Tensor) -> Tensor:
-    """All rows: a unit alone is never too steep for the nodes that it may have."""
-    return torch.ones_like(loss.alpha, dtype=torch.bool)
-
-
-def _gentle(loss: NetworkLoss, w: Tensor) -> Tensor:
-    r"""Rows (T,) in which no field is steep and no two units are alike.
-
-    No field is far steeper than the data's own, $\sqrt{\Lambda_k}$: a unit that sees no
-    signal could otherwise turn into a step between two nodes, which would not notice.
-    No two units are much alike: their series has to converge.
-    """
-    if loss.data.x0 is not None:  # nothing is integrated
-        return _everywhere(loss, w)
-    norms = w.detach().norm(dim=2)
-    own = loss.beta[:, None] * loss.data.reach / loss.noise.sqrt()[:, None]
-    steep = loss.noise.sqrt()[:, None] * norms > _STEEPEST * (1 + own)
-    cosines = (w @ w.transpose(1, 2)).detach() / (norms[:, None] * norms[:, :, None])
-    alike = torch.triu(cosines.abs(), 1).flatten(1) > _MOST_ALIKE
-    return ~(steep.any(1) | alike.any(1))
-
-
-def _smallest_feature(loss: NetworkLoss) -> float:
-    """A few units of the smallest feature's field."""
-    return float(loss.data.sizes.min())
-
-
-def _may_saturate(loss: NetworkLoss) -> bool:
-    """A tied unit, or one without a bias, saturates by itself if at all."""
-    return loss.data.samples and loss.bias and not loss.tied
-
-
-ONE = Descent(
-    most_nodes=1024,
-    longest=lambda loss: float("inf"),
-    natural=_field_scale,
-    near=_everywhere,
-    constants=_may_saturate,
-)
-SEVERAL = Descent(
-    most_nodes=256,
-    longest=_smallest_feature,
-    natural=_feature_scale,
-    near=_gentle,
-    constants=lambda loss: loss.data.samples,
-)
 
 
 def unit_averages(

@@ -38,10 +38,9 @@ class Samples:
         binomial standard error.
     final_share_plus
         The same at the end.
-    mode_mean, mode_mean_error
+    mode_mean
         Mean of $\nu/|\mu|$ at the end over the paths of the mode whose signs are all
-        + (minus that of the opposite mode when there are none), and its standard
-        error.
+        + (minus that of the opposite mode when there are none).
     bulk_variance
         Variance of a coordinate orthogonal to the mean and the samples, at the end.
     decided
@@ -55,7 +54,6 @@ class Samples:
     share_plus_error: float
     final_share_plus: float
     mode_mean: float
-    mode_mean_error: float
     bulk_variance: float
     decided: int
     norm: float
@@ -170,17 +168,17 @@ def take_cell(
     A step needs X only through its fields: with `pull` the linear rate, both stages
     add a multiple of X and multiples of the rows of u.
     """
-    root, step = trained.network.d**0.5, float(grid.edges[i + 1] - grid.edges[i])
-    c, u, w, b = trained.network.unit(i)
-    pull = float(at.gamma[i] + at.zeta[i] * c)
+    net, step = trained.network, float(grid.edges[i + 1] - grid.edges[i])
+    root, u, w, b = net.d**0.5, net.u[i], net.w[i], net.b[i]
+    pull = float(at.gamma[i] + at.zeta[i] * net.c[i])
     push = float(at.zeta[i])
     raw = x @ w.T / root
-    phi = activation(trained.network.activation, raw + b)
+    phi = activation(net.activation, raw + b)
     keep, add = 1 + step * pull, step * push * phi
     if grid.rule == "midpoint":
         own = phi @ (u @ w.T / root)
         raw = raw + step / 2 * (pull * raw + push * own)
-        later = activation(trained.network.activation, raw + b)
+        later = activation(net.activation, raw + b)
         keep += (step * pull) ** 2 / 2
         add = step * push * (later + step * pull / 2 * phi)
     return torch.addmm(x, add, u, beta=keep)
@@ -221,15 +219,12 @@ def _summary(
     nu: np.ndarray, norm: float, bulk: float, decided: int, mode: np.ndarray
 ) -> Samples:
     share = float(np.mean(nu[decided] > 0))
-    final = np.abs(nu[-1][mode]) / norm
-    spread = float(final.std(ddof=1)) if len(final) > 1 else float("nan")
     return Samples(
         nu=nu,
         share_plus=share,
         share_plus_error=float(np.sqrt(share * (1 - share) / nu.shape[1])),
         final_share_plus=float(np.mean(nu[-1] > 0)),
-        mode_mean=float(final.mean()),
-        mode_mean_error=spread / len(final) ** 0.5,
+        mode_mean=float(np.abs(nu[-1][mode]).mean()) / norm,
         bulk_variance=bulk,
         decided=decided,
         norm=norm,

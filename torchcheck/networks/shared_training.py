@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ...errors import ModelError
+from ...theory.models.classes import pair
 
 Optimiser = Literal["sgd", "adam"]
 Curves = Callable[[np.ndarray], np.ndarray]
@@ -69,14 +70,10 @@ def overlap_names(units: int) -> tuple[str, ...]:
     """Return the names of the overlaps of a network: m, q and b, or m_1, ..., b_2."""
     if units == 1:
         return ("m", "q", "b")
-    all_units = range(1, units + 1)
-
-    def pair(name: str, j: int, k: int) -> str:
-        return f"{name}_{j}" if j == k else f"{name}_{j}_{k}"
-
-    along = [pair("m", j, k) for j in all_units for k in all_units]
-    norms = [pair("r", j, k) for j in all_units for k in all_units if j <= k]
-    return (*along, *norms, *(f"b_{j}" for j in all_units))
+    pairs = [(j, k) for j in range(1, units + 1) for k in range(1, units + 1)]
+    names = [pair("m", j, k) for j, k in pairs]
+    names += [pair("r", j, k) for j, k in pairs if j <= k]
+    return (*map(str, names), *(f"b_{j}" for j in range(1, units + 1)))
 
 
 def train_shared(

@@ -22,7 +22,7 @@ START_NOISE = 0.03
 def starts(loss: NetworkLoss, seed: int) -> tuple[NetworkLoss, Tensor]:
     """The loss once for each choice of units that may live, and where to start."""
     steps, count = loss.live.shape
-    either = (True, False) if loss.descent.constants(loss) else (True,)
+    either = (True, False) if loss.may_be_constant else (True,)
     choices = list(product(either, repeat=count))
     live = torch.tensor(choices, device=loss.live.device).repeat_interleave(steps, 0)
     times = torch.arange(steps, device=live.device).repeat(len(choices))

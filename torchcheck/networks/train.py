@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...errors import ModelError, ShapeError
 from ...theory.models.model import Model, suffix
-from .lbfgs import RowObjective, minimise_rows, only_new_rows
+from .lbfgs import minimise_rows, only_new_rows
 from .network import Network, check_activation
 from .network_loss import SATURATED_BIAS, NetworkLoss
 from .start import lowest_choice, starts
@@ -61,8 +61,6 @@ class Trained:
     branch
         Per time ``"finite"``, or ``"saturated"`` where the minimum has
         $|b| \to \infty$ and $\varphi = \pm 1$ for every input.
-    quadrature_error
-        Largest change of the loss or of its gradient when the nodes are doubled.
     seconds
         Wall-clock time of the training.
     settings
@@ -76,7 +74,6 @@ class Trained:
     loss: np.ndarray
     gradient_norm: np.ndarray
     branch: tuple[str, ...]
-    quadrature_error: float
     seconds: float
     settings: dict[str, str | int | float]
 
@@ -248,32 +245,24 @@ def minimise_loss(
     part, x = loss.part(rows), point[rows]
     while True:
         x = minimise_rows(
-            _objective(part),
+            only_new_rows(lambda rows, part=part: part.part(rows).reduced),
             x,
             tolerance=tolerance,
             max_iterations=steps,
-            longest=part.descent.longest(part),
+            longest=part.longest,
         ).point
-        enough = part.nodes >= part.descent.most_nodes
-        if enough or quadrature_error(part, x) < _QUADRATURE:
+        if part.nodes >= part.most_nodes or quadrature_error(part, x) < _QUADRATURE:
             found = point.index_copy(0, rows, x)
             return replace(loss, nodes=part.nodes), found
         part = replace(part, nodes=2 * part.nodes)
-
-
-def _objective(loss: NetworkLoss) -> RowObjective:
-    return only_new_rows(lambda rows: loss.part(rows).reduced)
 
 
 def quadrature_error(loss: NetworkLoss, point: Tensor) -> float:
     """Largest change of loss or gradient when the nodes are doubled."""
     if loss.data.x0 is not None:
         return 0.0
-    pairs = zip(
-        loss.reduced(point),
-        replace(loss, nodes=2 * loss.nodes).reduced(point),
-        strict=True,
-    )
+    finer = replace(loss, nodes=2 * loss.nodes).reduced(point)
+    pairs = zip(loss.reduced(point), finer, strict=True)
     return max(float((a - b).abs().max()) for a, b in pairs)
 
 
@@ -407,7 +396,6 @@ def _finish(
     total = [loss.part(p).value(c[p], u[p], w[p], b[p]) for p in loss.parts()]
     sizes = w.norm(dim=2) * loss.natural
     flat = ~loss.live | ((b.abs() >= SATURATED_BIAS - 1) & (sizes < 1))
-    point = loss.join(w, b)
     return Trained(
         network=Network(loss.data.d, c, root * u, root * w, b, loss.phi),
         data=loss.data,
@@ -416,7 +404,6 @@ def _finish(
         loss=torch.cat(total).cpu().numpy(),
         gradient_norm=loss.gradient_norm(c, u, w, b).cpu().numpy(),
         branch=tuple("saturated" if x else "finite" for x in flat.any(1).tolist()),
-        quadrature_error=quadrature_error(loss, point),
         seconds=time.perf_counter() - begin,
         settings=settings,
     )

@@ -147,8 +147,7 @@ def sample_cell(trial: Trial) -> Overlaps:
     coarse, fine = (sample_features(*x, trial.plan.paths, trial.seed) for x in both)
     shares = [boundary_shares(*x, trial.seed) for x in both]
     for j, suffix in enumerate(suffixes(trial.spec.model)):
-        pair = (x[j].value for x in shares)
-        cell |= _refined(f"sample/share_plus{suffix}", *pair)
+        cell |= _refined(f"sample/share_plus{suffix}", *(x[j] for x in shares))
         means = coarse[j].mode_mean, fine[j].mode_mean
         cell |= _refined(f"sample/mode_mean{suffix}", *means)
         cell |= _law(trial, j + 1, (coarse[j].nu, fine[j].nu), suffix)

