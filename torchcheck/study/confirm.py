@@ -22,9 +22,8 @@ from .plan import PROCEDURES, phases
 if TYPE_CHECKING:
     from ...theory.derive import Limit
     from ...theory.models.spec import Spec
-    from ..networks.sample import Samples
     from ..networks.step_grid import StepRule
-    from .schedules import Schedule
+    from .schedules import Outcome, Schedule, Training
 
 Row = dict[str, Any]
 Tick = Callable[[str], None]
@@ -60,9 +59,7 @@ QUICK = ReportSettings(
     (1000, 3000, 10_000), 3, EIGHTHS[1::2], 6, 10_000, (150, 300), 200, 3
 )
 
-UNITS_FULL = replace(
-    FULL, dims=(1000, 3000, 10_000, 30_000), seeds=4, cells=8, sampled_dims=()
-)
+UNITS_FULL = replace(FULL, seeds=4, cells=8, sampled_dims=())
 UNITS_QUICK = ReportSettings((1000, 3000, 10_000), 3, (0.5, 1.0), 8, 10_000, (), 0, 0)
 
 MOST_STRETCH = 1.5
@@ -210,18 +207,32 @@ class _Work:
         if self.spec.kind == "modes":
             self.generate_modes(d)
             return
-        from .schedules import Schedule
+        from .schedules import Schedule, Training
 
-        cells = len(self.names) * self.settings.cells
-        grading = PROCEDURES[self.spec.kind].grading
-        drawn = self.run(d, Schedule(True, "midpoint", cells, grading))
-        names = {"decided": [x.decided_nu for x in drawn], "dilated": _ends(drawn)}
-        for rule in ("left", "midpoint"):
-            names[f"undilated {rule}"] = _ends(
-                self.run(d, Schedule(False, rule, cells))
-            )
+        cells, how = self.settings.cells, PROCEDURES[self.spec.kind]
+        training = Training(steps=min(Training.steps, how.sampled), device=self.device)
+        names = {}
+        for schedule in (
+            self.dilated(cells),
+            Schedule(False, "left", len(self.names) * cells),
+            Schedule(False, "midpoint", len(self.names) * cells),
+        ):
+            made = self.run(d, schedule, training)
+            self.found.shares += made.rows
+            self.tick(f"d = {d}, {schedule.title}")
+            if schedule.dilated:
+                names["decided"] = [x.decided_nu for x in made.features]
+            title = schedule.title.replace(",", "")
+            names[title] = [x.nu[-1] / x.norm for x in made.features]
         if d == self.settings.dims[-1]:
             self.found.generated = names
+
+    def dilated(self, cells: int) -> Schedule:
+        """The dilation, with so many cells in each phase."""
+        from .schedules import Schedule
+
+        grading = PROCEDURES[self.spec.kind].grading
+        return Schedule(True, "midpoint", len(self.names) * cells, grading)
 
     def generate_modes(self, d: int) -> None:
         """The same for modes, whose samples are counted to the nearest mean."""
@@ -230,11 +241,8 @@ class _Work:
         from .plan import Plan
 
         settings, even = self.settings, len(self.names) * self.settings.cells
-        own: dict[str, Any] = {
-            "tolerance": PROCEDURES["modes"].tolerance,
-            "paths": settings.paths,
-        }
-        plan = Plan(settings.dims, settings.seeds, **own)
+        plan = Plan(settings.dims, settings.seeds, paths=settings.paths)
+        plan = replace(plan, tolerance=PROCEDURES["modes"].tolerance)
         trial = Trial(self.spec, plan, d, self.seed)
         whole = np.linspace(0.0, 1.0, even + 1)
         runs: tuple[tuple[str, StepRule, np.ndarray], ...] = (
@@ -251,26 +259,17 @@ class _Work:
                 self.found.shares.append(about | row)
             self.tick(f"d = {d}, {schedule}, {rule}")
 
-    def run(self, d: int, schedule: Schedule) -> tuple[Samples, ...]:
-        """Train and sample one schedule, and note its rows; return the samples."""
-        from .schedules import Training, run_schedule
+    def run(self, d: int, schedule: Schedule, training: Training) -> Outcome:
+        """Train and sample one schedule; note how the training went."""
+        from .schedules import run_schedule
 
-        most = min(Training.steps, PROCEDURES[self.spec.kind].sampled)
-        training = Training(steps=most, device=self.device)
         made = run_schedule(
             self.spec, d, schedule, self.settings.paths, self.seed, training
         )
-        named = schedule.name + ("" if schedule.dilated else f", {schedule.rule}")
-        self.note(made.trained, named, d)
-        self.found.shares += made.rows
-        self.tick(f"d = {d}, {named}")
-        return made.features
-
-    def note(self, trained: Any, schedule: str, d: int) -> None:
-        """Note how a training went."""
+        trained = made.trained
         self.found.trainings.append(
             {
-                "schedule": schedule,
+                "schedule": schedule.title,
                 "d": d,
                 "seed": self.seed,
                 "times": len(trained.times),
@@ -279,29 +278,19 @@ class _Work:
                 **trained.settings,
             }
         )
+        return made
 
     def sampled(self, d: int) -> None:
         """Train on sampled noise, and by the exact average on the same samples."""
         import torch
 
-        from .schedules import Schedule, Training, run_schedule
+        from .schedules import Training
 
-        grading = PROCEDURES[self.spec.kind].grading
-        schedule = Schedule(
-            True, "midpoint", len(self.names) * self.settings.sampled_cells, grading
-        )
-        training = Training(
-            "sampled",
-            self.settings.sampled_steps,
-            self.device,
-            128 if self.spec.population else None,
-            torch.float32,
-        )
-        made = run_schedule(
-            self.spec, d, schedule, self.settings.paths, self.seed, training
-        )
+        how = self.settings.sampled_steps, self.device
+        batch = 128 if self.spec.population else None
+        training = Training("sampled", *how, batch, torch.float32)
+        made = self.run(d, self.dilated(self.settings.sampled_cells), training)
         self.tick(f"d = {d}, sampled noise")
-        self.note(made.trained, "dilated", d)
         row = made.rows[0] | {"schedule": "dilated, sampled noise"}
         self.found.shares.append(row)
         self.found.sampled += self.beside(made, d)
@@ -330,8 +319,3 @@ class _Work:
             for j in range(len(times))
             for name in MEASURED
         ]
-
-
-def _ends(drawn: tuple[Samples, ...]) -> list[np.ndarray]:
-    """Samples at the end along each feature, in units of its mean."""
-    return [x.nu[-1] / x.norm for x in drawn]

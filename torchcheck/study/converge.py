@@ -140,9 +140,9 @@ def _lines(
     """The limit of every overlap against dilated time, for the figure."""
     if curves is not None:
         return {row["quantity"]: ([], []) for row in study.rows}
-    found = _solve(spec, [k / 40 for k in range(41)], limit)
+    found = solved(spec, [k / 40 for k in range(41)], limit)
     t = found["t"].values.tolist()
-    lines = _overlaps(found)
+    lines = overlap_curves(found)
     for name in {"m", "q"} & set(lines) if spec.kind == "product" else ():
         bulk = lines.pop(name)
         for end in suffixes(spec.model):
@@ -155,25 +155,24 @@ def _printed(spec: Spec, limit: Limit | None) -> PrintedLimit:
     return limit_of(spec) if limit is None else printed_limit(limit)
 
 
-def _solve(spec: Spec, s: Sequence[float], limit: Limit | None) -> Dataset:
+def solved(spec: Spec, s: Sequence[float], limit: Limit | None = None) -> Dataset:
+    """The limit of `spec`, or the one given, at times `s` of every phase."""
     from ...numerics.solve import solve_point
 
-    found = solve_point(
-        _printed(spec, limit), s=s, rtol=1e-9, atol=1e-11, **spec.values
-    )
-    return found.dataset()
+    how: dict[str, Any] = {"s": s, "rtol": 1e-9, "atol": 1e-11, **spec.values}
+    return solve_point(_printed(spec, limit), **how).dataset()
 
 
 def limit_curves(spec: Spec, plan: Plan, limit: Limit | None = None) -> Curves:
     """Solve the limit at the times of `plan`; the learned overlaps and the samples."""
-    found = _solve(spec, sorted(plan.times), limit)
+    found = solved(spec, sorted(plan.times), limit)
     curves: dict[str, dict[str, np.ndarray]] = {}
     for phase in phases(spec.model):
         rows = found.isel(t=found["phase"].values == phase.name)
         keep = np.isin(rows["s"].values, plan.inside(phase))
         curves[phase.name] = {
             own: x[keep]
-            for name, x in _overlaps(rows).items()
+            for name, x in overlap_curves(rows).items()
             for own in _own_names(spec, phase, name)
         }
     if plan.paths:
@@ -183,7 +182,7 @@ def limit_curves(spec: Spec, plan: Plan, limit: Limit | None = None) -> Curves:
     return curves
 
 
-def _overlaps(found: Dataset) -> dict[str, np.ndarray]:
+def overlap_curves(found: Dataset) -> dict[str, np.ndarray]:
     """Overlaps with their values at the times; of modes one for each entry, `m_1_2`."""
     names = [str(name) for name, x in found.data_vars.items() if x.dims[:1] == ("t",)]
     return by_entry({name: found[name].values for name in names})

@@ -60,7 +60,7 @@ def limit_law(
     from ...numerics.minima.ordinary import ordinary_point
     from ...numerics.share.sampled_starts import carried_starts
 
-    spread, unit = _first_spread(window, values), 1.0
+    (_, spread), unit = _levels(window, values, 0), 1.0
     if phase.ordinary is not None:
         values, unit = ordinary_point(phase, s, values)
         phase, s, spread = phase.ordinary, 1.0, 1.0
@@ -105,10 +105,11 @@ def _inputs(
     return as_inputs(minimise_classes(phase, activation, np.ones(1), values))
 
 
-def _first_spread(window: Window, values: Mapping[str, float]) -> float:
-    """The noise at the start of a window, in its units."""
-    first = window.alpha.subs(S_PHASE, 0)
-    return float(first.subs({x: values[str(x)] for x in first.free_symbols}))
+def _levels(window: Window, values: Mapping[str, float], s: int) -> tuple[float, float]:
+    """The data's size and the noise at an end of a window, in its units."""
+    ends = (x.subs(S_PHASE, s) for x in (window.beta, window.alpha))
+    beta, alpha = (x.subs({y: values[str(y)] for y in x.free_symbols}) for x in ends)
+    return float(beta), float(alpha)
 
 
 def shares_below(draws: np.ndarray, limit: np.ndarray) -> np.ndarray:
@@ -207,14 +208,8 @@ def histogram(
 
 def _window_end(spec: Spec, limit: Limit, j: int) -> tuple[float, float]:
     """Return the mean and the spread along feature `j` where it is decided."""
-    from ...theory.symbols.notation import symbol
-
     window = next(phase.window for phase in limit.phases if j in phase.features)
-    values = complete(limit, spec.values)
-    at = {symbol(k): values[k] for k in values if k.startswith("kappa")}
-    beta, alpha = (
-        float(x.subs({**at, symbol("s"): 1})) for x in (window.beta, window.alpha)
-    )
+    beta, alpha = _levels(window, complete(limit, spec.values), 1)
     return beta * _values(spec, j)[1] ** 0.5, max(alpha, _POINT)
 
 

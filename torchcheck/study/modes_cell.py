@@ -106,22 +106,16 @@ def carried_shares(trial: Trial, edges: np.ndarray, rule: StepRule) -> np.ndarra
     exponents = np.array([float(e) for e in target.exponents])
     means = torch.tensor(np.array(target.loadings, float) * d ** (0.5 - exponents))
     generator = torch.Generator().manual_seed(trial.seed + 1_000_003)
-    start = float(coefficients(spec.model.interpolant, np.zeros(1), d).alpha[0])
+    both = np.array([0.0, min(edges[-1], LAST)])
+    ends = coefficients(spec.model.interpolant, both, d)
     shape = (trial.plan.paths, means.shape[1])
-    y = start * torch.randn(shape, generator=generator, dtype=torch.float64)
+    y = ends.alpha[0] * torch.randn(shape, generator=generator, dtype=torch.float64)
     for i, step in enumerate(np.diff(edges)):
-        rate, drive = found.gamma[i], found.zeta[i]
 
-        def speed(x: torch.Tensor, i: int = i, rate=rate, drive=drive) -> torch.Tensor:
-            skip = rate + drive * networks.c[i]
-            return skip * x + drive * networks.denoised(i, x)
+        def speed(x: torch.Tensor, i: int = i) -> torch.Tensor:
+            skip = found.gamma[i] + found.zeta[i] * networks.c[i]
+            return skip * x + found.zeta[i] * networks.denoised(i, x)
 
         y = y + step * speed(y if rule == "left" else y + step / 2 * speed(y))
-    near = torch.cdist(y, _beta(spec, edges[-1], d) * means).argmin(1)
+    near = torch.cdist(y, ends.beta[1] * means).argmin(1)
     return torch.bincount(near, minlength=len(means)).numpy() / trial.plan.paths
-
-
-def _beta(spec: Spec, tau: float, d: int) -> float:
-    """The size of the data at a time, which may be the last."""
-    last = np.array([min(tau, LAST)])
-    return float(coefficients(spec.model.interpolant, last, d).beta[0])

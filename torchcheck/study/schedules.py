@@ -21,8 +21,9 @@ from ..networks.step_grid import Grid, StepRule, dilated_grid, uniform_grid
 from ..networks.train import Method, Trained, train
 from .cells import kappas
 from .compare import package_versions
+from .converge import overlap_curves, solved
 from .figures import draw_overlaps
-from .plan import suffixes
+from .plan import SAMPLED, suffixes
 
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
@@ -49,6 +50,11 @@ class Schedule:
     def name(self) -> str:
         """``dilated`` or ``undilated``."""
         return "dilated" if self.dilated else "undilated"
+
+    @property
+    def title(self) -> str:
+        """The name, with the rule of undilated steps, which are of several."""
+        return self.name if self.dilated else f"{self.name}, {self.rule}"
 
     def grid(self, spec: Spec, d: int) -> Grid:
         """The cells of time at dimension d.
@@ -216,17 +222,9 @@ def _write(spec: Spec, made: Outcome, answer: dict[str, Any], output: Path) -> N
 
 def _limit(spec: Spec, grid: Grid) -> tuple[dict[str, float], dict[str, Any]]:
     """The limit's samples, and its overlaps at the grid's midpoints."""
-    from ...numerics.solve import solve
-    from ...theory.derive import derive
-
     each = grid.bounds[0]
-    s = (np.arange(each) + 0.5) / each
-    found = solve(derive(spec.model), s=s, rtol=1e-9, atol=1e-11, **spec.values)
-    names = ("share_plus", "mode_mean", "bulk_variance")
-    curves = {
-        str(name): x.values for name, x in found.data_vars.items() if x.dims == ("t",)
-    }
-    return {name: float(found[name]) for name in names}, curves
+    found = solved(spec, [(k + 0.5) / each for k in range(each)])
+    return {name: float(found[name]) for name in SAMPLED}, overlap_curves(found)
 
 
 def _dots(made: Outcome, curves: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:

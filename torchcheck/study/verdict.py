@@ -15,11 +15,12 @@ is ever called consistent.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-Verdict = Literal["consistent", "inconsistent", "undecided", "not converged"]
+Verdict = Literal["not converged", "inconsistent", "undecided", "consistent"]
+"""The verdicts, in the order of concern."""
 
 DECISIVE = 0.05
 """Largest resolution of a comparison that is called consistent: one part in twenty."""
@@ -192,17 +193,6 @@ def verdict_of(inside: bool, resolution: float, criterion: Criterion) -> Verdict
     return "consistent" if resolution <= DECISIVE else "undecided"
 
 
-_ORDER: tuple[Verdict, ...] = (
-    "not converged",
-    "inconsistent",
-    "undecided",
-    "consistent",
-)
-
-
 def worst_verdict(verdicts: list[Verdict]) -> Verdict:
-    """The verdict on a study: the first of its comparisons' in the order of concern.
-
-    Not converged comes before inconsistent, then undecided, then consistent.
-    """
-    return min(verdicts, key=_ORDER.index, default="undecided")
+    """The verdict on a study: the first of its comparisons' in the order of concern."""
+    return min(verdicts, key=get_args(Verdict).index, default="undecided")
