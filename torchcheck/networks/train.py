@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...errors import ModelError, ShapeError
 from ...theory.models.model import Model, suffix
-from .lbfgs import minimise_rows, only_new_rows
+from .lbfgs import RowObjective, minimise_rows, only_new_rows
 from .network import Network, check_activation
 from .network_loss import SATURATED_BIAS, NetworkLoss
 from .start import lowest_choice, starts
@@ -245,7 +245,7 @@ def minimise_loss(
     part, x = loss.part(rows), point[rows]
     while True:
         x = minimise_rows(
-            only_new_rows(lambda rows, part=part: part.part(rows).reduced),
+            _objective(part),
             x,
             tolerance=tolerance,
             max_iterations=steps,
@@ -255,6 +255,10 @@ def minimise_loss(
             found = point.index_copy(0, rows, x)
             return replace(loss, nodes=part.nodes), found
         part = replace(part, nodes=2 * part.nodes)
+
+
+def _objective(loss: NetworkLoss) -> RowObjective:
+    return only_new_rows(lambda rows: loss.part(rows).reduced)
 
 
 def quadrature_error(loss: NetworkLoss, point: Tensor) -> float:
