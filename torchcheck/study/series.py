@@ -36,7 +36,8 @@ class Series(NamedTuple):
 
     For a law the limits are its levels, all at one time. `draws` is the number of
     samples generated, 0 for an overlap. `shift` is the coefficient of
-    $d^{-\rm rate}$ in the average over training sets, where theory has it.
+    $d^{-\rm rate}$ in the average over training sets, where theory has it. `unit` is
+    that of its errors, 0 for the limit itself.
     """
 
     phase: str
@@ -49,6 +50,7 @@ class Series(NamedTuple):
     law: bool = False
     shift: np.ndarray | None = None
     rate: float = 0.5
+    unit: float = 0.0
 
     def predicted(self, d: float) -> np.ndarray | None:
         r"""The leading correction $x^{(1)} d^{-\rm rate}$ at the times, or `None`."""
@@ -105,12 +107,26 @@ def learned_series(seen: Evidence, offsets: Offsets) -> Iterator[Series]:
                 continue
             values = turned(name, measured[name], chosen)[:, :, good]
             slack = seen.slack(f"{part.name}/{name}")
-            found = Series(part.name, name, s[good], values, limit[good], slack)
+            about = part.name, name, s[good], values, limit[good], slack
+            found = Series(*about, unit=unit_of(name, limits))
             offset = offsets.get(part.name)
             if offset is not None and name in offset.shifts:
                 shift = offset.shifts[name][good]
                 found = found._replace(shift=shift, rate=offset.rate)
             yield found
+
+
+def unit_of(name: str, limits: Mapping[str, np.ndarray]) -> float:
+    r"""The largest limit of the kind of an overlap between features, 0 for another.
+
+    The overlaps of one unit with itself or its own feature bound $q_{12}$ and $m_{12}$,
+    which many samples make vanish: their errors are measured in these.
+    """
+    kind, *numbers = name.split("_")
+    if sum(map(str.isdigit, numbers)) < 2:
+        return 0.0
+    alike = [y for x, y in limits.items() if x.split("_")[0] == kind]
+    return float(max(np.nanmax(np.abs(y), initial=0.0) for y in alike))
 
 
 def sampled_series(seen: Evidence) -> Iterator[Series]:
@@ -227,14 +243,15 @@ def _resolution(series: Series, found: list[Extrapolation]) -> float:
     """The smallest error of a limit that its comparison would call inconsistent.
 
     An overlap's is relative, and taken to be the same at all times, so that its best
-    time counts; where the limit is zero at all times it is absolute. A law's is that of
-    the share below any of its levels.
+    time counts; between features it is in units of the largest of its kind, and where
+    the limit is zero at all times it is absolute. A law's is that of the share below
+    any of its levels.
     """
     pairs = list(zip(found, series.limit, strict=True))
     if series.law:
         return max(resolution(x, y, 1.0) for x, y in pairs)
-    zero = not np.any(series.limit)
-    return min(resolution(x, y, 1.0 if zero else abs(y)) for x, y in pairs)
+    unit = series.unit or (0.0 if np.any(series.limit) else 1.0)
+    return min(resolution(x, y, unit or abs(y)) for x, y in pairs)
 
 
 def _offsets(series: Series, dims: np.ndarray) -> dict[str, float | None]:

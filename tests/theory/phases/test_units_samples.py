@@ -25,6 +25,7 @@ from dilaton.torchcheck.study.compare import compare
 from dilaton.torchcheck.study.converge import converge, limit_curves, train_cells
 from dilaton.torchcheck.study.figures import _farthest, _title
 from dilaton.torchcheck.study.plan import Plan
+from dilaton.torchcheck.study.series import unit_of
 from scipy import optimize
 
 from ...networks import network_of, random_point as wide_point, uncorrelated
@@ -553,6 +554,14 @@ def test_a_broken_theory_of_samples_is_inconsistent(cells, curves, phase, name, 
     assert guilty == {name}
 
 
+def test_errors_between_features_are_in_units_of_their_kind():
+    limits = {"q_1": 0.8, "q_2": -0.9, "q_1_2": 1e-4, "m_1": 2.0, "m_1_2": np.nan}
+    limits = {x: np.array([y]) for x, y in limits.items()}
+    found = {x: unit_of(x, limits) for x in limits}
+    assert found == {"q_1": 0, "q_2": 0, "q_1_2": 0.9, "m_1": 0, "m_1_2": 2.0}
+    assert unit_of("zeta_1_pm", limits) == 0
+
+
 def test_cut_short_samples_are_not_converged(curves):
     rule = {"times": PLAN.times, "paths": 0, "max_iterations": 2}
     short = converge(SPEC, (300, 500, 800), 3, curves=curves, **rule)
@@ -642,9 +651,9 @@ def test_other_networks_approach_their_limit_as_one_over_root_d(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("draws", ['"inf"', 2])
 def test_the_derived_limit_of_samples_is_consistent(draws, tmp_path):
-    spec, dims = spec_of(draws=draws), (1000, 3000, 10_000, 30_000)
-    rule = {"output": tmp_path / "out", "paths": 4000, "cells": 12}
-    study = converge(spec, dims, 4, **rule)
+    spec, dims = spec_of(draws=draws), (10_000, 50_000, 250_000)
+    rule = {"output": tmp_path / "out", "paths": 8000, "cells": 12}
+    study = converge(spec, dims, 12, **rule)
     assert study.verdict == "consistent"
     answer = json.loads((tmp_path / "out" / "converge.json").read_text())
     names = {(x["phase"], x["quantity"]) for x in answer["fits"]}
