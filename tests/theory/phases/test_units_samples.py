@@ -228,7 +228,7 @@ def test_gradients_agree_with_finite_differences(draws, more):
         return loss.reduced(torch.from_numpy(x)[None])[0].item()
 
     differences = optimize.approx_fprime(point[0].numpy(), value, 1e-6)
-    assert loss.descent.near(loss, w).all()
+    assert loss.near(w).all()
     assert np.abs(gradient[0].numpy() - differences).max() < DIFFERENCE
     assert np.abs(differences).max() > 100 * DIFFERENCE
 
