@@ -38,9 +38,10 @@ class Samples:
         binomial standard error.
     final_share_plus
         The same at the end.
-    mode_mean
+    mode_mean, mode_mean_error
         Mean of $\nu/|\mu|$ at the end over the paths of the mode whose signs are all
-        + (minus that of the opposite mode when there are none).
+        + (minus that of the opposite mode when there are none), and its standard
+        error.
     bulk_variance
         Variance of a coordinate orthogonal to the mean and the samples, at the end.
     decided
@@ -54,6 +55,7 @@ class Samples:
     share_plus_error: float
     final_share_plus: float
     mode_mean: float
+    mode_mean_error: float
     bulk_variance: float
     decided: int
     norm: float
@@ -218,13 +220,15 @@ def _one_mode(nu: np.ndarray) -> np.ndarray:
 def _summary(
     nu: np.ndarray, norm: float, bulk: float, decided: int, mode: np.ndarray
 ) -> Samples:
-    share = float(np.mean(nu[decided] > 0))
+    share, means = float(np.mean(nu[decided] > 0)), np.abs(nu[-1][mode]) / norm
+    spread = float(means.std(ddof=1)) if len(means) > 1 else 0.0
     return Samples(
         nu=nu,
         share_plus=share,
         share_plus_error=float(np.sqrt(share * (1 - share) / nu.shape[1])),
         final_share_plus=float(np.mean(nu[-1] > 0)),
-        mode_mean=float(np.abs(nu[-1][mode]).mean()) / norm,
+        mode_mean=float(means.mean()),
+        mode_mean_error=spread / len(means) ** 0.5,
         bulk_variance=bulk,
         decided=decided,
         norm=norm,

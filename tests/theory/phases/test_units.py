@@ -312,7 +312,7 @@ def test_the_network_is_its_formula():
     x = np.random.default_rng(0).normal(size=(2, 3, 60))
     got = network(torch.from_numpy(x)).numpy()
     for t in range(2):
-        c, u, w, b = (y.numpy() for y in network.unit(t))
+        c, u, w, b = (getattr(network, y)[t].numpy() for y in "cuwb")
         want = c * x[t]
         for k in (0, 1):
             phi = np.tanh(x[t] @ w[k] / 60**0.5 + b[k])
