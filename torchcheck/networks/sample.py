@@ -221,7 +221,7 @@ def _summary(
     nu: np.ndarray, norm: float, bulk: float, decided: int, mode: np.ndarray
 ) -> Samples:
     share, means = float(np.mean(nu[decided] > 0)), np.abs(nu[-1][mode]) / norm
-    spread = float(means.std(ddof=1)) if len(means) > 1 else 0.0
+    spread = float(means.std(ddof=1)) if len(means) > 1 else float("nan")
     return Samples(
         nu=nu,
         share_plus=share,
