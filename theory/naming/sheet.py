@@ -312,7 +312,7 @@ def _name_sums(sheet: Sheet, system: System) -> None:
             for i, eq in enumerate(system.equations)
             if _any(sheet, eq.lhs)
         }
-    keyed = _counted(keyed, names)
+    keyed = _counted(keyed, sheet)
     many = len(sheet.fields) >= FIELDS and system.kind == "stationary"
     keyed, held = _held(keyed) if many else (keyed, {})
     rows = named_sums(keyed, names)
@@ -336,13 +336,13 @@ FIELDS = 4
 """Fields from which on sums over the classes are taken before any name is given."""
 
 
-def _counted(rows: dict, names: Names) -> dict:
+def _counted(rows: dict, sheet: Sheet) -> dict:
     """Write ``n`` for the sum of the counts of several features' classes."""
     counts = {x for row in rows.values() for x in row.free_symbols if COUNT(str(x))}
-    total = sp.Add(*counts)
-    if not any(row.has(x) for row in rows.values() for x in counts):
+    if not counts:
         return rows
-    return {k: written(x, total, names.add(total)) for k, x in rows.items()}
+    sheet.given[N] = sp.Add(*counts)
+    return {k: written(x, sheet.given[N], N) for k, x in rows.items()}
 
 
 def _held(rows: dict) -> tuple[dict, dict[sp.Symbol, sp.Expr]]:

@@ -49,10 +49,10 @@ class Names:
         return name
 
     def _free(self, letter: str) -> str:
-        alone = letter in ("Delta", "D", "n") or letter.startswith(("Lambda", "H"))
+        alone = letter in ("Delta", "D") or letter.startswith(("Lambda", "H"))
         if alone and letter not in self.taken:
             return letter
-        letter = "K" if letter in ("Delta", "n") else letter
+        letter = "K" if letter == "Delta" else letter
         numbers = (f"{letter}_{i}" for i in range(1, 10_000))
         return next(x for x in numbers if x not in self.taken)
 
@@ -67,8 +67,6 @@ def _same_polynomial(one: sp.Expr, other: sp.Expr) -> bool:
 def _letter(value: sp.Expr) -> str:
     if value == DELTA:
         return "Delta"
-    if value.is_Add and all(x.is_Symbol and str(x)[:2] == "n_" for x in value.args):
-        return "n"
     averages = [x for x in value.free_symbols if is_average(x)]
     if symbol("ridge_u") in value.free_symbols and averages:
         return "D"
