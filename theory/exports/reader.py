@@ -203,7 +203,7 @@ class _Reader:
         self.line = node.lineno
         if name in RECORDS:
             return self.record(name, node, given, named)
-        known = (*CONSTRUCTORS, *LEAVES)
+        known = CONSTRUCTORS | LEAVES
         if name not in known:
             raise self.unknown(name, (*known, *RECORDS))
         if name == "Symbol":
@@ -214,24 +214,11 @@ class _Reader:
         if name == "Pow" and len(given) == 2:
             self.check_power(node, *given)
         try:
-            return self.made(name, given, named)
+            return known[name](*given, **named)
         except DilatonError:
             raise
         except Exception as error:
             raise self.refused(node, f"no arguments of `{name}`") from error
-
-    def made(self, name: str, given: list, named: dict[str, Any]) -> sp.Basic:
-        """Return a node of sympy."""
-        if name in LEAVES:
-            leaves: dict[str, Callable] = {
-                "Integer": sp.Integer,
-                "Rational": sp.Rational,
-                "sqrt": sp.sqrt,
-                "IndexedBase": sp.IndexedBase,
-                "Float": lambda x, bits: sp.Float(x, precision=min(int(bits), 4096)),
-            }
-            return leaves[name](*given)
-        return CONSTRUCTORS[name](*given, **named)
 
     def symbol(self, node: ast.Call, given: list, named: dict[str, Any]) -> sp.Symbol:
         name = given[0] if len(given) == 1 else None

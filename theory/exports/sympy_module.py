@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
+from collections.abc import Callable
+from json import dumps as _quoted
 from keyword import iskeyword
+from typing import Any
 
 import sympy as sp
 
@@ -30,7 +32,16 @@ OURS = (Average, NormalAverage, Softmax, Branch, Equation, Step, System)
 HOMES = {x.__name__: x.__module__ for x in OURS}
 """Modules of the names that are this project's own; all others are sympy's."""
 
-LEAVES = ("Symbol", "Integer", "Rational", "Float", "sqrt", "IndexedBase")
+LEAVES: dict[str, Callable[..., Any]] = {
+    "Symbol": sp.Symbol,
+    "Integer": sp.Integer,
+    "Rational": sp.Rational,
+    "Float": lambda x, bits: sp.Float(x, precision=min(int(bits), 4096)),
+    "sqrt": sp.sqrt,
+    "IndexedBase": sp.IndexedBase,
+}
+"""Nodes without parts, which are written by name, and read by it."""
+
 RESERVED = {*HOMES, *CONSTRUCTORS, *CONSTANTS, *LEAVES, "SYSTEMS"}
 
 
@@ -182,10 +193,6 @@ def _pieces(text: str) -> list[str]:
 
 def _or_none(expr: sp.Basic | None, writer: Writer) -> str:
     return "None" if expr is None else writer.whole(expr)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text)
 
 
 def _lines(line: str) -> list[str]:

@@ -21,7 +21,7 @@ from ..symbols.gaussian import G2, Average, G
 from ..symbols.indexed import ACROSS, DIRECTION, MODE, OTHER, SOURCE, NormalAverage
 from ..symbols.latex import plain_prose, typed
 from ..symbols.notation import SHIFT, quantity
-from ..symbols.system import Equation, System
+from ..symbols.system import System
 
 BOUND = frozenset({G, G2, MODE, OTHER, SOURCE, DIRECTION, ACROSS})
 """Variables of averages and indices: what holds one that is free has no name."""
@@ -121,19 +121,14 @@ def parts(system: System) -> list[sp.Basic]:
     """Return every expression of a system, left sides and steps included."""
     found: list[sp.Basic] = [system.time] if system.time is not None else []
     found += [*system.parameters, *system.inputs, *system.domain]
-    for eq in every_equation(system):
+    own = (*system.equations, *system.observables, *system.solution)
+    for eq in (*own, *(eq for branch in system.branches for eq in branch.equations)):
         found += [eq.lhs, eq.rhs, *(() if eq.rate is None else (eq.rate,))]
     found += [x for pair in system.initial for x in pair]
     found += [branch.objective for branch in system.branches]
     found += [] if system.objective is None else [system.objective]
     found += [step.formula for step in system.steps if step.formula is not None]
     return [sp.sympify(x) for x in found]
-
-
-def every_equation(system: System) -> list[Equation]:
-    """Return every equation of a system: of its branches and of its solution, too."""
-    own = [*system.equations, *system.observables, *system.solution]
-    return own + [eq for branch in system.branches for eq in branch.equations]
 
 
 def distinct(expressions: Iterable[sp.Basic]) -> dict[sp.Basic, None]:

@@ -163,7 +163,8 @@ def _check(node: ast.expr, key: str, depth: int) -> float | None:
             if name not in FUNCTIONS:
                 raise _unknown(name, key, FUNCTIONS, "function")
             x = _check(argument, key, depth - 1)
-            return x if x is None else _constant(partial(_call, name, x), key, node)
+            call = partial(getattr(math, name), x)
+            return x if x is None else _constant(call, key, node)
         case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
             raise _refused(key, node, f"`{name}` takes one argument")
         case ast.Call(func=ast.Attribute(value=ast.Name())):
@@ -267,10 +268,6 @@ def _unknown(name: str, key: str, known: tuple[str, ...], what: str) -> ModelErr
     )
 
 
-def _call(name: str, x: float) -> float:
-    return getattr(math, name)(x)
-
-
 def _to_sympy(node: ast.expr) -> sp.Expr:
     import sympy as sp
 
@@ -317,7 +314,7 @@ def _value(node: ast.expr, tau: float, d: float, zero: float = 0.0) -> float:
             return 0.0 if gone else found
         case ast.Call(func=ast.Name(id=name), args=[argument]):
             x = _value(argument, tau, d, zero)
-            found = _call(name, x)
+            found = getattr(math, name)(x)
             gone = name in PERIODIC and abs(found) < zero * max(1.0, abs(x))
             return 0.0 if gone else found
     raise AssertionError(f"unchecked node {ast.dump(node)}")  # pragma: no cover

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from ..models.model import D, Feature, Model, named
+from ..models.model import D, Model, named
 from ..symbols.gaussian import to_averages
 from ..symbols.notation import symbol
 from ..symbols.system import Equation, System, numbered, said
@@ -36,38 +36,22 @@ def bayes_learned(model: Model, window: Window) -> System:
 
 
 def bayes_values(model: Model, window: Window) -> dict[sp.Symbol, sp.Expr]:
-    """Limits of the exact coefficients, each overlap in its own power of `d`."""
+    r"""Limits of the exact coefficients, each overlap in its own power of `d`.
+
+    They are those of $u_j = (1-c\beta)\mu_j$ and $w_j = k_j\sqrt d\,\hat\mu_j$.
+    """
     bayes = Denoiser(model, ALPHA, BETA)
     first = gain(model.target.features[window.features[0] - 1])
     hat = in_window(bayes.skip * D ** (first + window.alpha_size), window, first)
     found = {symbol("c"): sp.S.Zero, symbol("c_hat"): sp.factor(hat)}
     for j in window.features:
-        feature = model.target.features[j - 1]
-        for name, exact in _bayes_values(bayes, feature, j):
-            scale = D ** (_UNIT.get(name, 0) * window.alpha_size)
-            found[named(model, name, j)] = in_window(
-                exact * scale, window, gain(feature)
-            )
+        feature, kept = model.target.features[j - 1], bayes.residual_gain
+        slope = bayes.slope(j) * D**window.alpha_size  # `w` in units of the noise
+        exact = {"m": kept, "omega": slope, "b": feature.log_odds}
+        exact |= {"q": kept**2, "r": slope**2, "v": kept * slope}
+        for name, value in exact.items():
+            found[named(model, name, j)] = in_window(value, window, gain(feature))
     return found
-
-
-_UNIT = {"omega": 1, "v": 1, "r": 2}
-"""The power of the noise scale that an overlap with `w` carries."""
-
-
-def _bayes_values(
-    bayes: Denoiser, feature: Feature, j: int
-) -> list[tuple[str, sp.Expr]]:
-    r"""Exact values, from $u = (1-c\beta)\mu_j$ and $w = k_j\sqrt d\,\hat\mu_j$."""
-    slope = bayes.slope(j)
-    return [
-        ("m", bayes.residual_gain),
-        ("omega", slope),
-        ("b", feature.log_odds),
-        ("q", bayes.residual_gain**2),
-        ("r", slope**2),
-        ("v", bayes.residual_gain * slope),
-    ]
 
 
 def mse(model: Model, window: Window, decided: tuple[int, ...]) -> System:

@@ -15,11 +15,9 @@ import sympy as sp
 from ...errors import ModelError, shown
 from ..models.model import TAU, Interpolant, Model
 from ..models.schedule import parse_schedule
-from ..windows.dilation import T
 from .grammar import ARGUMENTS, split_maps
-from .maps import OF_A_MODEL, PLAIN, TimeMap, parse_map
+from .maps import OF_A_MODEL, PLAIN, UNIT, TimeMap, parameters_in, parse_map
 
-UNIT = (sp.S.Zero, sp.S.One)
 MOST_LEVELS = 100_000
 
 
@@ -53,9 +51,7 @@ class Density:
     @property
     def parameters(self) -> tuple[sp.Symbol, ...]:
         """The symbols (``d``, window scales) that fix the density."""
-        parts = [x for x in (self.pdf, self.quantile, *self.edges) if x is not None]
-        found = set().union(*(x.free_symbols for x in parts))
-        return tuple(sorted(found - {T, TAU}, key=str))
+        return parameters_in((self.pdf, self.quantile, *self.edges))
 
     def __str__(self) -> str:
         return self.text

@@ -7,7 +7,7 @@ logit-normal law and the dilation are all such maps. They compose, invert and pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -88,9 +88,7 @@ class TimeMap:
     @property
     def parameters(self) -> tuple[sp.Symbol, ...]:
         """The symbols (``d``, window scales) that fix the map."""
-        parts = [x for x in (self.forward, self.backward, *self.ends) if x is not None]
-        found = set().union(*(x.free_symbols for x in parts))
-        return tuple(sorted(found - {T, TAU}, key=str))
+        return parameters_in((self.forward, self.backward, *self.ends))
 
     @property
     def onto(self) -> bool:
@@ -139,6 +137,12 @@ class TimeMap:
         if self.forward is None:
             return f"$\\displaystyle t(\\tau) = {sp.latex(self.backward)}$"
         return f"$\\displaystyle \\tau(t) = {sp.latex(self.forward)}$"
+
+
+def parameters_in(parts: Iterable[sp.Expr | None]) -> tuple[sp.Symbol, ...]:
+    """Return the symbols of expressions in ``t`` and ``tau`` but these two, by name."""
+    found = set().union(*(x.free_symbols for x in parts if x is not None))
+    return tuple(sorted(found - {T, TAU}, key=str))
 
 
 def _form(expr: sp.Expr | None, text: str, what: str) -> sp.Expr:
@@ -285,18 +289,26 @@ def log_snr(interpolant: Interpolant, low: sp.Expr, high: sp.Expr) -> TimeMap:
     return _by_ratio(text, interpolant, low * (high / low) ** T, backward)
 
 
-def edm(interpolant: Interpolant, power: sp.Expr, *sigmas: sp.Expr) -> TimeMap:
+def edm(model: Model, power: sp.Expr, *sigmas: sp.Expr) -> TimeMap:
     r"""Return Karras et al.'s steps: $\sigma^{1/\rho}$ is even, $\sigma=\alpha/\beta$.
 
     `power` is $\rho$; `sigmas` are the smallest and the largest noise level, .002 and
     80 as published unless given.
     """
+    in_range(power, "edm", "positive and below 10**12", sp.S.Zero, MANY)
+    if len(sigmas) == 1:
+        raise ModelError(
+            "The map `edm` takes both noise levels or none, but has "
+            f"{sigmas[0]} alone. Write it as in `edm:7:0.002:80`."
+        )
     least, most = sigmas or EDM_SIGMAS
+    in_range(least, "edm", "a positive noise level", sp.S.Zero)
+    in_range(most / least, "edm", "growing: the largest noise last", sp.S.One)
     a, b = most ** (1 / power), least ** (1 / power)
-    sigma = interpolant.alpha / interpolant.beta
+    sigma = model.interpolant.alpha / model.interpolant.beta
     backward = (a - sigma ** (1 / power)) / (a - b)
-    text = ":".join(["edm", *(sp.sstr(x) for x in (power, *sigmas))])
-    return _by_ratio(text, interpolant, (a + (b - a) * T) ** -power, backward)
+    text = ":".join(["edm", *map(sp.sstr, (power, *sigmas))])
+    return _by_ratio(text, model.interpolant, (a + (b - a) * T) ** -power, backward)
 
 
 def _by_ratio(
@@ -328,11 +340,12 @@ def ratio_time(interpolant: Interpolant, ratio: sp.Expr) -> sp.Expr | None:
     return None
 
 
-def dilated(model: Model, shares: Sequence[sp.Expr] = ()) -> TimeMap:
+def dilated(model: Model, *shares: sp.Expr) -> TimeMap:
     """Return the model's dilation, with equal shares for its phases or given ones."""
     dilation = make_dilation(find_windows(model))
     segments = dilation.segments
-    weights = list(shares) or [sp.S.One] * len(segments)
+    weights = [in_range(x, "dilated", "positive", sp.S.Zero) for x in shares]
+    weights = weights or [sp.S.One] * len(segments)
     if len(weights) != len(segments):
         raise ModelError(
             f"`dilated` needs a share for each of the {len(segments)} phases "
@@ -402,25 +415,6 @@ def _log_snr(model: Model, *ends: sp.Expr) -> TimeMap:
     return log_snr(model.interpolant, low, high)
 
 
-def _edm(model: Model, power: sp.Expr, *sigmas: sp.Expr) -> TimeMap:
-    in_range(power, "edm", "positive and below 10**12", sp.S.Zero, MANY)
-    if len(sigmas) == 1:
-        raise ModelError(
-            "The map `edm` takes both noise levels or none, but has "
-            f"{sigmas[0]} alone. Write it as in `edm:7:0.002:80`."
-        )
-    for low, high in [sigmas] if sigmas else []:
-        in_range(low, "edm", "a positive noise level", sp.S.Zero)
-        in_range(high / low, "edm", "growing: the largest noise last", sp.S.One)
-    return edm(model.interpolant, power, *sigmas)
-
-
-def _dilated(model: Model, *shares: sp.Expr) -> TimeMap:
-    return dilated(
-        model, [in_range(x, "dilated", "positive", sp.S.Zero) for x in shares]
-    )
-
-
 PLAIN: dict[str, Callable[..., TimeMap]] = {
     "uniform": uniform,
     "shift": shift,
@@ -443,8 +437,8 @@ LIMITS: dict[str, tuple[tuple[str, *tuple[sp.Expr, ...]], ...]] = {
 
 OF_A_MODEL: dict[str, Callable[..., TimeMap]] = {
     "log-snr": _log_snr,
-    "edm": _edm,
-    "dilated": _dilated,
+    "edm": edm,
+    "dilated": dilated,
 }
 """The parser of the arguments, for each map that has a formula."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ...theory.models.spec import parse_spec
+from ...theory.models.spec import Spec, parse_spec
 from ..networks.boundary import boundary_shares
 from ..networks.network import Overlaps, check_activation
 from ..networks.sample import bulk_curve, sample_features
@@ -19,9 +19,6 @@ from ..networks.train import Trained, train
 from ..networks.training_set import draw_training_set
 from .law import distance
 from .plan import PROCEDURES, Plan, StudyPhase, degenerate, phases, suffixes
-
-if TYPE_CHECKING:
-    from ...theory.models.spec import Spec
 
 _INPUT_POWER = {"c": 1, "omega": 1, "v": 1, "zeta": 1, "r": 2}
 """Powers of the input's size in overlaps of w and c, by their first word. Where a

@@ -5,11 +5,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...show.answers import plain
+from ...theory.models.spec import Spec
 from ...theory.windows.search import leading_rate
 from .plan import Cell, Curves, Offsets, Plan, StudyPhase, degenerate, phases
 from .series import (
@@ -22,9 +23,6 @@ from .series import (
     series_rows,
 )
 from .verdict import FALSE_ALARM, Criterion, Verdict, worst_verdict
-
-if TYPE_CHECKING:
-    from ...theory.models.spec import Spec
 
 
 @dataclass(frozen=True)

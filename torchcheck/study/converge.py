@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from xarray import Dataset
 
 from ...errors import ModelError, StoreError
 from ...files import at_home, code_digest, write_atomic
@@ -26,6 +27,9 @@ from ...numerics.corrections import correction_of, shifts
 from ...numerics.modes.evaluate import by_entry
 from ...numerics.sweep.store import Damaged, Store
 from ...show.answers import to_json
+from ...theory.derive import Limit
+from ...theory.models.model import Model
+from ...theory.models.spec import Spec
 from .cells import Trial, cell_counts, check_network_training, measure_cell, sample_cell
 from .compare import Study, compare, package_versions
 from .figures import Line, draw_study
@@ -43,13 +47,6 @@ from .plan import (
     phases,
     suffixes,
 )
-
-if TYPE_CHECKING:
-    from xarray import Dataset
-
-    from ...theory.derive import Limit
-    from ...theory.models.model import Model
-    from ...theory.models.spec import Spec
 
 
 def converge(

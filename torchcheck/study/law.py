@@ -8,21 +8,18 @@ for the extrapolation in d, by the share of draws below each eighth of the limit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...numerics.codegen.parameters import Solver, complete
-from ...numerics.codegen.snapshot import limit_of
+from ...numerics.codegen.snapshot import PrintedPhase, limit_of
 from ...numerics.modes.normal_averages import as_normals, scrambled
+from ...numerics.ode.inputs import Inputs
+from ...theory.derive import Limit
+from ...theory.models.spec import Spec
 from ...theory.windows.search import S_PHASE, Window, find_windows
 from ..networks.step_grid import fades
-
-if TYPE_CHECKING:
-    from ...numerics.codegen.snapshot import PrintedPhase
-    from ...numerics.ode.inputs import Inputs
-    from ...theory.derive import Limit
-    from ...theory.models.spec import Spec
 
 LEVELS = np.arange(1, 8) / 8
 """Where the laws are compared."""

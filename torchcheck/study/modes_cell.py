@@ -6,19 +6,15 @@ units), `c_hat` or `c`, and ``shares_k`` of generated samples.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
 from ...numerics.modes.evaluate import by_entry
+from ...theory.models.spec import Spec
 from ..networks.softmax import SoftmaxNetworks, draw, modes_of, train_softmax
 from ..networks.step_grid import StepRule, coefficients, phase_times
 from .cells import Trial, kappas
 from .plan import StudyPhase, phases
-
-if TYPE_CHECKING:
-    from ...theory.models.spec import Spec
 
 Cell = dict[str, np.ndarray]
 LAST = 1 - 1e-12  # the velocity has no value at the end itself

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ...errors import ModelError
 from ...theory.models.model import Model, suffix
+from ...theory.models.spec import Spec
 from ...theory.windows.search import Window, find_windows, window_names
 from ..device import check_device
-
-if TYPE_CHECKING:
-    from ...theory.models.spec import Spec
 
 Curves = Mapping[str, Mapping[str, np.ndarray]]
 """Phase name to quantity name to the limit at the phase's times; ``sample`` too, and

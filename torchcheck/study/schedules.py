@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from ...files import at_home
+from ...theory.models.spec import Spec
 from ..networks.sample import Samples, sample_features
 from ..networks.step_grid import Grid, StepRule, dilated_grid, uniform_grid
 from ..networks.train import Method, Trained, train
@@ -24,9 +25,6 @@ from .compare import package_versions
 from .converge import overlap_curves, solved
 from .figures import draw_overlaps
 from .plan import SAMPLED, suffixes
-
-if TYPE_CHECKING:
-    from ...theory.models.spec import Spec
 
 SEEN = 1e-3
 """Part of an even step after which several units are trained in place of tau = 0."""

@@ -7,10 +7,11 @@ compared with a limit up to that sign, one for each hidden unit.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...theory.models.spec import Spec
 from .law import LEVELS, ks_row, law_time, shares_below
 from .plan import SAMPLED, Cell, Curves, Offsets, Plan, StudyPhase, degenerate, suffixes
 from .verdict import (
@@ -22,9 +23,6 @@ from .verdict import (
     strain,
     verdict_of,
 )
-
-if TYPE_CHECKING:
-    from ...theory.models.spec import Spec
 
 _ODD = ("m", "omega", "b", "a", "zeta", "e")  # of one unit, by their first word
 _PAIRS = ("q", "r")  # of two units, which turn with either

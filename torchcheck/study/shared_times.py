@@ -15,12 +15,12 @@ from ...numerics.times.nodes import curve, quantiles, value_of
 from ...numerics.times.table import density_of, point_of, shared_flow
 from ...theory.models.classes import pair
 from ...theory.models.model import TAU, norm
+from ...theory.models.spec import Spec
+from ...theory.times.densities import Density
 from ...theory.times.loss_weights import loss_weight
 from ..device import need_torch
 
 if TYPE_CHECKING:
-    from ...theory.models.spec import Spec
-    from ...theory.times.densities import Density
     from ..networks.shared_training import SharedRun
 
 FALSE_ALARM = 0.001
