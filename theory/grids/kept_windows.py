@@ -27,17 +27,11 @@ from .even import window_times
 
 @dataclass(frozen=True)
 class Verdict:
-    """The share of one phase that a grid keeps.
+    """The share of one `phase`, by name, that a grid keeps.
 
-    Attributes
-    ----------
-    phase
-        The phase's name.
-    share
-        The leading behaviour of the share of grid points there: ``1`` where it is
-        kept, else a power of `d`, of its logarithm, or 0; `None` if not resolved.
-    reason
-        Why the share is not resolved.
+    `share` is the leading behaviour of the share of grid points there: ``1`` where it
+    is kept, else a power of `d`, of its logarithm, or 0; `None` where it is not
+    resolved, for a `reason`.
     """
 
     phase: str

@@ -37,13 +37,8 @@ MOST_PARTS = 32  # of a dotted key: tomllib takes a time quadratic in them
 class Spec(Answering):
     """A model with its numbers, as read from a spec file and checked.
 
-    Attributes
-    ----------
-    text
-        The TOML text.
-    tables
-        Its content, complete and in one spelling: floats are floats, schedules are
-        normalised and ``[network]`` is filled in.
+    `text` is the TOML text, `tables` its content, complete and in one spelling: floats
+    are floats, schedules are normalised and ``[network]`` is filled in.
     """
 
     text: str

@@ -25,20 +25,11 @@ MOST_LEVELS = 100_000
 class Density:
     r"""A density of training times on [0, 1]; make one with `parse_density`.
 
-    Attributes
-    ----------
-    text
-        What `parse_density` reads back as this density.
-    pdf
-        $\rho$ as an expression in ``tau``; `None` where only `quantile` is known.
-    quantile
-        $\tau$ as an expression in ``t``, uniform on [0, 1]; `None` where `pdf` is used.
-    edges
-        Where the density starts, jumps or has a kink, and ends.
-    levels
-        Values of $\beta/\alpha$, all equally frequent, of a discrete density.
-    normalised
-        Whether `pdf` integrates to 1; else it is a density up to its constant.
+    `text` is what `parse_density` reads back. `pdf` is $\rho$ in ``tau``, or `None`
+    where only `quantile` is known, $\tau$ in ``t``, uniform on [0, 1]. `edges` are
+    where the density starts, jumps or has a kink, and ends; `levels` are the values of
+    $\beta/\alpha$, all equally frequent, of a discrete density. Unless `normalised`,
+    `pdf` is a density up to its constant.
     """
 
     text: str

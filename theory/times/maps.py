@@ -46,21 +46,11 @@ STEEPEST_MODE = 2 / (sp.pi - 2)
 class TimeMap:
     r"""A monotone map $\tau(t)$ of $[0, 1]$; make one with `parse_map` or a function.
 
-    Attributes
-    ----------
-    text
-        What `parse_map` reads back as this map.
-    forward
-        $\tau$ as an expression in ``t``; `None` where it has no closed form.
-    backward
-        ``t`` as an expression in ``tau``; `None` where it has no closed form.
-    ends
-        $\tau$ at ``t`` = 0 and 1, `None` where that has no closed form. A map that
-        does not reach 0 or 1 (a range of noise levels) is completed by a step from 0
-        and a step to 1.
-    factor
-        The number that divides $\beta/\alpha$ of the linear path, if the map is a
-        shift.
+    `text` is what `parse_map` reads back. `forward` is $\tau$ in ``t`` and `backward`
+    ``t`` in ``tau``; `ends` are $\tau$ at ``t`` = 0 and 1; each is `None` without a
+    closed form. A map that does not reach 0 or 1 (a range of noise levels) is completed
+    by a step from 0 and a step to 1. A shift has the `factor` that divides
+    $\beta/\alpha$ of the linear path.
     """
 
     text: str

@@ -16,21 +16,14 @@ from ..symbols.system import Equation, System
 
 @dataclass(frozen=True)
 class Averages:
-    r"""A flow with its averages as inputs, and the fields that they are of. (R39)
+    """A flow with its averages as inputs, and the fields that they are of. (R39)
 
-    Attributes
-    ----------
-    flow
-        The flow, with averages over fields.
-    rates
-        Its right-hand sides, a closed system in the unknowns and the averages.
-    fields
-        Means and covariances of the fields, a closed system in the unknowns: of each of
-        `ones` a mean and a variance, then of each of `pairs` two means and $c_{11},
-        c_{12}, c_{22}$.
-    ones, pairs
-        For each field, or pair of them, the powers of tanh whose averages are wanted,
-        in the order of the inputs: ``n``, or ``(n, m)``.
+    `flow` has averages over fields; `rates` are its right-hand sides, a closed system
+    in the unknowns and the averages. `fields` are means and covariances in the
+    unknowns: of each of `ones` a mean and a variance, then of each of `pairs` two means
+    and $c_{11}, c_{12}, c_{22}$. For each field, or pair of them, `ones` and `pairs`
+    list the powers of tanh whose averages are wanted, in the order of the inputs:
+    ``n``, or ``(n, m)``.
     """
 
     flow: System

@@ -95,16 +95,9 @@ class Mixture:
 class Images:
     """Two classes of images: a training set with chosen shares, and all the rest.
 
-    Attributes
-    ----------
-    train : ndarray of float32, shape (n, height, width)
-        In [-1, 1].
-    labels : ndarray of int, shape (n,)
-        0 for the first class named, 1 for the second.
-    all_images, all_labels
-        Every image of the two classes: for a classifier, which must not inherit the
-        shares of the training set.
-    classes : tuple of int
+    `train` is in [-1, 1], (n, height, width) of float32, with `labels` (n,): 0 for the
+    first of `classes`, 1 for the second. `all_images` and `all_labels` are every image
+    of the two: for a classifier, which must not inherit the shares of the training set.
     """
 
     train: np.ndarray

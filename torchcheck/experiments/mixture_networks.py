@@ -57,13 +57,9 @@ class Unit:
 
 @dataclass(frozen=True, eq=False)
 class PerTime:
-    """One hidden unit and one parameter set for each training time.
+    """One hidden unit and one parameter set for each of `times` (T,).
 
-    Attributes
-    ----------
-    times : ndarray, shape (T,)
-    c, b : Tensor, shape (T,)
-    u, w : Tensor, shape (T, d)
+    `c, b` have shape (T,), `u, w` have shape (T, d).
     """
 
     times: np.ndarray

@@ -29,39 +29,19 @@ QUICK = {"turns": 13, "turned": 150}
 class ExperimentSettings:
     """Everything that fixes the numbers of an experiment.
 
-    Attributes
-    ----------
-    data, network
-        What is learned (digits, mnist, mixture) and by what (unet; per-time, shared).
-    d, p, sigma
-        The mixture's; 0 for images.
-    samples
-        Size of the training set; 0 for as many images as there are.
-    classes, shares
-        The two classes of images and their shares; (1, 0) and (p, 1-p) for a mixture.
-    folder
-        Where MNIST's files lie.
-    seeds
-        One pair of trainings for each; the first also draws the training images.
-    budgets, verdict_budget
-        Training steps, and the one of them that the verdict is about.
-    batch, times, mass
-        Samples a step, training times of a per-time network, share of the times in
-        the window.
-    from_noise
-        Whether these times begin at 0 instead of the window's start: what a shared
-        network says before the window moves all samples, the feature with them.
-    pilot_steps, turns, turn_steps, turned
-        Training of the network that finds the window; times, denoising steps and
-        samples of its U-turns.
-    generated
-        Samples from which a share is read.
-    device
-        cpu or cuda.
-    arms
-        Ways to train that are compared; see `times_of_arm`.
-    few
-        Seeds of the arms other than uniform and window; 0 for all of them.
+    `data` (digits, mnist, mixture) are learned by a `network` (unet; per-time, shared).
+    `d`, `p`, `sigma` are the mixture's, 0 for images; `samples` is the size of the
+    training set, 0 for as many images as there are; `classes` and their `shares` are
+    those of images, (1, 0) and (p, 1-p) for a mixture; MNIST's files lie in `folder`.
+
+    Each of `seeds` has a training for each of `arms` (see `times_of_arm`; those other
+    than uniform and window at `few` seeds, 0 for all), with `budgets` of steps, one of
+    which the verdict is about, on `batch` samples a step. A per-time network has so
+    many `times`, the share `mass` of them in the window; `from_noise` begins the window
+    at 0, as what a shared network says before the window moves all samples, the feature
+    with them. The network that finds the window is trained for `pilot_steps` and makes
+    U-turns at `turns` times, of `turn_steps`, with `turned` samples. Shares are read
+    from `generated` samples.
     """
 
     data: Literal["digits", "mnist", "mixture"]

@@ -134,12 +134,8 @@ def _pull(average: UNet, net: UNet) -> None:
 class Classifier:
     """Tells the two classes apart; trained on real images of both, half of them.
 
-    Attributes
-    ----------
-    net
-        Images to two logits; its layers but the last give `features`.
-    accuracy
-        By class, on the half of the real images that it was not trained on.
+    `net` takes images to two logits; its layers but the last give `features`.
+    `accuracy` is that by class on the real images that it was not trained on.
     """
 
     net: nn.Sequential

@@ -44,20 +44,11 @@ def check_activation(name: str) -> str:
 class Network:
     r"""A network of K hidden units with its own parameters a time.
 
-    Attributes
-    ----------
-    d
-        The dimension, which sets the scale $1/\sqrt d$ of the fields.
-    c
-        Skip, shape (T,).
-    u, w
-        Readouts and weights, shape (T, K, k). With ``k == d`` these are the vectors
-        themselves; with ``k < d`` their coordinates in an orthonormal basis of a
-        subspace that holds them (see `draw_training_set`).
-    b
-        Biases, shape (T, K).
-    activation
-        ``"tanh"`` or ``"erf"``.
+    `c` is the skip, (T,), `b` the biases, (T, K), and `u`, `w` are the readouts and
+    weights, (T, K, k): with ``k == d`` the vectors themselves, with ``k < d`` their
+    coordinates in an orthonormal basis of a subspace that holds them (see
+    `draw_training_set`). The dimension `d` sets the scale $1/\sqrt d$ of the fields;
+    `activation` is ``"tanh"`` or ``"erf"``.
     """
 
     d: int

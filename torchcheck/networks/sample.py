@@ -28,26 +28,14 @@ _CHUNK = 2**23  # coordinates of paths held at once: 64 MiB in float64
 class Samples:
     r"""The statistics of a batch of N generated samples.
 
-    Attributes
-    ----------
-    nu
-        $\hat\mu\cdot X$ (two modes: $\mu\cdot X/\sqrt d$) at every edge of the grid,
-        shape (steps + 1, N).
-    share_plus, share_plus_error
-        Share of paths with $\nu > 0$ at the end of the phase that decides it, and its
-        binomial standard error.
-    final_share_plus
-        The same at the end.
-    mode_mean, mode_mean_error
-        Mean of $\nu/|\mu|$ at the end over the paths of the mode whose signs are all
-        + (minus that of the opposite mode when there are none), and its standard
-        error.
-    bulk_variance
-        Variance of a coordinate orthogonal to the mean and the samples, at the end.
-    decided
-        Index of the edge at which `share_plus` was read.
-    norm
-        $|\mu|$ along the feature, the size of `nu` at the end.
+    `nu` is $\hat\mu\cdot X$ (two modes: $\mu\cdot X/\sqrt d$) at every edge of the
+    grid, (steps + 1, N), and `norm` is $|\mu|$, its size at the end. `share_plus` is
+    the share of paths with $\nu > 0$ at the edge `decided`, where the phase that
+    decides it ends, with its binomial standard error; `final_share_plus` is that at the
+    end. `mode_mean` is the mean of $\nu/|\mu|$ at the end over the paths of the mode
+    whose signs are all + (minus that of the opposite mode when there are none), with
+    its standard error, and `bulk_variance` the variance of a coordinate orthogonal to
+    the mean and the samples.
     """
 
     nu: np.ndarray
@@ -69,26 +57,11 @@ class Samples:
 def sample_features(
     trained: Trained, grid: Grid, paths: int, seed: int
 ) -> tuple[Samples, ...]:
-    r"""Integrate `paths` samples through the velocity of `trained` on `grid`.
+    """Integrate `paths` samples through the velocity of `trained`, for each feature.
 
-    Rule ``"left"`` is Euler's; ``"midpoint"`` takes both of its stages with the
-    network of the cell's middle, and is of second order.
-
-    Parameters
-    ----------
-    trained
-        Networks at exactly ``grid.times``.
-    grid
-        From `dilated_grid` or `uniform_grid`.
-    paths
-        Number of samples; memory stays bounded.
-    seed
-        Of the starting points alone.
-
-    Returns
-    -------
-    tuple of Samples
-        One for each feature.
+    Rule ``"left"`` is Euler's; ``"midpoint"`` takes both of its stages with the network
+    of the cell's middle, and is of second order. The networks are those at exactly
+    ``grid.times``; `seed` is that of the starting points alone. Memory stays bounded.
     """
     check_samplable(trained, grid)
     if paths < 1:

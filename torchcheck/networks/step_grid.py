@@ -21,18 +21,10 @@ StepRule = Literal["left", "midpoint"]
 class Grid:
     r"""Cells of the interpolant's time and the times at which a network is asked.
 
-    Attributes
-    ----------
-    edges
-        Cell boundaries in $\tau$, shape (steps + 1,), from 0 to 1.
-    times
-        One time a cell, shape (steps,): its left end or its middle, by `rule`.
-    rule
-        ``"left"`` (Euler) or ``"midpoint"``.
-    bounds
-        Indices into `edges` where the phases end, the last one `steps`.
-    phases
-        The phases' names; a uniform grid has the single phase ``"uniform"``.
+    `edges` are the cells' ends in $\tau$, (steps + 1,), from 0 to 1; `times` holds the
+    left end of each (`rule` ``"left"``, Euler) or its middle (``"midpoint"``),
+    (steps,). `bounds` are the indices into `edges` where the `phases` end; a uniform
+    grid has the single phase ``"uniform"``.
     """
 
     edges: np.ndarray

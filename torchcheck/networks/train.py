@@ -42,29 +42,15 @@ NODES = 64  # to begin with; doubled until the rule above holds
 class Trained:
     r"""Networks at T times with everything needed to judge and to use them.
 
-    Attributes
-    ----------
-    network
-        The parameters.
-    data
-        The training set, in the coordinates that the network uses.
-    model
-        What was trained, for sampling.
-    times
-        The interpolant's times, shape (T,).
-    loss
-        Loss per row and coordinate, ridge included, shape (T,): the exact average
-        over fresh noise, whichever way the network was trained.
-    gradient_norm
-        Norm of its gradient, shape (T,), in $c$, $u/\sqrt d$, $b$ and in $w/\sqrt d$
-        times $\sqrt{\alpha^2 + d\beta^2}$, the unit that makes the field O(1).
-    branch
-        Per time ``"finite"``, or ``"saturated"`` where the minimum has
-        $|b| \to \infty$ and $\varphi = \pm 1$ for every input.
-    seconds
-        Wall-clock time of the training.
-    settings
-        Method, dtype, device, seed and the optimiser's settings, for a report.
+    `data` is the training set, in the coordinates that the `network` uses, `model` what
+    was trained, `times` the interpolant's times, (T,). `loss` is that per row and
+    coordinate, ridge included, (T,): the exact average over fresh noise, whichever way
+    the network was trained. `gradient_norm`, (T,), is the norm of its gradient in $c$,
+    $u/\sqrt d$, $b$ and in $w/\sqrt d$ times $\sqrt{\alpha^2 + d\beta^2}$, the unit
+    that makes the field O(1). `branch` is ``"finite"`` at a time, or ``"saturated"``
+    where the minimum has $|b| \to \infty$ and $\varphi = \pm 1$ for every input.
+    `seconds` of wall-clock time and `settings` (method, dtype, device, seed, optimiser)
+    are for a report.
     """
 
     network: Network
@@ -98,35 +84,19 @@ def train(
 ) -> Trained:
     r"""Train networks at all `times` at once on one training set of dimension d.
 
-    Parameters
-    ----------
-    model
-        The same object that `derive` takes.
-    values
-        The numbers, by name: `sigma`, then `p` (population) or `n`, `n_plus`,
-        `ridge_u`, `ridge_w` (and `noise_draws`). There are no defaults. `ridge_w`
-        multiplies $|w|^2$, or $\alpha^2|w|^2$ where the noise explodes.
-    times
-        Times of the interpolant in [0, 1), shape (T,); see `dilated_grid`.
-    d, seed
-        Dimension, and seed of every random number used.
-    method
-        ``"averaged"``: exact average over fresh noise (or the given frozen draws),
-        L-BFGS until the gradient norm is below `tolerance` or `steps` are done.
-        ``"sampled"``: `steps` steps of `optimiser` at `rate`, with fresh noise each.
-    data
-        Train on this set instead of drawing one.
-    embedding
-        ``"span"`` (default when averaged) or ``"full"`` (default when sampled).
-    batch
-        Samples a step when sampled; all unless given. Required for a population.
-    device, dtype
-        ``"cpu"`` or ``"cuda"``; float64 for verdicts, float32 for speed.
+    `model` is what `derive` takes. `values` holds, without defaults, `sigma`, then `p`
+    (population) or `n`, `n_plus`, `ridge_u`, `ridge_w` (and `noise_draws`); `ridge_w`
+    multiplies $|w|^2$, or $\alpha^2|w|^2$ where the noise explodes. `times` are those
+    of the interpolant in [0, 1), (T,), see `dilated_grid`; `seed` fixes every random
+    number.
 
-    Returns
-    -------
-    Trained
-        With the exact loss and gradient norm at every time, for both methods.
+    ``method="averaged"`` takes the exact average over fresh noise (or the given frozen
+    draws) and L-BFGS until the gradient norm is below `tolerance` or `steps` are done,
+    in the ``"span"`` unless another `embedding` is asked for. ``"sampled"`` takes
+    `steps` steps of `optimiser` at `rate` in all coordinates, each with fresh noise and
+    `batch` samples: all unless given, which it must be for a population. `data` is
+    trained on instead of a set that is drawn. `dtype` is float64 for verdicts, float32
+    for speed. Loss and gradient norm are exact for both methods.
     """
     begin = time.perf_counter()
     check_activation(model.autoencoder.activation)

@@ -43,27 +43,13 @@ def generator(seed: int, purpose: str, device: str = "cpu") -> torch.Generator:
 class TrainingSet:
     r"""Samples $x_1^i = \sum_k s_{ik}\mu_k + \sigma z^i$, or the population's modes.
 
-    Attributes
-    ----------
-    d
-        The dimension.
-    means
-        $\mu_k$, orthogonal, shape (K, k); for two modes K = 1 and $|\mu|^2 = d$. With
-        ``embedding="full"`` k = d; else coordinates in the span.
-    signs
-        $s_{ik}$, shape (n, K); for a population every combination of signs.
-    x1
-        Shape (n, k): samples; for a population the modes' means.
-    weights
-        Shape (n,): ones, or the modes' probabilities.
-    sigma
-        The spread of a mode.
-    samples
-        `False` for a population, whose noise $z$ is averaged over.
-    x0
-        Frozen noise draws, shape (T, n, noise_draws, k), or `None` when fresh.
-    numbered
-        Whether names carry the numbers of features, as those of a product do.
+    `means` holds the orthogonal $\mu_k$, (K, k), with k = d or the dimension of their
+    span; for two modes K = 1 and $|\mu|^2 = d$. `signs` holds $s_{ik}$, (n, K), and
+    `x1` the samples, (n, k), of `weights` (n,) one; for a population every combination
+    of signs, the modes' means, and their probabilities: `samples` is `False` then, and
+    the noise $z$ of spread `sigma` is averaged over. `x0` are frozen noise draws, (T,
+    n, noise_draws, k), or `None` when fresh; `numbered` tells whether names carry the
+    numbers of features, as those of a product do.
     """
 
     d: int
@@ -173,35 +159,18 @@ def draw_training_set(
 
     With ``embedding="span"`` the draw is made in the basis that starts with the
     $\mu_k/|\mu_k|$ and goes on through the samples: there the noise matrix is lower
-    triangular, Gaussian off the diagonal and $\chi_{d-i}$ on it (Bartlett), which has
-    exactly the law of n samples in dimension d, at a cost that does not know d. For a
-    product mixture one spare direction a unit follows, for what a start has beside.
+    triangular, Gaussian off the diagonal and $\chi_{d-i}$ on it (Bartlett, Proc. R.
+    Soc. Edinburgh 53, 260, 1934), which has exactly the law of n samples in dimension
+    d, at a cost that does not know d. For a product mixture one spare direction a unit
+    follows, for what a start has beside. ``"full"`` draws all d coordinates.
 
     One seed draws the same normals and quantiles at every d, so that the fluctuations
     at different d are aligned and cancel when they are extrapolated.
 
-    Parameters
-    ----------
-    model
-        `model.data` says whether there are samples and whether the noise is frozen.
-    values
-        `sigma`, then `p` for a population, else `n` and `n_plus`, and `noise_draws`
-        when the noise is frozen. For a product mixture `rho_k` of every feature, then
-        `p_k`, or the numbers of samples by their signs, ``n_pp``, ``n_pm``, ...
-    d
-        The dimension.
-    seed
-        Fixes the draw, together with the embedding.
-    times
-        Number of times that frozen noise is drawn for.
-    embedding
-        ``"span"``, or ``"full"`` for all d coordinates.
-    dtype, device
-        Of the tensors.
-
-    References
-    ----------
-    Bartlett, Proc. R. Soc. Edinburgh 53, 260 (1934).
+    `values` holds `sigma`, then `p` for a population, else `n` and `n_plus`, and
+    `noise_draws` when the noise is frozen, which is drawn for so many `times`. For a
+    product mixture it holds `rho_k` of every feature, then `p_k`, or the numbers of
+    samples by their signs, ``n_pp``, ``n_pm``, ...
     """
     if isinstance(model.target, Modes):
         raise ModelError(

@@ -34,16 +34,10 @@ EVEN = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Adapted:
-    """A denoiser made of a model.
+    """A denoiser made of a model: its `answer` to samples and a time is $E[x_1|x_t]$.
 
-    Attributes
-    ----------
-    answer
-        Samples and a time to $E[x_1|x_t]$.
-    path
-        The interpolant that it is for.
-    model
-        What it asks; looked at for dropout that was left on.
+    `path` is the interpolant that it is for; `model` is what it asks, and is looked at
+    for dropout that was left on.
     """
 
     answer: Denoiser

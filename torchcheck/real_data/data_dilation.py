@@ -26,19 +26,12 @@ STANDARD = (0.0, 1.0)
 
 @dataclass(frozen=True, eq=False)
 class DataDilation:
-    r"""The map of time that windows of features ask for, and the laws beside it.
+    """The map of time that windows of features ask for, and the laws beside it.
 
-    Attributes
-    ----------
-    windows
-        The window of each feature, in times of `path`.
-    training
-        The law of training times: dilated times are uniform.
-    baselines
-        Laws that are used without windows: ``uniform``, ``logit-normal``, and from the
-        squared error ``entropic`` and ``mse-equalising``.
-    path
-        The interpolant whose times these are.
+    `windows` holds the window of each feature, in times of the interpolant `path`.
+    Under `training` the dilated times are uniform. `baselines` are laws that are used
+    without windows: ``uniform``, ``logit-normal``, and from the squared error
+    ``entropic`` and ``mse-equalising``.
     """
 
     windows: Mapping[str, Interval]

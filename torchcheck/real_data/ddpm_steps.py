@@ -21,13 +21,7 @@ from .training_times import TrainingTimes
 
 @dataclass(frozen=True, eq=False)
 class StepDistribution:
-    """The probability of each step of a DDPM in training.
-
-    Attributes
-    ----------
-    probabilities : ndarray, shape (K,)
-        Of the steps k = 0 (data) to K - 1 (noise).
-    """
+    """The `probabilities` (K,) of the steps of a DDPM in training; step 0 is data."""
 
     probabilities: np.ndarray
 

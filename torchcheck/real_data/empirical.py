@@ -35,13 +35,10 @@ LEAST_NOISE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class EmpiricalLaw:
-    r"""The law of finitely many samples, each as likely as the others.
+    """The law of finitely many `samples` (n, ...), each as likely as the others.
 
-    Attributes
-    ----------
-    samples : Tensor, shape (n, ...)
-        On any device; integers and half precision are computed with in floats.
-    path : NumericInterpolant
+    They are a tensor on any device; integers and half precision are computed with in
+    floats. Noise is that of the interpolant `path`.
     """
 
     samples: Tensor

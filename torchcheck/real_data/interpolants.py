@@ -20,13 +20,9 @@ if TYPE_CHECKING:
 class NumericInterpolant:
     r"""Numbers of an interpolant $x_t = \alpha(t) x_0 + \beta(t) x_1$; $t = 1$ is data.
 
-    Attributes
-    ----------
-    alpha, beta
-        Functions of a float; `alpha` multiplies the noise.
-    alpha2_dot, beta_dot
-        Derivatives of $\alpha^2$ and $\beta$; only velocity models need them.
-        (The square, because $\dot\alpha$ itself may diverge at the data end.)
+    `alpha` multiplies the noise. Only velocity models need `alpha2_dot`, `beta_dot`,
+    the derivatives of $\alpha^2$ and $\beta$. (The square, because $\dot\alpha$ itself
+    may diverge at the data end.)
     """
 
     alpha: Callable[[float], float]

@@ -33,17 +33,9 @@ CHANCE = 0.01
 class Curve:
     """The share of U-turns on which a feature changed, at each time.
 
-    Attributes
-    ----------
-    t : ndarray, shape (times,)
-        Turning times, increasing; 1 is data.
-    flips : ndarray of bool, shape (times, samples)
-        Whether the sample's feature came back different.
-        Or the probability of it, where that is known.
-    labels : ndarray, shape (samples,)
-        The feature of each sample before the U-turn.
-    path : NumericInterpolant
-        What `t` is a time of.
+    `t` are turning times of the interpolant `path`, increasing, 1 is data; `flips` says
+    of each sample whether it came back different, or with which probability, (times,
+    samples); `labels` are the features before the U-turn, (samples,).
     """
 
     t: np.ndarray
@@ -315,17 +307,10 @@ def _cut(scores: np.ndarray, threshold: Any) -> np.ndarray:
 class MseCurve:
     """The squared error per dimension of a denoiser, sample by sample.
 
-    Attributes
-    ----------
-    t : ndarray, shape (times,)
-    errors : ndarray, shape (times, samples)
-        $|x_1 - E[x_1|x_t]|^2/d$, mean over one noise draw and its negative, which a
-        sample keeps along the times.
-    d : int
-    path : NumericInterpolant
-        What `t` is a time of.
-    level : float
-        Mean square of a coordinate of the data, which no useful error exceeds.
+    `errors` holds $|x_1 - E[x_1|x_t]|^2/d$ at the times `t` of the interpolant `path`,
+    (times, samples): the mean over one noise draw and its negative, which a sample
+    keeps along the times. `level` is the mean square of a coordinate of the data, which
+    no useful error exceeds.
     """
 
     t: np.ndarray

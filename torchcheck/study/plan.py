@@ -90,26 +90,12 @@ def degenerate(spec: Spec, part: StudyPhase) -> bool:
 class Plan:
     """Everything that fixes the numbers of a study.
 
-    Attributes
-    ----------
-    dims
-        At least three dimensions, increasing.
-    seeds
-        Number of training sets at each dimension.
-    times
-        Times inside a phase, in (0, 1].
-    tolerance
-        Gradient norm that training stops at; ten times it is the most that still
-        counts as converged.
-    max_iterations
-        Most steps of the optimiser.
-    paths, cells
-        Generated samples a training set (0 for none); cells of their coarser grid,
-        for every two phases.
-    seed
-        First seed; the others follow.
-    device
-        ``"cpu"`` or ``"cuda"``.
+    At least three `dims`, increasing, with as many training sets as `seeds` at each,
+    the first of which is `seed`. `times` lie inside a phase, in (0, 1]. Training stops
+    at a gradient norm of `tolerance` (ten times it is the most that still counts as
+    converged), or after `max_iterations`. `paths` are the generated samples a training
+    set (0 for none), `cells` those of their coarser grid, for every two phases;
+    `device` is ``"cpu"`` or ``"cuda"``.
     """
 
     dims: tuple[int, ...]
