@@ -53,11 +53,8 @@ def read_systems(text: str) -> tuple[System, ...]:
     text
         The module, whole; its last assignment is ``SYSTEMS``, a tuple of systems.
 
-    Raises
-    ------
-    ModelError
-        Where the text leaves the grammar, with the line and the piece at fault, or
-        when a system uses a symbol that it does not declare.
+    Raises `ModelError` where the text leaves the grammar, with the line and the piece
+    at fault, or when a system uses a symbol that it does not declare.
 
     Examples
     --------

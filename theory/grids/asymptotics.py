@@ -41,10 +41,7 @@ def leading(expr: sp.Expr, what: str) -> sp.Expr:
     Constants are dropped: the answer is 0, 1, a power of `d`, a power of its
     logarithm times that, or ``exp(-c*log(d)**2)``.
 
-    Raises
-    ------
-    DerivationError
-        Where none of these fits.
+    Raises `DerivationError` where none of these fits.
     """
     if expr.is_zero:
         return sp.S.Zero

@@ -95,10 +95,7 @@ def leading_share(chain: Sequence[TimeMap], phase: Phase) -> sp.Expr:
     1, a power of `d` or of its logarithm, ``exp(-c*log(d)**2)``, or 0 where the grid
     has no points there at all. Scales of windows are of order 1, so they are set to 1.
 
-    Raises
-    ------
-    DerivationError
-        Where the limit cannot be resolved.
+    Raises `DerivationError` where the limit cannot be resolved.
     """
     text = "+".join(m.text for m in chain)
     ends = [_back(chain, x, text) for x in window_times(phase)]

@@ -183,10 +183,8 @@ def check_gram(where: str, given: Any, modes: int) -> list[list]:
 def factored(where: str, gram: Rows) -> list[list[float]]:
     """Return loadings L (K x rank) with L L^T = `gram`, by pivoted Cholesky.
 
-    Raises
-    ------
-    ModelError
-        When the matrix has a negative eigenvalue: no means have these products.
+    Raises `ModelError` when the matrix has a negative eigenvalue: no means have these
+    products.
     """
     size = len(gram)
     rest = [[float(x) for x in row] for row in gram]

@@ -84,10 +84,7 @@ def parse_schedule(text: str, key: str = "schedule") -> sp.Expr:
     key
         What messages call it.
 
-    Raises
-    ------
-    ModelError
-        Where the text leaves the grammar, with the piece at fault.
+    Raises `ModelError` where the text leaves the grammar, with the piece at fault.
 
     Examples
     --------

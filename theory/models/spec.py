@@ -140,12 +140,8 @@ class Spec(Answering):
 def load_spec(path: str | Path) -> Spec:
     """Read and check a spec file.
 
-    Raises
-    ------
-    StoreError
-        When the file cannot be read.
-    ModelError
-        When a key is missing, unknown or has a value it may not have.
+    Raises `StoreError` when the file cannot be read, and `ModelError` when a key is
+    missing, unknown or has a value it may not have.
     """
     if not isinstance(path, str | os.PathLike):
         raise StoreError(

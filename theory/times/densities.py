@@ -155,10 +155,7 @@ def parse_density(text: str, model: Model) -> Density:
     ``formula:EXPRESSION``, or a map of time as `parse_map` reads it: ``uniform``,
     ``shift:3``, ``shift:sqrt(d)``, ``logit-normal:0:1+shift:3``, ``dilated``, ...
 
-    Raises
-    ------
-    ModelError
-        With the piece at fault.
+    Raises `ModelError` with the piece at fault.
     """
     name, _, rest = text.strip().partition(":")
     if name not in TAKES:

@@ -45,10 +45,8 @@ def time_law(model: Model, j: int, density: Density, weight: sp.Expr) -> Law:
     $e^{-\Lambda/2}$ beyond: it is as large as its largest part at scales
     $\tau\sim d^{-e}$, $e\ge e_j$.
 
-    Raises
-    ------
-    DerivationError
-        Where the window is at the end of time, or no leading term can be read off.
+    Raises `DerivationError` where the window is at the end of time, or no leading term
+    can be read off.
     """
     check_trainable(model)
     window = window_of(model, j)

@@ -353,10 +353,7 @@ def parse_map(text: str, model: Model | None = None) -> TimeMap:
     numbers or formulas in ``d`` in the grammar of schedules. The model is needed by
     the maps in its own noise levels and windows: `log-snr`, `edm` and `dilated`.
 
-    Raises
-    ------
-    ModelError
-        Where the text leaves the grammar, with the piece at fault.
+    Raises `ModelError` where the text leaves the grammar, with the piece at fault.
 
     Examples
     --------

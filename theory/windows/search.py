@@ -162,10 +162,8 @@ def find_windows(model: Model) -> tuple[Window, ...]:
     $\beta d^{1/2-\delta_j}/\alpha = O(1)$; the variance where $\beta/\alpha = O(1)$.
     Features with one exponent share a window.
 
-    Raises
-    ------
-    DerivationError
-        A schedule without a power law at an end, or whose ratio does not vanish.
+    Raises `DerivationError` for a schedule without a power law at an end, or whose
+    ratio does not vanish.
     """
     alpha, beta = model.interpolant.alpha, model.interpolant.beta
     ends: Ends = {

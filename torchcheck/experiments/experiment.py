@@ -141,18 +141,12 @@ def run_experiment(
 ) -> dict[str, Any]:
     """Run or continue the experiment in folder `out` and return all its numbers.
 
-    Returns
-    -------
-    dict
-        ``window``, ``window_interval``, ``curve`` (t, changed, stderr, by class),
-        ``share_error`` (uniform, window; one for each seed at the verdict's budget),
-        ``factor``, ``factor_interval``, ``p_value``, ``verdict``, ``budgets`` (the
-        same at each budget), ``runs`` (every row), ``plan``.
+    These are ``window``, ``window_interval``, ``curve`` (t, changed, stderr, by class),
+    ``share_error`` (uniform, window; one for each seed at the verdict's budget),
+    ``factor``, ``factor_interval``, ``p_value``, ``verdict``, ``budgets`` (the same at
+    each budget), ``runs`` (every row), ``plan``.
 
-    Raises
-    ------
-    StoreError
-        When `out` holds something else or cannot be written.
+    Raises `StoreError` when `out` holds something else or cannot be written.
     """
     from tqdm import tqdm
 

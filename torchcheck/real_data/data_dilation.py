@@ -89,23 +89,15 @@ class DataDilation:
 def dilate(
     features: Mapping[str, Interval | Curve], error: MseCurve, *, mass: float
 ) -> DataDilation:
-    r"""Return the dilation that the windows of some features ask for.
+    """Return the dilation that the windows of some features ask for.
 
-    Parameters
-    ----------
-    features
-        For each feature its U-turn curve, whose window is found, or its window.
-    error
-        The squared error of the same denoiser, for the baselines and the path.
-    mass
-        Share of the dilated time that the windows get, each the same; the rest is even
-        in the interpolant's time. Where windows overlap their shares add up.
+    `features` holds for each its window, or its U-turn curve, whose window is found.
+    `error` is the squared error of the same denoiser, for the baselines and the path.
+    The windows get the share `mass` of the dilated time, each the same; the rest is
+    even in the interpolant's time. Where windows overlap their shares add up.
 
-    Raises
-    ------
-    ModelError
-        Without a feature, for a window outside [0, 1], a mass that is none, or curves
-        of different interpolants.
+    Raises `ModelError` without a feature, for a window outside [0, 1], a mass that is
+    none, or curves of different interpolants.
     """
     check_kind(error, MseCurve, "dilate", "mse_curve")
     if not isinstance(features, Mapping):

@@ -123,20 +123,14 @@ class EmpiricalLaw:
         turned_labels: Any = None,
         batch: int = BATCH,
     ) -> Curve:
-        r"""Return how often a U-turn of the exact law would change the class.
+        """Return how often a U-turn of the exact law would change the class.
 
         The result of an exact U-turn is a draw of the posterior, so the chance of a
         change is one minus the posterior probability of the sample's own class.
-
-        Parameters
-        ----------
-        labels
-            Classes of the samples, shape (n,): whole numbers, booleans or strings.
-        times
-            Increasing, in [0, 1); `default_times` when not given.
-        turned, turned_labels
-            The samples that are noised; the law's own when left out. Their classes
-            are among those of the law.
+        `labels` are the classes of the samples, (n,): whole numbers, booleans or
+        strings. The `times` increase in [0, 1); they are `default_times` when not
+        given. Noised are the samples `turned`, whose classes are among those of the
+        law, or the law's own.
         """
         whole_number("batch", batch)
         x1 = floats(self.samples if turned is None else turned)

@@ -340,18 +340,10 @@ class TrainingTimes:
         return self.quantile((np.arange(n) + shift) / n)
 
     def sample(self, n: int, generator: Any, *, stratified: bool = False) -> Any:
-        """Draw exactly `n` times.
+        """Draw exactly `n` times: an array, or for a `torch.Generator` a float32 tensor.
 
-        Parameters
-        ----------
-        n
-            Batch size; any positive integer.
-        generator
-            A `numpy.random.Generator` gives a NumPy array, a `torch.Generator` a
-            float32 tensor on its device.
-        stratified
-            Even spacing with one random shift, in random order: the number of times
-            in a window is then within 1 of `n` times its mass.
+        `stratified` times are evenly spaced with one random shift, in random order: the
+        number of times in a window is then within 1 of `n` times its mass.
         """
         whole_number("n", n)
         if is_torch(generator):

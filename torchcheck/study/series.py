@@ -294,14 +294,8 @@ def signs(
     """The sign of each unit that brings its overlaps to their limits, by its number.
 
     All overlaps of a unit decide together, each by how much it agrees for its size, so
-    that one wrong limit turns nothing.
-
-    Parameters
-    ----------
-    measured
-        Overlaps by name, shape (..., S).
-    limits
-        Their limits, shape (S,); what is not finite has no say.
+    that one wrong limit turns nothing. `measured` has shape (..., S), `limits` (S,);
+    what is not finite has no say.
     """
     agreement: dict[str, np.ndarray] = {}
     for name, limit in limits.items():

@@ -225,11 +225,9 @@ def converge_in_rate(nets: Sequence[SharedNetworks], **told: Any) -> RateStudy:
     is 1. `told` overrides what the flow is told, as in `compare_with_flow`. Runs need
     seeds of their own, for the errors are those between networks.
 
-    Raises
-    ------
-    ModelError
-        Without two rates and two dimensions, or for networks with several units, one
-        common rate or repeated pairs, whose noise is not known at finite `d`.
+    Raises `ModelError` without two rates and two dimensions, or for networks with
+    several units, one common rate or repeated pairs, whose noise is not known at finite
+    `d`.
     """
     from scipy.stats import t
 
