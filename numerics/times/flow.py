@@ -13,11 +13,19 @@ from ...errors import AdmissibilityError, DerivationError, ModelError, SolveErro
 from ...theory.models.classes import pair
 from ...theory.models.model import Model
 from ...theory.symbols.system import System
-from ...theory.times.common_rate import common_rate_sgd, common_rate_training
 from ...theory.times.loss_weights import loss_weight
-from ...theory.times.noise import repeated_pair, shared_sgd
-from ...theory.times.open_averages import Averages, averages_out
-from ...theory.times.shared_flow import shared_training, with_ridge
+from ...theory.times.noise import (
+    common_rate_sgd,
+    common_rate_training,
+    repeated_pair,
+    shared_sgd,
+)
+from ...theory.times.shared_flow import (
+    Averages,
+    averages_out,
+    shared_training,
+    with_ridge,
+)
 from ..codegen.quadrature import START, trapezoid
 from .nodes import TimeNodes
 from .tanh_averages import TwoFields, one_field

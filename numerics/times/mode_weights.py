@@ -16,7 +16,7 @@ from scipy.special import softmax
 
 from ...errors import ModelError, SolveError
 from ...theory.models.model import TAU, Model
-from ...theory.modes.shared_softmax import weights_training
+from ...theory.modes.systems import weights_training
 from ..codegen.indexed import indexed_functions
 from ..modes.confusion import differences
 from ..modes.evaluate import families, weights_of

@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import DerivationError, ModelError
 from ...theory.models.model import Model, Modes
 from ...theory.models.spec import Spec
-from ...theory.modes.shared_softmax import check_population
+from ...theory.modes.systems import check_population
 from ...theory.times.densities import Density, parse_density, piecewise_constant
 from ...theory.times.exponents import time_law
 from ...theory.times.held import check_trainable

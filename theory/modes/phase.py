@@ -14,7 +14,6 @@ from ..models.modes import Level, Parting
 from ..phases.bulk import mse as bulk_mse
 from ..symbols.system import System
 from . import modes_bulk, systems
-from .shared_softmax import weights_training
 from .story import Chapters, chapters, parting_text
 
 
@@ -104,7 +103,7 @@ class ModesLimit(Limit):
         """
         derive = {"sampling": systems.exact_flow, "mse": systems.exact_mse}
         if not self.model.data.samples:
-            derive["tied"] = partial(weights_training, weight=sp.S.One)
+            derive["tied"] = partial(systems.weights_training, weight=sp.S.One)
         return Lazy(self.model, derive)
 
     @cached_property

@@ -19,8 +19,7 @@ from ...errors import ModelError, ShapeError
 from ...theory.models.model import Model, suffix
 from .lbfgs import RowObjective, minimise_rows, only_new_rows
 from .network import Network, check_activation
-from .network_loss import SATURATED_BIAS, NetworkLoss
-from .start import lowest_choice, starts
+from .network_loss import SATURATED_BIAS, NetworkLoss, lowest_choice, starts
 from .step_grid import coefficients
 from .training_set import (
     Embedding,

@@ -340,7 +340,7 @@ class TrainingTimes:
         return self.quantile((np.arange(n) + shift) / n)
 
     def sample(self, n: int, generator: Any, *, stratified: bool = False) -> Any:
-        """Draw exactly `n` times: an array, or for a `torch.Generator` a float32 tensor.
+        """Draw exactly `n` times: an array; a float32 tensor for a `torch.Generator`.
 
         `stratified` times are evenly spaced with one random shift, in random order: the
         number of times in a window is then within 1 of `n` times its mass.

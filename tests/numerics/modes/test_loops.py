@@ -7,8 +7,7 @@ from dilaton.errors import ModelError
 from dilaton.numerics.codegen.indexed import indexed_functions
 from dilaton.numerics.modes.loops import looped
 from dilaton.theory.models.spec import parse_spec
-from dilaton.theory.modes.shared_softmax import weights_training
-from dilaton.theory.modes.systems import exact_flow
+from dilaton.theory.modes.systems import exact_flow, weights_training
 
 from ...cases import THREE_MODES
 

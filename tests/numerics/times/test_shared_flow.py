@@ -10,8 +10,7 @@ from dilaton.numerics.times.nodes import TimeNodes
 from dilaton.numerics.times.table import shared_flow
 from dilaton.numerics.times.training_mean import evaluated, kernel_of
 from dilaton.theory.models.spec import parse_spec
-from dilaton.theory.times.common_rate import common_rate_sgd, heavy_ball_at_rest
-from dilaton.theory.times.noise import shared_sgd
+from dilaton.theory.times.noise import common_rate_sgd, heavy_ball_at_rest, shared_sgd
 from scipy.integrate import solve_ivp
 
 from ...cases import TWO_MODES
