@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,19 @@ def cards(values: Sequence[tuple[str, str]]) -> str:
     return f'<div class="cards">{inside}</div>' if values else ""
 
 
+READABLE = 0.5
+"""Least size of a figure on a narrow screen, of its own: below it, one scrolls."""
+
+
 def picture(svg: bytes, name: str, caption: str) -> str:
     """Return a figure with its SVG inside the page, its caption typeset."""
     data = base64.b64encode(svg).decode()
     alt = html.escape(caption.split(".")[0].replace("`", ""), quote=True)
+    width = re.search(rb'<svg[^>]*? width="([0-9.]+)pt"', svg)
+    least = f"{READABLE * float(width[1]):.0f}pt" if width else "0"
     return (
-        f'<figure><img alt="{alt}" src="data:image/svg+xml;base64,{data}">'
+        f'<figure><div class="scroll"><img alt="{alt}" style="min-width:{least}" '
+        f'src="data:image/svg+xml;base64,{data}"></div>'
         f"<figcaption>{typeset_prose(caption)} Files: figures/{name}.png, "
         f"figures/{name}.pdf.</figcaption></figure>"
     )
