@@ -244,19 +244,15 @@ def named_sums(rows: Mapping[Any, sp.Expr], names: Names) -> dict[Any, sp.Expr]:
 
 
 def _settled(rows: dict[Any, sp.Expr], names: Names) -> dict[Any, sp.Expr]:
-    """Tidy the definitions; a product needs none, and no sum is all negative."""
-    swap: dict[sp.Symbol, sp.Expr] = {}
+    """Tidy the definitions; what is a product then needs no name."""
+    products: dict[sp.Symbol, sp.Expr] = {}
     defined = {}
     for x, value in names.defined.items():
-        short = tidy(value.xreplace(swap))
-        if short.is_Mul and not short.has(sp.Add):
-            swap[x] = short
-        elif short.is_Add and all(t.could_extract_minus_sign() for t in short.args):
-            swap[x], defined[x] = -x, sp.Add(*(-t for t in short.args))
-        else:
-            defined[x] = short
+        short = tidy(value.xreplace(products))
+        is_product = short.is_Mul and not short.has(sp.Add)
+        (products if is_product else defined)[x] = short
     names.defined = defined
-    return {key: row.xreplace(swap) for key, row in rows.items()}
+    return {key: row.xreplace(products) for key, row in rows.items()}
 
 
 def recurring(
