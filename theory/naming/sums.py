@@ -246,7 +246,7 @@ def named_sums(rows: Mapping[Any, sp.Expr], names: Names) -> dict[Any, sp.Expr]:
 def _settled(rows: dict[Any, sp.Expr], names: Names) -> dict[Any, sp.Expr]:
     """Tidy the definitions; what is a product then needs no name."""
     products: dict[sp.Symbol, sp.Expr] = {}
-    defined = {}
+    defined: dict[sp.Symbol, sp.Expr] = {}
     for x, value in names.defined.items():
         short = tidy(value.xreplace(products))
         is_product = short.is_Mul and not short.has(sp.Add)
