@@ -7,7 +7,7 @@ else is what a reader of the printed equations expects: names, averages and sums
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import sympy as sp
 from sympy.printing.julia import JuliaCodePrinter
@@ -140,64 +140,59 @@ def _system(system: System) -> list[str]:
     for text in remarks(system):
         lines += [f"# {row}" for row in wrapped(text)]
     for part, made in _functions(system).items():
-        lines += made.written(system, name + part)
+        lines += _written(system, name + part, made)
     return lines
 
 
-class _Function:
-    """A function of the module: equations in order, and what it returns."""
+class _Function(NamedTuple):
+    """The equations of a function in order; what it takes and returns.
 
-    def __init__(self, rows: Sequence[Equation], flat: bool, state: bool) -> None:
-        self.rows, self.flat, self.state = rows, flat, state
+    It takes the state `u`, and returns rates as a `flat` array, or a named tuple.
+    """
 
-    def written(self, system: System, name: str) -> list[str]:
-        """Return the function's lines."""
-        printer = Scalars()
-        named, values = renamed([eq.rhs for eq in self.rows], lambda i: f"x{i}")
-        time = printer.doprint(system.time) if system.time is not None else "at"
-        state = ["u"] if self.state else []
-        lines = ["", f"function {name}({', '.join([*state, 'params', time])})"]
-        lines += _unpacked(system, self.state, time, printer)
-        if self.flat:
-            for eq in _needed(system):
-                lines.append(f"    {_name(eq)} = {_value(eq, eq.rhs, printer)}")
-        lines += [f"    {x} = {printer.doprint(value)}" for x, value in named]
-        for eq, value in zip(self.rows, values, strict=True):
-            left = f"rate_{_name(eq)}" if self.flat else _name(eq)
-            lines.append(f"    {left} = {_value(eq, value, printer)}  # ({eq.label})")
-        lines += [f"    return {self.returned()}", "end"]
-        return [row for line in lines for row in _broken(line)]
+    rows: tuple[Equation, ...]
+    flat: bool = False
+    state: bool = False
 
-    def returned(self) -> str:
-        """Return the text of what the function gives back."""
-        names = [_name(eq) for eq in self.rows]
-        if not self.flat:
-            return f"(; {', '.join(names)})"
-        if len(names) == 1 and not isinstance(self.rows[0].lhs, sp.Indexed):
-            return f"[rate_{names[0]}]"
-        many = any(isinstance(eq.lhs, sp.Indexed) for eq in self.rows)
-        listed = ", ".join(f"rate_{x}" for x in names)
-        return f"vcat({listed})" if many else f"[{listed}]"
+
+def _written(system: System, name: str, made: _Function) -> list[str]:
+    printer = Scalars()
+    named, values = renamed([eq.rhs for eq in made.rows], lambda i: f"x{i}")
+    time = printer.doprint(system.time) if system.time is not None else "at"
+    state = ["u"] if made.state else []
+    lines = ["", f"function {name}({', '.join([*state, 'params', time])})"]
+    lines += _unpacked(system, made.state, time, printer)
+    for eq in _needed(system) if made.flat else ():
+        lines.append(f"    {_name(eq)} = {_value(eq, eq.rhs, printer)}")
+    lines += [f"    {x} = {printer.doprint(value)}" for x, value in named]
+    names = [f"rate_{_name(eq)}" if made.flat else _name(eq) for eq in made.rows]
+    for left, eq, value in zip(names, made.rows, values, strict=True):
+        lines.append(f"    {left} = {_value(eq, value, printer)}  # ({eq.label})")
+    many = any(isinstance(eq.lhs, sp.Indexed) for eq in made.rows)
+    listed = ", ".join(names)
+    flat = f"vcat({listed})" if many else f"[{listed}]"
+    lines += [f"    return {flat if made.flat else f'(; {listed})'}", "end"]
+    return [row for line in lines for row in _broken(line)]
 
 
 def _functions(system: System) -> dict[str, _Function]:
     """Return the functions of a system by what their names end with."""
-    closed = system.kind == "closed"
-    if closed:
-        return {"": _Function(system.equations + system.observables, False, False)}
+    if system.kind == "closed":
+        return {"": _Function(system.equations + system.observables)}
+
+    def one(objective: sp.Expr) -> Equation:
+        return Equation("J", sp.Symbol("objective"), sp.sympify(objective))
+
     end = "_gradient" if system.kind == "stationary" else ""
     found = {end: _Function(system.equations, True, True)}
     if system.objective is not None:
-        one = Equation("J", sp.Symbol("objective"), sp.sympify(system.objective))
-        found["_objective"] = _Function((one,), False, True)
-    for branch in system.branches:
-        objective = Equation("J", sp.Symbol("objective"), sp.sympify(branch.objective))
-        rows = (*branch.equations, objective)
-        found[f"_{branch.name}"] = _Function(rows, False, False)
+        found["_objective"] = _Function((one(system.objective),), state=True)
+    for x in system.branches:
+        found[f"_{x.name}"] = _Function((*x.equations, one(x.objective)))
     if system.observables:
-        found["_observables"] = _Function(system.observables, False, True)
+        found["_observables"] = _Function(system.observables, state=True)
     if system.solution:
-        found["_solution"] = _Function(system.solution, False, False)
+        found["_solution"] = _Function(system.solution)
     return found
 
 

@@ -53,7 +53,9 @@ def learned(model: Model, window: Window) -> System:
         observables=observables if slopes else (),
         parameters=window_parameters(model, window),
         objective=to_averages(parts.objective),
-        branches=_constant_units(parts) if slopes else (),
+        branches=((_saturated if model.autoencoder.bias else _silent)(parts),)
+        if slopes
+        else (),
         domain=tuple(x >= 0 for x in slopes if x == symbol("omega")),
         steps=(*_steps(parts), *_assumptions(parts)),
     ).check()
@@ -296,15 +298,8 @@ def fixed_noises(data: Classes) -> Values:
 # ------------------------------------------------------------------- the closed minimum
 
 
-def _constant_units(parts: Stationary) -> tuple[Branch, ...]:
-    r"""The minimum in which every unit is a constant.
-
-    Without bias all vanish.
-    """
-    return ((_saturated if parts.model.autoencoder.bias else _silent)(parts),)
-
-
 def _silent(parts: Stationary) -> Branch:
+    """The minimum in which every unit vanishes, as a constant one without bias does."""
     names = parts.unknowns
     if parts.alone:
         names = (*parts.readout, parts.data.of("v", 1))

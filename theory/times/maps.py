@@ -100,7 +100,8 @@ class TimeMap:
             x.removeprefix(INVERSE) if x.startswith(INVERSE) else INVERSE + x
             for x in reversed(split_maps(self.text))
         )
-        return TimeMap(text, _renamed(self.backward, TAU, T), _renamed(self.forward))
+        back, forth = _after(self.backward, TAU, T), _after(self.forward, T, TAU)
+        return TimeMap(text, back, forth)
 
     def then(self, other: TimeMap) -> TimeMap:
         r"""Return this map followed by `other`: $\tau_2(\tau_1(t))$, text ``1+2``.
@@ -142,12 +143,6 @@ def _form(expr: sp.Expr | None, text: str, what: str) -> sp.Expr:
             "none in closed form. Evaluate it with `dilaton.numerics.times.map_curves`."
         )
     return expr
-
-
-def _renamed(
-    expr: sp.Expr | None, old: sp.Symbol = T, new: sp.Symbol = TAU
-) -> sp.Expr | None:
-    return None if expr is None else expr.subs(old, new)
 
 
 def _after(

@@ -84,41 +84,30 @@ def power_law(expr: sp.Expr, end: End, name: str) -> PowerLaw:
         factor, order = leading_term(local, x)
         factor = simplified(factor, factor)
     except NoSeries:
-        factor, order = _by_limits(local, x, expr, name, end)
+        factor, order = _by_limits(local, x)
     if not (order.is_finite and factor.is_finite and factor.is_positive):
-        raise DerivationError(_no_power(expr, name, end))
+        raise DerivationError(
+            f"The engine needs `{name}` to follow a power law as tau -> {end}, but the "
+            f"limit of {expr} there is not one it can resolve. Supply a schedule that "
+            "is k*tau**y near that end, such as tau, sin(pi*tau/2) or sqrt(1 - tau**2)."
+        )
     return PowerLaw(size, factor, order)
 
 
-def _by_limits(
-    local: sp.Expr, x: sp.Symbol, source: sp.Expr, name: str, end: End
-) -> tuple[sp.Expr, sp.Expr]:
-    """Find a power law by limits of a short formula; raise where there is none."""
-    if sp.count_ops(local) > LONG:
-        raise DerivationError(_no_power(source, name, end))
-    order = _limit(sp.simplify(x * sp.diff(local, x) / local), x, source, name, end)
-    factor = _limit(sp.simplify(local / x**order), x, source, name, end)
-    return factor, order
-
-
-def _limit(
-    expr: sp.Expr, x: sp.Symbol, source: sp.Expr, name: str, end: End
-) -> sp.Expr:
+def _by_limits(local: sp.Expr, x: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
+    """Factor and order by limits of a short formula; nan where there are none."""
     try:
-        value = sp.nsimplify(sp.limit(expr, x, 0, "+"))
-    except (NotImplementedError, ValueError, TypeError, RecursionError) as error:
-        raise DerivationError(_no_power(source, name, end)) from error
-    if value.has(sp.Limit, sp.AccumBounds, sp.nan, sp.oo, sp.zoo):
-        raise DerivationError(_no_power(source, name, end))
-    return value
+        if sp.count_ops(local) > LONG:
+            return sp.nan, sp.nan
+        order = _limit(sp.simplify(x * sp.diff(local, x) / local), x)
+        return _limit(sp.simplify(local / x**order), x), order
+    except (NotImplementedError, ValueError, TypeError, RecursionError):
+        return sp.nan, sp.nan
 
 
-def _no_power(expr: sp.Expr, name: str, end: End) -> str:
-    return (
-        f"The engine needs `{name}` to follow a power law as tau -> {end}, but the "
-        f"limit of {expr} there is not one it can resolve. Supply a schedule that is "
-        "k*tau**y near that end, such as tau, sin(pi*tau/2) or sqrt(1 - tau**2)."
-    )
+def _limit(expr: sp.Expr, x: sp.Symbol) -> sp.Expr:
+    value = sp.nsimplify(sp.limit(expr, x, 0, "+"))
+    return sp.nan if value.has(sp.Limit, sp.AccumBounds, sp.oo, sp.zoo) else value
 
 
 Ends = dict[End, tuple[PowerLaw, PowerLaw]]

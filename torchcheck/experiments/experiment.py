@@ -87,11 +87,11 @@ class Folder:
 
 def _checked(text: str) -> Any:
     """The value of a part's file; `ValueError` if its checksum differs."""
-    value = json.loads(text)["value"]
-    found = hashlib.sha256(json.dumps(value).encode()).hexdigest()
-    if json.loads(text)["sha256"] != found:
+    held = json.loads(text)
+    found = hashlib.sha256(json.dumps(held["value"]).encode()).hexdigest()
+    if held["sha256"] != found:
         raise ValueError("checksum")
-    return value
+    return held["value"]
 
 
 # ---------------------------------------------------------------- the verdict

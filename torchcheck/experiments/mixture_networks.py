@@ -158,15 +158,15 @@ class Shared(torch.nn.Module):
         super().__init__()
         device = generator.device
 
-        def normal(*shape: int) -> torch.nn.Parameter:
+        def normal(*shape: int, scale: float = 1.0) -> torch.nn.Parameter:
             values = torch.randn(*shape, generator=generator, device=device)
-            return torch.nn.Parameter(values)
+            return torch.nn.Parameter(values * scale)
 
-        self.w = torch.nn.Parameter(normal(hidden, d).data * START)
-        self.u = torch.nn.Parameter(normal(hidden, d).data * START)
-        self.first = torch.nn.Parameter(normal(3, 32).data)
+        self.w = normal(hidden, d, scale=START)
+        self.u = normal(hidden, d, scale=START)
+        self.first = normal(3, 32)
         self.shift = normal(32)
-        self.last = torch.nn.Parameter(normal(32, 3 * hidden + 1).data * START)
+        self.last = normal(32, 3 * hidden + 1, scale=START)
 
     def controls(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The skip and the gains and shifts of the hidden units at times `t` (B,)."""

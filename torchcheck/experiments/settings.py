@@ -85,8 +85,12 @@ class ExperimentSettings:
                 f"`arms` must begin with {', '.join(MAIN_ARMS)}, which the others are "
                 f"compared with, each once, but is {', '.join(self.arms)}."
             )
-        for arm in self.arms:
-            _check_arm_of(arm, self.data)
+        names = [check_arm(arm)[0] for arm in self.arms]
+        if "posterior" in names and self.data == "mixture":
+            raise ModelError(
+                "The arm `posterior` is the window of the classes of images, but the "
+                "data are a mixture. Use `window`."
+            )
         if not 0 < self.mass < 1:
             raise ModelError(
                 f"`mass` must lie in (0, 1), but is {self.mass:g}. A half, 0.5, is a "
@@ -136,15 +140,6 @@ def times_of_arm(
         return TrainingTimes.log_normal_snr(2 * numbers[0], 2 * numbers[1])
     low, high = (LINEAR_PATH.ratio(max(t, 1e-6)) for t in windows["window"])
     return TrainingTimes.shift(1 / math.sqrt(low * high))
-
-
-def _check_arm_of(arm: str, data: str) -> None:
-    """Raise `ModelError` for an arm that the data cannot have."""
-    if check_arm(arm)[0] == "posterior" and data == "mixture":
-        raise ModelError(
-            "The arm `posterior` is the window of the classes of images, but the data "
-            "are a mixture. Use `window`."
-        )
 
 
 def image_plan(

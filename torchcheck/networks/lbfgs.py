@@ -83,9 +83,8 @@ def minimise_rows(
         slope[bad] = -(grad[bad] ** 2).sum(1)
         step = stride / grad.norm(dim=1).clamp(min=1.0) if not pairs else stride
         step = step.minimum(longest / direction.norm(dim=1).clamp(min=1e-300))
-        here = _Visited(x, value, grad)
         (new, new_value, new_grad), length = _search(
-            objective, here, direction, slope, step, live
+            objective, (x, value, grad), direction, slope, step, live
         )
         misled = live & (length < _SHORT)
         known = _forget(pairs, misled)
@@ -149,23 +148,18 @@ def _remember(
     return good
 
 
-class _Visited(NamedTuple):
-    """Points (T, K) with their values (T,) and gradients (T, K)."""
-
-    x: Tensor
-    value: Tensor
-    grad: Tensor
-
-
 def _search(
     objective: RowObjective,
-    here: _Visited,
+    here: tuple[Tensor, Tensor, Tensor],
     direction: Tensor,
     slope: Tensor,
     step: Tensor,
     live: Tensor,
-) -> tuple[_Visited, Tensor]:
-    """Halve each row's step until it decreases; return points and step lengths."""
+) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """Halve each row's step until it decreases; return (T,) lengths of the steps.
+
+    Beside them stand points (T, K), values (T,) and gradients (T, K), as in `here`.
+    """
     x, value, grad = here
     best, best_value, best_grad = x.clone(), value.clone(), grad.clone()
     todo = live.clone()
@@ -183,4 +177,4 @@ def _search(
             break
         step = torch.where(todo, step / 2, step)
     length = torch.where(live & ~todo, step, 0.0)
-    return _Visited(best, best_value, best_grad), length
+    return (best, best_value, best_grad), length

@@ -50,8 +50,13 @@ class Curve:
 
     @property
     def stderr(self) -> np.ndarray:
-        """Binomial standard error of `changed`."""
-        return _binomial_error(self.flips)
+        """Binomial standard error of `changed`, never 0.
+
+        Half a success and half a failure are added (Jeffreys).
+        """
+        n = self.flips.shape[1]
+        share = (self.flips.sum(axis=1) + 0.5) / (n + 1)
+        return np.sqrt(share * (1 - share) / n)
 
     @property
     def classes(self) -> list[Any]:
@@ -84,13 +89,6 @@ class Curve:
 
 def _numbers(curve: Curve) -> dict[str, Any]:
     return {"changed": curve.changed.tolist(), "stderr": curve.stderr.tolist()}
-
-
-def _binomial_error(flips: np.ndarray) -> np.ndarray:
-    """Never 0: with half a success and half a failure added (Jeffreys)."""
-    n = flips.shape[1]
-    share = (flips.sum(axis=1) + 0.5) / (n + 1)
-    return np.sqrt(share * (1 - share) / n)
 
 
 def uturn(
