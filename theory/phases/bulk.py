@@ -24,6 +24,7 @@ from ..windows.leading import simplified
 from ..windows.search import S_PHASE, Window
 from .denoiser import HALF, parameters_of
 from .loss import ALPHA, BETA, at_large_d, power_limit, window_parameters
+from .stationary import squares
 
 A, B = sp.symbols("A B", positive=True)
 
@@ -217,33 +218,10 @@ def _overlaps_of_classes(
         for j, x in product(data.units, data.patterns):
             seen = sum(fit.inverse[j - 1, k - 1] * x[k - 1] for k in data.units)
             found[data.own(name, j, x)] = scale * fit.summed(seen)
-    return found | _norms(data, found, draws(fit.model))
-
-
-def _norms(
-    data: Classes, found: dict[sp.Symbol, sp.Expr], draws: sp.Expr
-) -> dict[sp.Symbol, sp.Expr]:
-    r"""$q_{jk}$ from the overlaps with means, samples' noises and noise draws."""
-    norms = {}
-    if data.model.autoencoder.lettered:
-        found = {x: x for x in found}
-    for j in data.units:
-        for k in range(j, len(data.units) + 1):
-            means = sum(
-                found[data.pair("m", j, x)] * found[data.pair("m", k, x)]
-                for x in data.units
-            )
-            rest = sum(
-                weight
-                * data.count(c)
-                * found[data.own(name, j, c)]
-                * found[data.own(name, k, c)]
-                for name, weight in (("a", 1), ("e", draws))
-                for c in data.patterns
-                if data.own(name, j, c) in found
-            )
-            norms[data.pair("q", j, k)] = means + rest / (data.root(j) * data.root(k))
-    return norms
+    norms = squares(data, "q", draws(fit.model) if "e" in scales else sp.S.Zero)
+    if not data.model.autoencoder.lettered:
+        norms = {x: norm.xreplace(found) for x, norm in norms.items()}
+    return found | norms
 
 
 # ---------------------------------------------------------------------- the systems

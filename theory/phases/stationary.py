@@ -237,12 +237,16 @@ def norms(data: Classes) -> Values:
     return found
 
 
-def squares(data: Classes, name: str) -> Values:
-    r"""Products of the `u` among themselves ($q_{jk}$), or of the `w` ($r_{jk}$)."""
+def squares(data: Classes, name: str, draws: sp.Expr = sp.S.Zero) -> Values:
+    r"""Products of the `u` among themselves ($q_{jk}$), or of the `w` ($r_{jk}$).
+
+    `u` has overlaps `e` with so many frozen `draws` of each sample.
+    """
     found = {}
     for j, k in ((j, k) for j in data.units for k in data.units if j <= k):
         if name == "q":
             means, noises = _inner(data, "ma", "ma", j, k)
+            noises += _inner(data, "me", "me", j, k, draws)[1] if draws else 0
             noises /= data.root(j) * data.root(k)
         else:
             means, noises = _inner(data, *2 * (("omega", "zeta"),), j, k)
@@ -256,11 +260,12 @@ def _inner(
     right: tuple[str, str] | str,
     j: int,
     k: int,
+    weight: sp.Expr = sp.S.One,
 ) -> tuple[sp.Expr, sp.Expr]:
     """Inner product of two vectors: the part along the means, and along the noises."""
     means = (data.pair(left[0], j, x) * data.pair(right[0], k, x) for x in data.units)
     noises = (
-        data.count(c) * data.own(left[1], j, c) * data.own(right[1], k, c)
+        weight * data.count(c) * data.own(left[1], j, c) * data.own(right[1], k, c)
         for c in data.patterns
     )
     return sp.Add(*means), sp.Add(*noises)
