@@ -44,20 +44,13 @@ def read_systems(text: str) -> tuple[System, ...]:
     """Return the systems of a module that ``dilaton derive --format sympy`` printed.
 
     The text is compared with a small grammar and never run: symbols with assumptions,
-    numbers, ``+ - * / **``, the constructors that the export writes, and the records
-    of a `System`. Equations, parameters, domains and steps are equal to the derived
-    ones.
-
-    Parameters
-    ----------
-    text
-        The module, whole; its last assignment is ``SYSTEMS``, a tuple of systems.
+    numbers, ``+ - * / **``, the constructors that the export writes, and the records of
+    a `System`. Its last assignment is ``SYSTEMS``, a tuple of systems, whose equations,
+    parameters, domains and steps are equal to the derived ones.
 
     Raises `ModelError` where the text leaves the grammar, with the line and the piece
     at fault, or when a system uses a symbol that it does not declare.
 
-    Examples
-    --------
     >>> from dilaton import Model, derive, two_modes
     >>> from dilaton.theory.exports.sympy_module import sympy_module
     >>> limit = derive(Model(two_modes()))

@@ -73,21 +73,14 @@ REACHED = 2e-8  # an end counts as reached within the root of a rounding
 
 
 def parse_schedule(text: str, key: str = "schedule") -> sp.Expr:
-    """Return the sympy expression of a schedule written as text.
+    """Return the sympy expression of a schedule written as text; messages say `key`.
 
-    Parameters
-    ----------
-    text
-        An expression in `tau` and `d`: numbers, ``pi``, ``+ - * / **``, parentheses
-        and sqrt, sin, cos, tan, exp, log, sinh, cosh, tanh, asin, acos, atan.
-        Decimals are read exactly: ``0.1`` is one tenth.
-    key
-        What messages call it.
+    It is an expression in `tau` and `d`: numbers, ``pi``, ``+ - * / **``, parentheses
+    and sqrt, sin, cos, tan, exp, log, sinh, cosh, tanh, asin, acos, atan. Decimals are
+    read exactly: ``0.1`` is one tenth.
 
     Raises `ModelError` where the text leaves the grammar, with the piece at fault.
 
-    Examples
-    --------
     >>> parse_schedule("sqrt(1 - tau**2)")
     sqrt(1 - tau**2)
     """

@@ -62,11 +62,8 @@ def minimise_rows(
     length, so a hard row never slows an easy one. A row stops at $|\nabla| \le$
     `tolerance`, or when no step decreases it any more (then its norm says so). The
     first try of a step is at most `longest`: where the function is nearly flat,
-    curvature pairs would send a row out of all bounds.
-
-    References
-    ----------
-    Liu and Nocedal, Mathematical Programming 45, 503 (1989).
+    curvature pairs would send a row out of all bounds. Source: Liu and Nocedal,
+    Mathematical Programming 45, 503 (1989).
     """
     x = start.clone()
     value, grad = objective(x)

@@ -82,29 +82,16 @@ def denoise(
     posterior $p(x_{t'}|x_t, x_1)$ at $x_1 = E[x_1|x_t]$; neither needs a velocity, so
     nothing diverges at time 1.
 
-    Parameters
-    ----------
-    denoiser : callable
-        ``(x, t) -> E[x1|x_t]``, of the shape of `x`.
-    x : Tensor or ndarray, shape (batch, ...)
-        Noised samples; pure noise at ``t=0`` (see `generate`).
-    generator : torch.Generator or numpy.random.Generator
-        Of the same kind as `x`; used by the SDE only.
-    path
-        The interpolant; an adapted denoiser carries its own.
-    steps
-        How many steps; or the times of a grid (``TimeGrid.numpy(count)``), of which
-        those after `t` are taken.
-    sampler, last_ratio
-        The SDE or the ODE, up to which $\beta/\alpha$ where steps are counted.
-    level
-        Mean square of a coordinate of the data, whose root divides the ratios of the
-        steps that are counted.
+    ``denoiser(x, t)`` returns $E[x_1|x_t]$, of the shape of `x`, (batch, ...): a tensor
+    or an array of noised samples, or of pure noise at ``t=0`` (see `generate`). The SDE
+    draws from `generator`, of torch or NumPy as `x` is. An adapted denoiser carries its
+    own interpolant `path`. `steps` says how many, up to a $\beta/\alpha$ of
+    `last_ratio`, with ratios divided by the root of `level`, the mean square of a
+    coordinate of the data; or it holds the times of a grid (``TimeGrid.numpy(count)``),
+    of which those after `t` are taken.
 
-    Raises
-    ------
-    ShapeError, ModelError
-        When the denoiser returns another shape, or numbers that are not finite.
+    Raises `ShapeError` or `ModelError` when the denoiser returns another shape, or
+    numbers that are not finite.
     """
     path = interpolant_of(denoiser, path)
     (t,) = check_times([t], "t")

@@ -53,23 +53,13 @@ def _between(name: str, value: float, lo: float, hi: float, rule: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class TrainingTimes:
-    r"""A distribution of training times: density, quantile, batches of exact size.
+    """A distribution of training times: density, quantile, batches of exact size.
 
-    The cumulative distribution is piecewise linear through `knots`, so density,
-    quantile and mass are exact. Every method takes numbers, NumPy arrays or torch
-    tensors and answers in kind.
+    Its distribution function `cdf` is piecewise linear through `knots`, increasing
+    times from 0 to 1, so density, quantile and mass are exact. Every method takes
+    numbers, NumPy arrays or torch tensors and answers in kind. Reports call it by its
+    `name`; `path` is the interpolant whose times these are, where it is known.
 
-    Attributes
-    ----------
-    knots, cdf
-        Increasing times from 0 to 1 and the distribution function at them.
-    name
-        What the distribution is, for reports.
-    path
-        The interpolant whose times these are, where it is known.
-
-    Examples
-    --------
     >>> times = TrainingTimes.window(0.2, 0.6, mass=0.5)
     >>> times.mass(0.2, 0.6), float(times.density(0.4))
     (0.5, 1.25)

@@ -112,44 +112,23 @@ def uturn(
     For each time: $x_t = \alpha(t) x_0 + \beta(t) x_1$ with fresh noise $x_0$, then
     `denoise` back to time 1, then ``feature`` of the result against ``feature`` of the
     sample. With an exact denoiser and the SDE, the result is a draw of the posterior
-    $p(x_1|x_t)$.
+    $p(x_1|x_t)$. The curve is over all samples and by starting class.
 
-    Parameters
-    ----------
-    denoiser : callable
-        ``(x, t) -> E[x1|x_t]``; see the ``from_...`` functions for other models.
-    data : Tensor or ndarray, shape (n, ...)
-        Clean samples. Integers and half precision are computed with in floats.
-    feature : callable
-        Samples to `n` labels (integers, booleans, strings), or to `n` scores when
-        `threshold` cuts them into classes.
-    times
-        Increasing, in [0, 1]; `default_times` when not given.
-    generator : torch.Generator or numpy.random.Generator
-        Source of the noise, of the kind of `data`.
-    path
-        The interpolant. An adapted denoiser carries its own, which is then used.
-    steps, sampler
-        The denoising steps a U-turn, or the times of a grid; "sde" or "ode".
-    threshold
-        One or several increasing cuts for scores.
-    classes
-        Features that must occur among the starting samples.
-    batch
-        Samples that are denoised together.
-    look
-        Whether the denoiser is first looked at (`check_denoiser`).
+    ``denoiser(x, t)`` returns $E[x_1|x_t]$; see the ``from_...`` functions for other
+    models. It is first looked at (`check_denoiser`) unless `look` is False. `data`, a
+    tensor or an array, (n, ...), holds clean samples; integers and half precision are
+    computed with in floats. `feature` takes samples to `n` labels (integers, booleans,
+    strings), or to `n` scores that one `threshold` or several increasing ones cut into
+    classes; `classes` are those that must occur among the starting samples.
 
-    Returns
-    -------
-    Curve
-        Of the features changed, over all samples and by starting class.
+    The `times` increase in [0, 1]; they are `default_times` when not given. The noise
+    is that of `generator`, of torch or NumPy as the data are, and of the interpolant
+    `path`, which an adapted denoiser carries. A U-turn takes as many denoising `steps`,
+    or those from time to time of a grid, by the `sampler` "sde" or "ode", for `batch`
+    samples together.
 
-    Raises
-    ------
-    ModelError, ShapeError
-        Times outside [0, 1]; a feature or denoiser of the wrong shape or not finite;
-        an empty class.
+    Raises `ModelError` or `ShapeError` for times outside [0, 1], a feature or a
+    denoiser of the wrong shape or not finite, and an empty class.
     """
     if sampler not in ("sde", "ode"):
         raise ModelError(f"`sampler` must be sde or ode, but is {sampler!r}.")

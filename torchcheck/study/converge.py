@@ -64,36 +64,25 @@ def converge(
 ) -> Study:
     r"""Compare trained networks with the limit of `spec`.
 
-    For each overlap, phase and time the values are extrapolated to $d = \infty$ seed
-    by seed in powers of $d^{-1/2}$. The verdict is ``inconsistent`` when a limit lies
+    For each overlap, phase and time the values are extrapolated to $d = \infty$ seed by
+    seed in powers of $d^{-1/2}$. The verdict is ``inconsistent`` when a limit lies
     outside its interval, whose level is shared among all comparisons so that a true
     limit raises a false alarm in one study of a hundred; ``not converged`` when a
     gradient norm exceeds ten times the tolerance.
 
-    Parameters
-    ----------
-    spec
-        A spec, the path of a spec file, or a model or a limit with its values.
-    values
-        The values of a model or a limit by name; beside a spec, they replace its own.
-    dims, seeds
-        Dimensions, and number of training sets at each.
-    output
-        Folder for finished cells (an interrupted study goes on), ``converge.json``
-        and the figures. A folder with another study's results is refused.
-    limit
-        Compare with this limit instead of the one derived from ``spec.model``.
-    curves
-        Compare with these numbers instead of solving the limit.
-    correction
-        Show the leading correction that theory predicts beside the overlaps of the
-        derived limit. For n samples it takes half a minute the first time. For modes
-        none is predicted, and `False` is refused.
-    progress
-        Wraps the iterable of (dimension, seed), for instance `tqdm.tqdm`.
-    **settings
-        The other fields of `Plan`; for modes also `draws`, a power of two: how often
-        the noise is drawn for a training.
+    `spec` is a spec, the path of a spec file, or a model or a limit with its `values`
+    by name; beside a spec they replace its own. At each of the dimensions `dims` there
+    are as many training sets as `seeds`. The folder `output` takes finished cells (an
+    interrupted study goes on), ``converge.json`` and the figures; one with another
+    study's results is refused. The networks are compared with the `limit` in place of
+    the one derived from ``spec.model``, or with the numbers in `curves`.
+
+    `correction` shows the leading correction that theory predicts beside the overlaps
+    of the derived limit. For n samples it takes half a minute the first time. For modes
+    none is predicted, and `False` is refused. `progress` wraps the iterable of
+    (dimension, seed), for instance `tqdm.tqdm`. The `settings` are the other fields of
+    `Plan`; for modes also `draws`, a power of two: how often the noise is drawn for a
+    training.
     """
     begin = time.perf_counter()
     output = None if output is None else at_home(output)
