@@ -30,7 +30,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,6 +42,7 @@ from .objective import Objective, UnitKind
 from .result import Minima, charted
 
 EVERY = 10  # every so many points of a piece are looked at
+TOGETHER = 256  # points whose averages are taken together: their fields fit a cache
 
 BEYOND = (1.0, 0.5)
 """Times below the last piece, where the closed branch is lowest, by its end."""
@@ -86,63 +86,133 @@ def samples_alike(
     """Test the minima of a phase; `None` where there are no samples of two classes."""
     if "ridge_u" not in phase.learned.parameters:
         return None
-    rows = range(len(found.pieces))
-    paths = [_Path(phase, activation, found, row_of(given, i), i) for i in rows]
-    each = [(x.bend(), x.gain()) for x in paths]
-    bends, gains = np.array(each).reshape(-1, 2).T
-    return Alike(bends, gains, all(x.searched for x in paths))
+    points = _Points(phase, activation, found, given)
+    noisy = points.searched & ~points.lost & (points.given["sigma"] >= NOISY_SIGMA)
+    gains = np.zeros(noisy.size)
+    for i in np.flatnonzero(noisy):
+        gains[i] = _Path(points, i).gain()
+    return Alike(points.least(), gains, points.searched)
 
 
-class _Path:
-    """The minima of one row, at points of its path."""
+class _Points:
+    """Points of the paths of all rows, in their order: arrays of shape (points,).
+
+    `row` says whose they are; `given` are the parameters, `lost` and `ends`, where a
+    last piece ends, of shape (rows,).
+    """
 
     def __init__(
         self,
         phase: PrintedPhase,
         activation: str,
         found: Minima,
-        point: Mapping[str, float],
-        row: int,
+        given: Mapping[str, Any],
     ) -> None:
-        learned = phase.learned
+        learned, rows = phase.learned, len(found.pieces)
         self.tied = "zeta_plus" in learned.unknowns and "silent" not in learned.branches
         self.sign = activation == "sign"
         self.searched = not self.sign and charted(learned)
         self.unit = UnitKind(activation)
+        self.given = {k: np.broadcast_to(v, rows) for k, v in given.items()}
+        self.lost = found.status == "lost"
+        pieces = np.where(self.lost, 0, found.pieces)
+        self.ends = np.where(pieces, found.edges[np.arange(rows), pieces], 1.0)
+        row, piece = np.nonzero(np.arange(found.smooth.shape[1]) < pieces[:, None])
+        first, last = found.edges[row, piece, None], found.edges[row, piece + 1, None]
+        z = found.grid[::EVERY]
+        self.s = (first * (last / first) ** ((1 - z) / 2)).ravel()
+        self.row = np.repeat(row, z.size)
+        table = found.smooth[row, piece, ::EVERY].reshape(-1, len(found.names))
+        self.values = dict(zip(found.names, table.T, strict=True))
+        self._levels = make_kernel(phase.levels, "numpy")
+
+    def levels(self, s: np.ndarray, row: Any) -> tuple[np.ndarray, ...]:
+        """Return the coefficients of the interpolant at times of some rows."""
+        params = [self.given[name][row] for name in self._levels.parameters]
+        values, _ = self._levels["values"](s, [], [], params, *self._levels.rule)
+        return tuple(np.broadcast_to(x, s.shape) for x in values)
+
+    def least(self) -> np.ndarray:
+        """Return the smallest curvature of (H1) in each row, nan if it was lost.
+
+        Where no unit responds it is that of the ridge.
+        """
+        size, found = self.given["n"], np.full(self.lost.size, np.inf)
+        np.minimum.at(found, self.row, self.bend().min(axis=0))
+        found = np.where(np.isinf(found), self.given["ridge_w"], found)
+        return np.where(self.lost, np.nan, 2 / size * found)
+
+    def bend(self) -> np.ndarray:
+        """Return h of (H1) for both classes at every point, shape (2, points)."""
+        of, (alpha, beta) = self.values, self.levels(self.s, self.row)
+        mine = {k: v[self.row] for k, v in self.given.items()}
+        sigma, omega = mine["sigma"], of["omega"]
+        std, rate = alpha * np.sqrt(of["r"]), (beta * sigma) ** 2
+        counts = mine["n_plus"], mine["n"] - mine["n_plus"]
+        total: Any = 0.0 if self.sign else mine["ridge_w"]
+        rows, below = [], mine["ridge_u"]
+        for sign, which, count in zip((1, -1), ("plus", "minus"), counts, strict=True):
+            seen = sign * omega + sigma * of[f"zeta_{which}"]
+            first, second, square, bent = self._slopes(beta * seen + of["b"], std)
+            y = sign * of["m"] + sigma * of[f"a_{which}"]
+            own = -y * second + of["q"] / 2 * bent
+            total = total + alpha**2 * count * own
+            below = below + count * square
+            rows.append((rate * own, first))
+        if self.tied:
+            tie = alpha**2 / beta
+            lean = 2 * tie * sigma**2 * beta
+            return np.array(
+                [own + tie**2 * below - lean * f + total for own, f in rows]
+            )
+        lean = rate * sigma**2 / below
+        return np.array([own - lean * f**2 + total for own, f in rows])
+
+    def _slopes(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Return slope and curvature of averages, value and curvature of their squares.
+
+        They are those of the unit and of its square over fields, by the fields' mean.
+        """
+        if self.sign:
+            z = mean / std
+            first = np.sqrt(2 / np.pi) * np.exp(-z * z / 2) / std
+            return np.array([first, -z / std * first, np.ones_like(z), 0 * z])
+        found = np.empty((4, mean.size))
+        levels = _level(std)
+        for level in np.unique(levels):
+            (same,), rule = np.nonzero(levels == level), trapezoid(START * 2**level)
+            for k in range(0, same.size, TOGETHER):
+                some = same[k : k + TOGETHER]
+                fields = mean[some, None] + std[some, None] * rule.nodes
+                p, d, dd = self.unit.slopes(fields, 2)
+                parts = d, dd, p * p, 2 * (d * d + p * dd)
+                found[:, some] = [x @ rule.weights for x in parts]
+        return found
+
+
+def _level(std: Any) -> Any:
+    """Return how often a rule is halved for fields that are so wide."""
+    return np.ceil(np.log2(np.fmax(std, 1.0))).astype(int)
+
+
+class _Path:
+    """The minima of one row, at points of its path."""
+
+    def __init__(self, points: _Points, row: int) -> None:
+        point = row_of(points.given, row)
+        self.points, self.row = points, row
         self.counts = np.array([point["n_plus"], point["n"] - point["n_plus"]])
-        self.size, self.sigma = float(point["n"]), float(point["sigma"])
-        self.ridges = float(point["ridge_u"]), float(point["ridge_w"])
-        self.lost = found.status[row] == "lost"
-        pieces = 0 if self.lost else int(found.pieces[row])
-        edges, z = found.edges[row], found.grid[::EVERY]
-        pairs = pairwise(edges[: pieces + 1])
-        tables = found.smooth[row, :pieces, ::EVERY]
-        self.s = np.array([a * (b / a) ** ((1 - z) / 2) for a, b in pairs]).ravel()
-        self.values = dict(zip(found.names, np.moveaxis(tables, -1, 0), strict=True))
-        self.values = {k: v.ravel() for k, v in self.values.items()}
-        self.end = float(edges[pieces]) if pieces else 1.0
-        kernel = make_kernel(phase.levels, "numpy")
-        params = [point[name] for name in kernel.parameters]
-
-        def levels(s: np.ndarray) -> tuple[np.ndarray, ...]:
-            (alpha, beta), _ = kernel["values"](s, [], [], params, *kernel.rule)
-            return tuple(np.broadcast_to(x, np.shape(s)) for x in (alpha, beta))
-
-        self.levels = levels
-
-    def bend(self) -> float:
-        """Return the smallest curvature of (H1), nan where no unit responds."""
-        if not self.s.size:
-            return np.nan if self.lost else 2 * self.ridges[1] / self.size
-        return float(2 / self.size * _split_bend(self).min())
+        self.size, self.sigma = point["n"], point["sigma"]
+        self.ridges = point["ridge_u"], point["ridge_w"]
+        mine = slice(*np.searchsorted(points.row, [row, row + 1]))
+        self.s, self.end = points.s[mine], points.ends[row]
+        self.values = {k: v[mine] for k, v in points.values.items()}
 
     def gain(self) -> float:
         """Return by how much a state is lower in which a few samples have left."""
-        if self.lost or not self.searched or self.sigma < NOISY_SIGMA:
-            return 0.0
         below = [self.end * x for x in BEYOND] if self.end > 1e-4 else []
         times = np.append(self.s, below)
-        alpha, beta = self.levels(times)
+        alpha, beta = self.points.levels(times, self.row)
         seen = np.flatnonzero(beta * self.sigma > SEEN).tolist()
         for i in seen:
             here = float(alpha[i]), float(beta[i])
@@ -169,7 +239,6 @@ class _Path:
 
     def _loss(self, signs: list[float], counts: list[float], std: float) -> Objective:
         """The objective on groups of samples, by a rule fine enough for the fields."""
-        level = max(0, int(np.ceil(np.log2(max(std, 1.0)))))
         return Objective(
             signs=np.array(signs)[:, None],
             counts=np.array(counts, float),
@@ -177,8 +246,8 @@ class _Path:
             sigma=self.sigma,
             ridge_u=self.ridges[0],
             ridge_w=self.ridges[1],
-            network=self.unit,
-            intervals=START * 2**level,
+            network=self.points.unit,
+            intervals=START * 2 ** int(_level(std)),
         )
 
     def _known(self, i: int, here: tuple[float, float]) -> tuple[float, np.ndarray]:
@@ -225,42 +294,3 @@ def _descended(loss: Objective, here: tuple[float, float], start: np.ndarray) ->
 
     first = np.linalg.solve(fields, start) / scale
     return float(minimize(both, first, jac=True, method="BFGS").fun)
-
-
-def _split_bend(path: _Path) -> np.ndarray:
-    """Return h of (H1) for both classes at the points of a path, shape (2, points)."""
-    of, (alpha, beta) = path.values, path.levels(path.s)
-    omega, zetas = of["omega"], (of["zeta_plus"], of["zeta_minus"])
-    std, rate = alpha * np.sqrt(of["r"]), (beta * path.sigma) ** 2
-    rows, below, ridge_w = [], *path.ridges
-    total = 0.0 if path.sign else ridge_w
-    for sign, zeta, a, count in zip(
-        (1, -1), zetas, (of["a_plus"], of["a_minus"]), path.counts, strict=True
-    ):
-        mean = beta * (sign * omega + path.sigma * zeta) + of["b"]
-        first, second, square, bent = _slopes(path, mean, std)
-        own = -(sign * of["m"] + path.sigma * a) * second + of["q"] / 2 * bent
-        total = total + alpha**2 * count * own
-        below = below + count * square
-        rows.append((rate * own, first))
-    if path.tied:
-        tie = alpha**2 / beta
-        lean = 2 * tie * path.sigma**2 * beta
-        return np.array([own + tie**2 * below - lean * f + total for own, f in rows])
-    lean = rate * path.sigma**2 / below
-    return np.array([own - lean * f**2 + total for own, f in rows])
-
-
-def _slopes(path: _Path, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return slope and curvature of an average, and of its square value and curvature.
-
-    They are those of the unit and of its square over fields, in the fields' mean.
-    """
-    if path.sign:
-        z = mean / std
-        first = np.sqrt(2 / np.pi) * np.exp(-z * z / 2) / std
-        return first, -z / std * first, np.ones_like(z), np.zeros_like(z)
-    rule = trapezoid(START * 2 ** max(0, int(np.ceil(np.log2(max(std.max(), 1.0))))))
-    p, d, dd = path.unit.slopes(mean[:, None] + std[:, None] * rule.nodes, 2)
-    parts = d, dd, p * p, 2 * (d * d + p * dd)
-    return tuple(x @ rule.weights for x in parts)

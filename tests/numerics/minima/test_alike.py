@@ -14,7 +14,7 @@ from dilaton.numerics import solve as solving
 from dilaton.numerics.batch import solve_rows
 from dilaton.numerics.codegen.known import derive
 from dilaton.numerics.codegen.snapshot import printed_limit
-from dilaton.numerics.minima.alike import _Path, _split_bend, samples_alike
+from dilaton.numerics.minima.alike import _Path, _Points, samples_alike
 from dilaton.numerics.minima.minimise import minimise
 from dilaton.numerics.share import sampled_starts
 from dilaton.theory.models.model import Autoencoder, Data, Model, two_modes
@@ -83,7 +83,7 @@ def examined(limit, row, s):
     phase = limit.phases[0]
     found = minimise(phase.learned, [s], row)
     given = {k: np.array(v) for k, v in row.items()}
-    path = _Path(phase, "tanh", found, row, 0)
+    path = _Path(_Points(phase, "tanh", found, given), 0)
     return (
         float(found.objective[0, 0]),
         samples_alike(phase, "tanh", found, given),
@@ -103,7 +103,7 @@ def test_a_sample_that_leaves_its_class_is_found(limit):
 def test_two_or_three_samples_may_leave_together(limit):
     """Their state is the judge's, and no state of `few` gains more than its bound."""
     _, _, path = examined(limit, PARTED, 1.0)
-    (alpha,), (beta,) = path.levels(np.ones(1))
+    (alpha,), (beta,) = path.points.levels(np.ones(1), 0)
     _, fields = path._known(0, (alpha, beta))
     n, plus = int(PARTED["n"]), int(PARTED["n_plus"])
     for few in (1, 2, 3):
@@ -123,7 +123,7 @@ def test_the_closed_branch_and_the_fields_are_those_of_the_loss(limit):
     assert height == pytest.approx(loss(closed, 0.1, PARTED), abs=1e-9)
     assert (sides < 0).all()  # the heavier mode's side
     own = {k: float(v[0]) for k, v in path.values.items()}
-    beta = float(path.levels(path.s)[1][0])
+    beta = float(path.points.levels(path.s, 0)[1][0])
     _, fields = path._known(0, (1.0, beta))
     for sign, zeta, field in zip(
         (1, -1), ("zeta_plus", "zeta_minus"), fields, strict=True
@@ -144,11 +144,20 @@ def test_states_are_searched_for_where_they_may_be_lower(limit):
     path._left = left
     assert path.gain() == pytest.approx(1.0)
     assert asked == [(few, asked[0][1]) for few in (1, 1, 2, 2, 3, 3)]
-    for name, value in (("sigma", 4.9), ("searched", False), ("lost", True)):
-        kept = getattr(path, name)
-        setattr(path, name, value)
-        assert path.gain() == 0
-        setattr(path, name, kept)
+
+
+@pytest.mark.parametrize("changed", ["sigma", "activation", "status"])
+def test_states_are_not_searched_for_everywhere(limit, changed, monkeypatch):
+    """Not with little noise, of sign units, or where the minimum was lost."""
+    monkeypatch.setattr(_Path, "gain", lambda path: 1.0)
+    row = PARTED | ({"sigma": 4.9} if changed == "sigma" else {})
+    found = minimise(limit.phases[0].learned, [1.0], row)
+    if changed == "status":
+        found = replace(found, status=np.array(["lost"]))
+    unit = "sign" if changed == "activation" else "tanh"
+    given = {k: np.array(v) for k, v in row.items()}
+    told = samples_alike(limit.phases[0], unit, found, given)
+    assert told.gain[0] == 0
 
 
 def test_rows_without_a_minimum_bend_by_their_ridge_or_not_at_all(limit):
@@ -181,7 +190,7 @@ def test_the_curvature_is_that_of_second_differences(limit, row):
     own = {k: float(v[0]) for k, v in path.values.items()}
     zeta = [own["zeta_plus"]] * plus + [own["zeta_minus"]] * (n - plus)
     at = np.array([own["omega"], own["b"], *zeta])
-    bends = 2 / n * _split_bend(path)[:, 0]
+    bends = 2 / n * path.points.bend()[:, 0]
     for c, (i, j) in enumerate(((0, 1), (n - 2, n - 1))):
         apart = np.zeros(n + 2)
         apart[[2 + i, 2 + j]] = step * np.array([1, -1]) / np.sqrt(2)
@@ -254,7 +263,7 @@ def test_other_units_are_tested_by_their_curvature(kind):
     n, plus, step = int(row["n"]), int(row["n_plus"]), 3e-3
     zeta = [own["zeta_plus"]] * plus + [own["zeta_minus"]] * (n - plus)
     at = np.array([own["omega"], own["b"], *zeta])
-    bends = 2 * _split_bend(_Path(phase, auto.activation, found, row, 0))[:, 0]
+    bends = 2 * _Points(phase, auto.activation, found, given).bend()[:, 0]
     for c, (i, j) in enumerate(((0, 1), (n - 2, n - 1))):
         apart = np.zeros(n + 2)
         apart[[2 + i, 2 + j]] = step * np.array([1, -1]) / np.sqrt(2)
