@@ -83,23 +83,28 @@ LANES = {lanes}
 
 
 @compiled
-def estimate(parts):
-    """Return the sum of the sums over every 16th node, and its estimated error."""
-    full = parts[0] + parts[8]
-    c4, c5, c7, c8 = full, parts[0] - parts[8], parts[0] - parts[8], full
-    s4, s5, s7 = 0.0, 0.0, 0.0
-    for j in range(1, 8):
-        even, odd = parts[j] + parts[16 - j], parts[j] - parts[16 - j]
-        full += even
-        c4, s4 = c4 + WAVES[j, 0] * even, s4 + WAVES[j, 4] * odd
-        c5, s5 = c5 + WAVES[j, 1] * even, s5 + WAVES[j, 5] * odd
-        c7, s7 = c7 + WAVES[j, 2] * even, s7 + WAVES[j, 6] * odd
-        c8 += WAVES[j, 3] * even
-    last = maximum(c7 * c7 + s7 * s7, c8 * c8)
-    slow = minimum(1.0, last / maximum(c4 * c4 + s4 * s4, 1e-300))
-    fast = minimum(1.0, last / maximum(c5 * c5 + s5 * s5, 1e-300))
-    fall = TRUST * maximum(slow * sqrt(slow), fast * fast * sqrt(sqrt(fast)))
-    return full, sqrt(last) * minimum(1.0, fall)
+def estimated(sums):
+    """Put the sum of each row into its first place, its error's square beside it.
+
+    A row holds the sums over every 16th node; see `quadrature.estimate`.
+    """
+    for i in range(sums.shape[0]):
+        full, s4, s5, s7 = sums[i, 0] + sums[i, 8], 0.0, 0.0, 0.0
+        c4, c5, c8 = full, sums[i, 0] - sums[i, 8], full
+        c7 = c5
+        for j in range(1, 8):
+            even, odd = sums[i, j] + sums[i, 16 - j], sums[i, j] - sums[i, 16 - j]
+            full += even
+            c4, s4 = c4 + WAVES[j, 0] * even, s4 + WAVES[j, 4] * odd
+            c5, s5 = c5 + WAVES[j, 1] * even, s5 + WAVES[j, 5] * odd
+            c7, s7 = c7 + WAVES[j, 2] * even, s7 + WAVES[j, 6] * odd
+            c8 += WAVES[j, 3] * even
+        sums[i, 0] = full
+        last = maximum(c7 * c7 + s7 * s7, c8 * c8)
+        slow = minimum(1.0, last / maximum(c4 * c4 + s4 * s4, 1e-300))
+        fast = minimum(1.0, last / maximum(c5 * c5 + s5 * s5, 1e-300))
+        fall = maximum(slow * slow * slow, fast * fast * fast * fast * sqrt(fast))
+        sums[i, 1] = last * minimum(1.0, TRUST * TRUST * fall)
 
 
 @compiled
@@ -109,22 +114,22 @@ def totals(sums):
     Axes: every 16th node of the second variable, if there is one; averages; every
     16th node of the first variable.
     """
-    worst = 0.0
-    for i in range(sums.shape[1]):
-        if sums.shape[0] == 16:
-            sides = zeros((2, 16))
+    worst, count = 0.0, sums.shape[1]
+    if sums.shape[0] == 16:
+        sides = zeros((count, 16))
+        for i in range(count):
             for row in range(16):
                 for lane in range(16):
-                    sides[0, row] += sums[row, i, lane]
-                    sides[1, lane] += sums[row, i, lane]
-            full, doubt = estimate(sides[0])
-            worst = maximum(worst, doubt)
-            full, doubt = estimate(sides[1])
-        else:
-            full, doubt = estimate(sums[0, i])
-        worst = maximum(worst, doubt)
-        sums[0, i, 0] = full
-    return worst
+                    sides[i, row] += sums[row, i, lane]
+                    if row > 0:
+                        sums[0, i, lane] += sums[row, i, lane]
+        estimated(sides)
+        for i in range(count):
+            worst = maximum(worst, sides[i, 1])
+    estimated(sums[0])
+    for i in range(count):
+        worst = maximum(worst, sums[0, i, 1])
+    return sqrt(worst)
 '''
 
 
@@ -346,8 +351,10 @@ def driver_source(
     printed: str = "fused",
 ) -> str:
     """Return the source of a numba module that holds a driver and some sizes."""
-    about = {"trust": TRUST, "waves": WAVES.tolist()}
-    head = NUMBA_HEADER.format(name=name, lanes=lanes, printed=printed, **about)
+    waves = WAVES.tolist()
+    head = NUMBA_HEADER.format(
+        name=name, lanes=lanes, trust=TRUST, waves=waves, printed=printed
+    )
     parts = [head, text_of(elementary)]
     parts.append("\n".join(f"{k} = {v}" for k, v in sizes.items()))
     parts += [d if isinstance(d, str) else text_of(d) for d in driver]
