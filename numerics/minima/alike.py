@@ -89,7 +89,7 @@ def samples_alike(
     points = _Points(phase, activation, found, given)
     noisy = points.searched & ~points.lost & (points.given["sigma"] >= NOISY_SIGMA)
     gains = np.zeros(noisy.size)
-    for i in np.flatnonzero(noisy):
+    for i in np.flatnonzero(noisy).tolist():
         gains[i] = _Path(points, i).gain()
     return Alike(points.least(), gains, points.searched)
 

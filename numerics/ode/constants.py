@@ -15,11 +15,13 @@ from ..codegen.kernel import make_kernel
 
 
 @lru_cache(maxsize=64)
-def with_constants(system: System) -> tuple[System, System]:
-    """Return a flow in new parameters `theta_0`, ..., and the closed system of them.
+def with_constants(
+    system: System,
+) -> tuple[System, Callable[[np.ndarray], np.ndarray]]:
+    """Return a flow in new parameters `theta_0`, ..., and what makes their values.
 
     Every largest subexpression of the parameters becomes one; parameters that no
-    equation uses are gone. Values: `constants_of`.
+    equation uses are gone. Values, (thetas, batch), come from (batch, parameters).
     """
     found: dict[sp.Expr, sp.Symbol] = {}
     fixed = frozenset(system.parameters)
@@ -30,31 +32,21 @@ def with_constants(system: System) -> tuple[System, System]:
     flow = replace(
         system, equations=rows, parameters=tuple(found.values()), observables=()
     )
+    if not found:
+        return flow, lambda params: np.zeros((0, params.shape[0]))
     values = tuple(
         Equation(f"theta {i}", symbol, expr)
         for i, (expr, symbol) in enumerate(found.items())
     )
     name = f"constants of {system.name}"
-    return flow, System(name, "closed", None, values, system.parameters)
-
-
-@lru_cache(maxsize=64)
-def constants_of(system: System) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what makes the constants, (thetas, batch), of a flow's parameters.
-
-    They have the shape (batch, parameters).
-    """
-    closed = with_constants(system)[1]
-    if not closed.equations:
-        return lambda params: np.zeros((0, params.shape[0]))
+    closed = System(name, "closed", None, values, system.parameters)
     kernel = make_kernel(closed, "numpy")
 
-    def evaluate(params: np.ndarray) -> np.ndarray:
+    def constants(params: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):  # a row out of range fails with its status
-            values, _ = kernel["values"](0.0, [], [], list(params.T), *kernel.rule)
-        return values
+            return kernel["values"](0.0, [], [], list(params.T), *kernel.rule)[0]
 
-    return evaluate
+    return flow, constants
 
 
 def _collected(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +14,11 @@ from ...errors import ModelError
 from ...files import code_digest
 from ...theory.symbols.system import System
 from ..codegen.cache import load_source, remembered
-from ..codegen.kernel import driver_source, numba_source, text_of
+from ..codegen.kernel import driver_source, numba_source
 from ..codegen.quadrature import LIMIT, START, error_bound, trapezoid
-from ..codegen.threads import share_out
-from ..codegen.tiers import Loops, Work
+from ..codegen.tiers import Loops
 from . import march, runge_kutta as rungekutta, taylor
-from .constants import constants_of, with_constants
+from .constants import with_constants
 from .problem import AVERAGES, Flow, Problem, chosen, has_averages
 from .tableau import ROOM, TABLEAUX, steps_of
 from .taylor_series import has_jets, print_jets
@@ -55,18 +53,16 @@ WORTH = 100
 """So many lanes full of rows, in all, are worth it to compile a method's loops: Python
 takes 10 to 100 ms for each."""
 
-CALLED = "call_lanes(slopes, "
-"""How a method's text calls a right-hand side that is compiled by itself."""
-
-MANY = 50_000
-"""Rows in lanes from which on calls, a sixth of the time of a short right-hand side,
-cost more than to compile it together with the method. The numbers are the same."""
-
 
 class RungeKutta(NamedTuple):
     """A Runge-Kutta pair by name: its loops call the right-hand side of a flow."""
 
     name: str
+
+    @property
+    def order(self) -> int:
+        """The order of the coefficients that its loops call: none."""
+        return 0
 
     def loops(self, states: int, inputs: int, lanes: int) -> Loops:
         """Return the loops around all flows of such sizes; Python runs few rows."""
@@ -74,15 +70,7 @@ class RungeKutta(NamedTuple):
         sizes = {"STATES": states, "INPUTS": inputs}
         return Loops(files, "march", sizes, WORTH, lanes=lanes)
 
-    def printed(self, flow: System, lanes: int) -> str:
-        """Return the source of what the loops call."""
-        return numba_source(flow, (), lanes, ("rhs",))
-
-    def called(self, module: ModuleType) -> tuple[Any, str]:
-        """Return what the loops call, and the kind of its arguments."""
-        return module.rhs, "POINTS"
-
-    def workspace(self, flow: System, lanes: int) -> Any:
+    def workspace(self, flow: System, lanes: int, _spare: int) -> Any:
         """Return stages, states to take them at, given functions, a polynomial."""
         states, (stages, terms) = len(flow.unknowns), ROOM[self.name]
         shapes = (stages, states), (states,), (len(flow.inputs),), (terms, states)
@@ -104,18 +92,8 @@ class Taylor(NamedTuple):
         sizes = {"STATES": states, "INPUTS": inputs, "ORDER": self.order}
         return Loops((taylor, march), "march", sizes, WORTH, lanes=lanes)
 
-    def printed(self, flow: System, lanes: int) -> str:
-        """Return the source of what the loops call."""
-        text = print_jets(flow, self.order)
-        return driver_source((text,), {"STATES": len(flow.unknowns)}, lanes)
-
-    def called(self, module: ModuleType) -> tuple[Any, str]:
-        """Return what the loops call, and the kind of its arguments."""
-        return module.jets, "JETS"
-
-    def workspace(self, flow: System, lanes: int) -> Any:
+    def workspace(self, flow: System, lanes: int, spare: int) -> Any:
         """Return the coefficients, and behind them what `jets` hands on."""
-        spare = printed_of(flow, self, lanes).SPARE
         return np.zeros(((self.order + 1) * len(flow.unknowns) + spare) * lanes)
 
 
@@ -144,36 +122,33 @@ def loops_of(method: Method, states: int, inputs: int, lanes: int) -> Loops:
 
 
 @lru_cache(maxsize=64)
-def printed_of(flow: System, method: Method, lanes: int) -> ModuleType:
-    """Return the module of what a method's loops call of a flow with constants."""
-    key = _key(flow, method.name, lanes)
-    return _loaded(flow, key, lambda: method.printed(flow, lanes))
+def printed_of(flow: System, order: int, lanes: int) -> tuple[Any, str, int]:
+    """Return what loops call of a flow with constants, and the kind of its arguments.
 
-
-@lru_cache(maxsize=64)
-def whole_of(flow: System, method: RungeKutta, lanes: int) -> ModuleType:
-    """Return a Runge-Kutta method compiled together with a flow, for many rows."""
+    That is its Taylor coefficients up to an order, with the room that they need
+    besides their own, or its right-hand side if the order is 0.
+    """
 
     def source() -> str:
-        texts = (steps_of(method.name), text_of(rungekutta))
-        first, second = (text.replace(CALLED, "rhs(") for text in texts)
-        return numba_source(flow, (first, second, march), lanes, ("rhs",))
+        if order == 0:
+            return numba_source(flow, (), lanes, ("rhs",))
+        text = print_jets(flow, order)
+        return driver_source((text,), {"STATES": len(flow.unknowns)}, lanes)
 
-    return _loaded(flow, _key(flow, f"whole {method.name}", lanes), source)
-
-
-def _loaded(flow: System, key: str, source: Callable[[], str]) -> ModuleType:
     name = "".join(c if c.isalnum() else "_" for c in flow.name)
-    return load_source(remembered(key, source), name)
+    module = load_source(remembered(_key(flow, order, lanes), source), name)
+    if order == 0:
+        return module.rhs, "POINTS", 0
+    return module.jets, "JETS", module.SPARE
 
 
-def _key(system: System, method: str, lanes: int) -> str:
-    """Return all that a generated stepper depends on, as text."""
+def _key(system: System, order: int, lanes: int) -> str:
+    """Return all that the printed functions of a flow depend on, as text."""
     code = code_digest("numerics.codegen", "numerics.ode")
     symbols = (system.time, *system.unknowns, *system.parameters, *system.inputs)
     expressions = [sp.srepr(x) for x in symbols if x is not None]
     expressions += [sp.srepr(eq.rhs) for eq in system.equations]
-    parts = [system.name, method, str(lanes), _versions(), *expressions, code]
+    parts = [system.name, str(order), str(lanes), _versions(), *expressions, code]
     return "\n".join(parts)
 
 
@@ -248,7 +223,7 @@ def _march(
     whole = rows.size == len(results[0])
     pick = slice(None) if whole else rows
     y0, given = problem.y0[pick], problem.params[pick]
-    constants, flow = constants_of(problem.system), with_constants(problem.system)[0]
+    flow, constants = with_constants(problem.system)
     params = np.empty((len(flow.parameters), rows.size))
     held = problem.inputs.of_rows(pick)
     part = results if whole else [np.ascontiguousarray(a[pick]) for a in results]
@@ -267,28 +242,19 @@ def _march(
         *part,
     )
     degree = held.coefficients.shape[3]
+    called, kind, spare = printed_of(flow, method.order, lanes)
 
-    def work(loop: Callable[..., None], called: Any, first: int, last: int) -> None:
+    def work(loop: Callable[..., None], place: Any, first: int, last: int) -> None:
         params[:, first:last] = constants(given[first:last])
-        space = _scratch(flow, degree, lanes), method.workspace(flow, lanes)
-        loop(first, last, *arguments, called[0], *space)
+        space = _scratch(flow, degree, lanes), method.workspace(flow, lanes, spare)
+        loop(first, last, *arguments, place[0], *space)
 
-    _run(flow, method, lanes, rows.size, work)
+    loops = loops_of(method, len(flow.unknowns), len(flow.inputs), lanes)
+    least = ROUNDS * min(lanes, LANES[2])
+    loops.through(rows.size, (called,), work, least, kind)
     if not whole:
         for full, piece in zip(results, part, strict=True):
             full[rows] = piece
-
-
-def _run(flow: System, method: Method, lanes: int, rows: int, work: Work) -> None:
-    """Let the loops of a method go through so many rows."""
-    least = ROUNDS * min(lanes, LANES[2])
-    if isinstance(method, RungeKutta) and lanes > 1 and rows >= MANY:
-        loop = whole_of(flow, method, lanes).march
-        share_out(rows, lambda first, last: work(loop, (0,), first, last), least)
-        return
-    called, kind = method.called(printed_of(flow, method, lanes))
-    loops = loops_of(method, len(flow.unknowns), len(flow.inputs), lanes)
-    loops.through(rows, (called,), work, least, kind)
 
 
 def _scratch(flow: System, degree: int, lanes: int) -> tuple[Any, ...]:
