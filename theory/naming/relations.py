@@ -13,6 +13,7 @@ import sympy as sp
 from ..symbols.notation import symbol
 from ..symbols.system import System
 from .exactness import random_point, value_at
+from .general import ALPHA
 from .sums import (
     N_MINUS,
     N_PLUS,
@@ -63,16 +64,20 @@ def _least_loss(
     q, r, sigma = symbol("q"), symbol("r"), symbol("sigma")
     if size is None or not {q, r} <= set(places):
         return raw[OBJECTIVE], {}
-    least = 1 + sigma**2 - size * q / N + symbol("ridge_w") * r / N
-    whole = least.xreplace({x: raw[places[x]] for x in (q, r)})
-    apart = whole - raw[OBJECTIVE]
+    for weight in (sp.S.One, ALPHA**2):  # that of w in units of the noise
+        least = 1 + sigma**2 - size * q / N + symbol("ridge_w") * weight * r / N
+        whole = least.xreplace({x: raw[places[x]] for x in (q, r)})
+        if _vanishes(whole - raw[OBJECTIVE], names):
+            return least, {x: places[x] for x in (q, r)}
+    return raw[OBJECTIVE], {}
+
+
+def _vanishes(apart: sp.Expr, names: Names) -> bool:
     for x, value in reversed(names.defined.items()):
         apart = apart.xreplace({x: value})
     apart = apart.xreplace({N_MINUS: N - N_PLUS})
     point = random_point(apart.free_symbols, 0)
-    if abs(value_at(apart, point)) > ROUNDING:
-        return raw[OBJECTIVE], {}
-    return least, {x: places[x] for x in (q, r)}
+    return abs(value_at(apart, point)) <= ROUNDING
 
 
 def in_norms(found: dict, system: System) -> dict[sp.Symbol, tuple[str, int]]:
