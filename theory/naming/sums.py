@@ -244,13 +244,13 @@ def named_sums(rows: Mapping[Any, sp.Expr], names: Names) -> dict[Any, sp.Expr]:
 
 
 def _settled(rows: dict[Any, sp.Expr], names: Names) -> dict[Any, sp.Expr]:
-    """Tidy the definitions; what is a product then needs no name."""
+    """Tidy the definitions; a sum that becomes a product needs no name."""
     products: dict[sp.Symbol, sp.Expr] = {}
     defined: dict[sp.Symbol, sp.Expr] = {}
     for x, value in names.defined.items():
         short = tidy(value.xreplace(products))
-        is_product = short.is_Mul and not short.has(sp.Add)
-        (products if is_product else defined)[x] = short
+        becomes_product = value.is_Add and short.is_Mul and not short.has(sp.Add)
+        (products if becomes_product else defined)[x] = short
     names.defined = defined
     return {key: row.xreplace(products) for key, row in rows.items()}
 

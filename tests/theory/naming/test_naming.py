@@ -32,7 +32,7 @@ from dilaton.theory.naming.general import (
 )
 from dilaton.theory.naming.labels import ClassSum, expanded, summed
 from dilaton.theory.naming.sheet import make_sheet, system_rows
-from dilaton.theory.naming.sums import upright
+from dilaton.theory.naming.sums import TOTAL, Names, named_sums, upright
 from dilaton.theory.symbols.gaussian import Average
 from dilaton.theory.symbols.notation import symbol
 
@@ -99,6 +99,25 @@ def same(left, right):
     point = random_point(left.free_symbols, 0) | {symbol("r_1_2"): 0.3}
     there = integrated(right, point)
     return integrated(left, point) == pytest.approx(there, rel=QUADRATURE)
+
+
+def test_rows_of_samples_and_draws_have_their_letter():
+    phase = derived(MODELS["frozen"]).phase("variance")
+    sheet = make_sheet(
+        general_phase(phase).learned, phase_schedule(phase), MODELS["frozen"]
+    )
+    assert {str(x): str(e) for x, e in sheet.names.items()} == {"N": "n*noise_draws"}
+    assert str(sheet.rows["equation", 4]) == "-alpha*c/(N + ridge_u)"
+
+
+def test_a_definition_that_becomes_a_product_is_put_back():
+    n, n_plus, x = symbol("n"), symbol("n_plus"), symbol("sigma")
+    counts = 4 * n_plus**2 - 4 * n_plus * TOTAL  # it is -4 n_plus n_minus
+    names, whole = Names(), {0: x / sp.sqrt(-counts), 1: 1 / (counts - n * x)}
+    for key, row in named_sums(whole, names).items():
+        back = row.xreplace(names.defined).xreplace(names.defined)
+        assert equal_values(back.xreplace({n: TOTAL}), whole[key].xreplace({n: TOTAL}))
+    assert all(e.is_Add for e in names.defined.values())
 
 
 def test_a_wrong_definition_is_seen():
