@@ -50,11 +50,11 @@ class Writer:
         self.used: set[str] = set()  # constructors and constants that were written
         self._held: dict[sp.Basic, Text] = {}
 
-    def whole(self, expr: sp.Basic) -> str:
+    def whole(self, expr: sp.Basic | None) -> str:
         """Return the text of an expression that Python does not read as a number."""
         if isinstance(expr, sp.Integer):
             return self._called("Integer", str(expr))[0]
-        return self.text(expr)
+        return "None" if expr is None else self.text(expr)
 
     def definition(self, expr: sp.Basic) -> str:
         """Return the text of an expression whose own name is not used."""

@@ -122,7 +122,7 @@ def _system(name: str, system: System, writer: Writer) -> list[str]:
     """Return a system as an assignment; what is as by default is left out."""
     lines = [f"{name} = System("]
     lines += [f"    {_quoted(system.name)},", f"    {_quoted(system.kind)},"]
-    lines.append(f"    {_or_none(system.time, writer)},")
+    lines.append(f"    {writer.whole(system.time)},")
     lines += _rows("", [_equation(eq, writer) for eq in system.equations])
     lines += _rows("", [writer.whole(x) for x in system.parameters])
     objective = system.objective
@@ -180,7 +180,7 @@ def _step(step: Step, writer: Writer) -> str:
     writer.used.add("Step")
     text = " ".join(_quoted(x) for x in _pieces(step.text))
     label = "None" if step.label is None else _quoted(step.label)
-    given = [text, _or_none(step.formula, writer), label]
+    given = [text, writer.whole(step.formula), label]
     return f"Step({', '.join([*given, f'source={_quoted(step.source)}'])})"
 
 
@@ -189,10 +189,6 @@ def _pieces(text: str) -> list[str]:
     lines = textwrap.wrap(text, 60)
     whole = [f"{line} " for line in lines[:-1]] + lines[-1:]
     return whole if "".join(whole) == text else [text]
-
-
-def _or_none(expr: sp.Basic | None, writer: Writer) -> str:
-    return "None" if expr is None else writer.whole(expr)
 
 
 def _lines(line: str) -> list[str]:

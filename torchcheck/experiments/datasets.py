@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -272,12 +273,11 @@ DEEPEST = 3
 
 def _inside(folder: FilePath, names: Sequence[str]) -> FilePath | None:
     """The first file of these names in `folder` or in folders inside it."""
-    for depth in range(DEEPEST + 1):
-        for name in names:
-            for path in sorted(folder.glob("*/" * depth + name)):
-                if path.is_file():
-                    return path
-    return None
+    every = product(range(DEEPEST + 1), names)
+    found = (
+        x for depth, name in every for x in sorted(folder.glob("*/" * depth + name))
+    )
+    return next(filter(FilePath.is_file, found), None)
 
 
 def _find(folder: FilePath, stem: str, kind: str) -> FilePath:

@@ -112,7 +112,10 @@ class MixtureSubject:
         plan, mix = self.plan, self.mixture
         g = _generator(2**31, plan.device)
         x1, _ = mix.sample(plan.samples, g)
-        denoiser = self._pilot(x1, g)
+        times: Any = default_times(plan.d, count=plan.times)
+        if plan.network == "shared":
+            times = TrainingTimes.effective("diffusion", *self._edges(CELLS)[[1, -2]])
+        denoiser = self._trained(x1, times, plan.pilot_steps, g).denoiser
         self.moved(plan.pilot_steps)
         turned = x1[: plan.turned]
         times = default_times(plan.d, count=plan.turns)
@@ -130,15 +133,13 @@ class MixtureSubject:
             "theory_window": [mix.time_of_snr(snr) for snr in theory],
         }
 
-    def _pilot(self, x1: Any, g: Any) -> Callable[[Any, float], Any]:
+    def _trained(self, x1: Any, times: Any, steps: int, g: Any) -> Any:
+        """A network for all times, drawn from `times`, or one for each of `times`."""
         from .mixture_networks import train_over_times, train_per_time
 
-        plan = self.plan
-        if plan.network == "shared":
-            even = TrainingTimes.effective("diffusion", *self._edges(CELLS)[[1, -2]])
-            return train_over_times(x1, even, plan.pilot_steps, plan.batch, g).denoiser
-        times = default_times(plan.d, count=plan.times)
-        return train_per_time(x1, times, plan.pilot_steps, plan.batch, g).denoiser
+        shared = self.plan.network == "shared"
+        train = train_over_times if shared else train_per_time
+        return train(x1, times, steps, self.plan.batch, g)
 
     def _edges(self, count: int) -> np.ndarray:
         """Times even in log SNR, with 0 and 1: how a shared network generates."""
@@ -163,18 +164,15 @@ class MixtureSubject:
         return rows
 
     def _share(self, x1: Any, times: TrainingTimes, budget: int, seed: int) -> float:
-        from .mixture_networks import final_overlaps, train_over_times, train_per_time
+        from .mixture_networks import final_overlaps
 
         plan, g = self.plan, _generator(seed + 10**6, self.plan.device)
+        edges = times.quantile(np.arange(plan.times + 1) / plan.times)
+        edges[[0, -1]], asked = (0, 1), edges[:-1]
         if plan.network == "shared":
-            edges = self._edges(CELLS)
-            at = train_over_times(x1, times, budget, plan.batch, g).at
-        else:
-            edges = times.quantile(np.arange(plan.times + 1) / plan.times)
-            edges[[0, -1]] = 0, 1
-            at = train_per_time(x1, edges[:-1], budget, plan.batch, g).at
-        mu = self.mixture.mu.to(x1)
-        overlaps = final_overlaps(at, edges, mu, plan.generated, g)
+            edges, asked = self._edges(CELLS), times
+        at = self._trained(x1, asked, budget, g).at
+        overlaps = final_overlaps(at, edges, self.mixture.mu.to(x1), plan.generated, g)
         return float((overlaps > 0).double().mean())
 
 

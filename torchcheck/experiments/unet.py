@@ -143,18 +143,15 @@ class Classifier:
 
     def label(self, x: Tensor) -> Tensor:
         """0 or 1 for each image: the feature of a U-turn."""
-        with torch.no_grad():
-            return self.net(x).argmax(1)
+        return self.net(x).argmax(1)
 
     def confidence(self, x: Tensor) -> np.ndarray:
         """Probability of the chosen class, for each image."""
-        with torch.no_grad():
-            return self.net(x).softmax(1).amax(1).cpu().double().numpy()
+        return self.net(x).softmax(1).amax(1).cpu().double().numpy()
 
     def features(self, x: Tensor) -> np.ndarray:
         """The last hidden layer, shape (n, 16)."""
-        with torch.no_grad():
-            return self.net[:-1](x).cpu().double().numpy()
+        return self.net[:-1](x).cpu().double().numpy()
 
 
 def train_classifier(

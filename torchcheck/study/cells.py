@@ -17,7 +17,6 @@ from ..networks.softmax import modes_of
 from ..networks.step_grid import Grid, dilated_grid, fades, phase_times
 from ..networks.train import Trained, train
 from ..networks.training_set import draw_training_set
-from .law import distance
 from .plan import PROCEDURES, Plan, StudyPhase, degenerate, phases, suffixes
 
 _INPUT_POWER = {"c": 1, "omega": 1, "v": 1, "zeta": 1, "r": 2}
@@ -61,18 +60,15 @@ class Trial:
 
     def trained(self, times: np.ndarray, most: int) -> Trained:
         """Networks at `times`, by at most so many steps."""
-        task = self.spec.model, self.spec.values
-        device, count = self.plan.device, len(times)
-        data = draw_training_set(*task, self.d, self.seed, times=count, device=device)
         return train(
-            *task,
+            self.spec.model,
+            self.spec.values,
             times,
             self.d,
             self.seed,
-            data=data,
             tolerance=self.plan.tolerance,
             steps=min(self.plan.max_iterations, most),
-            device=device,
+            device=self.plan.device,
         )
 
     def on_grid(self, each: int) -> tuple[Trained, Grid]:
@@ -198,12 +194,14 @@ def _law(
     trial: Trial, j: int, paths: tuple[np.ndarray, np.ndarray], suffix: str
 ) -> Overlaps:
     """Sorted draws of nu where its law is compared, refined path by path."""
+    from scipy.stats import ks_2samp
+
     each, parts = cell_counts(trial.plan)[0], phases(trial.spec.model)
     i = next(i for i, x in enumerate(parts) if j in x.window.features)
     edge = i * each + (each // 2 if fades(parts[i].window) else each)
     coarse, fine = (x / trial.size(parts[i]) for x in paths)
     draws = fine[2 * edge] + (fine[2 * edge] - coarse[edge]) / 3
-    step = distance(np.sort(fine[2 * edge]), np.sort(draws))
+    step = ks_2samp(fine[2 * edge], draws, method="asymp").statistic
     return {f"draws/nu{suffix}": np.sort(draws), f"step/law{suffix}": np.array([step])}
 
 

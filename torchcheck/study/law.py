@@ -128,13 +128,6 @@ def ks_row(draws: np.ndarray, limit: np.ndarray) -> dict[str, Any]:
     }
 
 
-def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Largest distance between the laws of two sorted sets of draws."""
-    points = np.concatenate([a, b])
-    below = [np.searchsorted(x, points, side="right") / len(x) for x in (a, b)]
-    return float(np.abs(below[0] - below[1]).max())
-
-
 # -------------------------------------------------------------- histograms of a report
 
 
