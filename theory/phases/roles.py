@@ -33,27 +33,17 @@ class Roles:
     correction: Following | None = None
 
 
+ONE_UNIT = Roles(
+    stationary.learned,
+    sampling.population,
+    training=training_flow.training,
+    correction=finite_d.correction,
+)
 TABLE = {
-    Case.BAYES: Roles(
-        weights.bayes_learned,
-        sampling.population,
-        None,
-        training_flow.training,
-        finite_d.correction,
-    ),
-    Case.POPULATION: Roles(
-        stationary.learned,
-        sampling.population,
-        None,
-        training_flow.training,
-        finite_d.correction,
-    ),
-    Case.TWO_MODES: Roles(
-        stationary.learned,
-        sampling.samples,
-        sampling.projected,
-        training_flow.training,
-        finite_d.correction,
+    Case.BAYES: replace(ONE_UNIT, learned=weights.bayes_learned),
+    Case.POPULATION: ONE_UNIT,
+    Case.TWO_MODES: replace(
+        ONE_UNIT, sampling=sampling.samples, projected=sampling.projected
     ),
     Case.CLASSES: Roles(stationary.learned, sampling.samples, sampling.projected),
     Case.FROZEN: Roles(bulk.frozen),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ import torch
 from ...errors import ModelError
 from ...theory.models.classes import pair
 
-Optimiser = Literal["sgd", "adam"]
 Curves = Callable[[np.ndarray], np.ndarray]
 
 
@@ -63,7 +61,6 @@ class SharedRun:
     momentum: float = 0.0
     ridge_w: float = 0.0
     common_rate: bool = False
-    optimiser: Optimiser = "sgd"
 
 
 def overlap_names(units: int) -> tuple[str, ...]:
@@ -81,8 +78,7 @@ def train_shared(
 ) -> np.ndarray:
     """Return the overlaps at training times: shape (times, overlaps, networks).
 
-    `init` has them at time 0 by name, in the units of `overlap_names`. Adam's steps are
-    `rate`/d long in each coordinate; no theory here predicts it.
+    `init` has them at time 0 by name, in the units of `overlap_names`.
     """
     if run.batch % run.repeats:
         raise ModelError(
@@ -92,14 +88,19 @@ def train_shared(
     generator = torch.Generator().manual_seed(run.seed)
     rng = np.random.default_rng(run.seed)
     w, b = _start(task, run, init, generator)
-    move = _mover(run, w, b)
+    sums = [torch.zeros_like(w), torch.zeros_like(b)]
     seen, step = [], 0
     pace = run.d * (1 - run.momentum) / run.rate
     for time in times:
         for _ in range(step, round(time * pace)):
             loss = batch_loss(task, run, w, b, rng, generator)
             loss = loss + run.ridge_w * (w**2).sum((1, 2)) / run.d
-            move(torch.autograd.grad(loss.sum(), (w, b)))
+            slopes = torch.autograd.grad(loss.sum(), (w, b))
+            for total, slope in zip(sums, slopes, strict=True):
+                total.mul_(run.momentum).add_(slope)
+            with torch.no_grad():
+                w.sub_(sums[0] * (run.rate / 2))
+                b.sub_(sums[1] * (run.rate / 2 / (1 if run.common_rate else run.d)))
             step += 1
         seen.append(shared_overlaps(task, w, b))
     return np.array(seen)
@@ -127,30 +128,6 @@ def _start(task: SharedTask, run: SharedRun, init: Mapping[str, float], generato
     w[..., :units] = torch.as_tensor(along * length[:, None], dtype=torch.float32)
     bias = torch.tensor(values[-units:], dtype=torch.float32)
     return w.requires_grad_(), bias.repeat(run.networks, 1).requires_grad_()
-
-
-def _mover(run: SharedRun, w: torch.Tensor, b: torch.Tensor):
-    """Return what takes slopes and moves the parameters in place."""
-    if run.optimiser == "adam":
-        adam = torch.optim.Adam([w, b], lr=run.rate / run.d)
-
-        def by_adam(slopes: Sequence[torch.Tensor]) -> None:
-            w.grad, b.grad = slopes
-            adam.step()
-
-        return by_adam
-
-    sums, step = [torch.zeros_like(w), torch.zeros_like(b)], run.rate / 2
-    slower = 1 if run.common_rate else run.d
-
-    def by_sgd(slopes: Sequence[torch.Tensor]) -> None:
-        with torch.no_grad():
-            for total, slope in zip(sums, slopes, strict=True):
-                total.mul_(run.momentum).add_(slope)
-            w.sub_(sums[0] * step)
-            b.sub_(sums[1] * (step / slower))
-
-    return by_sgd
 
 
 def _times(task: SharedTask, run: SharedRun, rng: np.random.Generator) -> np.ndarray:

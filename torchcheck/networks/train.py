@@ -31,7 +31,6 @@ from .training_set import (
 )
 
 Method = Literal["sampled", "averaged"]
-Optimiser = Literal["adam", "sgd"]
 
 _QUADRATURE = 1e-9  # change of loss or gradient allowed when the nodes are doubled
 NODES = 64  # to begin with; doubled until the rule above holds
@@ -75,7 +74,6 @@ def train(
     embedding: Embedding | None = None,
     tolerance: float = 1e-8,
     steps: int = 2000,
-    optimiser: Optimiser = "adam",
     rate: float = 0.05,
     batch: int | None = None,
     device: str = "cpu",
@@ -92,7 +90,7 @@ def train(
     ``method="averaged"`` takes the exact average over fresh noise (or the given frozen
     draws) and L-BFGS until the gradient norm is below `tolerance` or `steps` are done,
     in the ``"span"`` unless another `embedding` is asked for. ``"sampled"`` takes
-    `steps` steps of `optimiser` at `rate` in all coordinates, each with fresh noise and
+    `steps` steps of Adam at `rate` in all coordinates, each with fresh noise and
     `batch` samples: all unless given, which it must be for a population. `data` is
     trained on instead of a set that is drawn. `dtype` is float64 for verdicts, float32
     for speed. Loss and gradient norm are exact for both methods.
@@ -126,8 +124,8 @@ def train(
         parameters = _solved(loss, point)
         settings |= {"tolerance": tolerance, "nodes": loss.nodes}
     elif method == "sampled":
-        parameters = _sampled(loss, seed, steps, optimiser, rate, batch)
-        settings |= {"steps": steps, "optimiser": optimiser, "rate": rate}
+        parameters = _sampled(loss, seed, steps, rate, batch)
+        settings |= {"steps": steps, "optimiser": "adam", "rate": rate}
         loss = replace(loss, nodes=4 * NODES)
     else:
         raise ModelError(
@@ -248,14 +246,9 @@ def _solved(loss: NetworkLoss, point: Tensor) -> list[Tensor]:
 
 
 def _sampled(
-    loss: NetworkLoss,
-    seed: int,
-    steps: int,
-    optimiser: Optimiser,
-    rate: float,
-    batch: int | None,
+    loss: NetworkLoss, seed: int, steps: int, rate: float, batch: int | None
 ) -> list[Tensor]:
-    r"""Adam or SGD on $(c, \hat u, \hat w, b)$ with fresh noise at each step."""
+    r"""Adam on $(c, \hat u, \hat w, b)$ with fresh noise at each step."""
     data = loss.data
     if not data.full:
         raise ModelError(
@@ -272,11 +265,10 @@ def _sampled(
     trainable = [c, w] + ([] if loss.tied else [u]) + ([b] if loss.bias else [])
     for x in trainable:
         x.requires_grad_()
-    make = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimiser]
     # one coordinate of u/sqrt(d) is O(1/sqrt d): Adam's step must be that small
-    small = rate / data.d**0.5 if optimiser == "adam" else rate
+    small = rate / data.d**0.5
     groups = [{"params": [x], "lr": small if x.ndim == 3 else rate} for x in trainable]
-    stepper = make(groups, lr=rate)
+    stepper = torch.optim.Adam(groups, lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(stepper, max(1, steps))
     for _ in range(steps):
         stepper.zero_grad()

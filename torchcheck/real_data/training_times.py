@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -165,8 +165,7 @@ class TrainingTimes:
     def mse_equalising(cls, t: Times, mse: Times) -> TrainingTimes:
         """Every equal share of training times lowers the MSE curve by as much."""
         steps = np.minimum.accumulate(np.asarray(mse, dtype=float))
-        made = cls.from_curve(t, steps, mass=1.0)
-        return cls(made.knots, made.cdf, "MSE-equalising")
+        return replace(cls.from_curve(t, steps, mass=1.0), name="MSE-equalising")
 
     @classmethod
     def entropic(
@@ -192,8 +191,7 @@ class TrainingTimes:
                 f"`mse` must be 0 or more, but has {mse.min():g}. Pass squared errors."
             )
         gain = np.concatenate([[0], np.cumsum((mse[1:] + mse[:-1]) * np.diff(snr))])
-        made = cls.from_curve(t, gain, mass=1.0)
-        return cls(made.knots, made.cdf, "entropic", path)
+        return replace(cls.from_curve(t, gain, mass=1.0), name="entropic", path=path)
 
     @classmethod
     def log_normal_snr(
@@ -247,7 +245,6 @@ class TrainingTimes:
             2 * math.log(path.ratio(lo)), 2 * math.log(path.ratio(hi)), 1201
         )
         cdf = log if power == 0 else -np.exp(-power * log)
-        cdf = (cdf - cdf[0]) / (cdf[-1] - cdf[0])
         return cls._tabulated(path.time_of_ratio(np.exp(log / 2)), cdf, kind, path)
 
     @classmethod
