@@ -76,7 +76,7 @@ class Path:
         self.land = Landscape(phase, activation, point)
         self.ladder = np.exp(np.arange(0, np.log(FLOOR), np.log(LADDER)))
         self.branches: list[FollowedMinimum] = []
-        self.heights: list[float] = []
+        self.count = 0  # of minima at the first of these times
         for s in SEARCHES:
             self._search(s)
         self.segments = self._segments()
@@ -90,10 +90,9 @@ class Path:
             if count and found and self.land.refine(s, found[0], ROUGH):
                 return self._search(s)
             if s == SEARCHES[0]:
-                self.heights += [x.value for x in found]
+                self.count += len(found)
             for x in found:
                 self._follow(s, x)
-        self.heights.sort()
         if not self.branches:
             raise SolveError(
                 "A minimum must exist at the end of the window, but none of the "
@@ -233,11 +232,8 @@ class ClassMinima:
         a class, and orthogonal to all samples (positive: a minimum of the network).
     active
         Shape (times,): how many units respond to their input.
-    switches
-        Times at which another minimum takes over, decreasing.
-    minima, runner_up
-        How many distinct minima the search at s = 1 found, and the second lowest
-        objective there (infinite if there is none).
+    minima
+        How many distinct minima the search at s = 1 found.
     bend
         The smallest curvature at a few times that do not depend on those asked for.
     path
@@ -250,9 +246,7 @@ class ClassMinima:
     residual: np.ndarray
     eigenvalue: np.ndarray
     active: np.ndarray
-    switches: tuple[float, ...]
     minima: int
-    runner_up: float
     bend: float
     path: Path = field(repr=False)
 
@@ -288,9 +282,7 @@ def minimise_classes(
         residual=residual,
         eigenvalue=np.array(curvatures),
         active=np.array([sum(x.active) for x in found]),
-        switches=tuple(edge for edge, _ in path.segments[1:]),
-        minima=len(path.heights),
-        runner_up=path.heights[1] if len(path.heights) > 1 else np.inf,
+        minima=path.count,
         bend=bend,
         path=path,
     )

@@ -51,7 +51,6 @@ from .survey_numba import (
     lowest,
     moved,
     noise_share,
-    second,
     surveyed,
 )
 
@@ -344,8 +343,7 @@ def follow_row(times, grid, floor, guesses, how, given, chart, results):
     A piece from s_0 down to s_1 is known at points z from 1 to -1 of
     s = s_0 (s_1/s_0)^((1 - z)/2). Fills `results`: `values`, `facts`, `codes` at
     `times` (code 1: the closed branch), `smooth` on the pieces, their `edges`, `below`
-    the last one, and `summary` (pieces, number of minima, second objective, status,
-    flatness).
+    the last one, and `summary` (pieces, number of minima, flatness, status).
     """
     codes, smooth, edges, below, summary = results[2:]
     seen, heights = empty((MANY, STATES)), empty(MANY)
@@ -353,8 +351,7 @@ def follow_row(times, grid, floor, guesses, how, given, chart, results):
     noisy = noise_share(given, r_index) > NOISY
     count, level = at_the_end(guesses, given, chart, noisy, seen, heights)
     top = rival(1.0, given)
-    summary[0], summary[1], summary[2] = 0.0, count, second(heights, count)
-    summary[4] = 0.0
+    summary[0], summary[1], summary[2] = 0.0, count, 0.0
     edges[0] = 1.0
     codes[:] = ESCAPED
     on_branch(1.0, given, below)
@@ -398,7 +395,7 @@ def on_pieces(times, grid, floor, found, given, level, results):
         fate, level, flat = descended(
             ends, grid, known, given, level, states[k], smooth[k]
         )
-        summary[4] = max(summary[4], flat)
+        summary[2] = max(summary[2], flat)
         if fate != FOUND:
             summary[3] = LOST
             codes[:] = LOST

@@ -296,7 +296,7 @@ def _room(
         np.full((rows, pieces, points, names), np.nan),
         np.full((rows, most + 1), np.nan),
         np.full((rows, names), np.nan),
-        np.full((rows, 5), np.nan),
+        np.full((rows, 4), np.nan),
     )
 
 
@@ -338,8 +338,7 @@ def _minima(system: Printed, found: tuple[np.ndarray, ...]) -> Minima:
         edges=edges,
         pieces=summary[:, 0].astype(int),
         minima=summary[:, 1].astype(int),
-        runner_up=np.where(summary[:, 2] >= 1e300, np.inf, summary[:, 2]),
-        flat=summary[:, 4],
+        flat=summary[:, 2],
         status=np.array(["ok", "saturated", "lost"])[summary[:, 3].astype(int)],
         grid=chebyshev(smooth.shape[2]),
         smooth=smooth,

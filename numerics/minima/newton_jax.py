@@ -55,8 +55,7 @@ def follow_jax(
     edges[inside, 1] = summary[inside, 0]
     ends, rule = (np.ones(rows), summary[:, 0]), trapezoid(START * 2**level)
     flat = np.where(inside, flatness(system, columns, smooth, ends, rule), 0.0)
-    summary[:, 0] = inside
-    summary = np.column_stack([summary, flat])
+    summary[:, 0], summary[:, 2] = inside, flat
     return values, facts, codes, smooth[:, None], edges, below, summary
 
 
@@ -183,7 +182,7 @@ def _follow(
     kernel: Any, points: int, times: Any, params: Any, nodes: Any, weights: Any
 ) -> tuple:
     batch = _Batch(kernel, params, nodes, weights)
-    best, minima, second, lowest, some = _best_start(batch)
+    best, minima, lowest, some = _best_start(batch)
     inside = some & (lowest < batch.rival(1.0))
     switch, x_switch, off = _switch(batch, best, inside)
     switch = jnp.where(inside, switch, 1.0)
@@ -205,7 +204,7 @@ def _follow(
         1 if kernel.system.branches else 2,
     )
     state = jnp.where(inside, jnp.where(fine, 0, 2), none)
-    summary = jnp.stack([switch, minima, second, state], -1)
+    summary = jnp.stack([switch, minima, 0 * switch, state], -1)
     rough = jnp.where(saturated, 0.0, facts[..., 3])
     off = jnp.maximum(off, rough.max(-1, initial=0.0))
     return values, facts, codes, smooth, below, summary, off
@@ -236,7 +235,7 @@ def _on_track(times: Any, switch: Any, grid: Any, track: Any) -> Any:
 
 
 def _best_start(batch: _Batch) -> tuple:
-    """Settle at s = 1 from every guess: the lowest, how many, the second lowest."""
+    """Settle at s = 1 from every guess: the lowest, and how many there are."""
     starts = jnp.asarray(guesses(batch.kernel.system)).T[:, None, :]
     x = jnp.broadcast_to(starts, (len(starts), batch.rows, starts.shape[2]))
     x, values, found, _ = batch.settle(1.0, x, ROUGH_STEP)
@@ -244,11 +243,9 @@ def _best_start(batch: _Batch) -> tuple:
     earlier = jnp.tril(jnp.ones(apart.shape[-2:], bool), -1)
     known = ((apart < 1e-3) & earlier & found[:, None, :]).any(-1)
     objective = jnp.where(found & ~known, values[0], jnp.inf)
-    order = jnp.sort(objective, axis=-1)
     pick = jnp.argmin(objective, axis=-1)
     best = jnp.take_along_axis(x, pick[None, :, None], axis=-1)[..., 0]
-    second = jnp.minimum(order[:, 1], 1e300)
-    return best, (found & ~known).sum(-1), second, order[:, 0], found.any(-1)
+    return best, (found & ~known).sum(-1), objective.min(-1), found.any(-1)
 
 
 def _switch(batch: _Batch, x: Any, inside: Any) -> tuple[Any, Any, Any]:

@@ -248,11 +248,10 @@ class _Atlas:
 
     def __init__(self, row: _Row) -> None:
         self.row, self.branches = row, list[_Branch]()
-        self.start: list[float] = []
         self.edges, self.held = [1.0], list[_Branch]()
         self.lost = False
         self._survey(1.0)
-        self.start = sorted(b.height(1.0) for b in self.branches)
+        self.count = len(self.branches)  # of minima at s = 1
         if self._lowest(1.0) is not None:
             self._climb()
 
@@ -388,7 +387,6 @@ def _follow_row(row: _Row, system: Printed, times: np.ndarray, points: int) -> l
     atlas = _Atlas(row)
     pieces = len(atlas.held)
     edges = np.full(PIECES + 1, np.nan)
-    second = atlas.start[1] if len(atlas.start) > 1 else 1e300
     edges[: pieces + 1] = atlas.edges[: PIECES + 1]
     smooth = np.full((max(pieces, 1), points, len(system.names)), np.nan)
     z, flat = chebyshev(points), 0.0
@@ -406,7 +404,7 @@ def _follow_row(row: _Row, system: Printed, times: np.ndarray, points: int) -> l
     below = row.closed(1.0)
     if pieces and not atlas.lost and edges[pieces] <= FLOOR:
         below = row.record(FLOOR, _found(atlas.held[-1], FLOOR))
-    summary = [pieces, len(atlas.start), second, state, flat]
+    summary = [pieces, atlas.count, flat, state]
     return [values, facts, codes, smooth, edges, below, summary]
 
 

@@ -48,9 +48,8 @@ class Minima:
         Shape (rows, 1 + most pieces) and (rows,): ends of the pieces on which one
         branch is the lowest, from 1 down, nan beyond; how many pieces there are, none
         where the closed branch is the lowest everywhere.
-    minima, runner_up
-        Shape (rows,): how many minima the search at s = 1 found, and the second
-        lowest objective (infinite if there is none).
+    minima
+        Shape (rows,): how many minima the search at s = 1 found.
     status
         Shape (rows,): ``"ok"``, ``"saturated"`` (the closed branch everywhere) or
         ``"lost"``.
@@ -79,7 +78,6 @@ class Minima:
     edges: np.ndarray
     pieces: np.ndarray
     minima: np.ndarray
-    runner_up: np.ndarray
     flat: np.ndarray
     status: np.ndarray
     grid: np.ndarray
@@ -94,15 +92,6 @@ class Minima:
         """
         rows = np.arange(len(self.edges))
         return self.edges[rows, self.pieces]
-
-    @property
-    def switches(self) -> np.ndarray:
-        """Return the s at which another branch takes over, falling, padded with nan.
-
-        Shape (rows, most pieces); the end at `FLOOR` is none.
-        """
-        inner = self.edges[:, 1:]
-        return np.where(inner > FLOOR, inner, np.nan)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return an unknown or observable, of shape (rows, times)."""

@@ -87,16 +87,6 @@ def lowest(heights, count):
 
 
 @compiled
-def second(heights, count):
-    """Return the second lowest objective; 1e300 if there is none."""
-    best, found = lowest(heights, count), 1e300
-    for k in range(count):
-        if k != best:
-            found = min(found, heights[k])
-    return found
-
-
-@compiled
 def bias_between(z, low, high, wide):
     """Return the bias at z in [-1, 1] for fields of means low <= high and a width.
 

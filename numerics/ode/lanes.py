@@ -17,7 +17,7 @@ from ..codegen.cache import load_source, remembered
 from ..codegen.kernel import driver_source, numba_source
 from ..codegen.quadrature import LIMIT, START, error_bound, trapezoid
 from ..codegen.tiers import Loops
-from . import march, runge_kutta as rungekutta, taylor
+from . import march, runge_kutta, taylor
 from .constants import with_constants
 from .problem import AVERAGES, Flow, Problem, chosen, has_averages
 from .tableau import ROOM, TABLEAUX, steps_of
@@ -54,50 +54,26 @@ WORTH = 100
 takes 10 to 100 ms for each."""
 
 
-class RungeKutta(NamedTuple):
-    """A Runge-Kutta pair by name: its loops call the right-hand side of a flow."""
+class Method(NamedTuple):
+    """A Runge-Kutta pair, whose loops call the right-hand side of a flow.
+
+    Or Taylor's method of an `order`: its loops call the coefficients of a flow.
+    """
 
     name: str
-
-    @property
-    def order(self) -> int:
-        """The order of the coefficients that its loops call: none."""
-        return 0
-
-    def loops(self, states: int, inputs: int, lanes: int) -> Loops:
-        """Return the loops around all flows of such sizes; Python runs few rows."""
-        files = (steps_of(self.name), rungekutta, march)
-        sizes = {"STATES": states, "INPUTS": inputs}
-        return Loops(files, "march", sizes, WORTH, lanes=lanes)
-
-    def workspace(self, flow: System, lanes: int, _spare: int) -> Any:
-        """Return stages, states to take them at, given functions, a polynomial."""
-        states, (stages, terms) = len(flow.unknowns), ROOM[self.name]
-        shapes = (stages, states), (states,), (len(flow.inputs),), (terms, states)
-        return tuple(np.zeros((*shape, lanes)) for shape in shapes)
-
-
-class Taylor(NamedTuple):
-    """The Taylor method of an order: its loops call the coefficients of a flow."""
-
-    order: int
-
-    @property
-    def name(self) -> str:
-        """The name, with the order."""
-        return f"taylor{self.order}"
-
-    def loops(self, states: int, inputs: int, lanes: int) -> Loops:
-        """Return the loops around all flows of such sizes; Python runs few rows."""
-        sizes = {"STATES": states, "INPUTS": inputs, "ORDER": self.order}
-        return Loops((taylor, march), "march", sizes, WORTH, lanes=lanes)
+    order: int = 0
 
     def workspace(self, flow: System, lanes: int, spare: int) -> Any:
-        """Return the coefficients, and behind them what `jets` hands on."""
-        return np.zeros(((self.order + 1) * len(flow.unknowns) + spare) * lanes)
+        """Return stages, states to take them at, given functions, a polynomial.
 
-
-Method = RungeKutta | Taylor
+        Or the coefficients, and behind them what `jets` hands on.
+        """
+        states, inputs = len(flow.unknowns), len(flow.inputs)
+        if self.order:
+            return np.zeros(((self.order + 1) * states + spare) * lanes)
+        stages, terms = ROOM[self.name]
+        shapes = (stages, states), (states,), (inputs,), (terms, states)
+        return tuple(np.zeros((*shape, lanes)) for shape in shapes)
 
 
 def method_of(system: System, method: str | None, rtol: float) -> Method:
@@ -105,20 +81,23 @@ def method_of(system: System, method: str | None, rtol: float) -> Method:
     smooth = has_jets(system)
     method = chosen(method, METHODS, "taylor" if smooth else "dop853")
     if method != "taylor":
-        return RungeKutta(method)
+        return Method(method)
     if not smooth:
         raise ModelError(
             "The Taylor method takes flows of smooth functions, without averages and "
             f"given functions, but `{system.name}` is not one. "
             'Pass method="dop853".'
         )
-    return Taylor(order_of(rtol))
+    order = order_of(rtol)
+    return Method(f"taylor{order}", order)
 
 
 @lru_cache(maxsize=64)
 def loops_of(method: Method, states: int, inputs: int, lanes: int) -> Loops:
     """Return the loops of a method around all flows of such sizes."""
-    return method.loops(states, inputs, lanes)
+    sizes = {"STATES": states, "INPUTS": inputs, "ORDER": method.order}
+    own = (taylor,) if method.order else (steps_of(method.name), runge_kutta)
+    return Loops((*own, march), "march", sizes, WORTH, lanes=lanes)
 
 
 @lru_cache(maxsize=64)
@@ -177,10 +156,10 @@ def solve_lanes(problem: Problem, method: str | None, lanes: int | None = None) 
     first = method_of(problem.system, method, problem.rtol)
     flow = _marched(problem, first, lanes or lanes_of(problem.system))
     lost = np.flatnonzero((flow.status == 1) | (flow.status == 3))
-    if method is not None or isinstance(first, RungeKutta) or not lost.size:
+    if method is not None or not first.order or not lost.size:
         return flow
     part = replace(problem, y0=problem.y0[lost], params=problem.params[lost])
-    again = _marched(part, RungeKutta("dop853"), flow.info["lanes"])
+    again = _marched(part, Method("dop853"), flow.info["lanes"])
     for name in ("y", "status", "n_steps", "n_rejected", "reached"):
         getattr(flow, name)[lost] = getattr(again, name)
     flow.info["by dop853"] = lost.size

@@ -12,8 +12,7 @@ from dilaton.numerics.ode.integrate import integrate
 from dilaton.numerics.ode.lanes import (
     LANES,
     SAFETY,
-    RungeKutta,
-    Taylor,
+    Method,
     _key,
     lanes_of,
     loops_of,
@@ -244,8 +243,8 @@ def same_bits(one, other):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
-MARCHED = [("dop853", RungeKutta("dop853")), ("taylor", Taylor(12))]
-MARCHED += [slow("dopri5", RungeKutta("dopri5"))]
+MARCHED = [("dop853", Method("dop853")), ("taylor", Method("taylor12", 12))]
+MARCHED += [slow("dopri5", Method("dopri5"))]
 
 
 @pytest.mark.parametrize(("method", "named"), MARCHED)

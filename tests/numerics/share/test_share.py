@@ -355,7 +355,7 @@ def test_the_lowest_of_several_minima_is_sampled_with(samples):
     assert found["status"].tolist() == ["ok", "split", "ok"]
     assert (found["pieces"] >= [2, 2, 1]).all()
     few = minimise(samples.phases[0].learned, [1.0], columns | {"p": 0.5})
-    assert few.switches[2, 0] == pytest.approx(0.2769, abs=1e-4)
+    assert few.edges[2, 1] == pytest.approx(0.2769, abs=1e-4)
 
 
 # ------------------------------------------------------------------ other backends
