@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -113,125 +114,106 @@ def sampling_flow():
     return limit.phase("weights").sampling
 
 
+class Sampling:
+    """Rows of the sampling flow, who solves them, and how well."""
+
+    def __init__(self, count: int) -> None:
+        """Draw rows, a few of them for slow methods, and find what is exact."""
+        from . import rivals
+
+        self.system, self.rows = sampling_flow(), sampling_rows(count)
+        self.few = {k: v[: max(count // 80, 8)] for k, v in self.rows.items()}
+        params = {str(k): self.rows[str(k)] for k in self.system.parameters}
+        self.given = {"init": {"nu": self.rows["nu"]}, "params": params, "t": [0, 1]}
+        self.truth = self.integrated("numba", 1e-13)
+        tight = rivals.scipy_rows({k: v[:40] for k, v in self.rows.items()}, 1e-13)
+        if abs(self.truth[:40] - tight).max() > 1e-10:
+            raise SystemExit(
+                "The reference must agree with SciPy at 1e-13, but does not."
+            )
+
+    def integrated(self, backend: str, tol: float = RTOL, **more: Any) -> Any:
+        """Return the ends of all rows by a backend."""
+        from dilaton.numerics.ode.integrate import integrate
+
+        more |= {"backend": backend, "rtol": tol, "atol": tol}
+        return integrate(self.system, **self.given, **more)["nu"][:, -1]
+
+    def error(self, found: Any) -> float:
+        """Return the largest error, in units of the tolerance."""
+        exact = self.truth[: found.size]
+        return float((abs(found - exact) / (RTOL * (1 + abs(exact)))).max())
+
+    def timed(self, name: str, run: Callable[..., Any], *given: Any) -> Method:
+        """Return what is timed: `run` with what is given, if need be rows first."""
+        some = given[0] if given and isinstance(given[0], dict) else self.rows
+        return Method(name, some["nu"].size, partial(run, *given), self.error)
+
+    def ours(self) -> list[Method]:
+        """Return the backends and methods of dilaton."""
+        import numpy as np
+        from dilaton.numerics.ode.lanes import solve_lanes
+        from dilaton.numerics.ode.problem import StepControl, checked
+
+        control = StepControl(RTOL, RTOL, max_steps=10**4, max_step=np.inf)
+        problem = checked(self.system, *self.given.values(), None, control)
+        found = [
+            self.timed("dilaton numba, lanes", self.integrated, "numba"),
+            self.timed(
+                "dilaton numba, scalar",
+                lambda: solve_lanes(problem, None, 1).y[:, -1, 0],
+            ),
+        ]
+        for method in ("dop853", "dopri5"):
+            run = partial(self.integrated, method=method)
+            found.append(self.timed(f"dilaton numba, {method}", run, "numba"))
+        return [*found, self.timed("dilaton JAX", self.integrated, "jax")]
+
+    def others(self) -> list[Method]:
+        """Return diffrax, SciPy and, where it is installed, heyoka."""
+        from . import rivals
+
+        rows, few, found = self.rows, self.few, []
+        for solver in ("Tsit5", "Dopri8"):
+            for sharded in (False, True):
+                name = f"diffrax {solver}, vmap{', sharded' * sharded}"
+                given = rows, RTOL, solver, sharded
+                found.append(self.timed(name, rivals.diffrax_rows, *given))
+        for size in sorted({1000, rows["nu"].size}):
+            name = f"SciPy DOP853, {size:,} rows stacked"
+            found.append(self.timed(name, rivals.scipy_stacked, rows, RTOL, size))
+        found.append(
+            self.timed("SciPy DOP853, one by one", rivals.scipy_rows, few, RTOL)
+        )
+        if not rivals.has_heyoka():
+            say("no heyoka (pip install heyoka): it is left out")
+            return found
+        name = f"heyoka, {{}} of {rivals.BATCH}"
+        return [
+            *found,
+            self.timed(name.format("ensemble"), rivals.heyoka_ensemble, few, RTOL),
+            self.timed(name.format("batches"), rivals.heyoka_batches, rows, RTOL),
+        ]
+
+    def in_c(self, folder: Path) -> list[Method]:
+        """Return the floor, compiled in a folder, where there is a compiler."""
+        from .floor import Floor
+
+        floor = Floor.build(folder, RTOL)
+        if floor is None:
+            say("no gcc: the C floor is left out")
+            return []
+        columns = [self.rows[k] for k in ("nu", "p", "kappa")]
+        return [
+            self.timed(f"C, lanes, {method}", floor.run, *columns, RTOL, method)
+            for method in floor.functions
+        ]
+
+
 def sampling_methods(count: int, folder: Path) -> list[Method]:
     """Return ours, diffrax, SciPy and the C floor on the same rows."""
-    import numpy as np
-    from dilaton.numerics.ode.integrate import integrate
-    from dilaton.numerics.ode.lanes import solve_lanes
-    from dilaton.numerics.ode.problem import StepControl, checked
-
-    from . import rivals
-    from .floor import Floor
-
-    system, rows = sampling_flow(), sampling_rows(count)
-    few = {k: v[: max(count // 80, 8)] for k, v in rows.items()}
-    wanted = tuple(map(str, system.parameters))
-
-    def arguments(tol: float, chosen: dict) -> dict[str, Any]:
-        params = {k: chosen[k] for k in wanted}
-        init = {"nu": chosen["nu"]}
-        return {
-            "init": init,
-            "params": params,
-            "t": [0.0, 1.0],
-            "rtol": tol,
-            "atol": tol,
-        }
-
-    def ours(backend: str, tol: float = RTOL, **more: Any):
-        flow = integrate(system, **arguments(tol, rows), backend=backend, **more)
-        return flow["nu"][:, -1]
-
-    given = arguments(RTOL, rows)
-    control = StepControl(RTOL, RTOL, max_steps=10**4, max_step=np.inf)
-    problem = checked(system, given["init"], given["params"], [0, 1], None, control)
-    truth = ours("numba", 1e-13)
-    tight = rivals.scipy_rows({k: v[:40] for k, v in rows.items()}, 1e-13)
-    if np.max(np.abs(truth[:40] - tight)) > 1e-10:
-        raise SystemExit("The reference must agree with SciPy at 1e-13, but does not.")
-
-    def error(found):
-        exact = truth[: found.size]
-        return float(np.max(np.abs(found - exact) / (RTOL * (1 + np.abs(exact)))))
-
-    methods = [
-        Method("dilaton numba, lanes", count, lambda: ours("numba"), error),
-        Method(
-            "dilaton numba, scalar",
-            count,
-            lambda: solve_lanes(problem, None, 1).y[:, -1, 0],
-            error,
-        ),
-        *(
-            Method(
-                f"dilaton numba, {method}",
-                count,
-                lambda m=method: ours("numba", method=m),
-                error,
-            )
-            for method in ("dop853", "dopri5")
-        ),
-        Method("dilaton JAX", count, lambda: ours("jax"), error),
-    ]
-    for solver in ("Tsit5", "Dopri8"):
-        methods += [
-            Method(
-                f"diffrax {solver}, vmap{', sharded' if sharded else ''}",
-                count,
-                lambda s=solver, d=sharded: rivals.diffrax_rows(rows, RTOL, s, d),
-                error,
-            )
-            for sharded in (False, True)
-        ]
-    methods += [
-        *(
-            Method(
-                f"SciPy DOP853, {size:,} rows stacked",
-                count,
-                lambda n=size: rivals.scipy_stacked(rows, RTOL, n),
-                error,
-            )
-            for size in sorted({1000, count})
-        ),
-        Method(
-            "SciPy DOP853, one by one",
-            few["nu"].size,
-            lambda: rivals.scipy_rows(few, RTOL),
-            error,
-        ),
-    ]
-    if rivals.has_heyoka():
-        methods += [
-            Method(
-                f"heyoka, {name} of {rivals.BATCH}",
-                some["nu"].size,
-                lambda f=function, r=some: f(r, RTOL),
-                error,
-            )
-            for name, function, some in (
-                ("ensemble", rivals.heyoka_ensemble, few),
-                ("batches", rivals.heyoka_batches, rows),
-            )
-        ]
-    else:
-        say("no heyoka (pip install heyoka): it is left out")
-    floor = Floor.build(folder, RTOL)
-    if floor is None:
-        say("no gcc: the C floor is left out")
-        return methods
-    columns = (rows["nu"], rows["p"], rows["kappa"])
-    return [
-        *methods,
-        *(
-            Method(
-                f"C, lanes, {method}",
-                count,
-                lambda m=method: floor.run(*columns, RTOL, m),
-                error,
-            )
-            for method in floor.functions
-        ),
-    ]
+    sampling = Sampling(count)
+    return sampling.ours() + sampling.others() + sampling.in_c(folder)
 
 
 # (b) the stationarity problem of n samples over a grid of p and kappa
