@@ -13,7 +13,7 @@ from ...errors import AdmissibilityError, DerivationError, ModelError, SolveErro
 from ...theory.models.classes import pair
 from ...theory.models.model import Model
 from ...theory.symbols.system import System
-from ...theory.times.loss_weights import loss_weight
+from ...theory.times.densities import loss_weight
 from ...theory.times.noise import (
     common_rate_sgd,
     common_rate_training,

@@ -8,8 +8,8 @@ import numpy as np
 
 from ...errors import ModelError
 from ...theory.models.model import TAU, Model
+from ...theory.times.densities import loss_weight
 from ...theory.times.held import bulk_training, direction_training, weight_training
-from ...theory.times.loss_weights import loss_weight
 from .nodes import TimeNodes, curve, gauss_legendre
 from .training_mean import flow_under, time_mean
 

@@ -11,10 +11,14 @@ from ...errors import DerivationError, ModelError
 from ...theory.models.model import Model, Modes
 from ...theory.models.spec import Spec
 from ...theory.modes.systems import check_population
-from ...theory.times.densities import Density, parse_density, piecewise_constant
+from ...theory.times.densities import (
+    Density,
+    loss_weight,
+    parse_density,
+    piecewise_constant,
+)
 from ...theory.times.exponents import time_law
 from ...theory.times.held import check_trainable
-from ...theory.times.loss_weights import loss_weight
 from ..asked import asked
 from ..codegen.parameters import dimension, whole_number
 from ..learn import check_init, check_names, positive, sgd_noise, training_times

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...theory.models.model import Model
 from ...theory.symbols.system import System
-from ...theory.times.loss_weights import loss_weight
+from ...theory.times.densities import loss_weight
 from ..codegen.kernel import Kernel, make_kernel
 from ..codegen.quadrature import HALF_WIDTH, START, Rule, trapezoid
 from .nodes import TimeNodes, gauss_legendre

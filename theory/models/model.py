@@ -168,8 +168,6 @@ def modes(
 ) -> Modes:
     r"""A mixture of any modes: row k of `loadings` is mode k, in the directions $e_j$.
 
-    Examples
-    --------
     >>> target = modes([[1, 0], [-1, 1], [-1, -1]], [0, "1/4"])
     >>> [level.branches for level in target.levels]
     [(((1,), (2, 3)),), (((2,), (3,)),)]

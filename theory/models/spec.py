@@ -126,8 +126,6 @@ class Spec(Answering):
         weights of modes must sum to 1 afterwards; their loadings are ``L_1_2`` (mode 1,
         direction 2).
 
-        Examples
-        --------
         >>> default_spec().replace(p=0.6, kappa=3).values["p"]
         0.6
         """

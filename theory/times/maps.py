@@ -350,8 +350,6 @@ def parse_map(text: str, model: Model | None = None) -> TimeMap:
 
     Raises `ModelError` where the text leaves the grammar, with the piece at fault.
 
-    Examples
-    --------
     >>> parse_map("shift:3+shift:sqrt(d)").tau()
     t/(3*sqrt(d)*(1 - t) + t)
     """

@@ -1,8 +1,7 @@
-r"""Train one network a time: on sampled noise, or on the exact average over it.
+"""Train one network a time: on sampled noise, or on the exact average over it.
 
-*Sampled* training draws fresh Gaussian noise at every step, as practitioners do.
-*Averaged* training integrates it out (see `NetworkLoss`), solves for skip and readout,
-and runs L-BFGS on the rest to a stated gradient norm: the error of finite d remains.
+*Sampled* training draws fresh noise at every step, as practitioners do. *Averaged*
+training integrates it out (see `NetworkLoss`): the error of finite d remains.
 """
 
 from __future__ import annotations

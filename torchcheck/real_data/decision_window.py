@@ -1,10 +1,7 @@
-r"""Windows: the interval of time in which a feature is decided, with its uncertainty.
+"""Windows: the interval of time in which a feature is decided, with its uncertainty.
 
-Two estimates. `find_window` reads the U-turn curve: the window is where the chance of
-a changed feature falls from 90 % to 10 % of its range. `find_mse_window` needs no
-feature: it is where the squared error of the denoiser tells that something was decided
-beyond what the same noise does to a Gaussian. Both are read against the log of the
-signal-to-noise ratio, so that they do not depend on how time is parametrised.
+`find_window` reads the U-turn curve of a feature, `find_mse_window` the squared error
+alone. On a mixture neither depends on how time is parametrised.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-r"""Denoisers: their checks before use, and the generation of data from noise.
-
-Time 0 is noise and **time 1 is data**; see `adapters` for the convention.
-"""
+"""Denoisers: checks before use, and data from noise; `adapters` has the convention."""
 
 from __future__ import annotations
 

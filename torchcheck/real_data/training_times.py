@@ -1,8 +1,4 @@
-r"""Training times: distributions on [0, 1] that say when a network is trained.
-
-Time runs from noise to data, as everywhere here: $x_t = \alpha(t) x_0 + \beta(t) x_1$
-with noise $x_0$, data $x_1$, and $t = 1$ is data.
-"""
+"""Training times: distributions on [0, 1], where 1 is data, of when one trains."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-r"""U-turns: noise a sample up to time t, denoise it back, ask whether it changed.
-
-Time 0 is noise and **time 1 is data**; see `denoisers` for the convention, and for the
-functions that make a denoiser of any model.
-"""
+"""U-turns: noise a sample up to time t (1 is data), denoise it back, did it change?"""
 
 from __future__ import annotations
 

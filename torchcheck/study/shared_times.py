@@ -16,8 +16,7 @@ from ...numerics.times.table import density_of, point_of, shared_flow
 from ...theory.models.classes import pair
 from ...theory.models.model import TAU, norm
 from ...theory.models.spec import Spec
-from ...theory.times.densities import Density
-from ...theory.times.loss_weights import loss_weight
+from ...theory.times.densities import Density, loss_weight
 from ..device import need_torch
 
 if TYPE_CHECKING:

@@ -1,15 +1,11 @@
 r"""Statistics of a convergence study: extrapolation, rate, verdict.
 
 Overlaps at finite size are $y(d) = y_\infty + a\,d^{-1/2} + b\,d^{-1} + \dots$, with
-coefficients that vary from one training set to another. Where the hidden unit
-saturates its distance from the sign brings logarithms of d as well, so that there
-the interval is never narrower than what is left to extrapolate.
-
-A limit inside its interval is consistent with the networks only as far as the interval
-could have excluded another one. Its *resolution* is the smallest relative error x such
-that a limit wrong by a factor 1 + x or 1 - x would both have been outside. Where it is
-above `DECISIVE` the comparison is undecided, so that no limit that is wrong by as much
-is ever called consistent.
+coefficients that vary from one training set to another. Where the hidden unit saturates
+its distance from the sign brings logarithms of d as well, so that there the interval is
+never narrower than what is left to extrapolate. A limit inside its interval is
+consistent with the networks only as far as the interval could have excluded another
+one: where its `resolution` is above `DECISIVE` the comparison is undecided.
 """
 
 from __future__ import annotations

@@ -15,9 +15,8 @@ from dilaton.theory.models.model import (
     product,
     two_modes,
 )
-from dilaton.theory.times.densities import parse_density
+from dilaton.theory.times.densities import loss_weight, parse_density
 from dilaton.theory.times.exponents import time_law
-from dilaton.theory.times.loss_weights import loss_weight
 from scipy.integrate import quad
 
 MODEL = Model(two_modes())
