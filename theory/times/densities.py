@@ -1,4 +1,4 @@
-r"""Densities of training times $\rho(\tau)$ and loss weights $\lambda(\tau)$ at any `d`.
+r"""Densities of times $\rho(\tau)$ and loss weights $\lambda(\tau)$, as symbols.
 
 A density is what equal steps of a map become, $\rho = du/d\tau$, or a formula, steps
 of constant height, or the levels of a discrete noise schedule. Loss weights are
