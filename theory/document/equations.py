@@ -9,16 +9,17 @@ import sympy as sp
 
 from ..models.model import Model
 from ..modes.posterior import NORMALS
-from ..naming.by_feature import Row, by_feature, norms
+from ..naming.by_feature import Row, by_class, by_feature, norms
 from ..naming.every_feature import EveryFeature, every_feature
 from ..naming.fields import MARK, alone_of, grouped
 from ..naming.general import Lettering
 from ..naming.indexed import indexed_sheet
-from ..naming.labels import remarked, signs_of, unified
+from ..naming.labels import Y, remarked, signs_of, unified
 from ..naming.letters import Letters
-from ..naming.sheet import Sheet, make_sheet
+from ..naming.sheet import NUMBERED, Sheet, make_sheet
 from ..symbols.gaussian import G2, G
 from ..symbols.indexed import DIRECTION
+from ..symbols.plain import plain_name
 from ..symbols.system import Equation, Step, System
 from .blocks import Piece, display, head, item, joined, sentence, spans
 
@@ -283,7 +284,7 @@ def _printed(
     every = [
         Row(eq.lhs, sheet.rows[kind, i], eq.label) for i, eq in enumerate(equations)
     ]
-    rows = by_feature(every, sizes)
+    rows = by_feature(by_class(every, _numbered(sheet)), sizes)
     rows, alike = (rows, []) if dot else _first_of_each(rows)
     zero = [] if dot else [row for row in rows if row.rhs == 0]
     free = [row for row in rows if row.rhs is sp.nan]
@@ -302,9 +303,17 @@ def _printed(
     return found
 
 
+def _numbered(sheet: Sheet) -> dict[sp.Symbol, sp.Expr]:
+    return {x: e for x, e in sheet.names.items() if NUMBERED.fullmatch(str(x))}
+
+
+def _named(rows: list[Row]) -> str:
+    return joined([f"`{plain_name(str(row.lhs))}`" for row in rows])
+
+
 def _told_of(rows: list[Row], one: str, many: str, rest: str = "") -> Piece:
     """Return a sentence that says the same of several quantities."""
-    names = joined([f"`{row.lhs}`" for row in rows])
+    names = _named(rows)
     verb = " ".join(filter(None, (many if len(rows) > 1 else one, rest)))
     labels = sorted((x for row in rows for x in row.labels), key=_place)
     return sentence(f"{names} {verb}: {spans(labels)}.")
@@ -321,11 +330,13 @@ def _of_others(rows: list[Row]) -> list[Piece]:
         labels.setdefault(number, []).append(label)
     if not labels:
         return []
-    (first, own), *rest = labels.items()
-    verb = "these are" if len(own) > 1 else "this is"
-    said = [f"For `j = {first}` {verb} {spans(own)}"]
-    said += [f"for `j = {number}` {spans(x)}" for number, x in rest]
-    return [sentence(f"{joined(said)}.")]
+    verb = "this is" if sum(map(len, labels.values())) == 1 else "these are"
+    said = []
+    for number, own in labels.items():
+        which = "the other classes" if number == Y else f"`j = {number}`"
+        said.append(" ".join(filter(None, (f"for {which}", verb, spans(own)))))
+        verb = ""
+    return [sentence(f"F{joined(said)[1:]}.")]
 
 
 def _first_of_each(rows: list[Row]) -> tuple[list[Row], list[tuple[Row, list[Row]]]]:
@@ -339,7 +350,8 @@ def _first_of_each(rows: list[Row]) -> tuple[list[Row], list[tuple[Row, list[Row
 
 
 def _stationarity(sheet: Sheet, own: System, sizes: Sizes) -> list[Piece]:
-    unknown = joined([f"`{eq.lhs}`" for eq in own.equations])
+    every = [Row(eq.lhs, sp.S.Zero) for eq in own.equations]
+    unknown = _named(by_feature(by_class(every, {}), sizes))
     found = [
         sentence(f"What is left, {unknown}, minimises"),
         display("J", sheet.rows["objective", 0]),

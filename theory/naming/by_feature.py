@@ -8,21 +8,24 @@ several exponents, $\rho_j$ and the powers of `d` are put together as $|\mu_j|$.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sympy as sp
 
+from ..models.classes import labels
 from ..models.model import Model, norm
 from ..symbols.notation import SHIFT, symbol
+from .labels import Y, signs_of, unified
 
 J, K = "j", "k"
 OWN = (
     *("p", "rho", "h", "k", "H", "Ht", "Lambda", "m", "omega", "b", "q", "r", "v"),
-    *("nu", "M", "F", "S", "y", "zeta", "a", "share_plus"),
+    *("nu", "M", "F", "S", "T", "y", "zeta", "a", "e", "share_plus"),
 )
 """Quantities whose numbers are those of features."""
-SYMMETRIC = ("q", "r")
+SYMMETRIC = ("q", "r", "T")
 NAME = re.compile(rf"({'|'.join(OWN)})((?:_\d+)+)(_either|{SHIFT})?")
 INSIDE = re.compile(r"\b(Ht?|y)((?:_\d+)+)")
 
@@ -53,7 +56,53 @@ def mean_norm(index: str) -> sp.Symbol:
     return sp.Symbol(f"|mu_{index}|", positive=True)
 
 
+Whole = tuple[Mapping[Any, Row], Row | None]
+"""Rows that may be alike, and the one for all of them if they are."""
 Index = tuple[str, ...]
+CLASS = re.compile(r"(.+)_([pm]{2,})")
+
+
+def by_class(rows: Sequence[Row], names: Mapping[sp.Symbol, sp.Expr]) -> list[Row]:
+    """Return `rows` with one in `y` for those of all classes of several features.
+
+    `names` are put back where rows are alike without them alone.
+    """
+    families: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        if found := CLASS.fullmatch(str(row.lhs)):
+            families.setdefault(found[1], {})[found[2]] = row
+    wholes = [(x, _of_classes(stem, x, names)) for stem, x in families.items()]
+    return _with_wholes(rows, wholes)
+
+
+def _of_classes(
+    stem: str, family: Mapping[str, Row], names: Mapping[sp.Symbol, sp.Expr]
+) -> Row | None:
+    marks = sorted(family, key=lambda m: tuple(-s for s in signs_of(m)))
+    if len(marks) < 2 ** len(marks[0]):
+        return None
+    lhs = sp.Symbol(f"{stem}_either", real=True)
+    first, *others = (family[m] for m in marks)
+    for put_back in (False, True):
+        sides = [sp.sympify(family[m].rhs) for m in marks]
+        for x, value in reversed(list(names.items())) if put_back else ():
+            sides = [e.xreplace({x: value}) for e in sides]
+        whole = unified(sides, marks)
+        if whole is not None:
+            whole = whole.xreplace({1 / y: y for y in labels(len(marks[0]))})
+            return Row(lhs, whole, first.label, tuple((Y, x.label) for x in others))
+    return None
+
+
+def _with_wholes(rows: Sequence[Row], wholes: Iterable[Whole]) -> list[Row]:
+    """Return `rows` with one for each family that has one, where its first was."""
+    swap: dict[Row, Row | None] = {}
+    for family, whole in wholes:
+        if whole is not None:
+            swap |= dict.fromkeys(family.values())
+            swap[next(iter(family.values()))] = whole
+    shown = (swap.get(row, row) for row in rows)
+    return [row for row in shown if row is not None]
 
 
 def by_feature(rows: Sequence[Row], sizes: Mapping[str, sp.Expr]) -> list[Row]:
@@ -64,14 +113,7 @@ def by_feature(rows: Sequence[Row], sizes: Mapping[str, sp.Expr]) -> list[Row]:
             index = tuple(found[2].split("_")[1:])
             stem = f"{found[1]}{found[3] or ''}", len(index)
             families.setdefault(stem, {})[index] = row
-    swap: dict[Row, Row | None] = {}
-    for family in families.values():
-        whole = _whole(family, sizes)
-        if whole is not None:
-            swap |= dict.fromkeys(family.values())
-            swap[next(iter(family.values()))] = whole
-    shown = (swap.get(row, row) for row in rows)
-    return [row for row in shown if row is not None]
+    return _with_wholes(rows, [(x, _whole(x, sizes)) for x in families.values()])
 
 
 def _whole(family: Mapping[Index, Row], sizes: Mapping[str, sp.Expr]) -> Row | None:
@@ -84,12 +126,12 @@ def _whole(family: Mapping[Index, Row], sizes: Mapping[str, sp.Expr]) -> Row | N
     if not others or not (pair or len(index) == 1):
         return None
     numbers = {x for index in family for x in index}
-    told = tuple((index[0], row.label) for index, row in others)
+    told = [(index[0], x) for index, row in others for x in row.labels]
     for put_together in (False, True):
         used = sizes if put_together else {}
         sides = {_side(i[0], row, numbers, used) for i, row in family.items()}
         if len(sides) == 1:
-            return Row(*sides.pop(), first.label, told)
+            return Row(*sides.pop(), first.label, (*first.others, *told))
     return None
 
 

@@ -6,8 +6,10 @@ r"""A system as it is printed: fields, named quantities, and short equations.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
+from math import prod
 
 import sympy as sp
 
@@ -28,7 +30,7 @@ from ..symbols.notation import symbol
 from ..symbols.system import Equation, System
 from .fields import Fields, find_fields
 from .general import ALPHA, BETA, DOTS, Lettering, is_short
-from .labels import ClassSum, expanded, over_labels, summed, with_labels
+from .labels import ClassSum, expanded, over_labels, signs_of, summed, with_labels
 from .relations import OBJECTIVE, in_overlaps
 from .sums import (
     DELTA,
@@ -50,6 +52,7 @@ from .sums import (
 )
 
 Rows = dict[tuple[str, int], sp.Expr]
+Definitions = dict[sp.Symbol, sp.Expr]
 WRONSKIAN = sp.Symbol("W", real=True)
 ROWS = sp.Symbol("N", positive=True)
 
@@ -159,7 +162,6 @@ def make_sheet(system: System, schedule: Lettering, model: Model | None) -> Shee
     if model is not None:
         _open_labels(sheet, model)
     _count(sheet)
-    _rows_named(sheet)
     _traditional(sheet)
     if model is not None:
         _over_labels(sheet, model)
@@ -237,20 +239,6 @@ def _count(sheet: Sheet) -> None:
     sheet.fields = {k: x.xreplace(swap) for k, x in sheet.fields.items()}
 
 
-def _rows_named(sheet: Sheet) -> None:
-    """Write `ROWS` for the number of rows, ``n*noise_draws``."""
-    pair = (N, symbol("noise_draws"))
-
-    def named(term: sp.Expr) -> sp.Expr:
-        powers = term.as_powers_dict()
-        size = min(powers.get(x, 0) for x in pair)
-        return term * (ROWS / sp.Mul(*pair)) ** size if size > 0 else term
-
-    found = {k: x.replace(lambda e: e.is_Mul, named) for k, x in sheet.rows.items()}
-    if any(x.has(ROWS) for x in found.values()):
-        sheet.rows, sheet.names[ROWS] = found, sp.Mul(*pair)
-
-
 def _traditional(sheet: Sheet) -> None:
     r"""Write $\Delta$ for $\alpha^2 + \sigma^2\beta^2$ before anything is expanded."""
     if any(x.has(DELTA) for x in (*sheet.rows.values(), *sheet.fields.values())):
@@ -312,7 +300,7 @@ def _name_sums(sheet: Sheet, system: System) -> None:
             for i, eq in enumerate(system.equations)
             if _any(sheet, eq.lhs)
         }
-    keyed = _counted(keyed, sheet)
+    keyed = _rows_counted(_counted(keyed, sheet, names), names)
     many = len(sheet.fields) >= FIELDS and system.kind == "stationary"
     keyed, held = _held(keyed) if many else (keyed, {})
     rows = named_sums(keyed, names)
@@ -336,13 +324,63 @@ FIELDS = 4
 """Fields from which on sums over the classes are taken before any name is given."""
 
 
-def _counted(rows: dict, sheet: Sheet) -> dict:
-    """Write ``n`` for the sum of the counts of several features' classes."""
+def _counted(rows: dict, sheet: Sheet, names: Names) -> dict:
+    r"""Write ``n`` and $T_{jk} = \sum_y n_y y_j y_k$ for counts of several features.
+
+    What needs other sums of the counts stays as it is.
+    """
     counts = {x for row in rows.values() for x in row.free_symbols if COUNT(str(x))}
     if not counts:
         return rows
-    sheet.given[N] = sp.Add(*counts)
-    return {k: written(x, sheet.given[N], N) for k, x in rows.items()}
+    total = sheet.given[N] = sp.Add(*counts)
+    pairs, swap = _contrasts(counts)
+
+    def whole(node: sp.Expr) -> sp.Expr:
+        flat = sp.expand(node.xreplace(swap))
+        return node if flat.atoms(sp.Dummy) else flat
+
+    def short(row: sp.Expr) -> sp.Expr:
+        found = row.replace(lambda e: e.is_Add and e.has(*counts), whole)
+        return written(found, total, N)
+
+    found = {k: short(x) for k, x in rows.items()}
+    used = [x for x in pairs if any(row.has(x) for row in found.values())]
+    names.defined |= {x: pairs[x] for x in used}
+    return found
+
+
+def _contrasts(counts: Iterable[sp.Symbol]) -> tuple[Definitions, Definitions]:
+    """Return sums over classes of the products of two signs, and counts in all such."""
+    signs = {x: signs_of(str(x)[2:]) for x in counts}
+    numbers = range(len(next(iter(signs.values()))))
+    pairs: Definitions = {}
+    swap: Definitions = dict.fromkeys(signs, sp.S.Zero)
+    if len(signs) < 2 ** len(numbers):  # a class is empty
+        return {}, {x: sp.Dummy() for x in signs}
+    sizes = range(len(numbers) + 1)
+    for some in (x for k in sizes for x in combinations(numbers, k)):
+        letter = N if not some else sp.Dummy()
+        size = {x: prod(y[k] for k in some) for x, y in signs.items()}
+        if len(some) == 2:
+            letter = sp.Symbol(f"T_{some[0] + 1}_{some[1] + 1}", real=True)
+            pairs[letter] = sp.Add(*(sign * x for x, sign in size.items()))
+        swap = {x: e + size[x] * letter / len(signs) for x, e in swap.items()}
+    return pairs, swap
+
+
+def _rows_counted(rows: dict, names: Names) -> dict:
+    """Write `ROWS` for the number of rows, ``n*noise_draws``."""
+    pair = (N, symbol("noise_draws"))
+
+    def named(term: sp.Expr) -> sp.Expr:
+        powers = term.as_powers_dict()
+        size = min(powers.get(x, 0) for x in pair)
+        return term * (ROWS / sp.Mul(*pair)) ** size if size > 0 else term
+
+    found = {k: x.replace(lambda e: e.is_Mul, named) for k, x in rows.items()}
+    if any(x.has(ROWS) for x in found.values()):
+        names.defined[ROWS] = sp.Mul(*pair)
+    return found
 
 
 def _held(rows: dict) -> tuple[dict, dict[sp.Symbol, sp.Expr]]:

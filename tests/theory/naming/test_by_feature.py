@@ -4,13 +4,17 @@ import re
 
 import pytest
 import sympy as sp
-from dilaton import Model, product
+from dilaton import Data, Model, product
 from dilaton.theory.document.definitions import definitions, of_each_feature
 from dilaton.theory.models.model import norm
-from dilaton.theory.naming.by_feature import Row, by_feature, norms
+from dilaton.theory.naming.by_feature import Row, by_class, by_feature, norms
+from dilaton.theory.naming.general import general_phase, phase_schedule
+from dilaton.theory.naming.labels import remarked
+from dilaton.theory.naming.sheet import NUMBERED, make_sheet
 from dilaton.theory.symbols.notation import symbol
 
 from ...cases import derived
+from ...oracles import equal_values
 
 MODEL = Model(product(0, 0, "1/4"))
 
@@ -90,3 +94,46 @@ def test_a_table_has_a_row_for_all_features_and_windows():
         if index:
             said = rows[f"{index[1]}_j"].value
             assert same(read_for(said, {"j": index[2]}), plain(x.value))
+
+
+SAMPLES = Model(product(0, 0), data=Data(samples=True))
+CLASSES = ("pp", "pm", "mp", "mm")
+
+
+@pytest.fixture(scope="module")
+def of_classes():
+    """Rows of the variance phase of samples as printed, one for all classes or each."""
+    phase = derived(SAMPLES).phase("variance")
+    sheet = make_sheet(general_phase(phase).learned, phase_schedule(phase), SAMPLES)
+    every = enumerate(phase.learned.equations)
+    rows = [Row(eq.lhs, sheet.rows["equation", i], eq.label) for i, eq in every]
+    numbered = {x: e for x, e in sheet.names.items() if NUMBERED.fullmatch(str(x))}
+    return phase.learned, sheet, by_class(rows, numbered), rows, numbered
+
+
+def test_a_formula_in_y_is_that_of_each_class(of_classes):
+    system, sheet, found, rows, _ = of_classes
+    assert [x for row in found for x in row.labels] == [row.label for row in rows]
+    wholes = {str(row.lhs): row for row in found if row.others}
+    assert set(wholes) == {"a_1_either", "a_2_either"}
+    for name, row in wholes.items():
+        for mark in CLASSES:
+            said = sheet.restored(remarked(row.rhs, mark))
+            wanted = system[name.replace("either", mark)]
+            assert equal_values(said, wanted)
+            assert not equal_values(1.001 * said, wanted)
+    in_both = by_feature(found, norms(SAMPLES))
+    assert "a_j_either" in {str(row.lhs) for row in in_both}
+    assert sorted(x for row in in_both for x in row.labels) == sorted(
+        row.label for row in rows
+    )
+
+
+def test_classes_that_differ_are_printed_one_by_one(of_classes):
+    *_, rows, numbered = of_classes
+    wrong = [
+        Row(row.lhs, 2 * row.rhs, row.label) if str(row.lhs) == "a_1_pm" else row
+        for row in rows
+    ]
+    found = {str(row.lhs) for row in by_class(wrong, numbered)}
+    assert {"a_1_pp", "a_1_pm", "a_1_mp", "a_1_mm", "a_2_either"} <= found
