@@ -7,8 +7,9 @@ scrambled points beyond. A second rule, shifted or scrambled anew, tells the err
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +18,10 @@ from scipy.special import softmax
 from ...errors import ModelError, SolveError
 from ...theory.models.model import TAU, Model
 from ...theory.modes.systems import weights_training
+from ..codegen.double import in_double
 from ..codegen.indexed import indexed_functions
 from ..modes.confusion import differences
 from ..modes.evaluate import families, weights_of
-from ..modes.loops import looped
 from ..modes.normal_averages import REACH, as_normals, product_rule, scrambled
 from .flow import Speed, integrate_flow
 from .nodes import TimeNodes, curve
@@ -32,9 +33,9 @@ $e^{-2\\pi^2/1.8}$ = 2e-5; the mean of two has half the spacing and its square."
 DECIDED = 14.0
 """Steepness from which a pair of modes is told apart but for $e^{-S^2/8}$ = 2e-11."""
 SCATTERED = 2**10  # scrambled points in three and more directions
+BLOCK = 2**12  # columns that are computed at once: one size is compiled
 NEGLIGIBLE = 1e-7  # times that add less than this share to a mean are left out
 TAIL = 1e-13  # weights of normals below this are left out
-MOVING = ("tau", "g")  # names of what a column has of its own
 RTOL, ATOL = 1e-6, 1e-8
 CLEAR = 1e-6
 """How far inside the last weight is when the flow ends, so that all have crossed."""
@@ -63,7 +64,6 @@ class BiasFlow:
         exponents = np.array([float(x) for x in target.exponents])
         system = flow_under(weights_training, model, loss)
         self.functions = indexed_functions(system)
-        self.loops = looped(system, MOVING)
         self.weights = weights_of(point)
         self.given = dict(point) | families(self.weights, loadings)
         self.given |= {"delta": exponents[:, None]}
@@ -85,13 +85,18 @@ class BiasFlow:
     def speed(self, rule: int) -> Speed:
         """Return the speed of each bias, (modes,); rules 0 and 1 are alike exact."""
         tau, g, weight = self._columns(rule)
+        more = -len(tau) % BLOCK
+        count = (len(tau) + more) // BLOCK
+        wide = np.pad(tau, (0, more), "edge"), np.pad(g, ((0, 0), (0, more)), "edge")
+        blocks = zip(*(np.split(x, count, -1) for x in wide), strict=True)
+        given = [self.given | {"tau": x, "g": y} for x, y in blocks]
+        run = _compiled(self.functions)
 
+        @in_double
         def mean(bias: Sequence[float]) -> State:
-            given = self.given | {"tau": tau, "g": g, "b": np.array(bias)[:, None]}
-            with np.errstate(all="ignore"):
-                inside = self.loops.integrand(given, len(tau))
-                found = self.functions.equations(np, 0.0, given, [inside])["b"]
-            return np.where(np.isfinite(found), found, 0.0) @ weight
+            b = np.array(bias)[:, None]
+            each = np.concatenate([run(x, b) for x in given], 1)[:, : len(tau)]
+            return np.where(np.isfinite(each), each, 0.0) @ weight
 
         return mean
 
@@ -120,6 +125,19 @@ class BiasFlow:
             self.basis @ np.concatenate(points, 1),
             np.concatenate([w * share for w, share in pairs]),
         )
+
+
+@lru_cache(maxsize=16)
+def _compiled(functions: ModuleType) -> Callable[..., Any]:
+    """Return the speed of each bias at every column, (modes, columns), by JAX."""
+    import jax
+
+    def speed(given: Mapping[str, Any], bias: Any) -> Any:
+        here = {**given, "b": bias}
+        inside = functions.integrand_0(jax.numpy, 0.0, here)
+        return functions.equations(jax.numpy, 0.0, here, [inside])["b"]
+
+    return jax.jit(speed)
 
 
 def _rule(steep: np.ndarray, rule: int) -> tuple[np.ndarray, np.ndarray]:
