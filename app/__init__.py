@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from .numerics.share.euler import steps as steps
     from .numerics.solve import solve as solve
     from .numerics.sweep.job import sweep as sweep
-    from .numerics.times.best import best_density as best_density
-    from .numerics.times.families import best_in_family as best_in_family
+    from .numerics.times.best import (
+        best_density as best_density,
+        best_in_family as best_in_family,
+    )
     from .numerics.times.table import (
         learning_times as learning_times,
         other_times as other_times,
@@ -99,8 +101,7 @@ _HOME = {
     "numerics.share.euler": "steps",
     "numerics.solve": "solve",
     "numerics.sweep.job": "sweep",
-    "numerics.times.best": "best_density",
-    "numerics.times.families": "best_in_family",
+    "numerics.times.best": "best_density best_in_family",
     "numerics.times.table": "learning_times other_times shared_flow time_exponents",
     "show.display": "plot",
     "theory.derive": "Limit Phase System",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import log_ndtr, ndtr
@@ -132,11 +132,9 @@ def _independent(legs: np.ndarray, width: float) -> np.ndarray:
     if np.ptp(roots) < FLAT * roots.max():
         return _alike(len(roots), float(roots.mean()), width)
     found = np.zeros((len(roots), len(roots)))
-    for point, leg in enumerate(roots):
-        for own in (True, False):
-            if leg == 0:
-                break
-            _fill(found, roots, point, own, width)
+    for point in np.flatnonzero(roots):
+        found[:, point] = _counted_to(roots, point, -1, width)
+        found[point, point] = _counted_to(roots, point, 1, width)
     zero = np.flatnonzero(roots == 0)
     found[:, zero] = 1 - found.sum(1, keepdims=True) if zero.size else 0
     return found
@@ -151,32 +149,22 @@ def _alike(size: int, root: float, width: float) -> np.ndarray:
     return found
 
 
-def _fill(
-    found: np.ndarray, roots: np.ndarray, point: int, own: bool, width: float
-) -> None:
-    """Fill column `point`: its own entry, or those of all other modes."""
-    leg = roots[point]
-    shift = leg / 2 if own else -leg / 2
+def _counted_to(roots: np.ndarray, point: int, side: int, width: float) -> Any:
+    """Chance of `point` given its own mode (`side` 1), or each of the others (-1)."""
+    shift = side * roots[point] / 2
     start = max(-REACH, -shift) if np.any(roots == 0) else -REACH
     if start >= REACH:
-        return
+        return 0.0
     g, w = _panels(np.array([start, REACH]), width)
-    field = leg * (g + shift)
-    rivals = [m for m in range(len(roots)) if m != point and roots[m] > 0]
-    below = np.array([log_ndtr(field / roots[m] + roots[m] / 2) for m in rivals])
-    total = below.sum(0) if rivals else np.zeros_like(g)
-    density = w * _normal(g)
-    if own:
-        found[point, point] = np.sum(density * np.exp(total))
-        return
-    for m in range(len(roots)):
-        if m == point:
-            continue
-        change = 0.0
-        if roots[m] > 0:
-            there = log_ndtr(field / roots[m] - roots[m] / 2)
-            change = there - below[rivals.index(m)]
-        found[m, point] = np.sum(density * np.exp(total + change))
+    rivals = (roots > 0) & (np.arange(len(roots)) != point)
+    sizes = np.where(rivals, roots, 1.0)[:, None]
+    field = roots[point] * (g + shift) / sizes
+    below = np.where(rivals[:, None], log_ndtr(field + sizes / 2), 0.0)
+    chance = below.sum(0)
+    if side < 0:
+        there = np.where(rivals[:, None], log_ndtr(field - sizes / 2), 0.0)
+        chance = chance + there - below
+    return np.exp(chance) @ (w * _normal(g))
 
 
 def _factors(points: np.ndarray) -> list[np.ndarray] | None:

@@ -3,34 +3,39 @@ r"""The best density of training times: where to train for the shortest learning
 A learning time is $t(\rho) = \int db/\int\rho K_b$, convex in the density and of degree
 -1, so that $-\int\rho\,\delta t/\delta\rho = t$. A density is optimal when no time is
 worth more than the mean: $-\delta t/\delta\rho(\tau) \le t$ for all $\tau$ (the
-equivalence theorem of optimal design). The gap of this bound is a certificate.
+equivalence theorem of optimal design). The gap of this bound is a certificate. Families
+of densities are searched in one number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import sympy as sp
 
 from ...errors import ModelError, SolveError
 from ...theory.models.model import Model
 from ...theory.models.spec import Spec
 from ...theory.symbols.system import System
-from ...theory.times.densities import piecewise_constant
+from ...theory.times.densities import Density, of_map, piecewise_constant
 from ...theory.times.held import (
     bulk_training,
     check_trainable,
     direction_training,
     weight_training,
 )
+from ...theory.times.maps import logit_normal, shift
 from ...theory.windows.dilation import make_dilation
 from ...theory.windows.search import find_windows
 from ..asked import asked
-from ..codegen.parameters import dimension
+from ..codegen.parameters import check_choice, dimension
 from .learning_time import bias_path, check_loss, check_within
-from .training_mean import evaluated, flow_under, kernel_of, shrinking
+from .nodes import time_nodes
+from .table import point_of
+from .training_mean import evaluated, fitted_rule, flow_under, kernel_of
 
 WORST = 32
 """Power of the mean over features that stands for the worst one."""
@@ -51,8 +56,19 @@ EVEN = Shares(1.0, 1.0, 1.0)
 
 OPTIONS = {"maxiter": 4000, "maxfun": 8000, "gtol": 1e-10, "ftol": 1e-15, "maxcor": 30}
 
-RANGE = (-6.0, 6.0)
+ODDS = (-6.0, 6.0)
 """Log-odds covered beyond those of the first window and of tau = 1/2."""
+
+THETA = sp.Symbol("theta", positive=True)
+RANGES = {
+    "shift": (1e-9, 1e9),
+    "kappa": (1 / 12, 12.0),
+    "mass": (0.02, 0.98),
+    "logit-normal": (1e-9, 1e9),
+}
+"""The values of theta. The mean of `logit-normal` is -log(theta), a shift by it."""
+
+CLOSE = 1e-5  # how near the best theta is, in its logarithm
 
 
 @dataclass(frozen=True)
@@ -156,13 +172,7 @@ def _values(
     """Return a rate at states and times, (states, times), with steps resolved."""
     kernel = kernel_of(system)
     params, wide = [point[name] for name in kernel.parameters[:-1]], [x[:, None]]
-    rule = None
-    if "observables" in kernel.functions:
-        seen = evaluated(kernel["observables"], wide, params, tau)
-        names = kernel.outputs("observables")
-        rows = dict(zip(names, np.broadcast_arrays(*seen), strict=True))
-        kinks = [rows[name] for name in names if name.startswith("kink")]
-        rule = shrinking(kinks, rows["steepness"])
+    rule = fitted_rule(kernel, wide, params, tau)
     values = evaluated(kernel[function], wide, params, tau, rule)[0]
     return np.broadcast_to(values, (x.size, tau.size))
 
@@ -194,7 +204,7 @@ def best_density(
         When the search ends farther from the optimum than `GAP`.
     """
     spec = asked(spec).spec
-    odds = np.linspace(-np.log(d) / 2 + RANGE[0], RANGE[1], points + 1)
+    odds = np.linspace(-np.log(d) / 2 + ODDS[0], ODDS[1], points + 1)
     edges = 1 / (1 + np.exp(-odds))
     low, high = edges[:-1], edges[1:]
     tau = np.where(high > 0.5, (low + high) / 2, np.sqrt(low * high))
@@ -253,3 +263,73 @@ def _minimise(goal: TimeGoal) -> tuple[np.ndarray, float]:
             weight,
         )
     return weight, gap
+
+
+# -------------------------------------------------------------------- families
+
+
+def density_family(name: str, model: Model) -> Density:
+    """Return a family of densities in the symbol ``theta``.
+
+    ``shift`` by theta, the dilation with every ``kappa`` equal to theta, the dilation
+    with a ``mass`` theta in the windows together, and ``logit-normal`` of standard
+    deviation 1 shifted by theta.
+    """
+    check_choice("family", name, tuple(RANGES))
+    if name == "shift":
+        return of_map(shift(THETA))
+    if name == "logit-normal":
+        return of_map(logit_normal(-sp.log(THETA), sp.S.One))
+    segments = make_dilation(find_windows(model)).segments
+    edges = [segments[0].start, *(g.stop for g in segments)]
+    count = len(segments)
+    if name == "kappa":
+        kappas = {x for e in edges for x in e.free_symbols if str(x)[0] == "k"}
+        edges = [e.subs(dict.fromkeys(kappas, THETA)) for e in edges]
+        return piecewise_constant("kappa", edges, [sp.Rational(1, count)] * count)
+    masses = [THETA / (count - 1)] * (count - 1) + [1 - THETA]
+    if segments[-1].name != "variance":
+        raise ModelError(
+            "The family `mass` needs windows before the variance, but the last phase "
+            f"of this model is `{segments[-1].name}`. Choose another family."
+        )
+    return piecewise_constant("mass", edges, masses)
+
+
+def family_goal(
+    spec: Spec, d: float, name: str, loss: str, shares: Shares, *, within: float
+) -> Callable[[float], float]:
+    """Return the worst learning time of a family as a function of its parameter."""
+    density = density_family(name, spec.model)
+    point = point_of(spec, d, density)
+
+    def value(theta: float) -> float:
+        nodes = time_nodes(density, point | {"theta": theta}, None)
+        goal = time_goal(spec, d, loss, shares, within=within, nodes=nodes.tau)
+        return goal.value(nodes.weight)[0]
+
+    return value
+
+
+def best_in_family(
+    spec: Spec, d: float, name: str, loss: str, shares: Shares = EVEN, *, within: float
+) -> dict[str, Any]:
+    """Return the parameter of a family with the shortest worst learning time. (R23)
+
+    By Brent's method in its logarithm. Returns `family`, `theta`, `goal`, `uniform`
+    (the goal of uniform times) and `gain`.
+    """
+    from scipy.optimize import minimize_scalar
+
+    spec = asked(spec).spec
+    goal = family_goal(spec, d, name, loss, shares, within=within)
+    found = minimize_scalar(
+        lambda x: np.log(goal(float(np.exp(x)))),
+        bounds=np.log(RANGES[name]),
+        method="bounded",
+        options={"xatol": CLOSE},
+    )
+    uniform = family_goal(spec, d, "shift", loss, shares, within=within)(1.0)
+    best = float(np.exp(found.fun))
+    about = {"family": name, "theta": float(np.exp(found.x)), "goal": best}
+    return about | {"uniform": uniform, "gain": uniform / best}

@@ -13,7 +13,9 @@ from ...theory.times.maps import TimeMap
 from ...theory.windows.dilation import T
 
 Curve = Callable[[np.ndarray], np.ndarray]
-HALVINGS = 90  # bisections of [0, 1]: times down to 1e-12 keep all their digits
+HALVINGS = (
+    90  # bisections, of [0, 1] for one: times down to 1e-12 keep all their digits
+)
 
 
 def evaluate(chosen: TimeMap, values: Mapping[str, float]) -> Curve:
@@ -23,10 +25,7 @@ def evaluate(chosen: TimeMap, values: Mapping[str, float]) -> Curve:
     its inverse is solved by bisection.
     """
     point = _point(chosen, values)
-    if chosen.forward is not None:
-        curve = _curve(chosen.forward, T, point)
-    else:
-        curve = _bisected(_curve(_given(chosen.backward), TAU, point))
+    curve = _known((chosen.forward, T), (chosen.backward, TAU), point)
     ends = (None if x is None else float(x.subs(point)) for x in chosen.ends)
     return _between(curve, *ends)
 
@@ -34,20 +33,22 @@ def evaluate(chosen: TimeMap, values: Mapping[str, float]) -> Curve:
 def evaluate_inverse(chosen: TimeMap, values: Mapping[str, float]) -> Curve:
     r"""Return $\tau \mapsto t$; outside the map's `ends` it is 0 or 1."""
     point = _point(chosen, values)
-    if chosen.backward is not None:
-        curve = _curve(chosen.backward, TAU, point)
-    else:
-        curve = _bisected(_curve(_given(chosen.forward), T, point))
+    curve = _known((chosen.backward, TAU), (chosen.forward, T), point)
     return _between(curve, *((0.0, 1.0) if chosen.onto else (None, None)))
 
 
-def _given(expr: sp.Expr | None) -> sp.Expr:
-    if expr is None:
-        raise ModelError(
-            "A composition can be evaluated if it has a formula forward or back, but "
-            "this one has neither. Compose fewer maps, or evaluate them one by one."
-        )
-    return expr
+Formula = tuple[sp.Expr | None, sp.Symbol]
+
+
+def _known(own: Formula, inverse: Formula, point: Mapping[sp.Symbol, float]) -> Curve:
+    """Return the curve of a formula, or where there is none of that of its inverse."""
+    for (expr, variable), made in ((own, lambda curve: curve), (inverse, bisected)):
+        if expr is not None:
+            return made(_curve(expr, variable, point))
+    raise ModelError(
+        "A composition can be evaluated if it has a formula forward or back, but "
+        "this one has neither. Compose fewer maps, or evaluate them one by one."
+    )
 
 
 def _point(chosen: TimeMap, values: Mapping[str, float]) -> dict[sp.Symbol, float]:
@@ -85,11 +86,11 @@ def _between(curve: Curve, low: float | None, high: float | None) -> Curve:
     return whole
 
 
-def _bisected(rising: Curve) -> Curve:
-    """Return the inverse of an increasing function on [0, 1]."""
+def bisected(rising: Curve, least: float = 0.0, most: float = 1.0) -> Curve:
+    """Return the inverse of an increasing function on an interval."""
 
     def curve(wanted: np.ndarray) -> np.ndarray:
-        low, high = np.zeros_like(wanted), np.ones_like(wanted)
+        low, high = np.full_like(wanted, least), np.full_like(wanted, most)
         for _ in range(HALVINGS):
             middle = (low + high) / 2
             up = rising(middle) < wanted

@@ -7,12 +7,13 @@ a feature's is about as wide as its neighbours': panels of width one half resolv
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import sympy as sp
+from scipy.special import expit, logit
 
 from ...errors import ModelError
 from ...theory.models.model import TAU, Interpolant
@@ -21,6 +22,7 @@ from ...theory.times.densities import Density
 from ...theory.windows.dilation import T
 from ..codegen.kernel import make_kernel
 from ..codegen.quadrature import trapezoid
+from .map_curves import bisected
 
 LOW, HIGH, PANEL, ORDER = -40.0, 32.0, 1.0, 8
 """Log-odds covered (below 0 less ``log d``), width of a panel and points in it."""
@@ -31,14 +33,12 @@ PILED = 6e-3
 """Share of the mass in the last panel, beyond any window, with which a density has no
 finite mass: of 1/tau a hundredth lies there, of a power of -0.9 half as much."""
 
-HALVINGS = 60  # bisections of the log-odds: to 1e-16 of them
 GRID = 20_001  # points of the log-odds between which a distribution is inverted
 
 VALUE = sp.Symbol("value", real=True)
 
 
-@dataclass(frozen=True)
-class TimeNodes:
+class TimeNodes(NamedTuple):
     """Times in (0, 1), increasing, and their weights, which sum to 1."""
 
     tau: np.ndarray
@@ -59,12 +59,12 @@ def time_nodes(
     edges = np.array([value_of(e, point) for e in density.edges])
     if density.pdf is None:
         x, w = _panels(np.array([0.0, 1.0]), point["d"])
-        tau = curve(density.quantile, T)(_expit(x), point)
-        weight = w * _expit(x) * _expit(-x)
+        tau = curve(density.quantile, T)(expit(x), point)
+        weight = w * expit(x) * expit(-x)
     else:
         x, w = _panels(_increasing(edges, density), point["d"])
-        tau = _expit(x)
-        weight = w * tau * _expit(-x) * curve(density.pdf, TAU)(tau, point)
+        tau = expit(x)
+        weight = w * tau * expit(-x) * curve(density.pdf, TAU)(tau, point)
         _check_ends(weight, (edges[0] == 0, edges[-1] == 1), density)
     return TimeNodes(tau, _normalised(weight, density))
 
@@ -83,21 +83,15 @@ def quantiles(
         given = curve(density.quantile, T)
         return lambda u: given(np.asarray(u), point)
     edges = _increasing(np.array([value_of(e, point) for e in density.edges]), density)
-    inner = _log_odds(edges)
+    inner = np.clip(logit(edges), -700.0, 700.0)
     x = np.linspace(LOW - np.log(point["d"]), HIGH, GRID)
     x = np.unique(np.concatenate([x, inner, inner + 1e-9]))
     x = x[(x >= inner[0]) & (x <= inner[-1])]
-    rho = curve(density.pdf, TAU)(_expit(x), point) * _expit(x) * _expit(-x)
+    rho = curve(density.pdf, TAU)(expit(x), point) * expit(x) * expit(-x)
     mass = np.concatenate([[0], np.cumsum(np.diff(x) * (rho[1:] + rho[:-1]) / 2)])
     rising = np.concatenate([[True], np.diff(mass) > 0])
     known, at = mass[rising] / mass[-1], x[rising]
-    return lambda u: _expit(np.interp(u, known, at))
-
-
-def _log_odds(tau: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        odds = np.log(tau) - np.log1p(-tau)
-    return np.clip(odds, -700.0, 700.0)
+    return lambda u: expit(np.interp(u, known, at))
 
 
 def _level_nodes(
@@ -106,15 +100,9 @@ def _level_nodes(
     """Return the times at which beta/alpha has given values, by bisection."""
     ratio = curve(interpolant.beta / interpolant.alpha, TAU)
     wanted = np.array(density.levels)
-    low, high = (
-        np.full(wanted.size, LOW - np.log(point["d"])),
-        np.full(wanted.size, HIGH),
-    )
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        above = ratio(_expit(middle), point) > wanted
-        low, high = np.where(above, low, middle), np.where(above, middle, high)
-    return TimeNodes(_expit(middle), np.full(wanted.size, 1 / wanted.size))
+    ends = LOW - np.log(point["d"]), HIGH
+    odds = bisected(lambda x: ratio(expit(x), point), *ends)(wanted)
+    return TimeNodes(expit(odds), np.full(wanted.size, 1 / wanted.size))
 
 
 def _normalised(weight: np.ndarray, density: Density) -> np.ndarray:
@@ -159,14 +147,10 @@ def _increasing(edges: np.ndarray, density: Density) -> np.ndarray:
     return edges
 
 
-def _expit(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
 def _panels(edges: np.ndarray, d: float) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Legendre nodes and weights on the log-odds between the edges."""
     low, high = LOW - np.log(d), HIGH
-    ends = np.clip(_log_odds(edges), low, high)
+    ends = np.clip(logit(edges), low, high)
     spans = [(a, b) for a, b in pairwise(ends) if b > a]
     knots = [np.linspace(a, b, 1 + int(np.ceil((b - a) / PANEL))) for a, b in spans]
     starts = np.concatenate([k[:-1] for k in knots])
@@ -197,21 +181,17 @@ def curve(expr: sp.Expr, variable: sp.Symbol):
     kernel = make_kernel(system, "numpy")
 
     def value(x, point: Mapping[str, float]) -> np.ndarray:
-        given = [_given(point, str(name)) for name in names]
+        for name in (x for x in map(str, names) if x not in point):
+            raise ModelError(
+                f"A density or weight may use {', '.join(point)}, but uses `{name}`, "
+                "which has no value. Give it; there is no default."
+            )
+        given = [point[str(name)] for name in names]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             (found,), _ = kernel["values"](x, [], [], given, *trapezoid())
         return np.where(np.isfinite(found), found, 0.0)
 
     return value
-
-
-def _given(point: Mapping[str, float], name: str) -> float:
-    if name not in point:
-        raise ModelError(
-            f"A density or weight may use {', '.join(point)}, but uses `{name}`, which "
-            "has no value. Give it; there is no default."
-        )
-    return point[name]
 
 
 def value_of(expr: sp.Expr, point: Mapping[str, float]) -> float:

@@ -62,17 +62,24 @@ class TimeMean:
         wide = [np.asarray(x, float)[..., None] for x in states]
         parts = []
         for tau, weight, intervals in self.groups:
-            rule = trapezoid(intervals) if intervals else self._shrinking(wide, tau)
+            rule = trapezoid(intervals) if intervals else None
+            rule = rule or fitted_rule(self.kernel, wide, self.params, tau)
             values = evaluated(self.kernel[function], wide, self.params, tau, rule)
             parts.append(values @ weight)
         return sum(parts)
 
-    def _shrinking(self, wide: Sequence[np.ndarray], tau: np.ndarray) -> Rule:
-        seen = evaluated(self.kernel["observables"], wide, self.params, tau)
-        names = self.kernel.outputs("observables")
-        rows = dict(zip(names, seen, strict=True))
-        kinks = [rows[name] for name in names if name.startswith("kink")]
-        return shrinking(kinks, rows["steepness"])
+
+def fitted_rule(
+    kernel: Kernel, states: States, params: Sequence[float], tau: np.ndarray
+) -> Rule | None:
+    """Return a rule that shrinks to where the fields of a system bend, if they do."""
+    if "observables" not in kernel.functions:
+        return None
+    seen = evaluated(kernel["observables"], states, params, tau)
+    names = kernel.outputs("observables")
+    rows = dict(zip(names, np.broadcast_arrays(*seen), strict=True))
+    kinks = [rows[name] for name in names if name.startswith("kink")]
+    return shrinking(kinks, rows["steepness"])
 
 
 def evaluated(

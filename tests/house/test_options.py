@@ -858,7 +858,7 @@ NOTED = {  # what does the work of a function that is too long for a test
         ("torchcheck.study.converge.predicted_offsets", {}),
         ("torchcheck.study.converge.train_cells", Seen),
     ),
-    "best_in_family": (("numerics.times.families.family_goal", Seen),),
+    "best_in_family": (("numerics.times.best.family_goal", Seen),),
     "solve": (("numerics.batch.minimise", Seen),),
     "solve_rows": (("numerics.batch.minimise", Seen),),
     "sweep": (

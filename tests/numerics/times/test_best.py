@@ -1,10 +1,15 @@
-"""The best density: a convex problem with a certificate; families with a gradient."""
+"""The best density: a convex problem with a certificate; families."""
 
 import numpy as np
 import pytest
 from dilaton.errors import ModelError
-from dilaton.numerics.times.best import Shares, best_density, time_goal
-from dilaton.numerics.times.families import START, best_in_family, family_goal
+from dilaton.numerics.times.best import (
+    Shares,
+    best_density,
+    best_in_family,
+    family_goal,
+    time_goal,
+)
 from dilaton.numerics.times.table import learning_times, other_times
 from dilaton.theory.models.spec import parse_spec
 
@@ -72,21 +77,13 @@ def test_the_gradient_in_a_free_density(spec):
     assert weight @ slope == pytest.approx(-value)  # degree -1
 
 
-@pytest.mark.parametrize("name", START)
-def test_the_gradient_of_a_family(spec, name):
-    theta = {"shift": 5.0, "kappa": 2.0, "mass": 0.4, "logit-normal": 6.0}[name]
+@pytest.mark.parametrize("name", ["kappa", "mass"])
+def test_the_best_of_a_family(spec, name):
+    found = best_in_family(spec, 1024, name, "data", SOME, within=0.02)
     goal = family_goal(spec, 1024, name, "data", SOME, within=0.02)
-    step = 1e-4 * theta
-    slope = (goal(theta + step)[0] - goal(theta - step)[0]) / (2 * step)
-    assert goal(theta)[1] == pytest.approx(slope, rel=SLOPE)
-
-
-def test_the_best_kappa(spec):
-    found = best_in_family(spec, 1024, "kappa", "data", SOME, within=0.02)
-    goal = family_goal(spec, 1024, "kappa", "data", SOME, within=0.02)
-    for theta in (0.9 * found["theta"], 1.1 * found["theta"]):
-        assert goal(theta)[0] > found["goal"]
-    assert found["gain"] > 10
+    for theta in (0.99 * found["theta"], 1.01 * found["theta"]):
+        assert goal(theta) > found["goal"]
+    assert found["gain"] > 5
 
 
 def test_what_is_refused(spec):
