@@ -13,7 +13,9 @@ True
 
 from __future__ import annotations
 
+import ast
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .mistakes import explained
@@ -87,40 +89,16 @@ register()
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "errors": (
-        "AdmissibilityError ArgumentError DerivationError DilatonError MissingExtra "
-        "ModelError ShapeError SolveError StoreError"
-    ),
-    "numerics.batch": "solve_rows",
-    "numerics.codegen.kernel": "Kernel make_kernel",
-    "numerics.codegen.known": "derive",
-    "numerics.learn": "learn mse",
-    "numerics.ode.inputs": "Inputs",
-    "numerics.ode.integrate": "integrate",
-    "numerics.share.euler": "steps",
-    "numerics.solve": "solve",
-    "numerics.sweep.job": "sweep",
-    "numerics.times.best": "best_density best_in_family",
-    "numerics.times.table": "learning_times other_times shared_flow time_exponents",
-    "show.display": "plot",
-    "theory.derive": "Limit Phase System",
-    "theory.exports.reader": "read_systems",
-    "theory.models.model": (
-        "LINEAR TRIGONOMETRIC VARIANCE_EXPLODING VARIANCE_PRESERVING Autoencoder Data "
-        "Feature Interpolant Model Modes Target modes modes_of_gram product two_modes"
-    ),
-    "theory.models.schedule": "parse_schedule",
-    "theory.models.spec": "Spec default_spec load_spec",
-    "torchcheck.real_data.denoisers": "generate",
-    "torchcheck.real_data.data_dilation": "dilate",
-    "torchcheck.real_data.training_times": "TrainingTimes",
-    "torchcheck.real_data.uturn": "mse_curve uturn",
-    "torchcheck.real_data.decision_window": "find_window",
-    "torchcheck.study.converge": "converge",
-}
+
+def _homes() -> dict[str, str]:
+    """Return the module of each public name: what the imports above say."""
+    tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+    found = (x for x in ast.walk(tree) if isinstance(x, ast.ImportFrom))
+    return {x.asname: str(y.module) for y in found for x in y.names if x.asname}
+
+
+_MODULE_OF = _homes()
 LISTED = "Its names are in `dir(dilaton)`"
-_MODULE_OF = {name: home for home, names in _HOME.items() for name in names.split()}
 
 __all__ = sorted([*_MODULE_OF, "__version__"])
 

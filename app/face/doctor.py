@@ -69,6 +69,15 @@ def installed(name: str) -> str | None:
         return None
 
 
+PACKAGES = ("sympy", "numpy", "scipy", "numba", "matplotlib", "xarray", "torch")
+
+
+def built_with() -> dict[str, str]:
+    """Return the versions of Python and of what the numbers depend on."""
+    packages = {name: installed(name) or "not installed" for name in PACKAGES}
+    return {"python": platform.python_version(), **packages}
+
+
 def _writable(folder: Path) -> bool:
     """Whether the folder, or the nearest one above it that exists, can be written."""
     while not folder.exists() and folder != folder.parent:

@@ -17,7 +17,7 @@ from ..theory.models.spec import Spec
 from .page import page
 
 if TYPE_CHECKING:
-    from .formats import Form
+    from .commands.options import Form
 
 
 def document(spec: Spec, form: Form) -> str:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,16 @@ from .. import __version__
 from ..errors import MissingExtra, StoreError
 from ..files import at_home, write_netcdf
 from ..show.answers import plain, to_json
-from ..torchcheck.study.confirm import confirm, settings_for, untrainable
+from ..torchcheck.study.confirm import (
+    Confirmation,
+    ReportSettings,
+    confirm,
+    settings_for,
+    untrainable,
+)
 from ..torchcheck.study.law import compared_laws
 from . import page
-from .report_run import Effort, Run, built_with
+from .doctor import built_with
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -32,6 +38,38 @@ if TYPE_CHECKING:
 
 RTOL, ATOL = 1e-9, 1e-11
 FINE = 60  # cells of the curves in each phase
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much a run does, and where.
+
+    `digits` adds an experiment on real images, which has nothing to do with the spec.
+    """
+
+    quick: bool
+    seed: int
+    device: str
+    digits: bool = False
+
+
+@dataclass
+class Run:
+    """Everything a report shows."""
+
+    spec: Spec
+    seed: int
+    limit: Limit
+    population: Limit
+    curves: Dataset
+    population_curves: Dataset
+    plan: ReportSettings | None = None
+    reason: str = ""  # why no networks were trained, if none were
+    found: Confirmation = field(default_factory=Confirmation)
+    laws: dict[str, Any] = field(default_factory=dict)
+    digits: dict[str, Any] | None = None  # if they were asked for
+    quick: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def write_report(

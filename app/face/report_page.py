@@ -14,12 +14,12 @@ from ..show import plots
 from ..show.display import axis_label
 from ..torchcheck.study.figures import distances
 from . import page
-from .report_run import built_with
+from .doctor import built_with
 
 if TYPE_CHECKING:
     from xarray import Dataset
 
-    from .report_run import Run
+    from .report import Run
 
 PANELS = ("m", "q", "c", "c_hat", "omega", "b", "r", "v")
 FAMILIES = ("m", "omega", "b", "c_hat", "c")

@@ -132,7 +132,7 @@ def _independent(legs: np.ndarray, width: float) -> np.ndarray:
     if np.ptp(roots) < FLAT * roots.max():
         return _alike(len(roots), float(roots.mean()), width)
     found = np.zeros((len(roots), len(roots)))
-    for point in np.flatnonzero(roots):
+    for point in np.flatnonzero(roots).tolist():
         found[:, point] = _counted_to(roots, point, -1, width)
         found[point, point] = _counted_to(roots, point, 1, width)
     zero = np.flatnonzero(roots == 0)

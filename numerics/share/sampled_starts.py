@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from ..codegen.snapshot import SATURATED, Printed, PrintedPhase
 from ..minima.minimise import minimise
 from ..minima.result import alone
 from ..modes.normal_averages import as_normals, scrambled
-from ..ode.inputs import Inputs
+from ..ode.inputs import Inputs, no_inputs
 
 POINTS, SCRAMBLES = 1024, 8  # points and scramblings of the starts
 
@@ -41,12 +40,14 @@ def followed_shares(
     first = closed_values(phase.levels, np.zeros(1), point)["alpha"][0]
     starts = first * normals(len(flow.unknowns), POINTS)
     inputs = learned_inputs(phase, point, solver.backend) if flow.inputs else None
-    loose = replace(
-        solver, rtol=max(solver.rtol, LOOSEST), atol=max(solver.atol, LOOSEST)
-    )
-    end = BEFORE if phase.vanishes else 1.0
-    ends = carried_starts(flow, starts, inputs, point, (0.0, end), loose)
+    span, loose = (0.0, BEFORE if phase.vanishes else 1.0), loosened(solver, LOOSEST)
+    ends = carried_starts(flow, starts, inputs, point, span, loose)
     return [share_of(ends[:, j] > 0) for j in range(len(phase.features))]
+
+
+def loosened(solver: Solver, least: float) -> Solver:
+    """Return the solver with tolerances of `least` or more."""
+    return replace(solver, rtol=max(solver.rtol, least), atol=max(solver.atol, least))
 
 
 def normals(width: int, points: int) -> np.ndarray:
@@ -103,19 +104,19 @@ def _together(
     solver: Solver,
 ) -> np.ndarray:
     """Follow all starts with the same steps of SciPy's DOP853, piece by piece."""
-    kernel = make_kernel(flow, "numpy")
+    kernel, inputs = make_kernel(flow, "numpy"), inputs or no_inputs(span)
     given = [params[name] for name in kernel.parameters]
-    shape = starts.T.shape
-    x = starts.T.ravel()
-    edges = list(span) if inputs is None else np.clip(inputs.breaks[0], *span)
-    for piece, (low, high) in enumerate(pairwise(edges)):
+    x, shape = starts.T.ravel(), starts.T.shape
+    for i, (low, high) in enumerate(pairwise(np.clip(inputs.breaks[0], *span))):
         if high <= low:
             continue
-        at = _functions(inputs, kernel.inputs, piece)
+        ends, sums = inputs.breaks[:, i : i + 2], inputs.coefficients[:, :, [i]]
+        part = Inputs(inputs.names, ends, sums)
 
-        def rates(s: float, y: np.ndarray, at=at) -> np.ndarray:
-            state = list(y.reshape(shape))
-            return kernel["rhs"](s, state, at(s), given, *kernel.rule)[0].ravel()
+        def rates(s: float, y: np.ndarray, piece=part) -> np.ndarray:
+            state, known = list(y.reshape(shape)), piece(s)
+            seen = [known[name][0, 0] for name in kernel.inputs]
+            return kernel["rhs"](s, state, seen, given, *kernel.rule)[0].ravel()
 
         x = _carried(rates, (low, high), x, solver)
     return x.reshape(shape).T
@@ -141,20 +142,6 @@ def _carried(
         f"The sampling flow must be followed to s = {span[1]:g}, but stopped at s = "
         f"{reached:.4g}: {why} Change the ridges slightly, or report the parameters."
     )
-
-
-def _functions(inputs: Inputs | None, names: tuple[str, ...], piece: int) -> Any:
-    """Return the given functions of one piece as a function of time."""
-    if inputs is None:
-        return lambda s: []
-    sums = inputs.coefficients[0, [inputs.names.index(x) for x in names], piece].T
-    left, right = inputs.breaks[0, piece : piece + 2]
-
-    def at(s: float) -> list[float]:
-        z = (2 * s - left - right) / (right - left)
-        return list(np.polynomial.chebyshev.chebval(z, sums))
-
-    return at
 
 
 def learned_inputs(

@@ -9,17 +9,17 @@ combinations alone, taken over scrambled Sobol points.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from scipy.special import ndtr
 
 from ..codegen.kernel import make_kernel
 from ..codegen.parameters import Solver
 from ..codegen.snapshot import Printed, PrintedPhase
 from ..minima.continuation import FLOOR, ClassMinima, Path, overlaps_at
 from ..ode.inputs import Inputs
-from .sampled_starts import carried_starts, normals, share_of
+from .sampled_starts import carried_starts, loosened, normals, share_of
 
 POINTS = 2048  # Sobol points of a scrambling
 
@@ -37,7 +37,8 @@ def class_shares(
 ) -> list[tuple[float, float]]:
     """Return the share of the + mode of each feature, and its standard error."""
     centre, spread = ClassFlow(phase, found, point, solver).ends(POINTS)
-    return [_share(x, y) for x, y in zip(centre.T, spread, strict=True)]
+    sizes = np.clip(centre.T / spread[:, None], -37, 37)
+    return [share_of(ndtr(x)) for x in sizes]
 
 
 class ClassFlow:
@@ -58,9 +59,7 @@ class ClassFlow:
         self.gamma, self.lean = start_covariances(self.flow, found, point)
         self.known = np.linalg.solve(self.gamma, self.lean.T)
         self._levels = found.path.land.levels
-        self.solver = replace(
-            solver, rtol=max(solver.rtol, LOOSEST), atol=max(solver.atol, LOOSEST)
-        )
+        self.solver = loosened(solver, LOOSEST)
 
     def ends(self, points: int) -> tuple[np.ndarray, np.ndarray]:
         """Return means at the window's end, (starts, features), and their spreads."""
@@ -97,12 +96,6 @@ class ClassFlow:
     def _means(self, first: np.ndarray, state: np.ndarray, s: float) -> np.ndarray:
         free = self._size(s) / self._size(0.0)
         return free * first @ self.known + state[:, len(self.gamma) :]
-
-
-def _share(centre: np.ndarray, spread: float) -> tuple[float, float]:
-    from scipy.stats import norm
-
-    return share_of(norm.cdf(np.clip(centre / spread, -37, 37)))
 
 
 def start_covariances(

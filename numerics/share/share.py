@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..codegen.parameters import Solver, closed_rows, row_of
-from ..codegen.snapshot import Printed, PrintedPhase
+from ..codegen.snapshot import PrintedPhase
 from ..minima.continuation import ClassMinima
 from ..minima.result import Minima
 from .reduced import known_share
@@ -55,58 +55,29 @@ def phase_shares(
     """
     flow = phase.sampling
     if flow is None:
-        none = np.full((rows, len(phase.features)), np.nan)
-        return PhaseShares(none, none)
+        unknown = np.full((rows, len(phase.features)), np.nan)
+        return PhaseShares(unknown, unknown)
     if flow.solution:
-        return _closed(flow, given, rows)
-    if found is not None and not isinstance(found, Minima):
-        return _several(phase, found, given, solver)
-    if phase.projected is None or found is None:
-        return _followed(phase, found, given, rows, solver)
-    share, error = known_share(phase, found, given, solver)
-    return PhaseShares(share[:, None], error[:, None], solver.backend, bounded=True)
+        closed = closed_rows(flow.solved(), np.array([END]), given, rows)
+        values = np.concatenate(list(closed.values()), axis=1)
+        return PhaseShares(values, np.full_like(values, 4 * np.finfo(float).eps))
+    if isinstance(found, Minima) and phase.projected is not None:
+        share, error = known_share(phase, found, given, solver)
+        return PhaseShares(share[:, None], error[:, None], solver.backend, bounded=True)
+    if found is None or isinstance(found, Minima):
+        from .sampled_starts import followed_shares
 
+        lost = np.zeros(rows, bool) if found is None else found.status == "lost"
+        none = [(np.nan, np.nan)] * len(phase.features)
+        pairs = [
+            none if lost[i] else followed_shares(phase, row_of(given, i), solver)
+            for i in range(rows)
+        ]
+    else:
+        from .several_features import class_shares
 
-def _closed(flow: Printed, given: Mapping[str, Any], rows: int) -> PhaseShares:
-    found = closed_rows(flow.solved(), np.array([END]), given, rows)
-    values = np.concatenate(list(found.values()), axis=1)
-    return PhaseShares(values, np.full_like(values, 4 * np.finfo(float).eps))
-
-
-def _several(
-    phase: PrintedPhase,
-    found: Sequence[ClassMinima],
-    given: Mapping[str, Any],
-    solver: Solver,
-) -> PhaseShares:
-    from .several_features import class_shares
-
-    pairs = [
-        class_shares(phase, x, row_of(given, i), solver) for i, x in enumerate(found)
-    ]
-    return _gathered(pairs, solver)
-
-
-def _followed(
-    phase: PrintedPhase,
-    found: Minima | None,
-    given: Mapping[str, Any],
-    rows: int,
-    solver: Solver,
-) -> PhaseShares:
-    from .sampled_starts import followed_shares
-
-    lost = np.zeros(rows, bool) if found is None else found.status == "lost"
-    none = [(np.nan, np.nan)] * len(phase.features)
-    pairs = [
-        none if lost[i] else followed_shares(phase, row_of(given, i), solver)
-        for i in range(rows)
-    ]
-    return _gathered(pairs, solver)
-
-
-def _gathered(
-    pairs: Sequence[Sequence[tuple[float, float]]], solver: Solver
-) -> PhaseShares:
+        points = (row_of(given, i) for i in range(rows))
+        each = zip(found, points, strict=True)
+        pairs = [class_shares(phase, x, point, solver) for x, point in each]
     table = np.array(pairs, float)
     return PhaseShares(table[..., 0], table[..., 1], solver.backend)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -110,34 +110,35 @@ def run_chunk(job: Job, index: int) -> dict[str, np.ndarray]:
     }
     if follows_p(job.spec.values, job.axes):
         out["n_plus"] = columns["n_plus"]
-    if good.size:
-        with one_thread():  # other chunks have the other cores
-            found = _guarded(job, {k: v[good] for k, v in columns.items()})
-        for name, array in found.items():
-            out[name] = _scatter(array, good, size, out.get(name), name)
+    with one_thread():  # other chunks have the other cores
+        for rows, found in _guarded(job, columns, good):
+            for name, array in found.items():
+                if name.startswith("@"):
+                    out[name] = array
+                else:
+                    out.setdefault(name, blank_rows(array, size))[rows] = array
     texts = {k: x for k, x in out.items() if x.dtype.kind == "U"}
     narrow = {k: np.array(x.tolist(), dtype=str) for k, x in texts.items()}
     return out | narrow  # text is as wide as its longest entry
 
 
-def _guarded(job: Job, columns: Columns) -> dict[str, np.ndarray]:
-    """Run the row function; when it raises, run its rows one by one."""
-    size = len(next(iter(columns.values())))
+def _guarded(
+    job: Job, columns: Columns, good: np.ndarray
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Run the row function for the rows `good`; when it raises, one row at a time."""
+    if not good.size:
+        return
     try:
-        found = job.rows(job.spec, columns, job.settings)
+        part = {k: v[good] for k, v in columns.items()}
+        found = job.rows(job.spec, part, job.settings)
     except (DilatonError, ArithmeticError, ValueError) as error:
-        if size == 1:
-            return {
-                "status": np.array(["failed"]),
-                "reason": np.array([str(error)[:120]]),
-            }
+        if good.size == 1:
+            reason = np.array([str(error)[:120]])
+            yield good, {"status": np.array(["failed"]), "reason": reason}
+        for row in good if good.size > 1 else ():
+            yield from _guarded(job, columns, np.array([row]))
     else:
-        return _arrays(found, size)
-    single = [
-        _guarded(job, {k: v[i : i + 1] for k, v in columns.items()})
-        for i in range(size)
-    ]
-    return _stacked(single)
+        yield good, _arrays(found, good.size)
 
 
 def _arrays(found: Any, size: int) -> dict[str, np.ndarray]:
@@ -179,31 +180,6 @@ def _bad_rows(fact: str) -> ShapeError:
         f"text, of shape (rows,) or (rows, times), but it {fact}. Correct the "
         "function; `dilaton.numerics.sweep.chunk.RowFunction` says what it may return."
     )
-
-
-def _stacked(single: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Stack one-row results, of which some have a status only."""
-    model: dict[str, np.ndarray] = {}
-    for row in single:
-        model = model | dict(row)
-    out = {}
-    for name, array in model.items():
-        if name.startswith("@"):
-            out[name] = array
-            continue
-        lack = blank_rows(array, len(array))
-        out[name] = np.concatenate([row.get(name, lack) for row in single])
-    return out
-
-
-def _scatter(
-    array: np.ndarray, good: np.ndarray, size: int, base: np.ndarray | None, name: str
-) -> np.ndarray:
-    if name.startswith("@"):
-        return array
-    base = blank_rows(array, size) if base is None else base
-    base[good] = array
-    return base
 
 
 def blank_rows(array: np.ndarray, size: int) -> np.ndarray:

@@ -15,7 +15,6 @@ import pytest
 import xarray as xr
 from dilaton.errors import StoreError
 from dilaton.face import page, report
-from dilaton.face.report_run import Effort
 from dilaton.show import plots
 from dilaton.theory.models.spec import parse_spec
 from dilaton.torchcheck.study import confirm
@@ -46,7 +45,7 @@ def run_folder(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setattr(confirm, "QUICK", TINY)
     spec = dilaton.default_spec().replace(n="inf")
-    report.write_report(spec, output, Effort(True, 1, "cpu"), force=False)
+    report.write_report(spec, output, report.Effort(True, 1, "cpu"), force=False)
     patch.undo()
     return output
 
@@ -211,7 +210,7 @@ def written(spec, folder, digits=False):
 
     Figures are drawn for the page alone; the finished run has their other forms.
     """
-    effort = Effort(True, 0, "cpu", digits)
+    effort = report.Effort(True, 0, "cpu", digits)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "save", only("svg"))
         page_file = report.write_report(spec, folder / "report", effort, force=False)
@@ -372,7 +371,7 @@ def write(monkeypatch, population):
     def run(output, work=_refuse_work, force=False):
         monkeypatch.setattr(report, "_work", work)
         return report.write_report(
-            population, Path(output), Effort(True, 0, "cpu"), force=force
+            population, Path(output), report.Effort(True, 0, "cpu"), force=force
         )
 
     return run

@@ -8,8 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from ..formats import Format
-from .options import Json, SpecFile, read_spec
+from .options import Format, Json, SpecFile, read_spec
 
 
 def derive(

@@ -46,8 +46,7 @@ def run(
     chosen = read_spec(spec)
     check_device(device)
 
-    from ..report import write_report
-    from ..report_run import Effort
+    from ..report import Effort, write_report
 
     effort = Effort(quick, seed, device, digits)
     page = write_report(chosen, output, effort, force=force)

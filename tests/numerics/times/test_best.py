@@ -77,13 +77,12 @@ def test_the_gradient_in_a_free_density(spec):
     assert weight @ slope == pytest.approx(-value)  # degree -1
 
 
-@pytest.mark.parametrize("name", ["kappa", "mass"])
-def test_the_best_of_a_family(spec, name):
-    found = best_in_family(spec, 1024, name, "data", SOME, within=0.02)
-    goal = family_goal(spec, 1024, name, "data", SOME, within=0.02)
+def test_the_best_kappa(spec):
+    found = best_in_family(spec, 1024, "kappa", "data", SOME, within=0.02)
+    goal = family_goal(spec, 1024, "kappa", "data", SOME, within=0.02)
     for theta in (0.99 * found["theta"], 1.01 * found["theta"]):
         assert goal(theta) > found["goal"]
-    assert found["gain"] > 5
+    assert found["gain"] > 10
 
 
 def test_what_is_refused(spec):
