@@ -272,23 +272,21 @@ def _needs_share(phase: PrintedPhase) -> bool:
 def _of_classes(
     part: SolvedPhase, given: Mapping[str, float], s: np.ndarray
 ) -> list[tuple[Sight, float]]:
-    """The sight of each feature where all move together, and its share."""
+    """The sight of each feature where all move together, and its share.
+
+    The law is a mean of normals around the ends of paths, which are gathered in bins.
+    """
     (found,) = part.found  # type: ignore[misc]  # one row
     flow = ClassFlow(part.phase, found, given, Solver("scipy", SHARE))
     centres, spreads = flow.ends(CLASS_POINTS)
     paths = flow.paths(s[::4], len(STARTS))
-    rows = zip(centres.T, spreads, paths.swapaxes(0, 1), strict=True)
-    return [_of_normals(*row) for row in rows]
-
-
-def _of_normals(
-    means: np.ndarray, spread: float, paths: np.ndarray
-) -> tuple[Sight, float]:
-    """The law is a mean of normals around `means`, which are gathered in bins."""
-    counts, edges = np.histogram(means, BINS)
-    middles, width = (edges[1:] + edges[:-1]) / 2, max(spread, BLUR)
-    share = float(ndtr(means / max(spread, TINY)).mean())
-    return _of_parts(middles, paths, counts / means.size, width), share
+    found = []
+    for x, spread, own in zip(centres.T, spreads, paths.swapaxes(0, 1), strict=True):
+        counts, edges = np.histogram(x, BINS)
+        middles, width = (edges[1:] + edges[:-1]) / 2, max(spread, BLUR)
+        share = float(ndtr(x / max(spread, TINY)).mean())
+        found.append((_of_parts(middles, own, counts / x.size, width), share))
+    return found
 
 
 def _of_parts(

@@ -56,14 +56,13 @@ POINTS, DIGITS = 241, 6
 AT_ONCE = 0.3
 """Processor seconds of an answer up to which it is asked for while a slider moves."""
 
-NOT_LEARNED = (
+NO_SHARE = (
     "Frozen noise: a network that sees the same noise again and again does not learn "
-    "the weight of a mode, so the limit has no share."
-)
-NOT_DERIVED = (
+    "the weight of a mode, so the limit has no share.",
     "With n samples the windows of modes are not derived, so the limit has no shares: "
-    "their averages have no quadrature with a known error."
+    "their averages have no quadrature with a known error.",
 )
+"""Why the limit of signs has no share, and why that of modes."""
 
 
 class Explorer:
@@ -145,18 +144,23 @@ class Explorer:
                 "samplers": {
                     k: x | {"paths": rounded(x["paths"])} for k, x in made.items()
                 },
-                "missing": "" if found.shares else self._missing,
+                "missing": "" if found.shares else NO_SHARE[self.spec.kind == "modes"],
             }
         )
 
     def _window(self, found: Portrait, limit: Portrait, j: int) -> dict[str, Any]:
-        own = {} if self.spec.kind == "modes" else {"share": found.shares.get(j)}
-        return {"feature": j} | own | _drawn(found, limit, j)
-
-    @property
-    def _missing(self) -> str:
-        """Why the limit has no share."""
-        return NOT_DERIVED if self.spec.kind == "modes" else NOT_LEARNED
+        """The window of a feature: what is generated, and the paths that lead there."""
+        own: dict[str, Any] = {"feature": j}
+        own |= {} if self.spec.kind == "modes" else {"share": found.shares.get(j)}
+        if j not in found.sights:
+            return own
+        sight = found.sights[j]
+        nu = np.linspace(-sight.edge, sight.edge, POINTS)
+        drawn = {"s": np.linspace(0, 1, sight.paths.shape[1]), "paths": sight.paths}
+        drawn |= {"nu": nu, "density": sight.density(nu)}
+        if j in limit.sights:
+            drawn["population"] = limit.sights[j].density(nu)
+        return own | {"population": None} | {k: rounded(x) for k, x in drawn.items()}
 
     def _portrait(self, made: Portraits, point: Mapping[str, float]) -> Portrait:
         """The solution at a point; the last ones are kept, for d does not matter."""
@@ -248,23 +252,6 @@ def _base(name: str) -> str:
     """The name of a number without its index: ``p`` of ``p_1``, ``n`` of ``n_pm``."""
     base, _, index = name.rpartition("_")
     return base if index.isdigit() or (base == "n" and set(index) <= {*"pm"}) else name
-
-
-def _drawn(found: Portrait, population: Portrait, j: int) -> dict[str, Any]:
-    """The window of a feature: what is generated, and the paths that lead there."""
-    if j not in found.sights:
-        return {}
-    sight = found.sights[j]
-    nu = np.linspace(-sight.edge, sight.edge, POINTS)
-    beside = population.sights[j].density(nu) if j in population.sights else None
-    s = np.linspace(0, 1, sight.paths.shape[1])
-    return {
-        "s": rounded(s),
-        "paths": rounded(sight.paths),
-        "nu": rounded(nu),
-        "density": rounded(sight.density(nu)),
-        "population": None if beside is None else rounded(beside),
-    }
 
 
 def rounded(values: np.ndarray) -> np.ndarray:

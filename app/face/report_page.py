@@ -84,10 +84,8 @@ def _made(run: Run, k: int) -> list[Row]:
 
 def report_figures(run: Run) -> Figures:
     """Return figures and captions by file name."""
-    if run.spec.kind == "modes":
-        made: Figures = {"overlaps": (_families(run), _overlaps_caption(run))}
-    else:
-        made = {"overlaps": (_overlaps(run), _overlaps_caption(run))}
+    draw = _families if run.spec.kind == "modes" else _overlaps
+    made: Figures = {"overlaps": (draw(run), _overlaps_caption(run))}
     if run.plan:
         made["convergence"] = _convergence(run)
         made["shares"] = _share_figure(run)
@@ -276,55 +274,36 @@ def page_parts(
 ) -> list[str]:
     """Return the sections; `derivation` and `aside`, the population's, are typeset."""
     folded = page.to_open("The same for the population (n = ∞)", aside) if aside else ""
-    found = [
-        *_headline(run),
-        page.cards(_cards(run)),
-        _contents(run, shown),
-        page.section("model", "The model", page.code(run.spec.text)),
-        page.section("derivation", "The derivation", derivation, folded),
-        page.section("overlaps", "Order parameters", shown["overlaps"]),
-        page.section("sample", "The generated sample", *_sampling(run)),
-    ]
+    sections: dict[str, Sequence[str]] = {
+        "Model": [page.code(run.spec.text)],
+        "Derivation": [derivation, folded],
+        "Order parameters": [shown["overlaps"]],
+        "Generated sample": _sampling(run),
+    }
     if run.plan:
-        found += _network_parts(run, shown)
+        sections |= _network_sections(run, shown)
     if run.digits is not None:
         said = [page.paragraph(run.digits["text"]), *run.digits["pictures"]]
-        found.append(page.section("digits", "A window in real images", *said))
-    return [*found, _footer(run)]
+        sections["Real images"] = said
+    anchors = {x: x.lower().replace(" ", "_") for x in sections}
+    links = "".join(f'<a href="#{y}">{x}</a>' for x, y in anchors.items())
+    found = [page.section(anchors[x], x, *parts) for x, parts in sections.items()]
+    cards = page.cards(_cards(run))
+    return [*_headline(run), cards, f"<nav>{links}</nav>", *found, _footer(run)]
 
 
 def _headline(run: Run) -> list[str]:
     """Say what was done, and first of all what was not."""
-    if not run.reason:
-        return [
-            "<h1>Derive, solve, confirm</h1>",
-            '<p class="lead">The phases of a dilated flow model: derived symbolically, '
-            "integrated, and compared with networks trained at finite dimension. Every "
-            "number here was computed by this run.</p>",
-        ]
-    return [
-        "<h1>Derive, solve; not confirmed</h1>",
-        page.notice("No networks were trained.", run.reason),
-        '<p class="lead">The phases of a dilated flow model: derived symbolically and '
-        "integrated. Every number here was computed by this run.</p>",
-    ]
-
-
-def _contents(run: Run, shown: Mapping[str, str]) -> str:
-    links = {
-        "model": "Model",
-        "derivation": "Derivation",
-        "overlaps": "Order parameters",
-        "sample": "Generated sample",
-    }
-    if run.plan:
-        links["rates"] = "Error against d"
-        links |= {"laws": "Generated law"} if "laws" in shown else {}
-        links["undilated"] = "Without dilation"
-        links |= {"sampled": "Sampled noise"} if run.found.sampled else {}
-    links |= {} if run.digits is None else {"digits": "Real images"}
-    inside = "".join(f'<a href="#{k}">{v}</a>' for k, v in links.items())
-    return f"<nav>{inside}</nav>"
+    title, done = "Derive, solve, confirm", ", integrated, and compared with networks "
+    done, first = done + "trained at finite dimension", []
+    if run.reason:
+        title, done = "Derive, solve; not confirmed", " and integrated"
+        first = [page.notice("No networks were trained.", run.reason)]
+    lead = (
+        f"The phases of a dilated flow model: derived symbolically{done}. Every number "
+        "here was computed by this run."
+    )
+    return [f"<h1>{title}</h1>", *first, f'<p class="lead">{lead}</p>']
 
 
 def _cards(run: Run) -> list[tuple[str, str]]:
@@ -402,18 +381,14 @@ COUNTED = (
 )
 
 
-def _network_parts(run: Run, shown: Mapping[str, str]) -> list[str]:
-    found = [page.section("rates", "Error against dimension", *_rates(run, shown))]
+def _network_sections(run: Run, shown: Mapping[str, str]) -> dict[str, Sequence[str]]:
+    found: dict[str, Sequence[str]] = {"Error against dimension": _rates(run, shown)}
     if "laws" in shown:
-        laws = page.section("laws", "The generated distribution", shown["laws"])
-        found.append(laws)
+        found["Generated law"] = [shown["laws"]]
     others = [shown[x] for x in ("undilated", "shares") if x in shown]
-    table = page.rows_table(_share_rows(run))
-    title = "The same without dilation"
-    found.append(page.section("undilated", title, *others, table))
+    found["Without dilation"] = [*others, page.rows_table(_share_rows(run))]
     if run.found.sampled:
-        title = "Networks trained on sampled noise"
-        found.append(page.section("sampled", title, _sampled(run)))
+        found["Networks trained on sampled noise"] = [_sampled(run)]
     return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,8 +47,7 @@ class Placed:
         return self.loadings[np.ix_(first, [j - 1 for j in directions])]
 
 
-@dataclass(frozen=True)
-class ModeShares:
+class ModeShares(NamedTuple):
     """Shares of the modes with their errors, both (modes,) or (rows, modes)."""
 
     value: np.ndarray

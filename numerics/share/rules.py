@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -24,8 +23,7 @@ Times = tuple[np.ndarray, np.ndarray]
 NEAR = 1e-12  # of a step: where the denoiser is read when the velocity hides it
 
 
-@dataclass(frozen=True)
-class Levels:
+class Levels(NamedTuple):
     """The interpolant at a time: its coefficients and those of the velocity."""
 
     alpha: float

@@ -87,29 +87,18 @@ def _dataset(job: Job, store: Store, table: Mapping[str, np.ndarray]) -> xr.Data
         a.name: (a.name, np.asarray(a.values), attributes(a.name)) for a in job.axes
     }
     data: dict[str, Any] = {}
-    for name, (tail, array) in _columns(table).items():
+    for name, array in table.items():
+        dim = SECOND.get(name, "t")
         if name.startswith("@"):
-            coords[name[1:]] = (tail, array, attributes(name[1:]))
+            coords[name[1:]] = (dim, array, attributes(name[1:]))
             continue
-        shape = job.shape + array.shape[1:]
+        tail, shape = (dim,) * (array.ndim - 1), job.shape + array.shape[1:]
+        if tail and dim != "t":
+            coords[dim] = (dim, np.arange(1, shape[-1] + 1), attributes(dim))
         about = attributes(name, phases)
         data[name] = ((*dims, *tail), array.reshape(shape), about)
     whole = {"key": store.key, **job.recipe()}
     return xr.Dataset(data, coords, {"json": json.dumps(whole, sort_keys=True)})
-
-
-def _columns(
-    table: Mapping[str, np.ndarray],
-) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """Return columns with their dimensions beside the row."""
-    found: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
-    for name, array in table.items():
-        dim = SECOND.get(name, "t")
-        along = array.ndim == 2 or name.startswith("@")
-        found[name] = (dim,) if along else (), array
-        if array.ndim == 2 and dim != "t":
-            found[f"@{dim}"] = (dim,), np.arange(1, array.shape[1] + 1)
-    return found
 
 
 def key_of_result(path: Path) -> str | None:

@@ -71,10 +71,14 @@ def check_config(
         return [_finding("shift", text, 1.0)]
     dynamic = bool(config.get("use_dynamic_shifting"))
     found = _dynamic(config, tokens) if dynamic else _static(config)
-    found += _terminal(config)
+    if last := config.get("shift_terminal"):
+        text = f"The levels are stretched so that the last one before 0 is {last:g}."
+        found.append(_finding("terminal", text, float(last)))
     if train is not None:
         _numbers(train)
-        factor = _sampling_factor(config, tokens)
+        most = tokens or config.get("max_image_seq_len")
+        mu = dynamic_mu(config, most) if dynamic and most else None
+        factor = applied_shift(config, mu)
         found += _trained_twice(config, train) + _windows(config, train, factor, limit)
     return found
 
@@ -172,22 +176,6 @@ def _dynamic(config: Mapping[str, Any], tokens: float | None) -> list[Finding]:
     found.append(_finding("resolution", text + ".", between))
     text = f"If a = 1 is right at {few:g} tokens, that at {many:g} has r = {alone:.3f}"
     return [*found, _finding("resolution", text + ".", alone)]
-
-
-def _terminal(config: Mapping[str, Any]) -> list[Finding]:
-    last = config.get("shift_terminal")
-    if not last:
-        return []
-    text = f"The levels are stretched so that the last one before 0 is {last:g}."
-    return [_finding("terminal", text, float(last))]
-
-
-def _sampling_factor(config: Mapping[str, Any], tokens: float | None) -> float:
-    if not config.get("use_dynamic_shifting"):
-        return applied_shift(config, None)
-    return applied_shift(
-        config, dynamic_mu(config, tokens or config["max_image_seq_len"])
-    )
 
 
 def _trained_twice(

@@ -72,15 +72,8 @@ def density_of(chosen: str | Density, model: Model) -> Density:
     if isinstance(chosen, Density):
         return chosen
     name, _, path = chosen.strip().partition(":")
-    return (
-        density_of_table(chosen, path)
-        if name == "table"
-        else parse_density(chosen, model)
-    )
-
-
-def density_of_table(text: str, path: str) -> Density:
-    """Return the density of the times in a file, of constant height between them."""
+    if name != "table":
+        return parse_density(chosen, model)
     from .weighted import read_times
 
     times = read_times(path.strip())
@@ -90,7 +83,7 @@ def density_of_table(text: str, path: str) -> Density:
             f"{len(times)}. Keep every k-th one: its quantiles."
         )
     count = len(times) - 1
-    return piecewise_constant(text, times.tolist(), [1 / count] * count)
+    return piecewise_constant(chosen, times.tolist(), [1 / count] * count)
 
 
 def learning_times(
@@ -130,11 +123,10 @@ def learning_times(
         stands in place of `feature`, with the `error` of the time.
     """
     spec = _trainable(spec, within)
-    each = _mode_rows if isinstance(spec.model.target, Modes) else _feature_rows
     return [
         {"d": _whole(x.point["d"]), **x.about, **row, "within": within}
         for x in _cases(spec, d, densities, losses, within=within)
-        for row in each(spec.model, x.about["loss"], x.nodes, x.point)
+        for row in _times_of(spec.model, x.about["loss"], x.nodes, x.point)
     ]
 
 
@@ -167,26 +159,21 @@ def _cases(
                 yield _Case(about, density, nodes, point)
 
 
-def _feature_rows(
+def _times_of(
     model: Model, loss: str, nodes: TimeNodes, point: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """The learning time of each feature."""
-    return [
-        {"feature": j, "time": learning_time(model, j, loss, nodes, point)}
-        for j in range(1, len(model.target.features) + 1)
-    ]
-
-
-def _mode_rows(
-    model: Model, loss: str, nodes: TimeNodes, point: Mapping[str, float]
-) -> list[dict[str, Any]]:
-    """The learning time of each mode's weight, with its error."""
+    """The learning time of each feature, or of each mode's weight with its error."""
+    if not isinstance(model.target, Modes):
+        return [
+            {"feature": j, "time": learning_time(model, j, loss, nodes, point)}
+            for j in range(1, len(model.target.features) + 1)
+        ]
     from .mode_weights import weights_times
 
-    times, errors = weights_times(model, loss, nodes, point)
+    pairs = zip(*weights_times(model, loss, nodes, point), strict=True)
     return [
         {"mode": k, "time": float(time), "error": float(error)}
-        for k, (time, error) in enumerate(zip(times, errors, strict=True), 1)
+        for k, (time, error) in enumerate(pairs, 1)
     ]
 
 

@@ -42,7 +42,8 @@ class TimeGrid:
     def ends(self, count: int) -> np.ndarray:
         r"""Return the ends of `count` steps in $\tau$, from 0 to 1, increasing."""
         inside = self.curve(np.linspace(0.0, 1.0, self._inner(count) + 1))
-        found = self._join(inside)
+        first, last = [0.0] if self.low > 0 else [], [1.0] if self.high < 1 else []
+        found = np.concatenate([first, inside, last])
         if not np.all(np.diff(found) > 0):  # not a number compares false
             raise ModelError(
                 "The times of a grid must increase from 0 to 1, but with "
@@ -73,11 +74,6 @@ class TimeGrid:
         r"""Return the share of the grid time in which $\tau$ is in [low, high]."""
         start, stop = self.inverse(np.array([low, high]))
         return float(stop - start)
-
-    def _join(self, inside: np.ndarray) -> np.ndarray:
-        first = [0.0] if self.low > 0 else []
-        last = [1.0] if self.high < 1 else []
-        return np.concatenate([first, inside, last])
 
     def _inner(self, count: int) -> int:
         """Return how many of the steps are even in the map."""

@@ -134,15 +134,16 @@ def test_a_home_is_found_in_every_option(word, whole, monkeypatch):
 
 
 def test_python_finds_the_home_too(tmp_path, monkeypatch):
-    from dilaton.numerics.times.table import density_of_table
+    from dilaton.numerics.times.table import density_of
     from dilaton.theory.models.spec import load_spec
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.toml").write_text(TWO_MODES)
     (tmp_path / "times.txt").write_text("0 0.5 1")
-    assert load_spec("~/a.toml") == load_spec(Path("~/a.toml"))
-    assert density_of_table("table:~/times.txt", "~/times.txt")
+    spec = load_spec("~/a.toml")
+    assert spec == load_spec(Path("~/a.toml"))
+    assert density_of("table:~/times.txt", spec.model)
     found = sweep("~/a.toml", "kappa=1,2", Path("~/s"), backend="scipy")
     assert found.kappa.size == 2
     assert (tmp_path / "s" / "sweep.nc").exists()
