@@ -30,8 +30,7 @@ from .modes.normal_averages import as_normals, scrambled
 from .modes.tree_shares import Placed
 from .ode.rk4 import rk4_step
 from .share.euler import follow_samples, step_states
-from .share.modes_flow import ModesFlow
-from .share.rules import ExactFlow, Times
+from .share.rules import ExactFlow, ModesFlow, Times
 from .share.several_features import ClassFlow
 from .trajectories import FARTHEST_START, trajectories
 
@@ -247,7 +246,7 @@ class PortraitsOfSigns(Portraits):
     ) -> dict[str, Any]:
         found = follow_samples(flow, times, "left", NODES, ROUNDS)
         rows = [STARTS] * flow.features + [np.ones_like(STARTS)]
-        paths = step_states(flow, flow.start * np.stack(rows), times, "left")[:, :-1]
+        paths = step_states(flow, flow.start * np.stack(rows), times)[:, :-1]
         size = np.array([self._size(j, point) for j in self.windows])
         scaled = _in_spreads(paths, flow, times[0], point["sigma"], size)
         return {"share": np.atleast_1d(found["share_plus"]), "paths": scaled}
@@ -401,7 +400,7 @@ class PortraitsOfModes(Portraits):
     def _followed(
         self, flow: ModesFlow, times: Times, point: Mapping[str, float]
     ) -> dict[str, Any]:
-        states = step_states(flow, flow.starts(0, COUNTED), times, "left")
+        states = step_states(flow, flow.starts(0, COUNTED), times)
         size = np.abs(flow.means).max(axis=0)
         paths = states[:, :-1, : len(STARTS)]
         scaled = _in_spreads(paths, flow, times[0], point["sigma"], size)

@@ -20,15 +20,11 @@ from ..errors import DilatonError, ModelError, printable
 from ..files import at_home
 from ..numbers import bounds_of
 from .commands.equations import cite, derive, where
-from .commands.grid import grid
-from .commands.local import doctor, explore
+from .commands.grid import grid, steps
 from .commands.networks import converge, schedules
-from .commands.run import run
-from .commands.solve import solve
-from .commands.steps import steps
-from .commands.sweep import sweep
-from .commands.times import times
-from .commands.training import learn, mse
+from .commands.run import doctor, explore, run
+from .commands.solve import solve, sweep
+from .commands.training import learn, mse, times
 from .commands.windows import windows
 
 COMMANDS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -70,6 +71,30 @@ class Run:
     digits: dict[str, Any] | None = None  # if they were asked for
     quick: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def subjects(self) -> list[str]:
+        """Names of what is decided: nothing to name, ``feature 2`` or ``mode 3``."""
+        word = {"modes": "mode ", "product": "feature "}.get(self.spec.kind)
+        return [f"{word}{k}" if word else "" for k in range(1, 1 + len(self.weights))]
+
+    @property
+    def weights(self) -> list[float]:
+        """The target's share of the + mode of each feature, or of each mode."""
+        known = self.spec.values.items()
+        return [x for k, x in known if re.fullmatch(r"p(_\d+)?", k)]
+
+    @property
+    def realised(self) -> list[float]:
+        """The same in the training set."""
+        data = self.spec.tables["data"]
+        if self.spec.kind == "two-modes":
+            return [data["n_plus"] / data["n"]]
+        found = data["counts"]
+        if self.spec.kind == "product":
+            signs, size = found.items(), range(len(self.weights))
+            found = [sum(x for k, x in signs if k[j] == "+") for j in size]
+        return [x / data["n"] for x in found]
 
 
 def write_report(

@@ -33,44 +33,11 @@ Row = Mapping[str, Any]
 Figures = dict[str, tuple[Any, str]]
 
 
-# ------------------------------------------------------------- features and modes
-
-
-def subjects(run: Run) -> list[str]:
-    """Names of what is decided: nothing to name, ``feature 2`` or ``mode 3``."""
-    if run.spec.kind == "two-modes":
-        return [""]
-    word = "mode" if run.spec.kind == "modes" else "feature"
-    count = len(_weights(run))
-    return [f"{word} {k}" for k in range(1, count + 1)]
-
-
-def _weights(run: Run) -> list[float]:
-    """The target's share of the + mode of each feature, or of each mode."""
-    values = run.spec.values
-    if run.spec.kind == "two-modes":
-        return [values["p"]]
-    return [x for k, x in values.items() if re.fullmatch(r"p_\d+", k)]
-
-
-def _realised(run: Run) -> list[float]:
-    """The same in the training set."""
-    data = run.spec.tables["data"]
-    if run.spec.kind == "two-modes":
-        return [data["n_plus"] / data["n"]]
-    counts = data["counts"]
-    if run.spec.kind == "modes":
-        return [x / data["n"] for x in counts]
-    size = range(len(_weights(run)))
-    plus = [sum(x for signs, x in counts.items() if signs[j] == "+") for j in size]
-    return [x / data["n"] for x in plus]
-
-
 def _limits(curves: Dataset) -> list[tuple[float, float]]:
     """The generated shares with their errors."""
     name = "shares" if "shares" in curves else "share_plus"
-    pairs = (curves[name].values, curves[f"{name}_error"].values)
-    return list(zip(*(np.ravel(x).astype(float).tolist() for x in pairs), strict=True))
+    pairs = (np.ravel(curves[x].values).tolist() for x in (name, f"{name}_error"))
+    return list(zip(*pairs, strict=True))
 
 
 def _made(run: Run, k: int) -> list[Row]:
@@ -207,9 +174,9 @@ def _far(run: Run) -> dict[tuple[str, str], float]:
 
 def _share_figure(run: Run) -> tuple[Any, str]:
     panels = {}
-    realised = [] if run.spec.population else _realised(run)
-    for k, name in enumerate(subjects(run)):
-        levels = {"target": _weights(run)[k], "limit": _limits(run.curves)[k][0]}
+    realised = [] if run.spec.population else run.realised
+    for k, name in enumerate(run.subjects):
+        levels = {"target": run.weights[k], "limit": _limits(run.curves)[k][0]}
         if realised:
             levels["share in the training set"] = realised[k]
         title = (
@@ -258,12 +225,8 @@ def _legible(curves: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _captions(shares: Mapping[str, float]) -> dict[str, str]:
-    found = {}
-    for name, share in shares.items():
-        kind, _, rule = name.partition(" ")
-        words = f"{kind}, {rule} rule" if rule else kind
-        found[name] = f"{words}\n{100 * share:.1f} % in the + mode"
-    return found
+    words = {k: k.replace(" ", ", ", 1) + " rule" * (" " in k) for k in shares}
+    return {k: f"{words[k]}\n{100 * x:.1f} % in the + mode" for k, x in shares.items()}
 
 
 # ------------------------------------------------------------------------- the page
@@ -307,7 +270,7 @@ def _headline(run: Run) -> list[str]:
 
 
 def _cards(run: Run) -> list[tuple[str, str]]:
-    names, limits = subjects(run), _limits(run.curves)
+    names, limits = run.subjects, _limits(run.curves)
     shown = range(len(names) if len(names) <= MOST_CARDS else 0)
     values = [
         (page.with_error(*limits[k]), f"{_share(names[k])} generated, limit")
@@ -351,10 +314,10 @@ def _at(row: Row) -> str:
 
 def _sampling(run: Run) -> list[str]:
     """The generated sample in numbers: a row for each feature or mode."""
-    names = [x or "the + mode" for x in subjects(run)]
-    rows: dict[str, list[Any]] = {"share of": names, "target": _weights(run)}
+    names = [x or "the + mode" for x in run.subjects]
+    rows: dict[str, list[Any]] = {"share of": names, "target": run.weights}
     if not run.spec.population:
-        rows["training set"] = [page.with_error(x) for x in _realised(run)]
+        rows["training set"] = [page.with_error(x) for x in run.realised]
     rows["limit"] = [page.with_error(*x) for x in _limits(run.curves)]
     if not run.spec.population:
         pairs = _limits(run.population_curves)
@@ -452,7 +415,7 @@ def _percent(size: float) -> str:
 
 
 def _share_rows(run: Run) -> dict[str, list[Any]]:
-    names = subjects(run)
+    names = run.subjects
     every = [(name, x) for k, name in enumerate(names) for x in _made(run, k + 1)]
     shares = [page.with_error(x["share_plus"], x["stderr"]) for _, x in every]
     rows: dict[str, list[Any]] = {

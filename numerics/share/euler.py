@@ -21,8 +21,7 @@ from ...theory.models.spec import Spec
 from ..asked import Asked, asked
 from ..codegen.parameters import check_choice, complete, dimension
 from ..times.time_grid import TimeGrid, make_grid
-from .modes_flow import ModesFlow
-from .rules import RULES, ExactFlow, Times
+from .rules import RULES, ExactFlow, ModesFlow, Times
 
 GRID = 4001
 REACH = 8.5  # standard deviations; a normal leaves 2e-17 outside
@@ -80,13 +79,12 @@ def smallest_steps(
     d: float,
     grid: str | Sequence[str],
     rule: str,
-    tried: Sequence[int] = TRIED,
     **values: float,
 ) -> list[dict[str, Any]]:
     """Return the fewest steps that keep the weights to .02 and the spread to .1.
 
     Rows ``{"d", "schedule", "grid", "rule", "smallest"}``; `smallest` is `None` where
-    none of the numbers `tried` (in increasing order) does.
+    none of the numbers in `TRIED` does.
     """
     question = asked(spec, values)
     flow, grids = _prepared(question, d, grid, rule)
@@ -104,7 +102,7 @@ def smallest_steps(
         {
             "d": float(d),
             **_named(text, rule),
-            "smallest": next((n for n in tried if kept(made.times(n, rule))), None),
+            "smallest": next((n for n in TRIED if kept(made.times(n, rule))), None),
         }
         for text, made in grids
     ]
@@ -158,17 +156,11 @@ def follow_samples(
     }
 
 
-def step_states(
-    flow: ExactFlow, state: np.ndarray, times: Times, rule: str
-) -> np.ndarray:
-    """Return the states at the ends of the steps, one more than there are steps.
-
-    A step must need its own state alone.
-    """
+def step_states(flow: ExactFlow, state: np.ndarray, times: Times) -> np.ndarray:
+    """Return the states at the ends of Euler steps, one more than there are steps."""
     found = [state]
-    for i, at in enumerate(times[1]):
-        state = RULES[rule](flow, state, (times[0][i : i + 2], np.array([at])))
-        found.append(state)
+    for width, at in zip(np.diff(times[0]), times[1], strict=True):
+        found.append(found[-1] + width * flow.velocity(found[-1], at))
     return np.stack(found)
 
 

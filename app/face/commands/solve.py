@@ -1,9 +1,9 @@
-"""`dilaton solve`."""
+"""`dilaton solve` and `dilaton sweep`: a point, or a grid of parameters."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Option
 
@@ -75,3 +75,77 @@ def check_output_file(path: Path, *inputs: Path) -> None:
         f"`--output` must be a file to write, but `{path}` is not: {fact}. Choose "
         "another name."
     )
+
+
+def sweep(
+    spec: SpecFile,
+    over: Annotated[
+        list[str],
+        Option(help="An axis of the grid: NAME=LOW:HIGH:COUNT[:log] or NAME=X,Y."),
+    ],
+    output: Annotated[
+        Path, Option("-o", "--output", help="The folder in which results are stored.")
+    ],
+    at: Annotated[
+        str, Option("--at", help="The times s at which overlaps are stored.")
+    ] = "0.5,1",
+    backend: Backend = "numba",
+    device: Annotated[
+        Literal["cpu", "gpu"],
+        Option(help="The device to solve on; gpu needs --backend jax."),
+    ] = "cpu",
+    rtol: Annotated[float, Option(help="The relative tolerance.")] = 1e-8,
+    final: Annotated[
+        bool, Option("--final", help="Add the shares at the end of sampling.")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        Option(help="The number of threads; one for each core if left out.", min=1),
+    ] = None,
+    rows_per_chunk: Annotated[
+        int | None, Option(help="The number of rows in a chunk.", min=1)
+    ] = None,
+    scheduler: Annotated[
+        str | None, Option(help="The address of a Dask scheduler.")
+    ] = None,
+    chunk_index: Annotated[
+        int | None, Option(help="Compute only this chunk, as in a job array.", min=0)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Solve a grid of parameters, chunk by chunk.
+
+    Finished chunks are kept in the folder, so that the same command continues where it
+    was stopped. When p is swept with n samples, n_plus is round(p n) unless it is swept
+    too. The result is the file sweep.nc in the folder.
+
+    \b
+    Example:
+      dilaton sweep my.toml --over p=0.5:0.95:64 --over kappa=0.5:6:64 -o store/
+      sbatch --array=0-63 --wrap 'dilaton sweep my.toml --over p=0.5:0.95:64 \\
+        --rows-per-chunk 1 --chunk-index $SLURM_ARRAY_TASK_ID -o store/'
+    """
+    times = read_unit_times(at, "--at")
+    chosen = read_spec(spec)
+
+    from ...numerics.sweep import collect, job
+
+    result = job.sweep(
+        chosen,
+        over,
+        output,
+        backend=backend,
+        device=device,
+        s=times,
+        rtol=rtol,
+        final=final,
+        scheduler=scheduler,
+        chunk_index=chunk_index,
+        rows_per_chunk=rows_per_chunk,
+        workers=workers,
+        progress=True,
+    )
+    if json:
+        print(answers.to_json(collect.sweep_summary(result)))
+    else:
+        print(collect.summary_text(result, output))

@@ -22,7 +22,7 @@ from dilaton.numerics.codegen.parameters import complete
 from dilaton.numerics.codegen.snapshot import printed
 from dilaton.numerics.learn import mse
 from dilaton.numerics.share.euler import follow_samples
-from dilaton.numerics.share.modes_flow import ModesFlow
+from dilaton.numerics.share.rules import ModesFlow
 from dilaton.theory.models.spec import parse_spec
 from scipy.stats import norm
 
