@@ -79,9 +79,13 @@ learned at tau = 0 is not unique, because the data say nothing there."""
 
 def bounds_of(name: str) -> Bounds | None:
     """Return the bounds of a number by the name that `Spec.values` gives it."""
+    return RULES.get(_rule_of(name))
+
+
+def _rule_of(name: str) -> str:
     base = re.sub(r"_(\d+|[pm]+)$", "", name)
     counted = base == "n" and name != "n"
-    return RULES.get("count" if counted else {"rho": "scale"}.get(base, base))
+    return "count" if counted else {"rho": "scale"}.get(base, base)
 
 
 FINITE = Bounds("positive and finite", 0.0, float("inf"), remedy="Change it.")
@@ -108,8 +112,5 @@ IN_PYTHON: dict[str, dict[str, Any]] = {
 
 def bounds_in_python(name: str) -> Bounds:
     """Return the bounds of a parameter of a limit, whatever its name."""
-    bounds = bounds_of(name)
-    for key, change in IN_PYTHON.items():
-        if bounds is RULES[key]:
-            return bounds._replace(**change)
-    return bounds or FINITE
+    key = _rule_of(name)
+    return RULES.get(key, FINITE)._replace(**IN_PYTHON.get(key, {}))

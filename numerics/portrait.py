@@ -65,6 +65,9 @@ TINY, BLUR = 1e-9, 0.15
 OVERLAPS = ("m", "omega", "b", "c")
 
 
+Follower = Callable[[Times], dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Sight:
     r"""A window as it is seen along one feature or direction.
@@ -146,24 +149,18 @@ class Portraits(ABC):
         Raises `ModelError` where the windows do not follow one another at this d.
         """
         here = dict(point) | {"d": float(d)}
-        flow = self._flow(here)
+        follow = self._follower(here)
         knots = np.array(self.limit.dilation.knots(here))
         even = np.linspace(0, 1, steps + 1)
         ends = {
             "dilated": np.interp(even, np.linspace(0, 1, len(knots)), knots),
             "undilated": even,
         }
-        return {k: self._followed(flow, (x, x[:-1]), here) for k, x in ends.items()}
+        return {k: follow((x, x[:-1])) for k, x in ends.items()}
 
     @abstractmethod
-    def _flow(self, point: Mapping[str, float]) -> Any:
-        """The exact flow at dimension d."""
-
-    @abstractmethod
-    def _followed(
-        self, flow: Any, times: Times, point: Mapping[str, float]
-    ) -> dict[str, Any]:
-        """Share and paths of one sampler."""
+    def _follower(self, point: Mapping[str, float]) -> Follower:
+        """Return what gives the share and paths of steps at dimension d."""
 
 
 def _in_spreads(
@@ -229,27 +226,18 @@ class PortraitsOfSigns(Portraits):
             if part.shares is None:
                 found.shares[j] = moved.share
 
-    @cached_property
-    def _compiled(self) -> ExactFlow:
-        return ExactFlow(self.limit, self._whole({}))
-
-    def _whole(self, point: Mapping[str, float]) -> dict[str, float]:
-        """A point with any number for what is not given."""
-        wanted = [str(x) for x in self.limit.exact["sampling"].parameters]
-        return dict.fromkeys([*wanted, "d"], 0.5) | dict(point)
-
-    def _flow(self, point: Mapping[str, float]) -> ExactFlow:
-        return self._compiled.at(self._whole(point))
-
-    def _followed(
-        self, flow: ExactFlow, times: Times, point: Mapping[str, float]
-    ) -> dict[str, Any]:
-        found = follow_samples(flow, times, "left", NODES, ROUNDS)
+    def _follower(self, point: Mapping[str, float]) -> Follower:
+        flow = ExactFlow(self.limit, point)
         rows = [STARTS] * flow.features + [np.ones_like(STARTS)]
-        paths = step_states(flow, flow.start * np.stack(rows), times)[:, :-1]
         size = np.array([self._size(j, point) for j in self.windows])
-        scaled = _in_spreads(paths, flow, times[0], point["sigma"], size)
-        return {"share": np.atleast_1d(found["share_plus"]), "paths": scaled}
+
+        def followed(times: Times) -> dict[str, Any]:
+            found = follow_samples(flow, times, "left", NODES, ROUNDS)
+            paths = step_states(flow, flow.start * np.stack(rows), times)[:, :-1]
+            scaled = _in_spreads(paths, flow, times[0], point["sigma"], size)
+            return {"share": np.atleast_1d(found["share_plus"]), "paths": scaled}
+
+        return followed
 
     def _size(self, j: int, point: Mapping[str, float]) -> float:
         """The norm of the mean of feature `j` at the dimension of `point`."""
@@ -305,8 +293,6 @@ def _of_parts(
 
 class PortraitsOfModes(Portraits):
     """The portraits of a mixture of modes, whose projections move together."""
-
-    _compiled: ModesFlow | None = None
 
     @cached_property
     def placed(self) -> Placed:
@@ -393,15 +379,14 @@ class PortraitsOfModes(Portraits):
             found.append(y)
         return np.moveaxis(np.array(found), 0, -1).swapaxes(0, 1)
 
-    def _flow(self, point: Mapping[str, float]) -> ModesFlow:
-        self._compiled = self._compiled or ModesFlow(self.limit, point)
-        return self._compiled.at(point)
+    def _follower(self, point: Mapping[str, float]) -> Follower:
+        flow = ModesFlow(self.limit, point)
+        starts, size = flow.starts(0, COUNTED), np.abs(flow.means).max(axis=0)
 
-    def _followed(
-        self, flow: ModesFlow, times: Times, point: Mapping[str, float]
-    ) -> dict[str, Any]:
-        states = step_states(flow, flow.starts(0, COUNTED), times)
-        size = np.abs(flow.means).max(axis=0)
-        paths = states[:, :-1, : len(STARTS)]
-        scaled = _in_spreads(paths, flow, times[0], point["sigma"], size)
-        return {"share": flow.shares(states[-1]), "paths": scaled}
+        def followed(times: Times) -> dict[str, Any]:
+            states = step_states(flow, starts, times)
+            paths = states[:, :-1, : len(STARTS)]
+            scaled = _in_spreads(paths, flow, times[0], point["sigma"], size)
+            return {"share": flow.shares(states[-1]), "paths": scaled}
+
+        return followed

@@ -8,6 +8,7 @@ importing sympy.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import __version__
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
 
 def document(spec: Spec, form: Form) -> str:
     """Return the derivation of `spec` as text, a document, a page, JSON or code."""
+    return _kept(spec, f"document {form}", lambda: _derived(spec, form))
+
+
+def _kept(spec: Spec, what: str, make: Callable[[], str]) -> str:
     structure = json.dumps(spec.structure, sort_keys=True)
-    key = f"document {form}\n{__version__} {code_digest('theory')}\n{structure}"
-    return remembered(key, lambda: _derived(spec, form))
+    code = f"{__version__} {code_digest('theory')}"
+    return remembered(f"{what}\n{code}\n{structure}", make)
 
 
 def _derived(spec: Spec, form: Form) -> str:
@@ -61,10 +66,7 @@ OPEN = (
 
 def page_and_latex(spec: Spec) -> tuple[str, str]:
     """Return the derivation as the body of a page and as LaTeX, written down once."""
-    structure = json.dumps(spec.structure, sort_keys=True)
-    code = f"{__version__} {code_digest('theory')} {OPEN}"
-    text = remembered(f"page\n{code}\n{structure}", lambda: _both(spec))
-    html, latex = json.loads(text)
+    html, latex = json.loads(_kept(spec, f"page {OPEN}", lambda: _both(spec)))
     return html, latex
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...theory.models.modes import Level
 from ..codegen.indexed import indexed_functions
 from ..codegen.snapshot import Printed, PrintedLimit, PrintedPhase
 from .normal_averages import TOLERANCE, normal_average, scalar
@@ -45,13 +46,13 @@ def solve_modes(
 ) -> tuple[list[Rows], dict[str, Any]]:
     """Learned overlaps of each phase, and what describes the generated sample."""
     placed, weights = Placed.of(limit.about["modes"]), weights_of(point)
-    rows, level = [], 0
-    for phase in limit.phases:
-        if not phase.features:
-            rows.append(_bulk_rows(phase, placed, s, point))
-            continue
-        rows.append(_window_rows(phase, placed, level, s, point))
-        level += 1
+    tree = iter(placed.tree)
+    rows = [
+        _window_rows(phase, placed, next(tree), s, point)
+        if phase.features
+        else _bulk_rows(phase, placed, s, point)
+        for phase in limit.phases
+    ]
     known = not limit.about["samples"]
     none = np.full(len(weights), np.nan)
     shares = tree_shares(limit, point, weights) if known else ModeShares(none, none)
@@ -82,7 +83,7 @@ def _values(
 def _window_rows(
     phase: PrintedPhase,
     placed: Placed,
-    level: int,
+    here: Level,
     s: np.ndarray,
     point: Mapping[str, float],
 ) -> Rows:
@@ -90,7 +91,6 @@ def _window_rows(
     if not phase.learned.unknowns:
         return {}
     size, width = placed.loadings.shape
-    here = placed.tree[level]
     seen = [j - 1 for j in here.directions]
     found: Rows = {
         "m": np.full((len(s), size, width), np.nan),
@@ -112,10 +112,8 @@ def _window_rows(
                 rows = np.broadcast_to(values[name], (*loadings.shape, len(s)))[i].T
                 found[name][np.ix_(range(len(s)), modes, seen)] = rows[:, None]
             found["b"][:, modes] = np.broadcast_to(values["b"][i], len(s))[:, None]
-        found["c"] = np.broadcast_to(values["c"], s.shape).astype(float)
-        found["c_hat"] = np.broadcast_to(values["c_hat"], s.shape).astype(float)
-    order = ("c", "c_hat", "m", "omega", "b")
-    return {name: found[name] for name in order}
+    skips = {k: np.broadcast_to(values[k], s.shape) * 1.0 for k in ("c", "c_hat")}
+    return skips | found
 
 
 def _bulk_rows(
@@ -124,16 +122,16 @@ def _bulk_rows(
     """Learned overlaps and the closed sampling flow of the variance phase."""
     size, width = placed.loadings.shape
     values = _values(phase.learned, placed.loadings, point, s)
-    found: Rows = {"c": np.broadcast_to(np.ravel(values["c"]), s.shape)}
-    shape = (size, width, len(s))
-    found["m"] = np.moveaxis(np.broadcast_to(values["m"], shape), -1, 0)
-    for name in ("a", "e"):
-        if f"{name}[k]" in phase.learned.unknowns:
-            found[name] = np.broadcast_to(values[name], (size, len(s))).T
+
+    def wide(value: Any, *axes: int) -> np.ndarray:
+        return np.moveaxis(np.broadcast_to(value, (*axes, len(s))), -1, 0)
+
+    found = {"c": wide(np.ravel(values["c"])), "m": wide(values["m"], size, width)}
+    own = [x for x in ("a", "e") if f"{x}[k]" in phase.learned.unknowns]
+    found |= {name: wide(values[name], size) for name in own}
     if phase.sampling is not None:
         flow = _values(phase.sampling.solved(), placed.loadings, point, s)
-        found["M"] = np.broadcast_to(flow["M"], (size, len(s))).T
-        found["V"] = np.broadcast_to(flow["V"], s.shape)
+        found |= {"M": wide(flow["M"], size), "V": wide(flow["V"])}
     return found
 
 

@@ -7,6 +7,7 @@ the points between which the learned overlaps are interpolated.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,8 @@ class _Row:
         x = np.concatenate([ends, np.zeros_like(ends)])
         for k, table in enumerate(self.smooth):
             x = self._piece(x, self.edges[k : k + 2], table[::stride])
-        y, f = self._follow(self._rates_below, (self.edges[-1], 0.0), x).reshape(2, -1)
+        rates, last = partial(self._rates, inputs=self.below), (self.edges[-1], 0.0)
+        y, f = self._follow(rates, last, x).reshape(2, -1)
         return y / self.gamma - f, y
 
     def _piece(self, x: np.ndarray, ends: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -87,9 +89,6 @@ class _Row:
             return s * depth * self._rates(s, x, inputs)
 
         return self._follow(rates, (0.0, 1.0), x)
-
-    def _rates_below(self, s: float, x: np.ndarray) -> np.ndarray:
-        return self._rates(s, x, self.below)
 
     def _rates(self, s: float, x: np.ndarray, inputs: np.ndarray) -> np.ndarray:
         state = list(x.reshape(2, -1))

@@ -10,16 +10,16 @@ a standard error.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import copy
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ...theory.limit import Limit
+from ...theory.models.model import Interpolant
 from ...theory.phases.denoiser import exact_levels
 from ..codegen.indexed import indexed_functions
-from ..codegen.kernel import make_kernel
+from ..codegen.kernel import Kernel, make_kernel
 from ..codegen.snapshot import printed, printed_limit
 from ..modes.evaluate import exponents_of, families, weights_of
 from ..modes.normal_averages import as_normals, scrambled
@@ -44,33 +44,26 @@ class Levels(NamedTuple):
     drive: float
 
 
+@lru_cache(maxsize=16)
+def _levels_kernel(interpolant: Interpolant) -> Kernel:
+    """Return the kernel of an interpolant's `Levels`, made once."""
+    return make_kernel(exact_levels(interpolant), "numpy")
+
+
 class ExactFlow:
     """The exact flow (D3) of a model at given numbers, the bulk by its spread."""
 
     def __init__(self, limit: Limit, point: Mapping[str, float]) -> None:
         flow = limit.exact["sampling"]
         self._kernel = make_kernel(flow, "numpy")
-        self._names = tuple(map(str, flow.parameters))
+        self._params = [point[str(x)] for x in flow.parameters]
         self.features = len(flow.unknowns) - 1
-        self._read_levels(limit)
-        self._take(point)
+        self._take_levels(limit, point)
 
-    def at(self, point: Mapping[str, float]) -> Self:
-        """Return the flow at other numbers, which is compiled already."""
-        other = copy(self)
-        other._take(point)
-        return other
-
-    def _take(self, point: Mapping[str, float]) -> None:
-        """Take the numbers."""
-        self._params = [point[x] for x in self._names]
-        self._sizes = [point[x] for x in self._size_names]
+    def _take_levels(self, limit: Limit, point: Mapping[str, float]) -> None:
+        self._levels = _levels_kernel(limit.model.interpolant)
+        self._sizes = [point[x] for x in self._levels.parameters]
         self.start = self.levels(0.0).alpha
-
-    def _read_levels(self, limit: Limit) -> None:
-        levels = exact_levels(limit.model.interpolant)
-        self._levels = make_kernel(levels, "numpy")
-        self._size_names = tuple(map(str, levels.parameters))
 
     def levels(self, tau: float) -> Levels:
         """Return the interpolant's coefficients at `tau`."""
@@ -102,21 +95,14 @@ class ModesFlow(ExactFlow):
     """
 
     def __init__(self, limit: Limit, point: Mapping[str, float]) -> None:
-        system = limit.exact["sampling"]
         self.placed = Placed.of(printed_limit(limit).about["modes"])
-        self._exponents = exponents_of(self.placed)
-        self._functions = indexed_functions(printed(system))
-        self._names = ()  # its numbers are in `_given`
-        self.features = self.placed.loadings.shape[1]
-        self._read_levels(limit)
-        self._take(point)
-
-    def _take(self, point: Mapping[str, float]) -> None:
-        super()._take(point)
-        self.weights = weights_of(point)
-        self.means = self.placed.loadings * point["d"] ** (0.5 - self._exponents)
-        self._given = dict(point) | families(self.weights, self.placed.loadings)
-        self._given |= {"delta": self._exponents[:, None]}
+        loadings, exponents = self.placed.loadings, exponents_of(self.placed)
+        self._functions = indexed_functions(printed(limit.exact["sampling"]))
+        self.features, self.weights = loadings.shape[1], weights_of(point)
+        self.means = loadings * point["d"] ** (0.5 - exponents)
+        self._given = dict(point) | families(self.weights, loadings)
+        self._given |= {"delta": exponents[:, None]}
+        self._take_levels(limit, point)
 
     def velocity(self, state: np.ndarray, tau: float) -> np.ndarray:
         """Return the speed of every row; the spread has half its variance's rate."""

@@ -129,15 +129,14 @@ def axes_of(over: Mapping[str, Any] | Iterable[Any]) -> tuple[Axis, ...]:
 def _listed(name: str, values: Any) -> Axis:
     """Return an axis whose values are given as numbers."""
     try:
-        return _axis(name, np.ravel(reals(values)), f"{name}={shown(values)}")
-    except ValueError as error:
-        if isinstance(error, ModelError):
-            raise
+        numbers = np.ravel(reals(values))
+    except ValueError:
         raise ModelError(
             "The values of an axis must be real numbers in a list, but those of "
             f"`{name}` are {shown(values)}. Write for example "
             f'`{{"{name}": [0.5, 0.9]}}`.'
         ) from None
+    return _axis(name, numbers, f"{name}={shown(values)}")
 
 
 def _one_axis(item: Any) -> Axis:
@@ -148,11 +147,10 @@ def _one_axis(item: Any) -> Axis:
     if not isinstance(item, Sequence) or not item or not isinstance(item[0], str):
         raise _bad_axis(shown(item), "has no `NAME=`")
     try:
-        return parse_axis(f"{item[0]}=" + ":".join(map(str, item[1:])))
-    except ValueError as error:
-        if isinstance(error, ModelError):
-            raise
+        text = ":".join(map(str, item[1:]))
+    except ValueError:
         raise _bad_axis(item[0], "has a number that is too long") from None
+    return parse_axis(f"{item[0]}={text}")
 
 
 def follows_p(values: Mapping[str, float], axes: Sequence[Axis]) -> bool:

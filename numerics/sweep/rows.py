@@ -7,7 +7,7 @@ alone share the confusion matrices of their kappas and loadings.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,25 +34,14 @@ def sweep_rows(
     spec: Spec, columns: Mapping[str, np.ndarray], settings: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
     """Return the rows of a sweep over `spec`; the row function of `sweep`."""
-    limit = known_limit(spec)
-    with _device(settings["backend"], settings["device"]):
-        return solve_rows(
-            limit,
-            columns,
-            settings["s"],
-            rtol=settings["rtol"],
-            backend=settings["backend"],
-            final=settings["final"],
-        )
+    limit, device = known_limit(spec), nullcontext()
+    if settings["backend"] == "jax":
+        import jax
 
-
-def _device(backend: str, device: str) -> AbstractContextManager:
-    """Return a context in which JAX computes on `device`."""
-    if backend != "jax":
-        return nullcontext()
-    import jax
-
-    return jax.default_device(found_device(device))
+        device = jax.default_device(found_device(settings["device"]))
+    asked = {k: settings[k] for k in ("s", "rtol", "backend", "final")}
+    with device:
+        return solve_rows(limit, columns, **asked)
 
 
 def mode_share_rows(

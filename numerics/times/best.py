@@ -89,15 +89,12 @@ class TimeGoal:
         pairs = zip(self.rates, self.paths, strict=True)
         return np.array([np.sum(path / (rate @ weight)) for rate, path in pairs])
 
-    def slopes(self, weight: np.ndarray) -> np.ndarray:
-        """Return the derivatives of the times in the weights, (goal, times)."""
-        pairs = zip(self.rates, self.paths, strict=True)
-        return np.array([-(p / (r @ weight) ** 2) @ r for r, p in pairs])
-
     def value(self, weight: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the goal, a power mean of the weighted times, and its gradient."""
         value, part = worst(self.shares * self.times(weight))
-        return value, (self.shares * part) @ self.slopes(weight)
+        pairs = zip(self.rates, self.paths, strict=True)
+        slopes = np.array([-(p / (r @ weight) ** 2) @ r for r, p in pairs])
+        return value, (self.shares * part) @ slopes
 
 
 def worst(times: np.ndarray) -> tuple[float, np.ndarray]:

@@ -104,23 +104,23 @@ def check_flow_kind(noisy: bool, repeats: int, exact: bool, common: bool) -> Non
         )
 
 
-Extra = Callable[[Sequence[float]], float]
+def with_repeats(
+    speed: Speed, pair: System, nodes: TimeNodes, point: Mapping[str, float], more: int
+) -> Speed:
+    r"""Return the speed of (m, q, b) with what pairs used `more` times add to q. (R29)
 
-
-def repeated_noise(
-    model: Model, loss: str, nodes: TimeNodes, point: Mapping[str, float], repeats: int
-) -> Extra:
-    r"""Return what `q` gains a unit of time from pairs used at several times. (R29)"""
-    kernel = kernel_of(pair_system(model, loss))
+    `pair` is the system of `pair_system`.
+    """
+    kernel = kernel_of(pair)
     params = [point[name] for name in kernel.parameters[:-1]]
     g, w = trapezoid(PAIR)
     used = nodes.weight > 1e-14
     tau, weight = nodes.tau[used], nodes.weight[used]
-    scale = (repeats - 1) * point["rate"] / point["batch"]
+    scale = more * point["rate"] / point["batch"]
     spread = point["sigma"] ** 2
 
-    def gain(state: Sequence[float]) -> float:
-        total = 0.0
+    def noisier(state: Sequence[float]) -> np.ndarray:
+        found, total = speed(state), 0.0
         for sign, share in ((1.0, point["p"]), (-1.0, 1 - point["p"])):
             given = [*state, g[:, None], sign]
             with np.errstate(all="ignore"):
@@ -129,9 +129,10 @@ def repeated_noise(
                 )
             one, two, three = (values @ weight) ** 2
             total += share * w @ (one + spread / point["d"] * (two + spread * three))
-        return float(scale * total)
+        found[1] += scale * total
+        return found
 
-    return gain
+    return noisier
 
 
 class FlowMean:
@@ -183,17 +184,6 @@ class FlowMean:
             pair = TwoFields(part[:2], part[2:])
             found += [pair.power(*n) for n in powers]
         return found
-
-
-def with_repeats(speed: Speed, gain: Callable[[Sequence[float]], float]) -> Speed:
-    """Return the speed of (m, q, b) with what repeated pairs add to q."""
-
-    def noisier(state: Sequence[float]) -> np.ndarray:
-        found = speed(state)
-        found[1] += gain(state)
-        return found
-
-    return noisier
 
 
 def check_vectors(flow: System, init: Mapping[str, float]) -> None:

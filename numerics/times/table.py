@@ -31,7 +31,7 @@ from .flow import (
     flow_mean,
     integrate_flow,
     open_flow,
-    repeated_noise,
+    pair_system,
     with_repeats,
 )
 from .learning_time import (
@@ -303,7 +303,8 @@ def shared_flow(
     if "b_var" in names:
         speed = finite_rate(speed, *(point[x] for x in ("d", "rate", "momentum")))
     if whole_number("repeats", repeats) > 1:
-        speed = with_repeats(speed, repeated_noise(model, loss, nodes, point, repeats))
+        pair = pair_system(model, loss)
+        speed = with_repeats(speed, pair, nodes, point, repeats - 1)
     found = integrate_flow(speed, start, when, rtol, atol)
     plain = names if "b_2" in names else [x.removesuffix("_1") for x in names]
     return {"times": when, **dict(zip(plain, np.array(found).T.tolist(), strict=True))}

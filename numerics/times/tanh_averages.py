@@ -151,9 +151,7 @@ class TwoFields:
     def alone(self, i: int, j: int) -> np.ndarray:
         """A slope of one unit, the other being a constant."""
         slopes = _error_slopes(self.x[0] if i else self.x[1])
-        for _ in range(max(i, j) - 1):
-            next(slopes)
-        return next(slopes)
+        return next(islice(slopes, max(i, j) - 1, None))
 
     def slope(self, i: int, j: int) -> np.ndarray:
         r"""$\partial_1^i\partial_2^jF$, by recursions from $\partial_1\partial_2F$."""
