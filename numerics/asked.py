@@ -59,14 +59,9 @@ class Asked:
 def asked(given: Any, values: Mapping[str, Any] | None = None) -> Asked:
     """Return a limit with its values from a model, a limit, a spec or a spec's path.
 
-    The values that are given beside a spec replace those in it.
-
-    Raises
-    ------
-    ModelError
-        If it is none of these, or the spec has no such value.
-    StoreError
-        If the spec file cannot be read.
+    The values that are given beside a spec replace those in it. Raises `ModelError` if
+    it is none of these, or the spec has no such value, and `StoreError` if the spec
+    file cannot be read.
     """
     values = {SCALE.sub("rho", k): x for k, x in (values or {}).items()}
     if isinstance(given, str | Path):

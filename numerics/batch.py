@@ -286,33 +286,20 @@ def solve_rows(
 ) -> Rows:
     """Solve a limit for a batch of parameters.
 
-    Parameters
-    ----------
-    limit
-        The limit that `dilaton.derive` returned.
-    columns
-        Every parameter by name, each of shape () or (rows,). A `kappa` serves every
-        window that has none of its own (``kappa_2``).
-    s
-        Times in each phase, in [0, 1].
-    rtol
-        Tolerance of the share; the bound that was reached is `share_plus_error`.
-    backend
-        ``numba``, ``jax``, or ``scipy``, which compiles nothing.
-    final
-        Whether to return the shares with which sampling ends too: for n samples the
-        minima are then found a second time, in a window without an end.
+    `columns` has every parameter by name, each of shape () or (rows,); a `kappa` serves
+    every window that has none of its own (``kappa_2``). `s` are times in each phase, in
+    [0, 1], `rtol` is the tolerance of the share, whose bound that was reached is
+    `share_plus_error`, and `backend` ``numba``, ``jax``, or ``scipy``, which compiles
+    nothing. With `final` the shares with which sampling ends are returned too: for n
+    samples the minima are then found a second time, in a window without an end.
 
-    Returns
-    -------
-    dict
-        ``bulk_variance``, ``status`` and ``reason`` of shape (rows,); ``share_plus``,
-        ``share_plus_error``, the same with ``final_``, and ``mode_mean`` too, or (rows,
-        features) if there are several; the learned overlaps, of shape (rows, phases *
-        times); their coordinates ``@t``, ``@s``, ``@phase``; for n samples also
-        ``branch`` (rows, phases * times), ``switch``, ``minima``, ``pieces`` and
-        ``residual``, and, where it is known, ``symmetric``: whether samples of a class
-        stay alike, and ``split_gain``, by how much a state that parts them is lower.
+    Returns ``bulk_variance``, ``status`` and ``reason`` of shape (rows,);
+    ``share_plus``, ``share_plus_error``, the same with ``final_``, and ``mode_mean``
+    too, or (rows, features) if there are several; the learned overlaps, of shape (rows,
+    phases * times); their coordinates ``@t``, ``@s``, ``@phase``; for n samples also
+    ``branch`` (rows, phases * times), ``switch``, ``minima``, ``pieces`` and
+    ``residual``, and, where it is known, ``symmetric``: whether samples of a class stay
+    alike, and ``split_gain``, by how much a state that parts them is lower.
     """
     times, held = np.asarray(s, dtype=float), printed_limit(limit)
     given = {k: np.asarray(v) for k, v in held.kappas(columns).items()}

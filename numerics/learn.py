@@ -57,44 +57,18 @@ def learn(
 ) -> dict[str, list[float]]:
     """Follow the overlaps in training time at a fixed time (G6), (K2)-(K5).
 
-    The untied flow is the limit at time `s` of `phase`; the tied one is exact at
-    dimension `d` and base time `tau`.
+    `spec` is a spec, the path of a spec file, or a model or a limit with its `values`
+    by name; beside a spec, they replace its own. The ``untied`` `network` has the
+    limit's flow at time `s` of `phase`, the ``tied`` one that at dimension `d` and base
+    time `tau`, which is exact. `init` has the overlaps at training time 0 by name,
+    `times` are training times from 0. `rate` and `batch` are of one-pass SGD, whose
+    noise enters `r` (R21), with steps of `rate`/d in training time on `batch` samples
+    (untied); left out, the rate vanishes. `rtol` and `atol` are the tolerances of the
+    flow.
 
-    Parameters
-    ----------
-    spec
-        A spec, the path of a spec file, or a model or a limit with its values.
-    phase, s
-        The phase and the time in it (untied).
-    init
-        The overlaps at training time 0 by name.
-    times
-        Training times from 0.
-    network
-        ``untied`` or ``tied``.
-    d, tau
-        Dimension and base time (tied).
-    rate, batch
-        Of one-pass SGD, whose noise enters `r` (R21): steps of `rate`/d in training
-        time on `batch` samples (untied). Left out, the rate vanishes.
-    rtol, atol
-        Tolerances of the flow.
-    **values
-        The values of a model or a limit by name; beside a spec, they replace its own.
-
-    Returns
-    -------
-    dict
-        ``{"times": ..., name: ...}``, lists of one length.
-
-    Raises
-    ------
-    ModelError
-        A missing, unknown or inadmissible argument.
-    DerivationError
-        A phase without a training flow.
-    AdmissibilityError
-        Initial overlaps that no network has.
+    Returns ``{"times": ..., name: ...}``, lists of one length. Raises `ModelError` for
+    a missing, unknown or inadmissible argument, `DerivationError` for a phase without a
+    training flow and `AdmissibilityError` for overlaps that no network has.
     """
     question = asked(spec, values)
     limit = question.limit
@@ -256,22 +230,12 @@ def mse(
 ) -> dict[str, list[float]]:
     """Error of the Bayes denoiser per dimension: (E2), (M5) or, at finite `d`, (E1).
 
-    Parameters
-    ----------
-    spec
-        A spec, the path of a spec file, or a model or a limit with its values.
-    phase, s
-        In the limit: the phase and the times in it, in [0, 1].
-    d, tau
-        At finite dimension: `d` and base times in [0, 1].
-    **values
-        The values of a model or a limit by name; beside a spec, they replace its own.
+    `spec` is a spec, the path of a spec file, or a model or a limit with its `values`
+    by name; beside a spec, they replace its own. In the limit `phase` and the times `s`
+    in it are given, at finite dimension `d` and base times `tau`, all times in [0, 1].
 
-    Returns
-    -------
-    dict
-        ``{"s": ..., "mse": ...}``, or ``tau`` in place of ``s``; for modes also
-        `mse_error`, the error of the average.
+    Returns ``{"s": ..., "mse": ...}``, or ``tau`` in place of ``s``; for modes also
+    `mse_error`, the error of the average.
     """
     question = asked(spec, values)
     limit = question.limit

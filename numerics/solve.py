@@ -100,15 +100,9 @@ def solve(
         of a network that parts them is lower.
         With several features the shares and means have a dimension ``feature``.
 
-    Raises
-    ------
-    ModelError
-        A missing, unknown or inadmissible parameter.
-    SolveError
-        A solver stopped early.
+    Raises `ModelError` for a missing, unknown or inadmissible parameter, `SolveError`
+    when a solver stopped early.
 
-    Examples
-    --------
     >>> from dilaton import Model, derive, solve, two_modes
     >>> limit = derive(Model(two_modes()))
     >>> found = solve(limit, s=[0, 1], rtol=1e-8, atol=1e-8, p=0.8, sigma=1, kappa=2)

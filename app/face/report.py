@@ -103,14 +103,9 @@ def write_report(
     """Derive, solve, train and write ``index.html`` with its files into `output`.
 
     `effort` says how much is done, `force` that an older run may be replaced.
-
     Everything is made in a folder beside `output` and moved into place at the end, so
-    that `output` is never half-written.
-
-    Raises
-    ------
-    StoreError
-        Before any work, when `output` cannot be written or holds something else.
+    that `output` is never half-written. Raises `StoreError`, before any work, when
+    `output` cannot be written or holds something else.
     """
     output = at_home(output).absolute()
     check_output(output, force)

@@ -46,12 +46,8 @@ def best_grid(
 
     Returns ``{"d", "steps", "tau", "share_plus", "bulk_std", "error", "compared"}``;
     `compared` has a row for each named grid with its own numbers and `gain`, its
-    error over the best one's.
-
-    Raises
-    ------
-    ModelError
-        For a mixture of modes, whose shares are counted and have no slope.
+    error over the best one's. Raises `ModelError` for a mixture of modes, whose shares
+    are counted and have no slope.
     """
     if spec.kind == "modes":
         raise ModelError(

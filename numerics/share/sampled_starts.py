@@ -72,10 +72,8 @@ def carried_starts(
 ) -> np.ndarray:
     """Follow a flow from `starts`, (points, states), over a span of time to its end.
 
-    Raises
-    ------
-    SolveError
-        The flow stops before its end, or its slopes are not finite there.
+    Raises `SolveError` when the flow stops before its end, or its slopes are not finite
+    there.
     """
     params = params_of(flow, point)
     if solver.backend == "scipy":

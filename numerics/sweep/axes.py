@@ -33,18 +33,8 @@ class Axis:
 
 
 def parse_axis(text: str) -> Axis:
-    """Read ``p=0.5:0.95:64``, ``kappa=0.5:6:64:log`` or ``n_plus=90,100``.
+    """Read an axis; raise `ModelError` for a text of another form.
 
-    ``LOW:HIGH:COUNT`` is evenly spaced with both ends included; ``:log`` spaces the
-    logarithms evenly.
-
-    Raises
-    ------
-    ModelError
-        If the text is none of these forms.
-
-    Examples
-    --------
     >>> parse_axis("p=0.5:0.9:3").values
     (0.5, 0.7, 0.9)
     >>> parse_axis("kappa=1:4:3:log").values

@@ -114,12 +114,8 @@ def sweep(
         the shares and means of several features; `status` and
         `reason` are text; the attribute ``json`` holds the recipe.
 
-    Raises
-    ------
-    ModelError
-        If an axis or a setting is not valid.
-    StoreError
-        If the folder cannot be written or read.
+    Raises `ModelError` if an axis or a setting is not valid, `StoreError` if the folder
+    cannot be written or read.
     """
     settings = {"backend": backend, "device": device, "s": s, "rtol": rtol}
     settings |= {"final": final}

@@ -46,13 +46,9 @@ def digest(content: Mapping[str, Any]) -> str:
 class Store:
     """The chunks of one sweep, in ``root/KEY``.
 
-    Attributes
-    ----------
-    root
-        The folder the user named; several sweeps may share it.
-    recipe
-        Everything that fixes the numbers, as JSON: spec, axes, chunk size,
-        settings, versions. Its digest names the folder.
+    `root` is the folder the user named, which several sweeps may share. The `recipe` is
+    everything that fixes the numbers, as JSON: spec, axes, chunk size, settings,
+    versions. Its digest names the folder.
     """
 
     root: Path

@@ -185,20 +185,11 @@ def best_density(
 ) -> dict[str, Any]:
     r"""Return the density with the shortest worst learning time at dimension `d`. (R22)
 
-    Free on a grid of `points` cells of log-odds; the problem is convex.
-
-    Returns
-    -------
-    dict
-        `density` (a `Density` of steps), `times` (of each goal, features first),
-        `goal`, `uniform` (the goal under uniform times), `gain` (their ratio), `gap`
-        (relative, to the best density on the grid) and `masses` (in each phase of the
-        dilation).
-
-    Raises
-    ------
-    SolveError
-        When the search ends farther from the optimum than `GAP`.
+    Free on a grid of `points` cells of log-odds; the problem is convex. Returns
+    `density` (a `Density` of steps), `times` (of each goal, features first), `goal`,
+    `uniform` (the goal under uniform times), `gain` (their ratio), `gap` (relative, to
+    the best density on the grid) and `masses` (in each phase of the dilation). Raises
+    `SolveError` when the search ends farther from the optimum than `GAP`.
     """
     spec = asked(spec).spec
     odds = np.linspace(-np.log(d) / 2 + ODDS[0], ODDS[1], points + 1)

@@ -43,24 +43,15 @@ def check_config(
 ) -> list[Finding]:
     r"""Say what shift a scheduler applies, and where it and a training disagree.
 
-    Parameters
-    ----------
-    config
-        ``scheduler_config.json`` of a flow-matching scheduler of diffusers, or of a
-        multistep one that has ``use_flow_sigmas`` and ``flow_shift``.
-    limit
-        Its windows are those in which sampling and training are compared.
-    train
-        The training's ``weighting_scheme``, ``logit_mean``, ``logit_std``,
-        ``mode_scale`` and ``shift``, as diffusers' training scripts name them.
-    tokens
-        The number of image tokens at which a dynamic shift is asked for.
+    `config` is the ``scheduler_config.json`` of a flow-matching scheduler of diffusers,
+    or of a multistep one that has ``use_flow_sigmas`` and ``flow_shift``. Sampling and
+    training are compared in the windows of `limit`. `train` has the training's
+    ``weighting_scheme``, ``logit_mean``, ``logit_std``, ``mode_scale`` and ``shift``,
+    as diffusers' training scripts name them; a dynamic shift is asked for at a number
+    of image `tokens`.
 
-    Returns
-    -------
-    list of dict
-        Findings about ``shift``, ``terminal``, ``twice``, ``resolution`` and
-        ``windows``, each with what it says.
+    Returns findings about ``shift``, ``terminal``, ``twice``, ``resolution`` and
+    ``windows``, each with what it says.
     """
     _check_known(config)
     _numbers(config)

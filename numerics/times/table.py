@@ -102,25 +102,12 @@ def learning_times(
     For modes the units are a softmax with a bias each, and the weights those of the
     modes (R37).
 
-    Parameters
-    ----------
-    spec
-        Of the population.
-    d
-        Dimensions.
-    densities
-        Densities of training times: text for `parse_density`, or made in Python.
-    losses
-        Loss weights: text for `loss_weight`.
-    within
-        In (0, 1/2).
-
-    Returns
-    -------
-    list of dict
-        With `d`, `density`, `loss`, `feature` (from 1), `time` (in train_time; infinite
-        for a rate below the smallest number) and `within`. For modes, `mode` (from 1)
-        stands in place of `feature`, with the `error` of the time.
+    `spec` is of the population, `d` holds dimensions, `densities` those of training
+    times: text for `parse_density`, or made in Python; `losses` are loss weights, text
+    for `loss_weight`, and `within` is in (0, 1/2). The rows have `d`, `density`,
+    `loss`, `feature` (from 1), `time` (in train_time; infinite for a rate below the
+    smallest number) and `within`. For modes, `mode` (from 1) stands in place of
+    `feature`, with the `error` of the time.
     """
     spec = _trainable(spec, within)
     return [

@@ -22,15 +22,9 @@ SPOKEN = {"undilated": "uniform"}
 class TimeGrid:
     r"""A map of time at given numbers, and the steps that are even in it.
 
-    Attributes
-    ----------
-    text
-        The map, as it was written.
-    curve
-        $t \mapsto \tau$ on arrays; `inverse` is $\tau \mapsto t$.
-    low, high
-        $\tau$ at ``t`` = 0 and 1. Where they are not 0 and 1, a first step leads from
-        0 to `low` and a last one from `high` to 1.
+    `text` is the map as it was written, `curve` $t \mapsto \tau$ on arrays, `inverse`
+    $\tau \mapsto t$; `low` and `high` are $\tau$ at ``t`` = 0 and 1. Where they are not
+    0 and 1, a first step leads from 0 to `low` and a last one from `high` to 1.
     """
 
     text: str

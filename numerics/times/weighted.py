@@ -210,40 +210,20 @@ def _lipschitz_weight(
 
     at = parts([np.zeros(1)] * count)
     mass = np.exp(-(nodes**2) / 2)
-    law = np.ones((len(tau), 1))  # P(every slope so far is below a level)
-    levels = at["bulk"][:, :1] ** 2
-    for j, feature in enumerate(limit.model.target.features, 1):
+    squares, chances = [], np.zeros((count, count, 2 * NODES))
+    for j, feature in enumerate(limit.model.target.features):
         p = float(feature.p.subs({feature.p: point[str(feature.p)]}))
-        sides = [sign * at[f"center_{j}"] + at["spread"] * nodes for sign in (1, -1)]
+        sides = [x * at[f"center_{j + 1}"] + at["spread"] * nodes for x in (1, -1)]
         nu = np.concatenate(sides, axis=1)
-        squares = parts([nu] * count)[f"slope_{j}"] ** 2
-        chance = np.concatenate([p * mass, (1 - p) * mass]) / mass.sum()
-        levels, law = _larger(levels, law, squares, chance)
-    return np.sqrt(np.sum(levels * law, axis=1)) * at["width"][:, 0]
-
-
-def _larger(
-    first: np.ndarray, chance: np.ndarray, second: np.ndarray, other: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the law of the larger of two independent numbers: its atoms, their mass.
-
-    Rows are times. Atoms of the maximum are those of both, each with its mass times
-    the chance that the other number is below.
-    """
-    other = np.broadcast_to(other, second.shape)
-    atoms = np.concatenate([first, second], axis=1)
+        squares.append(parts([nu] * count)[f"slope_{j + 1}"] ** 2)
+        chances[j, j] = np.concatenate([p * mass, (1 - p) * mass]) / mass.sum()
+    atoms = np.concatenate(squares, axis=1)
     order = np.argsort(atoms, axis=1, kind="stable")
-    zeros = np.zeros_like(first), np.zeros_like(second)
-    below = [
-        np.cumsum(np.take_along_axis(x, order, axis=1), axis=1)
-        for x in (
-            np.concatenate([chance, zeros[1]], axis=1),
-            np.concatenate([zeros[0], other], axis=1),
-        )
-    ]
-    both = below[0] * below[1]
-    mass = np.diff(both, axis=1, prepend=0.0)
-    return np.take_along_axis(atoms, order, axis=1), mass
+    # slopes are independent: all are below a level if each is
+    below = np.prod([np.cumsum(x.ravel()[order], axis=1) for x in chances], axis=0)
+    levels = np.maximum(np.take_along_axis(atoms, order, axis=1), at["bulk"] ** 2)
+    law = np.diff(below, axis=1, prepend=0.0)
+    return np.sqrt(np.sum(levels * law, axis=1)) * at["width"][:, 0]
 
 
 def tabulated_times(
