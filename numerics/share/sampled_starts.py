@@ -76,32 +76,21 @@ def carried_starts(
     there.
     """
     params = params_of(flow, point)
-    if solver.backend == "scipy":
-        return _together(flow, starts, inputs, params, span, solver)
-    from ..ode.integrate import integrate
+    if solver.backend != "scipy":
+        from ..ode.integrate import integrate
 
-    found = integrate(
-        flow.make(),
-        init=dict(zip(flow.unknowns, starts.T, strict=True)),
-        params=params,
-        t=list(span),
-        rtol=solver.rtol,
-        atol=solver.atol,
-        inputs=inputs,
-        backend=solver.backend,  # type: ignore[arg-type]
-    )
-    return found.y[:, -1]
-
-
-def _together(
-    flow: Printed,
-    starts: np.ndarray,
-    inputs: Inputs | None,
-    params: Mapping[str, float],
-    span: tuple[float, float],
-    solver: Solver,
-) -> np.ndarray:
-    """Follow all starts with the same steps of SciPy's DOP853, piece by piece."""
+        found = integrate(
+            flow.make(),
+            init=dict(zip(flow.unknowns, starts.T, strict=True)),
+            params=params,
+            t=list(span),
+            rtol=solver.rtol,
+            atol=solver.atol,
+            inputs=inputs,
+            backend=solver.backend,  # type: ignore[arg-type]
+        )
+        return found.y[:, -1]
+    # by SciPy all starts take the same steps, piece by piece
     kernel, inputs = make_kernel(flow, "numpy"), inputs or no_inputs(span)
     given = [params[name] for name in kernel.parameters]
     x, shape = starts.T.ravel(), starts.T.shape

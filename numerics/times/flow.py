@@ -152,8 +152,10 @@ class FlowMean:
         )
         self.tau, self.weight = nodes.tau, nodes.weight
 
-    def keep(self, states: Sequence[Sequence[float]]) -> FlowMean:
-        """Leave out the times that add nothing at any of some states."""
+    def kept(self, init: Sequence[float]) -> FlowMean:
+        """Leave out the times that add nothing at the start and at typical states."""
+        learned = [_typical(str(x)) for x in self.system.flow.unknowns]
+        states = init, learned, [0.01 * x for x in learned]
         parts = np.array([self.each(state) for state in states])
         kept = contributing_times(np.abs(parts) * self.weight, MINUTE)
         self.tau, self.weight = self.tau[kept], self.weight[kept]
@@ -217,18 +219,6 @@ def _check_gram(units: Sequence[int], init: Mapping[str, float]) -> None:
             f"r_jk - sum_l m_jl m_kl has the eigenvalue {least:.3g}. Raise r or "
             "lower m."
         )
-
-
-def flow_mean(
-    system: Averages,
-    nodes: TimeNodes,
-    point: Mapping[str, float],
-    init: Sequence[float],
-) -> FlowMean:
-    """Return the mean speed, without times that add nothing at typical states."""
-    learned = [_typical(str(x)) for x in system.flow.unknowns]
-    faint = [0.01 * x for x in learned]
-    return FlowMean(system, nodes, point).keep([init, learned, faint])
 
 
 def _typical(name: str) -> float:

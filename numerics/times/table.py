@@ -24,11 +24,11 @@ from ..codegen.parameters import dimension, whole_number
 from ..learn import check_init, check_names, positive, sgd_noise, training_times
 from .flow import (
     FlowKind,
+    FlowMean,
     Speed,
     check_flow_kind,
     check_vectors,
     finite_rate,
-    flow_mean,
     integrate_flow,
     open_flow,
     pair_system,
@@ -286,7 +286,7 @@ def shared_flow(
     check_init(system.flow, names, init)
     check_vectors(system.flow, init)
     start = [float(init[name]) for name in names]
-    speed: Speed = flow_mean(system, nodes, point, start)
+    speed: Speed = FlowMean(system, nodes, point).kept(start)
     if "b_var" in names:
         speed = finite_rate(speed, *(point[x] for x in ("d", "rate", "momentum")))
     if whole_number("repeats", repeats) > 1:
