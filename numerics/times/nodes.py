@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import sympy as sp
+from scipy.integrate import cumulative_trapezoid
 from scipy.special import expit, logit
 
 from ...errors import ModelError
@@ -88,7 +89,7 @@ def quantiles(
     x = np.unique(np.concatenate([x, inner, inner + 1e-9]))
     x = x[(x >= inner[0]) & (x <= inner[-1])]
     rho = curve(density.pdf, TAU)(expit(x), point) * expit(x) * expit(-x)
-    mass = np.concatenate([[0], np.cumsum(np.diff(x) * (rho[1:] + rho[:-1]) / 2)])
+    mass = cumulative_trapezoid(rho, x, initial=0.0)
     rising = np.concatenate([[True], np.diff(mass) > 0])
     known, at = mass[rising] / mass[-1], x[rising]
     return lambda u: expit(np.interp(u, known, at))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import sympy as sp
+from scipy.integrate import cumulative_trapezoid
 
 from ...errors import ModelError
 from ...files import at_home
@@ -44,21 +45,25 @@ LONGEST = 100_000  # times in a table
 
 
 class _Ratios:
-    """Knots even in log(beta/alpha), with the interpolant's time at each."""
+    """Knots even in log(beta/alpha), with the interpolant's time at each.
+
+    Unless said otherwise they cover every window; modes take an average at each.
+    """
 
     def __init__(
         self,
         limit: Limit,
         point: Mapping[str, float],
-        ends: tuple[float, float],
+        ends: tuple[float, float] | None = None,
         count: int = KNOTS,
     ) -> None:
-        low, high = ends
+        sizes = scales(limit, point)
+        low, high = ends or (FAR * min(sizes), max(sizes) / FAR)
         exact = (sp.Float(low, 17), sp.Float(high, 17))
         ruler = log_snr(limit.model.interpolant, *exact)
         self._tau, self._t = evaluate(ruler, point), evaluate_inverse(ruler, point)
+        count = COARSE if isinstance(limit.model.target, Modes) else count
         self.t = np.linspace(0.0, 1.0, count)
-        self.log = np.log(low) + self.t * np.log(high / low)
         self.tau = self._tau(self.t)
 
     def made(self, gone: np.ndarray, *, low: bool, high: bool) -> Made:
@@ -80,11 +85,10 @@ class _Ratios:
 
         return curve, inverse, first, last
 
-    def shares(self, weight: np.ndarray) -> np.ndarray:
-        """Return the integral of `weight` over log(beta/alpha), 1 in all."""
-        pieces = (weight[1:] + weight[:-1]) / 2
-        total = np.concatenate([[0.0], np.cumsum(pieces)])
-        return total / total[-1]
+    def even(self, weight: np.ndarray, *, low: bool, high: bool) -> Made:
+        """Return the grid of equal steps in the integral of `weight`."""
+        total = cumulative_trapezoid(weight, initial=0.0)
+        return self.made(total / total[-1], low=low, high=high)
 
 
 def scales(limit: Limit, point: Mapping[str, float]) -> list[float]:
@@ -99,9 +103,9 @@ def entropic(limit: Limit, point: Mapping[str, float], given: Sequence[str]) -> 
     most = in_range(formula(text, "entropic"), "entropic", "positive", sp.S.Zero)
     high = float(sp.sqrt(most).subs(D, point["d"]))
     low = FAR * min(*scales(limit, point), high)
-    ratios = _Ratios(limit, point, (low, high), _knots(limit))
+    ratios = _Ratios(limit, point, (low, high))
     weight = _weight(information_weight(limit), limit, ratios.tau, point)
-    return ratios.made(ratios.shares(weight), low=True, high=False)
+    return ratios.even(weight, low=True, high=False)
 
 
 def mse_log_snr(limit: Limit, point: Mapping[str, float], given: Sequence[str]) -> Made:
@@ -115,16 +119,16 @@ def mse_log_snr(limit: Limit, point: Mapping[str, float], given: Sequence[str]) 
     in_range(low, "mse-log-snr", "positive", sp.S.Zero)
     in_range(high / low, "mse-log-snr", "growing: the ends' ratio > 1", sp.S.One)
     ends = float(low.subs(D, point["d"])), float(high.subs(D, point["d"]))
-    ratios = _Ratios(limit, point, ends, _knots(limit))
+    ratios = _Ratios(limit, point, ends)
     weight = _weight(error_weight(limit), limit, ratios.tau, point)
-    return ratios.made(ratios.shares(weight), low=False, high=False)
+    return ratios.even(weight, low=False, high=False)
 
 
 def mse_decrements(
     limit: Limit, point: Mapping[str, float], given: Sequence[str]
 ) -> Made:
     """Return equal decrements of the Bayes error (E1)."""
-    ratios = _all_ratios(limit, point, _knots(limit))
+    ratios = _Ratios(limit, point)
     times = np.concatenate([[0.0], ratios.tau])
     error = _weight(limit.exact["mse"], limit, times, point)
     left = error[1:] / error[0]
@@ -136,22 +140,12 @@ def mse_decrements(
 def lipschitz(limit: Limit, point: Mapping[str, float], given: Sequence[str]) -> Made:
     """Return the grid of least averaged squared Lipschitz constant (U3)."""
     modes = isinstance(limit.model.target, Modes)
-    ratios = _all_ratios(limit, point, COARSE if modes else SPARSE)
+    ratios = _Ratios(limit, point, count=SPARSE)
     near = ratios.tau < 1 - LAST  # beyond, 1 - tau has too few digits
     weight = np.zeros(len(ratios.tau))
     own = _lipschitz_of_modes if modes else _lipschitz_weight
     weight[near] = own(limit, point, ratios.tau[near])
-    return ratios.made(ratios.shares(weight), low=True, high=True)
-
-
-def _all_ratios(limit: Limit, point: Mapping[str, float], count: int) -> _Ratios:
-    sizes = scales(limit, point)
-    return _Ratios(limit, point, (FAR * min(sizes), max(sizes) / FAR), count)
-
-
-def _knots(limit: Limit) -> int:
-    """Modes take an average at every knot."""
-    return COARSE if isinstance(limit.model.target, Modes) else KNOTS
+    return ratios.even(weight, low=True, high=True)
 
 
 def _weight(
