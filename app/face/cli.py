@@ -102,7 +102,7 @@ def _tidy_when_terminated() -> Iterator[None]:
 @_tidy_when_terminated()
 def main() -> None:
     """Run the command line; an expected error is one message and exit code 2."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = lambda told, *_, **__: print("Note:", told, file=sys.stderr)
     try:
         sys.argv[1:] = map(_at_home, sys.argv[1:])
         program()()
@@ -147,10 +147,6 @@ def _fail(message: str) -> None:
     for line in message.splitlines():
         print(printable(line), file=sys.stderr)
     sys.exit(2)
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"Note: {message}", file=sys.stderr)
 
 
 def _print_version(wanted: bool) -> None:

@@ -43,7 +43,7 @@ def diagnosis() -> dict[str, Any]:
         "versions": {name: installed(name) for name in packages},
         "devices": _devices(),
         "cache": str(folder),
-        "cache_bytes": _size(folder),
+        "cache_bytes": sum(x.stat().st_size for x in folder.rglob("*") if x.is_file()),
         "missing": missing,
     }
 
@@ -83,11 +83,6 @@ def _writable(folder: Path) -> bool:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder.is_dir() and os.access(folder, os.W_OK)
-
-
-def _size(folder: Path) -> int:
-    """Bytes of all files in the cache."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _devices() -> list[str]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +23,7 @@ Columns = Mapping[str, np.ndarray]
 MAX_ROWS = 10**8  # a sweep larger than this is taken for a typing error
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """One swept parameter and its values, in order."""
 
     name: str
