@@ -67,38 +67,28 @@ def solve(
 ) -> xr.Dataset:
     r"""Solve every phase of `limit` at one point of its parameters.
 
-    Parameters
-    ----------
-    limit
-        A limit from `dilaton.derive`, a model, a spec or the path of a spec file.
-    s
-        Times in [0, 1] inside each phase, increasing; its quarters unless given.
-    rtol, atol
-        Tolerances of the share and of the flows that are followed for it.
-    backend
-        The backend that finds minima and follows flows: ``scipy`` (the first result
-        in a second or two), ``numba`` or ``jax`` (compiled first, then faster). Modes
-        have ``scipy`` alone, and so have the minima of several features with n
-        samples. The metadata say what each phase was computed by (`computed_by`).
-    nu0
-        Starting points of $\nu$; if given, the result holds their trajectories
-        through the feature windows (population).
-    **values
-        Every parameter of a limit or a model by name; there are no defaults. One
-        `kappa` serves all windows. Beside a spec, they replace its values.
+    `limit` is a limit from `dilaton.derive`, a model, a spec or the path of a spec
+    file. The `values` are every parameter of a limit or a model by name; there are no
+    defaults, and one `kappa` serves all windows. Beside a spec, they replace its
+    values. `s` are times in [0, 1] inside each phase, increasing; its quarters unless
+    given. `rtol` and `atol` are tolerances of the share and of the flows that are
+    followed for it. `nu0` has starting points of $\nu$; if given, the result holds
+    their trajectories through the feature windows (population).
 
-    Returns
-    -------
-    xarray.Dataset
-        Along ``t`` (phases one after another; coordinates ``phase`` and ``s``): the
-        learned overlaps, nan where a phase has none, and the decided mode's mean `M`
-        and bulk variance `V`. Scalars: `share_plus`, the generated share of the +
-        mode at the end of its window, with `share_plus_error`; `final_share_plus`, that
-        at the end of sampling, where it is known; `mode_mean` and `bulk_variance` at
-        the end. With n samples also `symmetric`, whether samples of a class stay alike
-        at the minimum, as the equations assume, and `split_gain`, by how much the loss
-        of a network that parts them is lower.
-        With several features the shares and means have a dimension ``feature``.
+    The `backend` finds minima and follows flows: ``scipy`` (the first result in a
+    second or two), ``numba`` or ``jax`` (compiled first, then faster). Modes have
+    ``scipy`` alone, and so have the minima of several features with n samples. The
+    metadata say what each phase was computed by (`computed_by`).
+
+    The Dataset has along ``t`` (phases one after another; coordinates ``phase`` and
+    ``s``) the learned overlaps, nan where a phase has none, and the decided mode's mean
+    `M` and bulk variance `V`. Scalars: `share_plus`, the generated share of the + mode
+    at the end of its window, with `share_plus_error`; `final_share_plus`, that at the
+    end of sampling, where it is known; `mode_mean` and `bulk_variance` at the end. With
+    n samples also `symmetric`, whether samples of a class stay alike at the minimum, as
+    the equations assume, and `split_gain`, by how much the loss of a network that parts
+    them is lower. With several features the shares and means have a dimension
+    ``feature``.
 
     Raises `ModelError` for a missing, unknown or inadmissible parameter, `SolveError`
     when a solver stopped early.

@@ -103,11 +103,6 @@ def _base(name: str) -> str:
     return re.sub(r"(_\d+)+$", "", name)
 
 
-def _index(name: str) -> tuple[int, ...]:
-    """(1, 2) of ``m_1_2``."""
-    return tuple(int(x) for x in name.removeprefix(_base(name)).split("_") if x)
-
-
 def _families(run: Run) -> Any:
     """Overlaps of modes: a panel a quantity, a line for each mode and direction."""
     t, phase, lines = run.curves["t"].values, run.curves["phase"].values, {}
@@ -119,9 +114,10 @@ def _families(run: Run) -> Any:
             )
             for place in np.ndindex(values.shape[1:])
         }
+    indices = [re.findall(r"\d+", row["quantity"]) for row in run.found.dots]
     dots = [
-        row | {"quantity": _base(row["quantity"]), "index": _index(row["quantity"])}
-        for row in run.found.dots
+        row | {"quantity": _base(row["quantity"]), "index": tuple(map(int, index))}
+        for row, index in zip(run.found.dots, indices, strict=True)
     ]
     titles = {name: axis_label(name) for name in lines}
     return plots.mode_overlaps(lines, dots, titles, _boundaries(run))

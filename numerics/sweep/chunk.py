@@ -1,7 +1,9 @@
 """The chunks of a sweep: what a sweep is, and the numbers of some of its rows.
 
 The numbers come from a row function ``rows(spec, columns, settings)``; what it returns
-is checked, and a row that fails keeps its status while the others go on.
+is checked, and a row that fails keeps its status while the others go on. Two row
+functions solve a spec. Shares of modes are linear in the weights of a branch, so rows
+that differ in weights alone share the confusion matrices of their kappas and loadings.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -19,8 +22,11 @@ import numpy as np
 from ...errors import DilatonError, ShapeError, shown
 from ...files import code_digest
 from ...theory.models.spec import Spec
-from ..batch import SHARES
+from ..asked import known_limit
+from ..batch import SHARES, solve_rows
+from ..codegen.double import found_device
 from ..codegen.threads import one_thread
+from ..modes.tree_shares import tree_shares
 from .axes import Axis, follows_p, inadmissible, shared_out
 
 Columns = Mapping[str, np.ndarray]
@@ -35,6 +41,8 @@ are text.
 SECOND = dict.fromkeys((*SHARES, "mode_mean"), "feature")
 SECOND |= dict.fromkeys(("shares", "shares_error"), "mode")
 """The second dimension of columns that have a value for each feature or mode."""
+
+SUM = 1e-9  # error of the sum of a row's weights
 
 
 @dataclass(frozen=True)
@@ -187,3 +195,53 @@ def blank_rows(array: np.ndarray, size: int) -> np.ndarray:
     kind, shape = array.dtype.kind, (size, *array.shape[1:])
     none = "" if kind == "U" else np.nan if kind == "f" else 0
     return np.full(shape, none, dtype=array.dtype)
+
+
+def solver_of(spec: Spec) -> RowFunction:
+    """Return the solver of a spec, or refuse one whose limit cannot be derived."""
+    known_limit(spec)
+    return mode_share_rows if spec.kind == "modes" else sweep_rows
+
+
+def sweep_rows(
+    spec: Spec, columns: Mapping[str, np.ndarray], settings: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Return the rows of a sweep over `spec`; the row function of `sweep`."""
+    limit, device = known_limit(spec), nullcontext()
+    if settings["backend"] == "jax":
+        import jax
+
+        device = jax.default_device(found_device(settings["device"]))
+    asked = {k: settings[k] for k in ("s", "rtol", "backend", "final")}
+    with device:
+        return solve_rows(limit, columns, **asked)
+
+
+def mode_share_rows(
+    spec: Spec, columns: Mapping[str, np.ndarray], settings: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Return the shares of the modes in each row; the row function for modes.
+
+    Loadings ``L_1_2`` and kappas may vary beside the weights.
+    """
+    names = [k for k in columns if k.startswith("p_")]
+    weights = np.stack([columns[k] for k in names], axis=1)
+    varied = [k for k in columns if k.startswith(("L_", "kappa"))]
+    keys, group = np.unique(
+        np.stack([columns[k] for k in varied], axis=1), axis=0, return_inverse=True
+    )
+    value, error = np.full_like(weights, np.nan), np.full_like(weights, np.nan)
+    whole = np.abs(weights.sum(1) - 1) < SUM
+    for i, key in enumerate(keys):
+        rows = (group.ravel() == i) & whole
+        point = dict(zip(varied, key.tolist(), strict=True))
+        moved = {k: v for k, v in point.items() if k.startswith("L_")}
+        limit = known_limit(spec.replace(**moved) if moved else spec)
+        found = tree_shares(limit, limit.kappas(point), weights[rows])
+        value[rows], error[rows] = found.value, found.error
+    return {
+        "status": np.where(whole, "ok", "inadmissible"),
+        "reason": np.where(whole, "", "the weights of the modes must sum to 1"),
+        "shares": value,
+        "shares_error": error,
+    }

@@ -13,8 +13,7 @@ import numpy as np
 from ...errors import StoreError
 from ..asked import known_limit
 from ..attributes import attributes
-from .chunk import SECOND, Job, blank_rows, misfits
-from .rows import solver_of
+from .chunk import SECOND, Job, blank_rows, misfits, solver_of
 from .store import Damaged, Store
 
 if TYPE_CHECKING:

@@ -35,9 +35,8 @@ from ..codegen.parameters import (
 )
 from ..codegen.threads import workers as threads_here
 from .axes import axes_of, check_axes, follows_p
-from .chunk import Job, RowFunction, run_chunk, versions
+from .chunk import Job, RowFunction, run_chunk, solver_of, versions
 from .collect import collect, key_of_result, make_room, say, usable
-from .rows import solver_of
 from .store import Store
 
 if TYPE_CHECKING:
@@ -70,52 +69,33 @@ def sweep(
 ) -> xr.Dataset:
     """Solve a spec at every point of a grid; what was finished is never redone.
 
-    Parameters
-    ----------
-    spec
-        A `Spec`, the path of a spec file, or a model or a limit with its values.
-    over
-        The axes: texts such as ``"p=0.5:0.95:64"``, tuples such as
-        ``("p", 0.5, 0.95, 64)``, or a mapping from names to values. With n samples
-        and `p` but not `n_plus` among them, ``n_plus = round(p*n)`` in each row.
-    out
-        The folder of the store. Chunks of other specs, grids and settings may lie
-        there too and are left alone. The finished result is also written there, as
-        ``sweep.nc``; that of another sweep becomes ``sweep-KEY.nc``.
-    backend, device
-        ``numba``, ``jax`` or ``scipy``; ``cpu`` or ``gpu``. A sweep of modes takes
-        neither, nor `s`, `rtol` and `final`: its shares are averages by SciPy.
-    s
-        Times in each phase, in [0, 1], at which the learned overlaps are kept.
-    rtol
-        Relative tolerance of the flow and of the averages.
-    final
-        Whether to give the shares at the end of sampling too; see `solve_rows`.
-    scheduler
-        Address of a running Dask scheduler; its workers then compute the chunks.
-    chunk_index
-        Compute this chunk only: the rows that nobody has computed yet have the
-        status ``pending`` in the result.
-    rows_per_chunk
-        Rows in a chunk; by default a 64th of the sweep, between 64 and 4096.
-    workers
-        Threads; by default one for each core this process may use.
-    progress
-        Show a progress bar on standard error.
-    rows
-        Another row function in place of the solver.
-    **values
-        The values of a model or a limit by name; beside a spec, they replace its own.
+    `spec` is a `Spec`, the path of a spec file, or a model or a limit with its `values`
+    by name; beside a spec, they replace its own. `over` has the axes: texts such as
+    ``"p=0.5:0.95:64"``, tuples such as ``("p", 0.5, 0.95, 64)``, or a mapping from
+    names to values. With n samples and `p` but not `n_plus` among them, ``n_plus =
+    round(p*n)`` in each row.
 
-    Returns
-    -------
-    Dataset
-        Dimensions are the axes in order, then ``t`` for overlaps and ``feature`` for
-        the shares and means of several features; `status` and
-        `reason` are text; the attribute ``json`` holds the recipe.
+    `out` is the folder of the store. Chunks of other specs, grids and settings may lie
+    there too and are left alone. The finished result is also written there, as
+    ``sweep.nc``; that of another sweep becomes ``sweep-KEY.nc``.
 
-    Raises `ModelError` if an axis or a setting is not valid, `StoreError` if the folder
-    cannot be written or read.
+    `backend` is ``numba``, ``jax`` or ``scipy``, `device` ``cpu`` or ``gpu``; `s` are
+    the times in each phase, in [0, 1], at which the learned overlaps are kept, `rtol`
+    the relative tolerance of the flow and of the averages; with `final` the shares at
+    the end of sampling are given too (see `solve_rows`). A sweep of modes takes none of
+    these: its shares are averages by SciPy. `rows` is another row function in place of
+    the solver.
+
+    Chunks have `rows_per_chunk` rows, by default a 64th of the sweep, between 64 and
+    4096. They are computed by `workers` threads, by default one for each core this
+    process may use, or by the workers of the Dask `scheduler` at an address. With
+    `chunk_index` this chunk alone is computed: rows that nobody has computed yet have
+    the status ``pending`` in the result. `progress` shows a bar on standard error.
+
+    The dimensions of the result are the axes in order, then ``t`` for overlaps and
+    ``feature`` for the shares and means of several features; `status` and `reason` are
+    text; the attribute ``json`` holds the recipe. Raises `ModelError` if an axis or a
+    setting is not valid, `StoreError` if the folder cannot be written or read.
     """
     settings = {"backend": backend, "device": device, "s": s, "rtol": rtol}
     settings |= {"final": final}
