@@ -253,8 +253,8 @@ def page_parts(
 
 def _headline(run: Run) -> list[str]:
     """Say what was done, and first of all what was not."""
-    title, done = "Derive, solve, confirm", ", integrated, and compared with networks "
-    done, first = done + "trained at finite dimension", []
+    title = "Derive, solve, confirm"
+    first, done = [], ", integrated, and compared with networks of finite dimension"
     if run.reason:
         title, done = "Derive, solve; not confirmed", " and integrated"
         first = [page.notice("No networks were trained.", run.reason)]
