@@ -13,9 +13,7 @@ from ...theory.times.maps import TimeMap
 from ...theory.windows.dilation import T
 
 Curve = Callable[[np.ndarray], np.ndarray]
-HALVINGS = (
-    90  # bisections, of [0, 1] for one: times down to 1e-12 keep all their digits
-)
+HALVINGS = 90  # bisections: times in [0, 1] down to 1e-12 keep all their digits
 
 
 def evaluate(chosen: TimeMap, values: Mapping[str, float]) -> Curve:
