@@ -17,13 +17,11 @@ from ..codegen.quadrature import barycentric, chebyshev, trapezoid
 from ..codegen.snapshot import Printed
 from ..minima.newton_jax import interpolated_rows
 from ..ode.tableau import method_853
-from .backward_numba import SAFE
+from .backward_numba import FINEST, REACH, SAFE
 
 STEPS = 64  # of order 8 through the window; their error is that of half as many
 LAST = 8  # steps below the switch
 ENDS = 65  # end points from which trajectories are followed backwards
-REACH = 6.5  # standard deviations; a normal leaves 8e-11 outside
-FINEST = 1e-9  # what no bound resolves: the minima and their interpolant
 
 
 @in_double
