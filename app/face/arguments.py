@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ModelError
 
 LAST_SEED = 2**63 - 1
+Format = Literal[
+    "text", "latex", "markdown", "html", "json", "sympy", "mathematica", "julia"
+]
+Form = Literal[Format, "fragment", "bibtex"]
+"""Formats of printing; the last two have options of their own."""
 
 
 def numbers(text: str, option: str) -> list[float]:

@@ -18,7 +18,7 @@ from ..theory.models.spec import Spec
 from .page import page
 
 if TYPE_CHECKING:
-    from .commands.options import Form
+    from .arguments import Form
 
 
 def document(spec: Spec, form: Form) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +19,11 @@ from .. import __version__
 from ..errors import MissingExtra, StoreError
 from ..files import at_home, write_netcdf
 from ..show.answers import plain, to_json
-from ..torchcheck.study.confirm import (
-    Confirmation,
-    ReportSettings,
-    confirm,
-    settings_for,
-    untrainable,
-)
+from ..torchcheck.study.confirm import confirm, settings_for, untrainable
 from ..torchcheck.study.law import compared_laws
 from . import page
 from .doctor import built_with
+from .report_run import Effort, Run
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -39,62 +33,6 @@ if TYPE_CHECKING:
 
 RTOL, ATOL = 1e-9, 1e-11
 FINE = 60  # cells of the curves in each phase
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much a run does, and where.
-
-    `digits` adds an experiment on real images, which has nothing to do with the spec.
-    """
-
-    quick: bool
-    seed: int
-    device: str
-    digits: bool = False
-
-
-@dataclass
-class Run:
-    """Everything a report shows."""
-
-    spec: Spec
-    seed: int
-    limit: Limit
-    population: Limit
-    curves: Dataset
-    population_curves: Dataset
-    plan: ReportSettings | None = None
-    reason: str = ""  # why no networks were trained, if none were
-    found: Confirmation = field(default_factory=Confirmation)
-    laws: dict[str, Any] = field(default_factory=dict)
-    digits: dict[str, Any] | None = None  # if they were asked for
-    quick: bool = False
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def subjects(self) -> list[str]:
-        """Names of what is decided: nothing to name, ``feature 2`` or ``mode 3``."""
-        word = {"modes": "mode ", "product": "feature "}.get(self.spec.kind)
-        return [f"{word}{k}" if word else "" for k in range(1, 1 + len(self.weights))]
-
-    @property
-    def weights(self) -> list[float]:
-        """The target's share of the + mode of each feature, or of each mode."""
-        known = self.spec.values.items()
-        return [x for k, x in known if re.fullmatch(r"p(_\d+)?", k)]
-
-    @property
-    def realised(self) -> list[float]:
-        """The same in the training set."""
-        data = self.spec.tables["data"]
-        if self.spec.kind == "two-modes":
-            return [data["n_plus"] / data["n"]]
-        found = data["counts"]
-        if self.spec.kind == "product":
-            signs, size = found.items(), range(len(self.weights))
-            found = [sum(x for k, x in signs if k[j] == "+") for j in size]
-        return [x / data["n"] for x in found]
 
 
 def write_report(

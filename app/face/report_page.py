@@ -19,7 +19,7 @@ from .doctor import built_with
 if TYPE_CHECKING:
     from xarray import Dataset
 
-    from .report import Run
+    from .report_run import Run
 
 PANELS = ("m", "q", "c", "c_hat", "omega", "b", "r", "v")
 FAMILIES = ("m", "omega", "b", "c_hat", "c")

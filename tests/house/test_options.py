@@ -20,7 +20,7 @@ import sympy as sp
 import xarray as xr
 from dilaton.errors import DilatonError
 from dilaton.face import cli
-from dilaton.face.commands.options import Form
+from dilaton.face.arguments import Form
 from dilaton.theory.symbols.system import Equation, System
 from matplotlib.figure import Figure
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from .options import Format, Json, SpecFile, read_spec
+from ..arguments import Format
+from .options import Json, SpecFile, read_spec
 
 
 def derive(

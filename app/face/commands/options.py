@@ -10,12 +10,6 @@ from typer import Argument, Option
 if TYPE_CHECKING:
     from ...theory.models.spec import Spec
 
-Format = Literal[
-    "text", "latex", "markdown", "html", "json", "sympy", "mathematica", "julia"
-]
-Form = Literal[Format, "fragment", "bibtex"]
-"""Formats of printing; the last two have options of their own."""
-
 SpecFile = Annotated[
     Path, Argument(metavar="SPEC", help="The spec file (TOML).", show_default=False)
 ]

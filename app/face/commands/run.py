@@ -48,7 +48,8 @@ def run(
     chosen = read_spec(spec)
     check_device(device)
 
-    from ..report import Effort, write_report
+    from ..report import write_report
+    from ..report_run import Effort
 
     effort = Effort(quick, seed, device, digits)
     page = write_report(chosen, output, effort, force=force)
