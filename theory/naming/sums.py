@@ -220,9 +220,10 @@ def upright(expr: sp.Expr) -> sp.Expr:
             content, body = x.primitive()
             if not content.is_Integer:  # of p - 1/2
                 content, body = sp.S.One, x
-            negative = all(t.as_coeff_Mul()[0] < 0 for t in body.args)
-            if negative or (sign and body.as_coeff_Add()[0] < 0):
-                sign, content, body = negative and not sign, -content, -body
+            minus = [t.as_coeff_Mul()[0] < 0 for t in body.args]
+            leads = body.as_coeff_Add()[0] > 0  # as in 1 - beta*c
+            if all(minus) or (sign and any(minus) and not leads):
+                sign, content, body = all(minus) and not sign, -content, -body
             found += [content, body]
         return sp.Mul(*found)
 
