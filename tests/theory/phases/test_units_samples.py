@@ -664,6 +664,6 @@ def test_the_derived_limit_of_samples_is_consistent(draws, tmp_path):
     assert {("weights", "law_2"), ("variance", "mode_mean_1")} <= names
     wanted = dict(limit_curves(spec, study.plan))
     wanted["sample"] = {name: 1.1 * x for name, x in wanted["sample"].items()}
-    wrong = converge(spec, dims, 4, curves=wanted, **rule)
+    wrong = converge(spec, dims, 12, curves=wanted, **rule)
     guilty = {x["quantity"] for x in wrong.fits if x["verdict"] == "inconsistent"}
     assert {"mode_mean_1", "bulk_variance"} <= guilty
