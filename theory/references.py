@@ -21,7 +21,6 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "theory.modes.posterior": (),
     "theory.modes.systems": (),
     "theory.modes.modes_bulk": ("Cui2023",),
-    "theory.modes.shared_softmax": (),
 }
 """Papers by the module that an equation's `source` names; the rest is derived here."""
 
