@@ -95,7 +95,7 @@ class Problem:
         """
         off = float(error_bound(worst).max()) if np.any(worst) else 0.0
         info = about | {"rtol": self.rtol, "atol": self.atol, "average_error": off}
-        names = tuple(map(str, self.system.unknowns))
+        names, *_ = _names(self.system)
         y, status, steps, rejected, reached = rows
         return Flow(names, self.times, y, status, steps, rejected, reached, info)
 
