@@ -126,7 +126,7 @@ def _lines(
     """The limit of every overlap against dilated time, for the figure."""
     if curves is not None:
         return {row["quantity"]: ([], []) for row in study.rows}
-    found = solved(spec, [k / 40 for k in range(41)], limit)
+    found = limit_at(spec, [k / 40 for k in range(41)], limit)
     t = found["t"].values.tolist()
     lines = overlap_curves(found)
     for name in {"m", "q"} & set(lines) if spec.kind == "product" else ():
@@ -141,7 +141,7 @@ def _printed(spec: Spec, limit: Limit | None) -> PrintedLimit:
     return limit_of(spec) if limit is None else printed_limit(limit)
 
 
-def solved(spec: Spec, s: Sequence[float], limit: Limit | None = None) -> Dataset:
+def limit_at(spec: Spec, s: Sequence[float], limit: Limit | None = None) -> Dataset:
     """The limit of `spec`, or the one given, at times `s` of every phase."""
     from ...numerics.solve import solve_point
 
@@ -151,7 +151,7 @@ def solved(spec: Spec, s: Sequence[float], limit: Limit | None = None) -> Datase
 
 def limit_curves(spec: Spec, plan: Plan, limit: Limit | None = None) -> Curves:
     """Solve the limit at the times of `plan`; the learned overlaps and the samples."""
-    found = solved(spec, sorted(plan.times), limit)
+    found = limit_at(spec, sorted(plan.times), limit)
     curves: dict[str, dict[str, np.ndarray]] = {}
     for phase in phases(spec.model):
         rows = found.isel(t=found["phase"].values == phase.name)

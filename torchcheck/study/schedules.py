@@ -22,7 +22,7 @@ from ..networks.step_grid import Grid, StepRule, dilated_grid, uniform_grid
 from ..networks.train import Method, Trained, train
 from .cells import kappas
 from .compare import package_versions
-from .converge import overlap_curves, solved
+from .converge import limit_at, overlap_curves
 from .figures import draw_overlaps
 from .plan import SAMPLED, suffixes
 
@@ -221,7 +221,7 @@ def _write(spec: Spec, made: Outcome, answer: dict[str, Any], output: Path) -> N
 def _limit(spec: Spec, grid: Grid) -> tuple[dict[str, float], dict[str, Any]]:
     """The limit's samples, and its overlaps at the grid's midpoints."""
     each = grid.bounds[0]
-    found = solved(spec, [(k + 0.5) / each for k in range(each)])
+    found = limit_at(spec, [(k + 0.5) / each for k in range(each)])
     return {name: float(found[name]) for name in SAMPLED}, overlap_curves(found)
 
 

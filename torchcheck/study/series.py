@@ -106,7 +106,7 @@ def learned_series(seen: Evidence, offsets: Offsets) -> Iterator[Series]:
             values = turned(name, measured[name], chosen)[:, :, good]
             slack = seen.slack(f"{part.name}/{name}")
             about = part.name, name, s[good], values, limit[good], slack
-            found = Series(*about, unit=unit_of(name, limits))
+            found = Series(*about, unit=error_unit(name, limits))
             offset = offsets.get(part.name)
             if offset is not None and name in offset.shifts:
                 shift = offset.shifts[name][good]
@@ -114,7 +114,7 @@ def learned_series(seen: Evidence, offsets: Offsets) -> Iterator[Series]:
             yield found
 
 
-def unit_of(name: str, limits: Mapping[str, np.ndarray]) -> float:
+def error_unit(name: str, limits: Mapping[str, np.ndarray]) -> float:
     r"""The largest limit of the kind of an overlap between features, 0 for another.
 
     The overlaps of one unit with itself or its own feature bound $q_{12}$ and $m_{12}$,

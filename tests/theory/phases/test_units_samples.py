@@ -25,7 +25,7 @@ from dilaton.torchcheck.study.compare import compare
 from dilaton.torchcheck.study.converge import converge, limit_curves, train_cells
 from dilaton.torchcheck.study.figures import _farthest, _title
 from dilaton.torchcheck.study.plan import Plan
-from dilaton.torchcheck.study.series import unit_of
+from dilaton.torchcheck.study.series import error_unit
 from scipy import optimize
 
 from ...networks import network_of, random_point as wide_point, uncorrelated
@@ -557,9 +557,9 @@ def test_a_broken_theory_of_samples_is_inconsistent(cells, curves, phase, name, 
 def test_errors_between_features_are_in_units_of_their_kind():
     limits = {"q_1": 0.8, "q_2": -0.9, "q_1_2": 1e-4, "m_1": 2.0, "m_1_2": np.nan}
     limits = {x: np.array([y]) for x, y in limits.items()}
-    found = {x: unit_of(x, limits) for x in limits}
+    found = {x: error_unit(x, limits) for x in limits}
     assert found == {"q_1": 0, "q_2": 0, "q_1_2": 0.9, "m_1": 0, "m_1_2": 2.0}
-    assert unit_of("zeta_1_pm", limits) == 0
+    assert error_unit("zeta_1_pm", limits) == 0
 
 
 def test_cut_short_samples_are_not_converged(curves):
