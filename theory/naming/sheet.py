@@ -336,6 +336,8 @@ def _counted(rows: dict, sheet: Sheet, names: Names) -> dict:
     pairs, swap = _contrasts(counts)
 
     def whole(node: sp.Expr) -> sp.Expr:
+        if any(map(is_average, node.free_symbols)):
+            return node
         flat = sp.expand(node.xreplace(swap))
         return node if flat.atoms(sp.Dummy) else flat
 
