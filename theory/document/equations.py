@@ -14,7 +14,7 @@ from ..naming.every_feature import EveryFeature, every_feature
 from ..naming.fields import MARK, alone_of, grouped
 from ..naming.general import Lettering
 from ..naming.indexed import indexed_sheet
-from ..naming.labels import Y, remarked, signs_of, unified
+from ..naming.labels import Y, in_order, remarked, unified
 from ..naming.letters import Letters
 from ..naming.sheet import NUMBERED, Sheet, make_sheet
 from ..symbols.gaussian import G2, G
@@ -203,7 +203,7 @@ def _family(group: list[sp.Symbol], sheet: Sheet) -> Row | None:
     classes = all(m in ("plus", "minus") or not set(m) - set("pm") for m in by_mark)
     if len(group) < 2 or not classes:
         return None
-    marks = sorted(by_mark, key=lambda m: tuple(-s for s in signs_of(m)))
+    marks = in_order(by_mark)
     whole = unified([by_mark[m] for m in marks], marks)
     if whole is None or any(sp.expand(remarked(whole, m) - by_mark[m]) for m in marks):
         return None

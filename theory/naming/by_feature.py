@@ -17,7 +17,7 @@ import sympy as sp
 from ..models.classes import labels
 from ..models.model import Model, norm
 from ..symbols.notation import SHIFT, symbol
-from .labels import Y, signs_of, unified
+from .labels import Y, in_order, unified
 
 J, K = "j", "k"
 OWN = (
@@ -78,7 +78,7 @@ def by_class(rows: Sequence[Row], names: Mapping[sp.Symbol, sp.Expr]) -> list[Ro
 def _of_classes(
     stem: str, family: Mapping[str, Row], names: Mapping[sp.Symbol, sp.Expr]
 ) -> Row | None:
-    marks = sorted(family, key=lambda m: tuple(-s for s in signs_of(m)))
+    marks = in_order(family)
     if len(marks) < 2 ** len(marks[0]):
         return None
     lhs = sp.Symbol(f"{stem}_either", real=True)

@@ -8,7 +8,7 @@ class has numbers of its own, terms that are alike but for the class are one sum
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from itertools import combinations
 from math import prod
@@ -145,6 +145,11 @@ def signs_of(mark: str) -> tuple[int, ...]:
     """Return the signs of the features in a class."""
     words = {"plus": (1,), "minus": (-1,)}
     return words.get(mark) or tuple(1 if x == "p" else -1 for x in mark)
+
+
+def in_order(marks: Iterable[str]) -> list[str]:
+    """Return marks of classes from all signs + to all signs -."""
+    return sorted(marks, key=lambda m: tuple(-s for s in signs_of(m)))
 
 
 def remarked(expr: sp.Expr, mark: str) -> sp.Expr:
@@ -292,7 +297,7 @@ def _all_classes(marks: list[str]) -> bool:
 
 def _marks_in(expr: sp.Expr) -> list[str]:
     found = {m[1] for x in expr.free_symbols for m in MARK.finditer(str(x))}
-    return sorted(found, key=lambda m: tuple(-s for s in signs_of(m)))
+    return in_order(found)
 
 
 def expanded(expr: sp.Expr) -> sp.Expr:
